@@ -1,0 +1,170 @@
+"""Variational autoencoder (Kingma & Welling 2013), with beta (Higgins et al. 2017) fixed or as the multiplier of KL < max-kl.
+
+python -m experiments.vae                                            # digits, nothing to download
+python -m experiments.vae --dataset mnist --data-dir D --beta 4
+python -m experiments.vae --dataset cifar10 --data-dir D --network residual --likelihood logistic --latents 128
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxgen
+from jaxgen import data, objectives
+from jaxgen.analysis import latent_space
+from jaxgen.models import autoencoders, vae
+from jaxgen.types import Array, Batch, Key, Params, Vars
+
+# By flag: the likelihood, and the range in which it wants the pixels.
+LIKELIHOODS = {
+    "bernoulli": (vae.BernoulliLikelihood(), (0.0, 1.0)),
+    "gaussian": (vae.GaussianLikelihood(std=0.1), (0.0, 1.0)),
+    "gaussian-learned": (vae.GaussianLikelihood(), (0.0, 1.0)),
+    "gaussian-per-pixel": (vae.HeteroscedasticGaussianLikelihood(), (0.0, 1.0)),
+    "logistic": (vae.DiscretizedLogisticLikelihood(), (-1.0, 1.0)),
+}
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    cache_budget: float = 4.0,
+    binarization: Literal["dynamic", "static", "none"] = "none",
+    network: Literal["mlp", "conv", "residual"] = "mlp",
+    likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-per-pixel", "logistic"] = "bernoulli",
+    latents: int = 16,
+    hidden: tuple[int, ...] = (400, 400),
+    channels: tuple[int, ...] = (32, 64),
+    beta: float = 1.0,
+    beta_warmup: int = 0,
+    max_kl: float | None = None,
+    analytic_kl: bool = True,
+    samples: int = 1,
+    steps: int = 4000,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    cosine: bool = False,
+    clip: float | None = None,
+    ema: float | None = None,
+    accumulate: int = 1,
+    bf16: bool = False,
+    remat: bool = False,
+    nll_samples: int = 500,
+) -> jaxgen.Experiment:
+    """A VAE on the images of any dataset.
+
+    Args:
+      dataset: a TFDS name, or a folder with the subfolders train and test.
+      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's decoded cache may take; 0 streams.
+      binarization: of pixels: anew at each visit, once for each image, or not at all.
+      network: kind of encoder and decoder.
+      likelihood: p(x | z): binary, real with one fixed or learned width or a width each, or bytes.
+      latents: dimension of z.
+      hidden: widths of the layers of the mlp.
+      channels: feature maps of the conv and residual networks, the largest map first.
+      beta: weight of the KL; 1 is the ELBO.
+      beta_warmup: steps over which the weight grows from 0.
+      max_kl: instead of a fixed beta, the bound in nats that the KL is held under by a multiplier.
+      analytic_kl: closed-form KL, not the sampled one.
+      samples: of z for each image in training.
+      steps: training steps.
+      batch_size: images in a step.
+      learning_rate: of Adam.
+      cosine: let the learning rate fall to zero along a cosine over all steps.
+      clip: bound on the global norm of the gradient.
+      ema: decay of the parameter averages that are evaluated and sampled from.
+      accumulate: micro-batches that a batch is cut into to save memory.
+      bf16: compute in bfloat16; parameters and reductions stay in float32.
+      remat: recompute feature maps in the backward pass to save memory (conv and residual).
+      nll_samples: importance samples of the final estimate of log p(x).
+
+    Returns:
+      The experiment.
+    """
+    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
+    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    head, (low, high) = LIKELIHOODS[likelihood]
+    if binarization != "none" and likelihood != "bernoulli":
+        raise jaxgen.UserError(f"--binarization {binarization} makes binary images; it goes with --likelihood bernoulli.")
+    binarize = {"dynamic": data.binarize(), "static": data.binarize_statically(), "none": data.identity}[binarization]
+    transform = data.chain(data.scale(low, high), binarize)
+
+    image = train.shape("image")
+    out = (*image[:2], image[2] * head.outputs)
+    dtype = jnp.bfloat16 if bf16 else jnp.float32
+    networks: dict[str, tuple[Any, dict[str, Any]]] = {
+        "mlp": (autoencoders.mlp, {"hidden": hidden}),
+        "conv": (autoencoders.conv, {"channels": channels, "remat": remat}),
+        "residual": (autoencoders.residual, {"channels": channels, "remat": remat}),
+    }
+    kind, options = networks[network]
+    encoder = kind.Encoder(**options, dtype=dtype)
+    # The decoder is the mirror image.
+    mirrored = {name: value[::-1] if isinstance(value, tuple) else value for name, value in options.items()}
+    model = vae.VAE(encoder, kind.Decoder(out, **mirrored, dtype=dtype), head, latents, dtype=dtype)
+    initialize = jaxgen.initialize(model=(model, jnp.zeros((1, *image))))
+
+    rate = optax.cosine_decay_schedule(learning_rate, steps) if cosine else optax.constant_schedule(learning_rate)
+    tx = optax.adam(rate) if clip is None else optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))
+    if max_kl is None:
+        weight = optax.linear_schedule(0.0, beta, beta_warmup) if beta_warmup else beta
+        loss = objectives.elbo(model, beta=weight, samples=samples, analytic_kl=analytic_kl)
+        players = {"model": jaxgen.Player(loss, tx)}
+        init = initialize
+    else:
+        loss, dual = objectives.constrained_elbo(model, delta=max_kl, samples=samples)
+        players = {"model": jaxgen.Player(loss, tx), "multiplier": jaxgen.Player(dual, optax.adam(1e-2))}
+
+        def init(key: Key) -> tuple[Params, Vars]:
+            params, vars = initialize(key)
+            return {**params, "multiplier": jnp.log(jnp.expm1(1.0))}, vars  # beta = 1
+
+    @jax.jit
+    def encode(state: jaxgen.TrainState, x: Array) -> Array:
+        return objectives.apply(model, state.params, state.vars, x, method="encode")[0].mean
+
+    @jax.jit
+    def decode(state: jaxgen.TrainState, z: Array) -> Array:
+        return (objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean - low) / (high - low)
+
+    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
+        return decode(state, jax.random.normal(key, (n, latents)))
+
+    def prior_samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        return jaxgen.Picture(sample(state, key, 64), 16, f"Samples of the prior, decoded; step {int(state.step):,}")
+
+    def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        values, _ = objectives.importance_weighted_bound(
+            model, state.params, state.vars, batch["image"], key, samples=nll_samples, chunk=math.gcd(nll_samples, 50)
+        )
+        bits = {"bits_per_dim": -values / (math.log(2) * math.prod(image))} if likelihood == "logistic" else {}
+        return {"nll": -values, **bits}
+
+    def over_test(measure: jaxgen.Measure) -> jaxgen.Evaluator:
+        return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)
+
+    shown = data.examples(test, 32, transform)["image"]
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, transform),
+        init=init,
+        players=players,
+        steps=steps,
+        evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
+        final={"test": over_test(bound)},
+        pictures={"samples": prior_samples, **latent_space.album(encode, decode, shown, pixels=(low, high))},
+        sample=sample,
+        ema=ema,
+        accumulate=accumulate,
+        schedules={"learning_rate": rate},
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)

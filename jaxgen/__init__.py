@@ -1,0 +1,37 @@
+"""jaxgen: generative and representation models in JAX, as pure functions.
+
+The names here are the ones that an experiment and a notebook need; `jaxgen/README.md` shows the house.
+"""
+
+from jaxgen.cli import run_experiment
+from jaxgen.errors import NotFiniteError, UserError
+from jaxgen.evaluate import Evaluator, Measure, loss_of, mean_over
+from jaxgen.experiment import Experiment, initialize, recorded
+from jaxgen.game import Aux, Player, TrainState, averaged, create_state, make_train_step
+from jaxgen.loop import fit
+from jaxgen.pictures import Picture
+from jaxgen.run import Run, load, load_params
+
+__all__ = [
+    "Aux",
+    "Evaluator",
+    "Experiment",
+    "Measure",
+    "NotFiniteError",
+    "Picture",
+    "Player",
+    "Run",
+    "TrainState",
+    "UserError",
+    "averaged",
+    "create_state",
+    "fit",
+    "initialize",
+    "load",
+    "load_params",
+    "loss_of",
+    "make_train_step",
+    "mean_over",
+    "recorded",
+    "run_experiment",
+]

@@ -1,0 +1,108 @@
+"""Decode once: a source's examples as memory-mapped arrays on disk, from which whole batches are gathered."""
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from jaxgen.data.source import Source, from_arrays
+from jaxgen.errors import UserError
+
+ROWS = 1024  # decoded at a time: bounds the memory and paces the progress bar
+
+
+def cache_folder() -> Path:
+    """Where the caches lie: `$JAXGEN_CACHE`, or `jaxgen` in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxgen"
+    return Path(os.environ.get("JAXGEN_CACHE") or default)
+
+
+def cached_bytes(source: Source) -> int | None:
+    """Bytes that a cache of the source takes; None if its examples differ in shape and so cannot be cached."""
+    try:
+        example = source.gather(np.linspace(0, source.length - 1, min(source.length, 8)).astype(np.int64))
+    except UserError:
+        return None
+    return sum(a.itemsize * int(np.prod(a.shape[1:])) for a in example.values()) * source.length
+
+
+def cached(
+    source: Source, *, folder: Path | None = None, track: Callable[[Iterable[int], str], Iterable[int]] | None = None
+) -> Source:
+    """The same examples out of a memory-mapped cache, written now if it does not exist yet.
+
+    The cache is written to a temporary folder that is renamed when it is complete, so an interrupted or a concurrent write
+    leaves nothing half done. Its name holds the source's fingerprint, so a changed dataset is never read from an old cache.
+
+    Args:
+      source: what to decode; all of its examples have one shape.
+      folder: where caches lie; None means `cache_folder()`.
+      track: wraps the chunks' iterator with a progress bar; gets the iterable and a description.
+
+    Returns:
+      A source of the same name, fingerprint and examples.
+
+    Raises:
+      UserError: if the disk is full or the folder cannot be written.
+    """
+    folder = folder or cache_folder()
+    slug = re.sub(r"[^\w.=-]+", "_", source.name)[-80:]
+    target = folder / f"{slug}-{source.fingerprint}"
+    if not target.is_dir():
+        _write(source, target, track or (lambda chunks, description: chunks))
+    arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(target.glob("*.npy"))}
+    return from_arrays(arrays, name=source.name, fingerprint=source.fingerprint)._replace(classes=source.classes)
+
+
+def _write(source: Source, target: Path, track: Callable[[Iterable[int], str], Iterable[int]]) -> None:
+    need = cached_bytes(source) or 0
+    remedy = "free space, set JAXGEN_CACHE to a folder on another disk, or pass --cache-budget 0 to stream."
+    scratch = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(target.parent).free
+        if free < need:
+            raise UserError(
+                f"Caching {source.name} takes {need / 2**20:.0f} MiB and {target.parent} has {free / 2**20:.0f} MiB free: "
+                + remedy
+            )
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        columns: dict[str, list[np.ndarray]] = {}
+        files: dict[str, np.ndarray] = {}
+        for start in track(range(0, source.length, ROWS), f"caching {source.name}"):
+            chunk = source.gather(np.arange(start, min(start + ROWS, source.length)))
+            for feature, rows in chunk.items():
+                if rows.dtype.kind in "SO":  # text: its width is known when all of it was seen
+                    columns.setdefault(feature, []).append(rows.astype("S"))
+                    continue
+                if feature not in files:
+                    shape = (source.length, *rows.shape[1:])
+                    path = scratch / f"{feature}.npy"
+                    files[feature] = np.lib.format.open_memmap(path, mode="w+", dtype=rows.dtype, shape=shape)
+                    # Claims the blocks now: a full disk is an error here and not a bus error in the mapped pages later.
+                    with open(path, "r+b") as file:
+                        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+                files[feature][start : start + len(rows)] = rows
+        for mapped in files.values():
+            mapped.flush()  # type: ignore[attr-defined]
+        for feature, parts in columns.items():
+            np.save(scratch / f"{feature}.npy", np.concatenate(parts))
+        try:
+            scratch.rename(target)
+        except OSError:  # another process was faster
+            if not target.is_dir():
+                raise
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UserError(f"The disk filled up while caching {source.name} in {target.parent}: {remedy}") from None
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise UserError(f"The cache folder {target.parent} cannot be written ({error.strerror}): {remedy}") from None
+        raise
+    finally:
+        if scratch is not None and scratch.is_dir():
+            shutil.rmtree(scratch, ignore_errors=True)

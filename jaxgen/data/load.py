@@ -1,0 +1,175 @@
+"""Datasets by name: any prepared TFDS set, our own builders, or a folder of images."""
+
+import contextlib
+import difflib
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxgen import logs
+from jaxgen.data import builders
+from jaxgen.data.cache import cached, cached_bytes
+from jaxgen.data.source import Source, from_examples, from_folder, map_examples
+from jaxgen.errors import UserError
+
+OWN = {"digits": builders.Digits}
+
+
+def load(
+    dataset: str,
+    split: str,
+    *,
+    data_dir: str | None = None,
+    cache_budget: float = 4.0,
+    example_map: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    example_map_name: str = "mapped",
+) -> Source:
+    """One split of a dataset, ready to gather batches from.
+
+    What fits `cache_budget` is decoded once into a memory-mapped cache; what does not is decoded as it is read. Both give
+    the same batches, bit for bit.
+
+    Args:
+      dataset: a TFDS name (`mnist`, `cifar10`, `emoji`, `digits`, `name:1.2.0` ...), or the path of a folder with one
+        subfolder of images a split.
+      split: `train`, `test`, or anything that TFDS understands (`train[:90%]`).
+      data_dir: where prepared sets lie; None means `$TFDS_DATA_DIR`, or TFDS's default.
+      cache_budget: GiB that a split's cache may take; 0 streams everything.
+      example_map: deterministic host-side `{feature: value} -> {feature: value}` for one example, before caching.
+      example_map_name: says what `example_map` does; a cache made under another name is not used.
+
+    Returns:
+      The source.
+
+    Raises:
+      UserError: if the dataset or the split does not exist, or the set is not prepared and cannot be here.
+    """
+    source = _folder(dataset, split) if Path(dataset).is_dir() else _tfds(dataset, split, data_dir)
+    if example_map is not None:
+        source = map_examples(source, example_map, name=example_map_name)
+    need = cached_bytes(source) if cache_budget > 0 else None
+    if need is None or need > cache_budget * 2**30:
+        return source
+    return cached(source, track=lambda chunks, description: logs.track(chunks, description=description))
+
+
+def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBuilder:
+    """Makes a dataset readable: finds it prepared, or prepares it now.
+
+    Our own builders need neither TensorFlow nor a network; TFDS's official ones download their raw files and need
+    TensorFlow (`pip install "jaxgen[tf]"`).
+
+    Args:
+      dataset: a TFDS name.
+      data_dir: as in `load`.
+
+    Returns:
+      The TFDS builder, prepared.
+
+    Raises:
+      UserError: if there is no such dataset, or it cannot be prepared here.
+    """
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
+    if data_dir is not None and dataset not in OWN and not Path(data_dir).is_dir():
+        raise UserError(f"The data folder {data_dir} does not exist; check --data-dir or TFDS_DATA_DIR.")
+    try:
+        with logs.muted("absl"):  # warns of the folder that it is about to fill
+            builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
+    except tfds.core.DatasetNotFoundError:
+        near = difflib.get_close_matches(dataset, names(data_dir) + tfds.list_builders(), n=3)
+        hint = f" The nearest names are {', '.join(near)}." if near else ""
+        raise UserError(
+            f"There is no dataset {dataset!r}, neither prepared in {data_dir or tfds_folder()} nor known to TFDS.{hint}"
+        ) from None
+    except (ValueError, AssertionError) as error:
+        # A prepared folder in another format: TFDS's own message names both.
+        raise UserError(f"The dataset {dataset!r} cannot be opened: {_line(error)}") from None
+    if builder.is_prepared():
+        return builder
+    name = dataset.split(":")[0].split("/")[0]
+    if name not in OWN and importlib.util.find_spec("tensorflow") is None:
+        raise UserError(
+            f"The dataset {dataset!r} is not prepared in {data_dir or tfds_folder()}, and preparing it needs TensorFlow: "
+            'point --data-dir at a folder that has it, or `pip install "jaxgen[tf]"` and '
+            f"`jaxgen data prepare {dataset}`."
+        )
+    logs.say(f"Preparing {dataset} in {builder.data_dir} ...")
+    try:
+        tfds.disable_progress_bar()
+        with contextlib.redirect_stdout(None):  # a paragraph, said above in a line
+            builder.download_and_prepare()
+    except Exception as error:
+        raise UserError(
+            f"Preparing {dataset!r} in {data_dir or tfds_folder()} failed ({type(error).__name__}: {_line(error)}); "
+            "check the network and the free space there."
+        ) from error
+    return builder
+
+
+def names(data_dir: str | None = None) -> list[str]:
+    """The datasets that can be read now: our own builders and what lies prepared in the data folder."""
+    folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds_folder()).expanduser()
+    prepared = {info.parts[-3] for info in folder.glob("*/*/dataset_info.json")} if folder.is_dir() else set()
+    return sorted(prepared | set(OWN))
+
+
+def tfds_folder() -> str:
+    """Where TFDS keeps prepared sets unless told otherwise."""
+    return str(Path("~/tensorflow_datasets").expanduser())
+
+
+def _tfds(dataset: str, split: str, data_dir: str | None) -> Source:
+    builder = prepare(dataset, data_dir=data_dir)
+    try:
+        examples = builder.as_data_source(split=split)
+    except (ValueError, KeyError, AssertionError):
+        raise UserError(
+            f"The dataset {dataset!r} has no split {split!r}; it has {', '.join(sorted(builder.info.splits))}."
+        ) from None
+    except NotImplementedError:
+        raise UserError(
+            f"The dataset {dataset!r} in {builder.data_path} is prepared as {builder.info.file_format.value}, which cannot "
+            "be read by index; prepare it again with file_format='array_record'."
+        ) from None
+    classes = {
+        feature: tuple(spec.names)
+        for feature, spec in builder.info.features.items()
+        if isinstance(spec, tfds.features.ClassLabel)
+    }
+    shards = [(f.name, f.stat().st_size) for f in sorted(Path(builder.data_path).iterdir()) if "array_record" in f.name]
+    mark = repr((builder.info.full_name, split, len(examples), shards))
+    fingerprint = hashlib.sha256(mark.encode()).hexdigest()[:16]
+    return from_examples(examples, name=f"{builder.info.full_name} {split}", fingerprint=fingerprint, classes=classes)
+
+
+def _folder(dataset: str, split: str) -> Source:
+    folder = Path(dataset) / split
+    if not folder.is_dir():
+        there = sorted(p.name for p in Path(dataset).iterdir() if p.is_dir())
+        raise UserError(
+            f"The folder {dataset} has no subfolder {split!r} to take that split from; it has {', '.join(there) or 'none'}."
+        )
+    return from_folder(folder)
+
+
+def resize(size: int, *, feature: str = "image") -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """An `example_map` that brings the central square of a uint8 image to `[size, size, C]`, with Lanczos' filter."""
+    from PIL import Image, ImageOps
+
+    def fn(example: dict[str, Any]) -> dict[str, Any]:
+        pixels = example[feature]
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        small = np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS))
+        return {**example, feature: small.reshape(size, size, pixels.shape[-1])}
+
+    return fn
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,187 @@
+"""Where examples come from: a length and a way to gather a batch of them by index."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from jaxgen.errors import UserError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+class Examples(Protocol):
+    """A random-access sequence of examples, as TFDS's data sources are."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int) -> Mapping[str, Any]: ...
+
+
+class Source(NamedTuple):
+    """Examples by index.
+
+    Fields:
+      name: for messages, `mnist/3.0.1 train`.
+      fingerprint: changes when the examples do; a resumed run compares it.
+      length: number of examples N.
+      gather: `gather(indices [n]) -> {feature: array [n, ...]}`, whole batches at once.
+      classes: the names of a label feature's values, by feature.
+    """
+
+    name: str
+    fingerprint: str
+    length: int
+    gather: Callable[[np.ndarray], dict[str, np.ndarray]]
+    classes: Mapping[str, tuple[str, ...]] = {}
+
+    def shape(self, feature: str) -> tuple[int, ...]:
+        """The shape of one example's feature, such as (28, 28, 1) of `image`."""
+        example = self.gather(np.zeros(1, np.int64))
+        if feature not in example:
+            raise UserError(f"{self.name} has no feature {feature!r}; it has {', '.join(sorted(example))}.")
+        return example[feature].shape[1:]
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], *, name: str = "arrays", fingerprint: str | None = None) -> Source:
+    """A source over arrays in memory or memory-mapped, whose first axes count the examples.
+
+    Args:
+      arrays: `{feature: [N, ...]}`; images are uint8 `[N, H, W, C]` by convention.
+      name: for messages.
+      fingerprint: computed from the bytes where it is None.
+
+    Returns:
+      The source.
+
+    Raises:
+      UserError: if there are no arrays, or their lengths differ.
+
+    >>> source = from_arrays({"image": np.zeros((5, 8, 8, 1), np.uint8)})
+    >>> source.length, source.shape("image")
+    (5, (8, 8, 1))
+    """
+    lengths = {feature: len(a) for feature, a in arrays.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise UserError(f"{name}: arrays need one common length above zero; got {lengths or 'no arrays'}.")
+    if fingerprint is None:
+        digest = hashlib.sha256()
+        for feature in sorted(arrays):
+            digest.update(f"{feature}{arrays[feature].dtype}{arrays[feature].shape}".encode())
+            digest.update(np.ascontiguousarray(arrays[feature]).data)
+        fingerprint = digest.hexdigest()[:16]
+
+    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
+        return {feature: np.take(a, indices, axis=0) for feature, a in arrays.items()}
+
+    return Source(name, fingerprint, next(iter(lengths.values())), gather)
+
+
+def from_examples(
+    examples: Examples,
+    *,
+    name: str,
+    fingerprint: str,
+    classes: Mapping[str, tuple[str, ...]] | None = None,
+) -> Source:
+    """A source over a random-access sequence of examples, decoded when they are asked for.
+
+    Args:
+      examples: anything with `len` and `[i]`, and faster with `__getitems__([i, ...])`, as TFDS's data sources are.
+      name: for messages.
+      fingerprint: changes when the examples do.
+      classes: names of label values, by feature.
+
+    Returns:
+      The source.
+    """
+    many = getattr(examples, "__getitems__", None) or (lambda indices: [examples[i] for i in indices])
+
+    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
+        # array_record refuses an index twice in one read.
+        unique, inverse = np.unique(indices, return_inverse=True)
+        rows = list(many([int(i) for i in unique]))
+        try:
+            return {feature: np.stack([np.asarray(row[feature]) for row in rows])[inverse] for feature in rows[0]}
+        except ValueError:
+            shapes = {f: sorted({np.shape(row[f]) for row in rows}) for f in rows[0]}
+            uneven = {f: s for f, s in shapes.items() if len(s) > 1}
+            raise UserError(
+                f"{name} has examples of different shapes ({uneven}), which cannot form a batch; "
+                "give load() an `example_map` that brings them to one shape, such as data.resize(64)."
+            ) from None
+
+    return Source(name, fingerprint, len(examples), gather, classes or {})
+
+
+def map_examples(source: Source, fn: Callable[[dict[str, Any]], dict[str, Any]], *, name: str) -> Source:
+    """A source whose examples went through `fn` on the host (resizing, tokenising), one at a time.
+
+    Args:
+      source: where they come from.
+      fn: `{feature: value} -> {feature: value}` for one example, deterministic.
+      name: what `fn` does and with which numbers; it becomes part of the fingerprint.
+
+    Returns:
+      The source of mapped examples.
+    """
+
+    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
+        rows = [fn({f: v[0] for f, v in source.gather(np.array([i])).items()}) for i in indices]
+        return {feature: np.stack([row[feature] for row in rows]) for feature in rows[0]}
+
+    mark = hashlib.sha256(f"{source.fingerprint} {name}".encode()).hexdigest()[:16]
+    return source._replace(name=f"{source.name} | {name}", fingerprint=mark, gather=gather)
+
+
+def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = False) -> Source:
+    """A source over the images below a folder; the names of its subfolders, if any, are the labels.
+
+    Args:
+      folder: `folder/*.png` or `folder/CLASS/*.png` (also jpg, bmp, webp), in sorted order.
+      size: side in pixels that the central square of every image is resized to; None keeps them as they are.
+      grey: one channel instead of three.
+
+    Returns:
+      A source of `image` uint8 `[H, W, C]` and, with subfolders, `label`.
+
+    Raises:
+      UserError: if there is no image.
+    """
+    folder = Path(folder)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise UserError(f"No image ({', '.join(IMAGE_SUFFIXES)}) lies below {folder}; check the path.")
+    parents = sorted({p.parent.relative_to(folder).as_posix() for p in paths})
+    labels = parents if len(parents) > 1 else []
+
+    class Images:
+        def __len__(self) -> int:
+            return len(paths)
+
+        def __getitem__(self, i: int) -> dict[str, Any]:
+            example: dict[str, Any] = {"image": _read(paths[i], size, grey)}
+            if labels:
+                example["label"] = labels.index(paths[i].parent.relative_to(folder).as_posix())
+            return example
+
+    stats = [(p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+    mark = hashlib.sha256(repr((stats, size, grey)).encode()).hexdigest()[:16]
+    classes = {"label": tuple(labels)} if labels else {}
+    return from_examples(Images(), name=str(folder), fingerprint=mark, classes=classes)
+
+
+def _read(path: Path, size: int | None, grey: bool) -> np.ndarray:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            image = file.convert("L" if grey else "RGB")
+        if size is not None:
+            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+        pixels = np.asarray(image, np.uint8)
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"{path} cannot be read as an image ({error}); mend or remove it.") from None
+    return pixels[..., None] if grey else pixels

@@ -1,0 +1,110 @@
+"""What happens to one example on the device: pure functions `(example, key) -> example`, composed with `chain`.
+
+They run inside the compiled step, vmapped over the batch. Each example has a key of its own, so that what is drawn does not
+depend on the batch size of an evaluation or on how many devices share a batch.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen.types import Array, Key
+
+Example: TypeAlias = Mapping[str, Any]
+Transform: TypeAlias = Callable[[Example, Key], Example]
+
+
+def identity(example: Example, key: Key) -> Example:
+    """The example as it is."""
+    return example
+
+
+def chain(*transforms: Transform) -> Transform:
+    """The transforms one after another, transform i with the key `fold_in(key, i)`."""
+
+    def transform(example: Example, key: Key) -> Example:
+        for i, apply in enumerate(transforms):
+            example = apply(example, jax.random.fold_in(key, i))
+        return example
+
+    return transform
+
+
+def scale(low: float = 0.0, high: float = 1.0, *, feature: str = "image") -> Transform:
+    r"""Bytes to floats, $x \mapsto \mathrm{low} + (\mathrm{high} - \mathrm{low})\, x / 255$.
+
+    >>> scale(-1, 1)({"image": jnp.uint8(255)}, jax.random.key(0))["image"].item()
+    1.0
+    """
+    return _on(feature, lambda x, key: low + (high - low) * (x.astype(jnp.float32) / 255))
+
+
+def binarize(*, feature: str = "image") -> Transform:
+    r"""Dynamic binarisation: $x \sim \mathrm{Bernoulli}(x)$, drawn anew whenever the example is seen.
+
+    The intensities in [0, 1] are the probabilities. Source: Salakhutdinov & Murray 2008; Burda et al. 2015, section 5.
+    """
+    return _on(feature, lambda x, key: jax.random.bernoulli(key, x).astype(jnp.float32))
+
+
+def binarize_statically(seed: int = 0, *, feature: str = "image") -> Transform:
+    """Static binarisation: drawn once for each example, from the seed and the example's `index`.
+
+    This is a draw of our own, not the one that Larochelle distributes: figures on the two agree to sampling error only.
+    """
+
+    def transform(example: Example, key: Key) -> Example:
+        fixed = jax.random.fold_in(jax.random.key(seed), example["index"])
+        return binarize(feature=feature)(example, fixed)
+
+    return transform
+
+
+def dequantize(*, feature: str = "image") -> Transform:
+    r"""Uniform dequantisation, $x \mapsto (x + u) / 256$ with $u \sim U[0, 1)$; $\log p(x)$ loses $\log 256$ a dimension.
+
+    Source: Uria et al. 2013; Theis et al. 2016, section 3.1.
+    """
+    return _on(feature, lambda x, key: (x.astype(jnp.float32) + jax.random.uniform(key, x.shape)) / 256)
+
+
+def flip(*, feature: str = "image") -> Transform:
+    """A mirror image, left to right, of `[H, W, C]` in half of the cases."""
+    return _on(feature, lambda x, key: jnp.where(jax.random.bernoulli(key), x[:, ::-1], x))
+
+
+def pad(pixels: int, *, mode: str = "constant", feature: str = "image") -> Transform:
+    """A border of `pixels` on each side of `[H, W, C]`; the mode is one of `jnp.pad`'s, such as "reflect"."""
+    return _on(feature, lambda x, key: jnp.pad(x, ((pixels, pixels), (pixels, pixels), (0, 0)), mode=mode))
+
+
+def crop(size: int, *, feature: str = "image") -> Transform:
+    """A random square of `[size, size, C]`; `chain(pad(4), crop(32))` is the usual augmentation of CIFAR-10."""
+
+    def draw(x: Array, key: Key) -> Array:
+        top, left = (
+            jax.random.randint(k, (), 0, extent - size + 1)
+            for k, extent in zip(jax.random.split(key), x.shape[:2], strict=True)
+        )
+        return jax.lax.dynamic_slice(x, (top, left, 0), (size, size, x.shape[2]))
+
+    return _on(feature, draw)
+
+
+def center_crop(size: int, *, feature: str = "image") -> Transform:
+    """The central square of `[size, size, C]`."""
+
+    def cut(x: Array, key: Key) -> Array:
+        top, left = (x.shape[0] - size) // 2, (x.shape[1] - size) // 2
+        return x[top : top + size, left : left + size]
+
+    return _on(feature, cut)
+
+
+def _on(feature: str, fn: Callable[[Array, Key], Array]) -> Transform:
+    def transform(example: Example, key: Key) -> Example:
+        return {**example, feature: fn(example[feature], key)}
+
+    return transform

@@ -1,0 +1,116 @@
+"""How steps reach the device: several in one compiled call, with the next batches already on their way."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxgen.data import Stream, prefetch
+from jaxgen.game import TrainState, TrainStep
+from jaxgen.reduction import Metrics, merge
+from jaxgen.types import Array, Batch, PyTree
+
+DATA = 1 << 30
+"""The stream's transforms fold this into a step's key; the players fold in 0, 1, 2 ..."""
+
+BYTES, STEPS = 8 << 20, 20
+
+Advance = Callable[[TrainState, Metrics, Batch, Array], tuple[TrainState, Metrics, Array]]
+
+
+def with_data(step: TrainStep, stream: Stream) -> TrainStep:
+    """The step on raw batches: the stream's transform and the train step in one function."""
+
+    def whole(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), DATA)
+        return step(state, stream.transform(batch, key))
+
+    return whole
+
+
+def batch_spec(stream: Stream) -> PyTree:
+    """Shapes and dtypes of one raw batch."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), stream.read(0, seed=0))
+
+
+def steps_per_call(step: TrainStep, state: PyTree, batch: PyTree) -> int:
+    """How many steps to put into one call: as many as 8 MiB of batches hold, up to 20.
+
+    One, where XLA's convolutions would run in a loop on a CPU: there they are some 20 times slower than outside of one
+    (`jaxgen.nn.conv` does not have this problem; `flax.linen.Conv` does).
+    """
+    if jax.default_backend() == "cpu" and _convolves(jax.make_jaxpr(step)(state, batch).jaxpr):
+        return 1
+    size = sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(batch))
+    return max(1, min(STEPS, BYTES // max(size, 1)))
+
+
+def make_advance(step: TrainStep, chunk: int) -> Advance:
+    """Compiles `advance(state, window, batches [chunk, ...], n)`: n steps, n <= chunk, on the first n batches.
+
+    The number of steps is an argument of one program and not a program each: k and then N - k steps are the very same
+    arithmetic as N at once, so a resumed run equals an unbroken one bit for bit.
+
+    Args:
+      step: `(state, raw batch) -> (state, metrics)`.
+      chunk: the most steps of a call; 1 compiles the bare step, without a loop.
+
+    Returns:
+      A compiled function that takes over the state and the window (they are donated), and returns them with a token that is
+      ready when the call is through.
+    """
+
+    def once(state: TrainState, window: Metrics, batch: Batch) -> tuple[TrainState, Metrics]:
+        state, metrics = step(state, batch)
+        return state, merge(window, dict(metrics))
+
+    def advance(state: TrainState, window: Metrics, batches: Batch, n: Array) -> tuple[TrainState, Metrics, Array]:
+        if chunk == 1:
+            state, window = once(state, window, jax.tree.map(lambda x: x[0], batches))
+        else:
+
+            def body(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+                return once(*carry, jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), batches))
+
+            state, window = lax.fori_loop(0, n, body, (state, window))
+        return state, window, jnp.copy(state.step)
+
+    return jax.jit(advance, donate_argnums=(0, 1))
+
+
+def plan(start: int, stop: int, chunk: int, every: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cuts the steps into calls that end where something is due: yields (first step, number of steps).
+
+    >>> list(plan(0, 10, 4, [5]))
+    [(0, 4), (4, 1), (5, 4), (9, 1)]
+    """
+    at = start
+    while at < stop:
+        due = min(*(at - at % e + e for e in every), stop)
+        n = min(chunk, due - at)
+        yield at, n
+        at += n
+
+
+def feed(stream: Stream, calls: Sequence[tuple[int, int]], *, seed: int, chunk: int) -> Iterator[tuple[Any, Array]]:
+    """The batches of each call and its number of steps, on the device one call ahead of the loop."""
+
+    def read(call: tuple[int, int]) -> Any:
+        # Always a whole chunk, of which a shorter call uses the first part: shapes stay as they were compiled.
+        return stream.read(call[0], seed=seed, steps=chunk), np.int32(call[1])
+
+    for batches, n in prefetch(read, calls):
+        yield jax.device_put((batches, n))
+
+
+def _convolves(jaxpr: Any) -> bool:
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            return True
+        inner = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr"))
+        if any(_convolves(getattr(p, "jaxpr", p)) for p in inner if hasattr(p, "eqns") or hasattr(p, "jaxpr")):
+            return True
+    return False

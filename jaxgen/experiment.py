@@ -1,0 +1,118 @@
+"""An experiment: the data, the players and what to look at, as one value; and the record of the flags that made it."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxgen.data import Stream
+from jaxgen.evaluate import Evaluator
+from jaxgen.game import Player, TrainState
+from jaxgen.pictures import Picture
+from jaxgen.types import Array, Key, Params, Schedule, Vars
+
+
+class Config(NamedTuple):
+    """How an experiment was made: which function, with which flags."""
+
+    function: Callable[..., "Experiment"]
+    flags: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """`experiments.vae` of a module, `my_vae.py` of a file of one's own."""
+        module = sys.modules.get(self.function.__module__)
+        spec = getattr(module, "__spec__", None)
+        # Run by `python -m` the module is called __main__, and its spec still knows its name.
+        if spec is not None and spec.name.startswith("experiments."):
+            return spec.name
+        return Path(self.file).name
+
+    @property
+    def file(self) -> str:
+        """Where the function is written."""
+        return str(Path(inspect.getfile(inspect.unwrap(self.function))).resolve())
+
+
+class Experiment(NamedTuple):
+    """What `fit` runs.
+
+    Fields:
+      train: the stream of training batches.
+      init: `init(key) -> (params, vars)`, by player or frozen part; it may load from another run's checkpoint.
+      players: the players, in the order of their turns.
+      steps: how many steps to train.
+      evaluators: run every `evaluate_every` steps; the name is the split they report on.
+      final: run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
+      pictures: drawn at every evaluation, `(state, key) -> Picture`.
+      sample: `(state, key, n) -> images [n, H, W, C]` in [0, 1], or None where a model generates nothing.
+      ema: decay of the parameter averages, or None.
+      accumulate: micro-batches in a batch.
+      schedules: logged by name, and compared when a run goes on with more steps.
+      best: the evaluated value, `split/name`, whose minimum marks the best checkpoint.
+      config: filled in by `recorded`.
+    """
+
+    train: Stream
+    init: Callable[[Key], tuple[Params, Vars]]
+    players: Mapping[str, Player]
+    steps: int
+    evaluators: Mapping[str, Evaluator] = {}
+    final: Mapping[str, Evaluator] = {}
+    pictures: Mapping[str, Callable[[TrainState, Key], Picture]] = {}
+    sample: Callable[[TrainState, Key, int], Array] | None = None
+    ema: float | Schedule | None = None
+    accumulate: int = 1
+    schedules: Mapping[str, Schedule] = {}
+    best: str = "test/loss"
+    config: Config | None = None
+
+
+def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
+    """Makes a function whose keyword arguments are an experiment's flags record them in the experiment it returns.
+
+    With the record a run can be named, compared with the one that a folder holds, and built again by `jaxgen.load`.
+
+    Args:
+      function: returns an `Experiment`; its arguments are numbers, strings, booleans, None or tuples of these.
+
+    Returns:
+      The function, whose experiments have a `config`.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def build(*args: Any, **flags: Any) -> Experiment:
+        bound = signature.bind(*args, **flags)
+        bound.apply_defaults()
+        return function(*bound.args, **bound.kwargs)._replace(config=Config(build, dict(bound.arguments)))
+
+    return build
+
+
+def initialize(**models: tuple[Any, ...]) -> Callable[[Key], tuple[Params, Vars]]:
+    """The `init` of linen modules, compiled: `initialize(model=(VAE(...), example_input))`.
+
+    Args:
+      **models: by name, a module and the arguments of its call; a module that draws gets a "sample" key.
+
+    Returns:
+      `init(key) -> (params, vars)`, where `vars[name]` holds a module's other collections (`batch_stats` ...).
+    """
+
+    @jax.jit
+    def init(key: Key) -> tuple[Params, Vars]:
+        params, vars = {}, {}
+        for i, (name, (module, *inputs)) in enumerate(models.items()):
+            own, noise = jax.random.split(jax.random.fold_in(key, i))
+            collections = module.init({"params": own, "sample": noise}, *inputs)
+            params[name] = collections.pop("params")
+            if collections:
+                vars[name] = collections
+        return params, vars
+
+    return init

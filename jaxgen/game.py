@@ -1,0 +1,194 @@
+"""The contract: players with losses and optimizers, and the one train step that serves them all.
+
+An experiment is a game. A player owns a subtree of the parameters and descends its own loss; one player is an ELBO, a score
+matching, contrastive or supervised objective, two are an adversarial one, and a Lagrange multiplier is a player too. Turns are
+folded in order, each seeing what the turns before it left (the alternating updates of Goodfellow et al. 2014, Algorithm 1).
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from jaxgen.reduction import Mean, Metrics, merge, reduce
+from jaxgen.types import Array, Batch, Key, Params, PyTree, Schedule, Vars
+
+
+class TrainState(NamedTuple):
+    """Everything that a step reads and writes, arrays only: a checkpoint is this and the position of the data."""
+
+    step: Array
+    key: Key
+    params: Params
+    opt: Mapping[str, PyTree]
+    vars: Vars
+    ema: Params
+
+
+class Aux(NamedTuple):
+    """What a loss returns beside its values: updates of `TrainState.vars`, and metrics (`[B]` or scalar) by name."""
+
+    vars: Vars = MappingProxyType({})
+    metrics: Mapping[str, Array] = MappingProxyType({})
+
+
+@runtime_checkable
+class LossFn(Protocol):
+    """`loss(params, state, batch, key, *, train) -> (values [B], Aux)`.
+
+    `params` has every player's parameters and is what the gradient sees; `state` gives the step, the variables and the
+    averages. The same function serves training and evaluation. Values are reduced, with the batch's mask, by the caller.
+    """
+
+    def __call__(
+        self, params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool
+    ) -> tuple[Array, Aux]: ...
+
+
+class Player(NamedTuple):
+    """A loss, the optimizer that descends it, and how often: it moves in every `every`-th step, first in step `every`."""
+
+    loss: LossFn
+    tx: optax.GradientTransformation
+    every: int = 1
+
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def create_state(
+    key: Key, params: Params, vars: Vars, players: Mapping[str, Player], *, ema: float | Schedule | None = None
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      key: the run's key; step s draws from `fold_in(key, s)`, so nothing else about randomness has to be saved.
+      params: parameters by name. Names that are no player's are frozen.
+      vars: variables by name.
+      players: the players in the order of their turns.
+      ema: decay of the parameter averages, or None for none.
+
+    Returns:
+      The state, with step 0.
+
+    Raises:
+      ValueError: if a player has no parameters.
+    """
+    for name in players:
+        if name not in params:
+            raise ValueError(f"player {name!r} has no parameters; init made {sorted(params)}")
+    # A copy: the same buffer under two names cannot be donated to the step.
+    averages = {} if ema is None else {name: jax.tree.map(jnp.copy, params[name]) for name in players}
+    opt = {name: player.tx.init(params[name]) for name, player in players.items()}
+    return TrainState(jnp.zeros((), jnp.int32), key, dict(params), opt, dict(vars), averages)
+
+
+def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | None = None, accumulate: int = 1) -> TrainStep:
+    r"""One step of the game: every player in turn descends its own loss in its own parameters.
+
+    $\theta_i \leftarrow \theta_i + \mathrm{tx}_i(\nabla_{\theta_i} \bar L_i(\theta_1, \dots, \theta_n))$, with $\bar L$ the
+    masked mean over the batch, then $\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta$ for the averages.
+
+    The key of player i in step s is `fold_in(fold_in(state.key, s), i)`.
+
+    Args:
+      players: the players in the order of their turns.
+      ema: the decay d of the parameter averages, a number or a schedule; None keeps none.
+      accumulate: number of micro-batches that a batch is cut into to save memory. Each player's gradient is still the one of
+        the whole batch, padding included, and each player still moves once a step. What a loss computes *across* examples
+        (batch statistics, negatives) sees one micro-batch at a time.
+
+    Returns:
+      A pure function `(state, batch) -> (state, metrics)`. With one player the metrics are `loss`, `grad_norm` and the
+      loss's own; with more they are prefixed by the player's name.
+
+    >>> model = Player(lambda p, state, batch, key, *, train: (p["model"] * batch["x"], Aux()), optax.sgd(0.5))
+    >>> state = create_state(jax.random.key(0), {"model": jnp.array(1.0)}, {}, {"model": model})
+    >>> state, metrics = make_train_step({"model": model})(state, {"x": jnp.array([1.0, 3.0])})
+    >>> state.params["model"].item(), metrics["loss"].value.item()
+    (0.0, 2.0)
+    """
+    # Kept in this closure, not passed through jit, which would sort the names: the order of the turns matters.
+    players = dict(players)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        metrics: dict[str, Mean] = {}
+        for i, (name, player) in enumerate(players.items()):
+            prefix = f"{name}/" if len(players) > 1 else ""
+            state, own = _turn(state, name, player, batch, jax.random.fold_in(key, i), accumulate)
+            metrics |= {prefix + metric: mean for metric, mean in own.items()}
+        if ema is not None:
+            decay = jnp.asarray(ema(state.step) if callable(ema) else ema, jnp.float32)
+            trained = {name: state.params[name] for name in players}
+            averages = jax.tree.map(lambda e, p: (decay * e + (1 - decay) * p).astype(p.dtype), state.ema, trained)
+            state = state._replace(ema=averages)
+        return state._replace(step=state.step + 1), metrics
+
+    return step
+
+
+def averaged(state: TrainState) -> TrainState:
+    """The state with the averages in place of the parameters they average: what is evaluated and sampled from."""
+    return state._replace(params={**state.params, **state.ema})
+
+
+def _turn(state: TrainState, name: str, player: Player, batch: Batch, key: Key, accumulate: int) -> tuple[TrainState, Metrics]:
+    def move(state: TrainState) -> tuple[TrainState, Metrics]:
+        grads, vars, metrics = _gradient(state, name, player.loss, batch, key, accumulate)
+        updates, opt = player.tx.update(grads, state.opt[name], state.params[name])
+        moved = optax.apply_updates(state.params[name], updates)
+        metrics = {**metrics, "grad_norm": reduce(optax.global_norm(grads))}
+        state = state._replace(params={**state.params, name: moved}, opt={**state.opt, name: opt}, vars={**state.vars, **vars})
+        return state, metrics
+
+    if player.every == 1:
+        return move(state)
+
+    def skip(state: TrainState) -> tuple[TrainState, Metrics]:
+        _, metrics = jax.eval_shape(move, state)
+        return state, jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
+
+    return lax.cond((state.step + 1) % player.every == 0, move, skip, state)
+
+
+def _gradient(
+    state: TrainState, name: str, loss: LossFn, batch: Batch, key: Key, accumulate: int
+) -> tuple[PyTree, Vars, Metrics]:
+    """The gradient of the batch's mean loss in one player's parameters, with new variables and metrics."""
+
+    def mean_loss(own: PyTree, vars: Vars, part: Batch, key: Key, share: Any) -> tuple[Array, tuple[Vars, Metrics]]:
+        here = state._replace(vars={**state.vars, **vars})
+        values, aux = loss({**state.params, name: own}, here, part, key, train=True)
+        mask = part.get("mask")
+        metrics = {metric: reduce(v, mask) for metric, v in {"loss": values, **aux.metrics}.items()}
+        return metrics["loss"].value * share, (dict(aux.vars), metrics)
+
+    grad = jax.grad(mean_loss, has_aux=True)
+    own = state.params[name]
+    if accumulate == 1:
+        grads, (vars, metrics) = grad(own, {}, batch, key, 1.0)
+        return grads, vars, metrics
+
+    # Strided, not blocked, so that a batch sharded over devices is cut without moving any of it.
+    parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), dict(batch))
+    mask = parts.get("mask")
+    shares = jnp.full(accumulate, 1 / accumulate) if mask is None else mask.sum(1) / jnp.maximum(mask.sum(), 1)
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(accumulate))
+
+    def micro(carry: Any, xs: Any) -> tuple[Any, None]:
+        grads, vars, metrics = carry
+        part, key, share = xs
+        more, (vars, own_metrics) = grad(own, vars, part, key, share)
+        return (jax.tree.map(jnp.add, grads, more), vars, merge(metrics, own_metrics)), None
+
+    first = jax.tree.map(lambda x: x[0], (parts, keys, shares))
+    shapes, (vars_shapes, metric_shapes) = jax.eval_shape(grad, own, {}, *first)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, metric_shapes))
+    start = (zeros[0], {k: state.vars[k] for k in vars_shapes}, zeros[1])
+    (grads, vars, metrics), _ = lax.scan(micro, start, (parts, keys, shares))
+    return grads, vars, metrics

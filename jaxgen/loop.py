@@ -1,0 +1,264 @@
+"""The loop: step, log, evaluate, save, then draw the next batch. One loop, whatever the game."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen import dispatch, logs, pictures, workdir
+from jaxgen.checkpoint import Checkpoints
+from jaxgen.errors import NotFiniteError, UserError
+from jaxgen.experiment import Experiment
+from jaxgen.game import make_train_step
+from jaxgen.reduction import Metrics, compute
+from jaxgen.run import Run, begin, draw, evaluate
+from jaxgen.signals import Stopped, StopRequest
+
+
+def fit(
+    experiment: Experiment,
+    *,
+    workdir: str | None = None,
+    seed: int = 0,
+    log_every: int = 100,
+    evaluate_every: int = 1000,
+    save_every: int = 1000,
+    keep: int = 2,
+    steps_per_call: int | None = None,
+    wandb: str | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Trains an experiment, or goes on where the run in `workdir` stopped.
+
+    Args:
+      experiment: what to train.
+      workdir: folder of checkpoints, metrics and pictures; the same command on the same folder resumes. In Python, None
+        keeps everything in memory.
+      seed: of the initial parameters, the order of the data and all noise.
+      log_every: steps between lines of training metrics, which are means over these steps.
+      evaluate_every: steps between evaluations, each with its pictures and a checkpoint; the last step always has one.
+      save_every: steps between further checkpoints.
+      keep: how many of the last checkpoints to keep, beside the best.
+      steps_per_call: steps in one compiled call; None takes as many as 8 MiB of batches hold, up to 20.
+      wandb: a Weights & Biases project to report to as well.
+      quiet: no progress bars and no summary.
+
+    Returns:
+      The run, which can be sampled from, evaluated and hashed. Without a workdir Ctrl-C ends the training early and returns
+      it too.
+
+    Raises:
+      UserError: if the flags contradict the run in `workdir`, or cannot work.
+      NotFiniteError: if a training metric is not finite; the last checkpoint is from before.
+      KeyboardInterrupt: after Ctrl-C, when the state is saved.
+      SystemExit: 143 after SIGTERM, when the state is saved.
+    """
+    intervals = {"log_every": log_every, "evaluate_every": evaluate_every, "save_every": save_every, "keep": keep}
+    _check(experiment, intervals, steps_per_call)
+    loop = _Loop(experiment, workdir, seed, keep, wandb, quiet)
+    try:
+        return loop.run(steps_per_call, log_every, evaluate_every, save_every)
+    finally:
+        loop.close()
+
+
+class _Loop:
+    """The run under way: its state, the window of metrics since the last log, and where both go."""
+
+    def __init__(self, experiment: Experiment, path: str | None, seed: int, keep: int, wandb: str | None, quiet: bool) -> None:
+        self.experiment, self.seed, self.quiet = experiment, seed, quiet
+        self.folder: workdir.Workdir | None = None
+        self.checkpoints: Checkpoints | None = None
+        self.values: dict[str, float] = {}  # evaluated at this step
+        self.step = self.saved = self.logged = 0
+        self.timed, self.seconds = 0, 0.0
+
+        train = make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
+        self.train_step = dispatch.with_data(train, experiment.train)
+        self.batch_spec = dispatch.batch_spec(experiment.train)
+        state_spec = jax.eval_shape(lambda: begin(experiment, seed))
+        self.window_spec = dict(jax.eval_shape(self.train_step, state_spec, self.batch_spec)[1])
+
+        if path is not None:
+            self.folder, notes = workdir.open_or_create(Path(path), experiment, seed)
+            self.checkpoints = self.folder.checkpoints(keep=keep)
+            self._say(*notes)
+        latest = self.checkpoints.latest() if self.checkpoints is not None else None
+        if self.checkpoints is None or latest is None:
+            self.state, self.window = begin(experiment, seed), self._empty_window()
+        else:
+            self.state, self.window, meta = self.checkpoints.restore(latest, state_spec, self.window_spec)
+            self.step = self.saved = int(meta["position"])
+            self.logged = int(meta["logged"])
+            if self.step > experiment.steps:
+                raise UserError(
+                    f"The run in {path} is at step {self.step:,} already, so --steps {experiment.steps:,} would go back; "
+                    "give more steps, or another --workdir."
+                )
+            self._say(f"Resuming {path} at step {self.step:,} of {experiment.steps:,}.")
+        self.journal = self.folder.journal(start=self.step, wandb=wandb) if self.folder is not None else logs.Journal()
+
+    def run(self, steps_per_call: int | None, log_every: int, evaluate_every: int, save_every: int) -> Run:
+        stop_at = self.experiment.steps
+        chunk = steps_per_call or dispatch.steps_per_call(self.train_step, self.state, self.batch_spec)
+        calls = list(dispatch.plan(self.step, stop_at, chunk, (log_every, evaluate_every, save_every)))
+        advance = dispatch.make_advance(self.train_step, chunk)
+        feed = dispatch.feed(self.experiment.train, calls, seed=self.seed, chunk=chunk)
+        started, first = time.perf_counter(), self.step
+        try:
+            with StopRequest() as stop, self._bar() as bar:
+                if first > 0 and self._unevaluated(evaluate_every):
+                    self._evaluate(stop)
+                    self._save()
+                before = None
+                for batches, n in feed:
+                    tick = time.perf_counter()
+                    with jax.transfer_guard("disallow"):
+                        self.state, self.window, token = advance(self.state, self.window, batches, n)
+                    self.step += (length := calls.pop(0)[1])
+                    # One call runs while the next is prepared; more would pile up batches on the device.
+                    jax.block_until_ready(before)
+                    before = token
+                    last = self.step == stop_at
+                    due = {every: last or self.step % every == 0 for every in (log_every, evaluate_every, save_every)}
+                    if any(due.values()) or stop.signum is not None:
+                        jax.block_until_ready(token)
+                    self.timed, self.seconds = self.timed + length, self.seconds + time.perf_counter() - tick
+                    bar.update(length)
+                    self.values = {}
+                    if due[log_every]:
+                        bar.set_postfix(self._log(), refresh=False)
+                    if due[evaluate_every]:
+                        self._evaluate(stop)
+                    if due[evaluate_every] or due[save_every]:
+                        self._save()
+                    stop.check()
+                if self.step > first:
+                    self._report(evaluate(self.experiment.final, self.state, self.seed, stop.track(self.quiet)))
+        except Stopped:
+            if self.folder is None and stop.signum != 15:
+                self._say(f"Stopped at step {self.step:,}; without a workdir nothing was saved.")
+                return self._result()
+            if self.saved != self.step:
+                self._save()
+            self._say(f"Stopped and saved at step {self.step:,}; the same command goes on from there.")
+            stop.leave()
+        if self.checkpoints is not None:
+            self.checkpoints.wait()
+        self._summary(first, time.perf_counter() - started)
+        return self._result()
+
+    def close(self) -> None:
+        self.journal.close()
+        if self.checkpoints is not None:
+            self.checkpoints.close()
+
+    def _log(self) -> dict[str, str]:
+        values = self._finite(compute(self.window))
+        self.window, self.logged = self._empty_window(), self.step
+        for name, schedule in self.experiment.schedules.items():
+            values[name] = float(schedule(self.step - 1))
+        values["epoch"] = self.step / self.experiment.train.epoch_steps
+        shown = {name: f"{value:.4g}" for name, value in values.items() if name.endswith("loss")}
+        values["examples_per_second"] = self.timed * self.experiment.train.batch_size / self.seconds
+        self.timed, self.seconds = 0, 0.0
+        self.journal.scalars(self.step, "train", values)
+        return shown
+
+    def _finite(self, values: dict[str, float]) -> dict[str, float]:
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            kept = "; the checkpoints are from before" if self.folder is not None else ""
+            raise NotFiniteError(
+                f"Not finite between steps {self.logged + 1:,} and {self.step:,}: {', '.join(bad)}{kept}. Lower the learning "
+                "rate, clip the gradient, or look for a logarithm or a division of zero in the loss."
+            )
+        return values
+
+    def _evaluate(self, stop: StopRequest) -> None:
+        self._finite(compute(self.window))
+        self._report(evaluate(self.experiment.evaluators, self.state, self.seed, stop.track(self.quiet)))
+        if self.folder is not None:
+            for name, picture in draw(self.experiment, self.state, self.seed).items():
+                path = pictures.save(picture, self.folder.samples / f"{name}_{self.step:08d}.png")
+                self.journal.picture(self.step, name, path)
+
+    def _unevaluated(self, evaluate_every: int) -> bool:
+        """Whether a signal cut short the evaluation of the step that the run resumes at."""
+        reported = {line["split"] for line in self.journal.history if line["step"] == self.step}
+        due = self.step == self.experiment.steps or self.step % evaluate_every == 0
+        return due and not reported >= set(self.experiment.evaluators)
+
+    def _report(self, results: Mapping[str, Mapping[str, float]]) -> None:
+        for split, values in results.items():
+            self.journal.scalars(self.step, split, values)
+            self.values |= {f"{split}/{name}": value for name, value in values.items()}
+
+    def _save(self) -> None:
+        if self.checkpoints is None or self.folder is None:
+            return
+        self._finite(compute(self.window))
+        best = self.values.get(self.experiment.best)
+        meta = {"position": self.step, "logged": self.logged, "run": self.folder.record}
+        self.checkpoints.save(self.state, self.window, step=self.step, meta=meta, best=best)
+        self.saved = self.step
+
+    def _empty_window(self) -> Metrics:
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.window_spec)
+
+    def _result(self) -> Run:
+        path = self.folder.path if self.folder is not None else None
+        return Run(self.experiment, self.state, self.seed, self.step, path, self.journal.history)
+
+    def _bar(self) -> logs.Bar:
+        total = self.experiment.steps
+        return logs.bar(description="training", total=total, initial=self.step, unit="step", quiet=self.quiet)
+
+    def _say(self, *lines: str) -> None:
+        if not self.quiet:
+            for line in lines:
+                logs.say(line)
+
+    def _summary(self, first: int, seconds: float) -> None:
+        if self.folder is None:
+            return
+        path, done = self.folder.path, self.step - first
+        results = {
+            f"{line['split']} {name}": value
+            for line in self.journal.history
+            if line["step"] == self.step and line["split"] != "train"
+            for name, value in line.items()
+            if name not in ("step", "split")
+        }
+        if done:
+            self._say(f"Trained {done:,} steps in {seconds:.0f} s, to step {self.step:,}.")
+        else:
+            self._say(f"The run in {path} is at step {self.step:,}, as asked: nothing to do.")
+        self._say(
+            *(f"  {name:24} {value:.4f}" for name, value in results.items()),
+            f"  metrics      {path / 'metrics.jsonl'}",
+            f"  pictures     {path / 'samples'}",
+            f"  checkpoints  {path / 'checkpoints'}",
+            f"Go on:   the same command with --steps {2 * self.experiment.steps}",
+            f"Sample:  jaxgen sample {path}",
+        )
+
+
+def _check(experiment: Experiment, intervals: Mapping[str, int], steps_per_call: int | None) -> None:
+    for name, value in intervals.items():
+        if value < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; give 1 or more.")
+    if steps_per_call is not None and steps_per_call < 1:
+        raise UserError(f"--steps-per-call is {steps_per_call}; give 1 or more.")
+    if experiment.steps < 0:
+        raise UserError(f"--steps is {experiment.steps}; give 0 or more.")
+    size, parts = experiment.train.batch_size, experiment.accumulate
+    if parts < 1 or size % parts:
+        near = sorted({max(parts, 1) * max(1, round(size / max(parts, 1)) + d) for d in (0, 1)})
+        raise UserError(
+            f"A batch of {size} cannot be cut into {parts} micro-batches of equal size; "
+            f"the nearest batch sizes that can are {' and '.join(map(str, near))}."
+        )

@@ -1,0 +1,1 @@
+"""Models: pure linen definitions. They know nothing of objectives, data or training."""

@@ -1,0 +1,67 @@
+"""From a decoder's output to a distribution over images. Each says how many numbers an element it wants (`outputs`)."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen.distributions import Bernoulli, DiscretizedLogistic, Normal
+
+
+class BernoulliLikelihood(nn.Module):
+    """Binary images; the decoder gives logits."""
+
+    outputs: ClassVar[int] = 1
+
+    def __call__(self, raw: Float[Array, "b h w c"]) -> Bernoulli:
+        """The distribution."""
+        return Bernoulli(raw.astype(jnp.float32))
+
+
+class GaussianLikelihood(nn.Module):
+    """Real images; the decoder gives means, and one standard deviation serves all elements.
+
+    Fields:
+      std: the standard deviation; None learns it.
+    """
+
+    std: float | None = None
+    outputs: ClassVar[int] = 1
+
+    @nn.compact
+    def __call__(self, raw: Float[Array, "b h w c"]) -> Normal:
+        """The distribution."""
+        mean = raw.astype(jnp.float32)
+        if self.std is not None:
+            return Normal(mean, jnp.full_like(mean, self.std))
+        log_std = self.param("log_std", nn.initializers.zeros_init(), (), jnp.float32)
+        return Normal(mean, jnp.broadcast_to(jnp.exp(log_std), mean.shape))
+
+
+class HeteroscedasticGaussianLikelihood(nn.Module):
+    """Real images; the decoder gives a mean and a log standard deviation for each element.
+
+    Fields:
+      least: the log standard deviation is kept above it, since the likelihood of constant pixels is unbounded.
+    """
+
+    least: float = -4.0
+    outputs: ClassVar[int] = 2
+
+    def __call__(self, raw: Float[Array, "b h w c2"]) -> Normal:
+        """The distribution."""
+        mean, log_std = jnp.split(raw.astype(jnp.float32), 2, axis=-1)
+        return Normal(mean, jnp.exp(self.least + nn.softplus(log_std - self.least)))
+
+
+class DiscretizedLogisticLikelihood(nn.Module):
+    """Bytes, scaled to [-1, 1]; the decoder gives a location and a log scale for each element."""
+
+    outputs: ClassVar[int] = 2
+
+    def __call__(self, raw: Float[Array, "b h w c2"]) -> DiscretizedLogistic:
+        """The distribution."""
+        loc, log_scale = jnp.split(raw.astype(jnp.float32), 2, axis=-1)
+        # Kept above -7, as PixelCNN++ does: a narrower scale than a level's width only amplifies rounding.
+        return DiscretizedLogistic(loc, jnp.maximum(log_scale - 2.0, -7.0))

@@ -1,0 +1,50 @@
+"""Residual blocks."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen.nn.conv import Conv
+
+
+class ResidualBlock(nn.Module):
+    r"""Pre-activation block, $x + f(x)$ with f = (normalise, activate, 3x3 convolution) twice.
+
+    The second convolution starts at zero, so that a block starts as its shortcut. Group normalisation, because it treats
+    training and evaluation alike. Source: He et al. 2016 (identity mappings), figure 4e; Wu & He 2018.
+
+    Fields:
+      features: output channels.
+      resize: 2 doubles the side (nearest neighbour), 1 keeps it, -2 halves it (average).
+      dtype: of the computation; the parameters are float32.
+    """
+
+    features: int
+    resize: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
+        """Maps a batch of feature maps."""
+        y = self._resized(jax.nn.swish(self._norm(x)))
+        y = Conv(self.features, (3, 3), dtype=self.dtype)(y)
+        y = jax.nn.swish(self._norm(y))
+        y = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(y)
+        x = self._resized(x.astype(self.dtype))
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, (1, 1), dtype=self.dtype)(x)
+        return x + y
+
+    def _norm(self, x: Array) -> Array:
+        return nn.GroupNorm(num_groups=math.gcd(x.shape[-1], 32), dtype=self.dtype)(x)
+
+    def _resized(self, x: Array) -> Array:
+        if self.resize == 1:
+            return x
+        if self.resize == 2:
+            return x.repeat(2, axis=1).repeat(2, axis=2)
+        return nn.avg_pool(x, (2, 2), (2, 2))

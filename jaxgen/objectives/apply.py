@@ -1,0 +1,41 @@
+"""The one way in which an objective calls a linen module."""
+
+from typing import Any
+
+import flax.linen as nn
+
+from jaxgen.types import Key, Params, Vars
+
+
+def apply(
+    model: nn.Module,
+    params: Params,
+    vars: Vars,
+    *inputs: Any,
+    key: Key | None = None,
+    name: str = "model",
+    method: str = "__call__",
+    train: bool = False,
+) -> tuple[Any, Vars]:
+    """Calls a method of a module with the parameters and variables that bear its name.
+
+    Args:
+      model: the module.
+      params: parameters by name.
+      vars: variables by name; `vars[name]` holds the module's other collections (`batch_stats` ...).
+      *inputs: the method's arguments.
+      key: for the module's own draws: dropout, and "sample".
+      name: which parameters.
+      method: which method.
+      train: passed on; when true, the variables are updated.
+
+    Returns:
+      The method's result, and the variables with this module's update.
+    """
+    own = vars.get(name, {})
+    variables = {"params": params[name], **own}
+    rngs = {} if key is None else {"dropout": key, "sample": key}
+    if not (train and own):
+        return model.apply(variables, *inputs, train=train, method=method, rngs=rngs), dict(vars)
+    out, updated = model.apply(variables, *inputs, train=train, method=method, rngs=rngs, mutable=list(own))
+    return out, {**vars, name: {**own, **updated}}

@@ -1,0 +1,218 @@
+"""A run: an experiment with a state, to sample from, to evaluate, to draw and to hash."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgen import checkpoint, logs, workdir
+from jaxgen.errors import UserError
+from jaxgen.evaluate import Evaluator
+from jaxgen.experiment import Experiment
+from jaxgen.game import TrainState, averaged, create_state
+from jaxgen.logs import Track
+from jaxgen.pictures import Picture
+
+SAMPLE, EVALUATE, DRAW = 2, 3, 4  # folded into the run's key; 0 and 1 are the initial parameters and the steps
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `fit` and `load` return.
+
+    Attributes:
+      experiment: what was trained.
+      state: the training state.
+      seed: the run's seed.
+      position: batches drawn from the stream.
+      workdir: where it lies, or None.
+      history: the reported lines, as in `metrics.jsonl`.
+    """
+
+    experiment: Experiment
+    state: TrainState
+    seed: int
+    position: int
+    workdir: Path | None = None
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    def sample(self, n: int = 64, *, seed: int | None = None) -> np.ndarray:
+        """Draws from the model, with the parameter averages where there are any.
+
+        Args:
+          n: how many.
+          seed: of the draw; None means the run's.
+
+        Returns:
+          Images `[n, H, W, C]` in [0, 1].
+
+        Raises:
+          UserError: if the model generates nothing.
+        """
+        if self.experiment.sample is None:
+            raise UserError("This experiment has no sampler: its model generates nothing.")
+        return np.asarray(self.experiment.sample(averaged(self.state), self._key(SAMPLE, seed), n))
+
+    def evaluate(self, *, final: bool = True, track: Track = logs.track) -> dict[str, dict[str, float]]:
+        """Runs the evaluators, with the parameter averages where there are any.
+
+        Args:
+          final: also those that run only when training is through.
+          track: shows the progress.
+
+        Returns:
+          `{split: {name: value}}`.
+        """
+        results = evaluate(self.experiment.evaluators, self.state, self.seed, track)
+        if final:
+            for split, values in evaluate(self.experiment.final, self.state, self.seed, track).items():
+                results[split] = {**results.get(split, {}), **values}
+        return results
+
+    def pictures(self) -> dict[str, Picture]:
+        """The experiment's pictures, by name."""
+        return draw(self.experiment, self.state, self.seed)
+
+    def digest(self) -> str:
+        """One hash over the whole state and the data's position; equal exactly when every bit is."""
+        return checkpoint.digest(checkpoint.to_tree(self.state), self.position)
+
+    def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
+        return jax.random.fold_in(jax.random.key(self.seed if seed is None else seed), purpose)
+
+
+def evaluate(evaluators: Mapping[str, Evaluator], state: TrainState, seed: int, track: Track) -> dict[str, dict[str, float]]:
+    """The evaluators' values by split. The key is the run's, the same at every step: differences are the model's."""
+    key = jax.random.fold_in(jax.random.key(seed), EVALUATE)
+    return {split: dict(evaluator(averaged(state), key, track)) for split, evaluator in evaluators.items()}
+
+
+def draw(experiment: Experiment, state: TrainState, seed: int) -> dict[str, Picture]:
+    """The pictures by name, of the same noise at every step."""
+    key = jax.random.fold_in(jax.random.key(seed), DRAW)
+    return {name: picture(averaged(state), key) for name, picture in experiment.pictures.items()}
+
+
+def begin(experiment: Experiment, seed: int) -> TrainState:
+    """The state before the first step, from the run's seed."""
+    root = jax.random.key(seed)
+    params, vars = experiment.init(jax.random.fold_in(root, 0))
+    return create_state(jax.random.fold_in(root, 1), params, vars, experiment.players, ema=experiment.ema)
+
+
+def load(
+    path: str | Path,
+    *,
+    step: int | None = None,
+    best: bool = False,
+    experiment: Callable[..., Experiment] | str | None = None,
+) -> Run:
+    """A run from its folder.
+
+    Args:
+      path: the workdir.
+      step: of the checkpoint; None means the last one.
+      best: the best checkpoint instead of the last.
+      experiment: the function, or the file, that made it, where it is not a module of `experiments`. A folder's word alone
+        never makes code of another place run.
+
+    Returns:
+      The run, as it was at that step.
+
+    Raises:
+      UserError: if there is no such run or checkpoint, or the experiment is not known.
+    """
+    folder = workdir.read(Path(path))
+    checkpoints = folder.checkpoints()
+    try:
+        step = choose(checkpoints, path, step=step, best=best)
+        function = find_experiment(experiment or folder.record["experiment"], folder)
+        made = function(**_as_arguments(folder.record["flags"]))
+        seed = int(folder.record["seed"])
+        spec = jax.eval_shape(lambda: begin(made, seed))
+        state, _, meta = checkpoints.restore(step, spec, None)
+    finally:
+        checkpoints.close()
+    history = logs.read_jsonl(folder.metrics) if folder.metrics.exists() else []
+    return Run(made, state, seed, int(meta["position"]), folder.path, history)
+
+
+def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:
+    """The parameters of another run, by name, averages where there are any: a tokenizer, an autoencoder, a teacher.
+
+    Args:
+      path: the other run's workdir; its experiment need not be known.
+      step: of the checkpoint; None means the last one.
+      best: the best checkpoint instead of the last.
+
+    Returns:
+      Nested dicts of arrays, for an experiment's `init` to return under a name that is no player's.
+    """
+    checkpoints = workdir.read(Path(path)).checkpoints()
+    try:
+        tree = checkpoints.tree(choose(checkpoints, path, step=step, best=best))
+    finally:
+        checkpoints.close()
+    return {**tree["params"], **tree["ema"]}
+
+
+def digest(path: str | Path) -> str:
+    """The digest of a folder's latest checkpoint; the experiment need not be known."""
+    checkpoints = workdir.read(Path(path)).checkpoints()
+    try:
+        step = choose(checkpoints, path)
+        return checkpoint.digest(checkpoints.tree(step), int(checkpoints.meta(step)["position"]))
+    finally:
+        checkpoints.close()
+
+
+def choose(checkpoints: checkpoint.Checkpoints, path: str | Path, *, step: int | None = None, best: bool = False) -> int:
+    """The step of the checkpoint that is asked for."""
+    there = checkpoints.steps()
+    if not there:
+        raise UserError(f"The run in {path} has no checkpoint yet; train it, with a smaller --save-every if need be.")
+    chosen = (checkpoints.best() if best else checkpoints.latest()) if step is None else step
+    if chosen not in there:
+        listed = ", ".join(f"{s:,}" for s in there)
+        wanted = "best checkpoint" if step is None else f"checkpoint of step {step:,}"
+        raise UserError(f"The run in {path} has no {wanted}; it has {listed}.")
+    return chosen
+
+
+def find_experiment(wanted: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:
+    """The function that an experiment's name or file holds."""
+    if callable(wanted):
+        return wanted
+    if wanted is None:
+        raise UserError(
+            f"{folder.path} was trained from Python without flags on record; give load() the experiment's function."
+        )
+    if wanted.startswith("experiments."):
+        try:
+            return importlib.import_module(wanted).experiment
+        except ModuleNotFoundError:
+            raise UserError(
+                f"The experiment {wanted} of {folder.path} does not exist here; `jaxgen list` shows those that do."
+            ) from None
+    file = Path(wanted)
+    if not file.is_file() or wanted == folder.record["experiment"]:
+        raise UserError(
+            f"{folder.path} was trained by a file of its user's; name it to run it: --experiment {folder.record['file']}"
+        )
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{file} is no Python file; name the one that holds the experiment.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    return module.experiment
+
+
+def _as_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}

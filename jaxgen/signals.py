@@ -1,0 +1,58 @@
+"""Ctrl-C and SIGTERM: asked once, the loop saves and leaves; asked twice, it leaves at once."""
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+from jaxgen import logs
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """Unwinds the loop after a request to stop."""
+
+
+class StopRequest:
+    """Notes SIGINT and SIGTERM while its `with` block runs; a second SIGINT raises KeyboardInterrupt where it arrives."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signum = signum
+        logs.say("Stopping: saving first (Ctrl-C again leaves at once).")
+
+    def check(self) -> None:
+        """Raises Stopped if a signal has come."""
+        if self.signum is not None:
+            raise Stopped
+
+    def track(self, quiet: bool) -> logs.Track:
+        """A progress bar that a signal stops."""
+
+        def track(iterable: Iterable[Any], *, description: str, total: int | None = None) -> Iterator[Any]:
+            for item in logs.track(iterable, description=description, total=total, quiet=quiet):
+                self.check()
+                yield item
+
+        return track
+
+    def leave(self) -> NoReturn:
+        """Ends as the signal asks: KeyboardInterrupt, or SystemExit with 143."""
+        if self.signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + signal.SIGTERM)

@@ -1,0 +1,173 @@
+"""The folder of a run: what lies where, and whether a command fits the run that is there.
+
+run.json            experiment, flags, seed, data, versions
+checkpoints/STEP/   states
+metrics.jsonl       one line a report
+samples/            pictures, NAME_STEP.png
+tensorboard/        the same for TensorBoard
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxgen import logs
+from jaxgen.checkpoint import Checkpoints
+from jaxgen.errors import UserError
+from jaxgen.experiment import Experiment
+
+FORMAT = 1
+FREE = ("steps", "data_dir", "cache_budget")
+"""Flags that may differ on resume: how long, and from where the same examples come."""
+
+PACKAGES = ("jaxgen", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Workdir:
+    """Paths and the record of one run."""
+
+    def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
+        self.path = path
+        self.record = dict(record)
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """The pictures."""
+        return self.path / "samples"
+
+    def checkpoints(self, *, keep: int = 1) -> Checkpoints:
+        """The checkpoints; opened anew at each call, to be closed by the caller."""
+        return Checkpoints(self.path / "checkpoints", keep=keep)
+
+    def journal(self, *, start: int, wandb: str | None = None) -> logs.Journal:
+        """The journal of the run from a step on."""
+        writers: list[logs.Writer] = [
+            logs.JsonLines(self.metrics, start=start),
+            logs.TensorBoard(self.path / "tensorboard", start=start),
+        ]
+        if wandb is not None:
+            writers.append(logs.WandB(wandb, self.path, self.record))
+        return logs.Journal(writers, logs.read_jsonl(self.metrics))
+
+
+def read(path: Path) -> Workdir:
+    """A run that exists.
+
+    Raises:
+      UserError: if the folder holds none, or one of a later format.
+    """
+    file = path / "run.json"
+    if not file.is_file():
+        raise UserError(f"{path} holds no run (it has no run.json); check the path, or train one with --workdir {path}.")
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        version = record["format"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise UserError(f"{file} is damaged: it is not the JSON that a run writes; restore it from a copy.") from None
+    if version > FORMAT:
+        raise UserError(f"{path} was written by a newer jaxgen (format {version}, this one reads {FORMAT}); upgrade jaxgen.")
+    return Workdir(path, record)
+
+
+def open_or_create(path: Path, experiment: Experiment, seed: int) -> tuple[Workdir, list[str]]:
+    """The run folder of an experiment: the one that is there if it fits, else a new one.
+
+    Args:
+      path: the folder.
+      experiment: what is going to run in it.
+      seed: of the run.
+
+    Returns:
+      The folder, and notes that its user should read.
+
+    Raises:
+      UserError: if the folder holds a run with other flags, another seed or other data, or cannot be written.
+    """
+    record = describe(experiment, seed)
+    notes: list[str] = []
+    if (path / "run.json").exists():
+        old = read(path).record
+        _refuse_differences(path, old, record)
+        notes = _schedule_notes(experiment, old, record)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        scratch = path / "run.json.tmp"
+        scratch.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        os.replace(scratch, path / "run.json")
+    except OSError as error:
+        raise UserError(f"The workdir {path} cannot be written ({error.strerror}); choose another --workdir.") from None
+    return Workdir(path, record), notes
+
+
+def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
+    """What a run folder records of its experiment, as JSON."""
+    config = experiment.config
+    record = {
+        "format": FORMAT,
+        "experiment": config.name if config else None,
+        "file": config.file if config else None,
+        "flags": dict(config.flags) if config else {"steps": experiment.steps},
+        "seed": seed,
+        "data": {"names": experiment.train.names, "fingerprint": experiment.train.fingerprint},
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+    return json.loads(json.dumps(record))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _refuse_differences(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    differing = []
+    if old["experiment"] != new["experiment"]:
+        differing.append(f"the experiment ({old['experiment']} there, {new['experiment']} here)")
+    else:
+        for flag in sorted((old["flags"].keys() | new["flags"].keys()) - set(FREE)):
+            there, here = (r["flags"].get(flag, "absent") for r in (old, new))
+            if there != here:
+                differing.append(f"--{flag.replace('_', '-')} ({there} there, {here} here)")
+    if old["seed"] != new["seed"]:
+        differing.append(f"--seed ({old['seed']} there, {new['seed']} here)")
+    if differing:
+        raise UserError(
+            f"{path} holds a run that differs in {', '.join(differing)}; "
+            "give the same flags to resume it, or another --workdir."
+        )
+    if old["data"]["fingerprint"] != new["data"]["fingerprint"]:
+        raise UserError(
+            f"The data changed since the run in {path} began ({', '.join(old['data']['names'])}); "
+            "restore the dataset that it was trained on, or start anew in another --workdir."
+        )
+
+
+def _schedule_notes(experiment: Experiment, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Says which schedules change because a run goes on with another number of steps."""
+    before, after = old["flags"].get("steps"), new["flags"].get("steps")
+    if before == after or experiment.config is None or not experiment.schedules:
+        return []
+    earlier = experiment.config.function(**{**experiment.config.flags, "steps": before})
+    notes = []
+    for name, schedule in experiment.schedules.items():
+        at = np.unique(np.linspace(0, before - 1, 100).astype(int))
+        was, now = (np.array([float(s(step)) for step in at]) for s in (earlier.schedules[name], schedule))
+        if not np.allclose(was, now, rtol=1e-6, atol=0):
+            i = int(np.argmax(np.abs(was - now)))
+            notes.append(
+                f"Note: {name} depends on --steps. It was planned for {before:,} steps and now for {after:,}: at step "
+                f"{at[i]:,}, {was[i]:.3g} then and {now[i]:.3g} now. The run goes on, on the new schedule."
+            )
+    return notes

@@ -1,0 +1,50 @@
+"""Metadata, dependencies and extras; the tools are configured in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+setup(
+    name="jaxgen",
+    version="0.1.0",
+    description="A functional JAX/Flax codebase for generative and representation models",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["jaxgen", "jaxgen.*", "experiments", "experiments.*"]),
+    package_data={"jaxgen": ["py.typed", "README.md"]},
+    install_requires=[
+        "jax>=0.10",
+        "flax>=0.12",
+        "optax>=0.2.6",
+        "orbax-checkpoint>=0.11.30",
+        "chex>=0.1.90",
+        "jaxtyping>=0.3",
+        "numpy>=2.0",
+        # Data: TFDS reads array_record without TensorFlow; it uses importlib_resources and does not declare it.
+        "tensorflow-datasets>=4.9.9",
+        "array-record>=0.8",
+        "importlib_resources>=6",
+        "grain>=0.2.12",
+        "pillow>=10",
+        "scikit-learn>=1.5",  # holds the UCI digits, so that the first run downloads nothing
+        # What a run shows.
+        "tyro>=1.0",
+        "tqdm>=4.66",
+        "matplotlib>=3.9",
+        "tensorboardX>=2.6",
+    ],
+    extras_require={
+        # Preparing official TFDS sets (mnist, cifar10 ...) from their raw downloads.
+        "tf": ["tensorflow>=2.18"],
+        "wandb": ["wandb>=0.18"],
+        "notebooks": ["jupytext>=1.16", "jupyterlab>=4", "ipykernel>=6"],
+        "test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "beartype>=0.20", "ruff>=0.8", "mypy>=1.13"],
+        # Outside implementations that the oracle tests (`pytest -m peers`) compare with.
+        "peers": ["torch>=2.5", "numpyro>=0.19"],
+    },
+    entry_points={"console_scripts": ["jaxgen = jaxgen.cli:main"]},
+)

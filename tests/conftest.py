@@ -1,0 +1,33 @@
+"""What every test stands on: CPU, strict types, and no file outside of a temporary folder."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Simulated devices, for what must not depend on how many there are.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "allow")
+
+SHARED = Path(os.environ.get("JAXGEN_TEST_DATA", Path(__file__).parents[2] / "shared" / "tensorflow_datasets"))
+"""Prepared TFDS sets for the tests that need real images; they skip where it is absent."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Datasets and caches of the session, so that a test neither reads nor fills the user's own."""
+    base = tmp_path_factory.mktemp("home")
+    os.environ["JAXGEN_CACHE"] = str(base / "cache")
+    os.environ["TFDS_DATA_DIR"] = str(base / "tensorflow_datasets")
+
+
+@pytest.fixture
+def shared() -> str:
+    """The folder of prepared sets."""
+    if not SHARED.is_dir():
+        pytest.skip(f"prepared TFDS sets are absent ({SHARED}; JAXGEN_TEST_DATA names another folder)")
+    return str(SHARED)

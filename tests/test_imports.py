@@ -1,0 +1,86 @@
+"""Imports run one way."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "jaxgen"
+
+# Each room may import from the rooms before it, and from itself.
+ORDER = [
+    {"types", "errors", "reduction"},
+    {"logs", "pictures"},
+    {"game", "distributions", "nn"},
+    {"data"},
+    {"losses", "models"},
+    {"objectives", "analysis", "samplers", "metrics"},
+    {"evaluate"},
+    {"experiment"},
+    {"checkpoint", "dispatch", "signals"},
+    {"workdir"},
+    {"run"},
+    {"loop"},
+    {"cli"},
+    {"__init__"},
+]
+NEVER = {"objectives": {"models"}, "models": {"objectives", "game", "data"}, "nn": {"game"}, "distributions": {"game"}}
+
+
+def rooms() -> list[tuple[str, Path]]:
+    return [(p.relative_to(PACKAGE).parts[0].removesuffix(".py"), p) for p in sorted(PACKAGE.rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "jaxgen":
+            rest = node.module.split(".")[1:]
+            found |= {rest[0]} if rest else {alias.name for alias in node.names}
+        if isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("jaxgen.")}
+    return found
+
+
+@pytest.mark.parametrize(("room", "path"), rooms(), ids=lambda v: str(v.name if isinstance(v, Path) else v))
+def test_imports_run_one_way(room: str, path: Path) -> None:
+    levels = {name: i for i, names in enumerate(ORDER) for name in names}
+    assert room in levels, f"{room} has no place in the order of rooms"
+    for other in imported(path) - {room}:
+        assert levels[other] <= levels[room], f"{path} imports {other}, which comes after {room}"
+        assert other not in NEVER.get(room, set()), f"{room} must not know {other}"
+
+
+def test_no_cycle_between_rooms() -> None:
+    edges: dict[str, set[str]] = {}
+    for room, path in rooms():
+        edges.setdefault(room, set()).update(imported(path) - {room})
+    done: set[str] = set()
+
+    def visit(room: str, trail: tuple[str, ...]) -> None:
+        assert room not in trail, f"cycle: {' -> '.join((*trail, room))}"
+        if room not in done:
+            for other in edges.get(room, ()):
+                visit(other, (*trail, room))
+            done.add(room)
+
+    for room in edges:
+        visit(room, ())
+
+
+def test_core_needs_neither_tensorflow_nor_torch() -> None:
+    code = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "torch", "numpyro", "wandb"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import jaxgen, experiments.vae
+from jaxgen import data
+print(data.load("digits", "test").length)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "360"
