@@ -81,10 +81,11 @@ def create_state(
     for name in players:
         if name not in params:
             raise ValueError(f"player {name!r} has no parameters; init made {sorted(params)}")
-    # A copy: the same buffer under two names cannot be donated to the step.
-    averages = {} if ema is None else {name: jax.tree.map(jnp.copy, params[name]) for name in players}
+    # Copies: the step takes its buffers over, so that none may be here twice or be somebody else's too.
+    key, params, vars = jax.tree.map(jnp.copy, (key, dict(params), dict(vars)))
+    averages = {} if ema is None else jax.tree.map(jnp.copy, {name: params[name] for name in players})
     opt = {name: player.tx.init(params[name]) for name, player in players.items()}
-    return TrainState(jnp.zeros((), jnp.int32), key, dict(params), opt, dict(vars), averages)
+    return TrainState(jnp.zeros((), jnp.int32), key, params, opt, vars, averages)
 
 
 def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | None = None, accumulate: int = 1) -> TrainStep:
@@ -142,7 +143,7 @@ def _turn(state: TrainState, name: str, player: Player, batch: Batch, key: Key, 
         grads, vars, metrics = _gradient(state, name, player.loss, batch, key, accumulate)
         updates, opt = player.tx.update(grads, state.opt[name], state.params[name])
         moved = optax.apply_updates(state.params[name], updates)
-        metrics = {**metrics, "grad_norm": reduce(optax.global_norm(grads))}
+        metrics = {**metrics, "grad_norm": reduce(optax.tree.norm(grads))}
         state = state._replace(params={**state.params, name: moved}, opt={**state.opt, name: opt}, vars={**state.vars, **vars})
         return state, metrics
 

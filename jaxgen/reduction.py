@@ -48,7 +48,8 @@ def reduce(values: Array, mask: Array | None = None) -> Mean:
         return Mean(values * weight, weight)
     if mask is None:
         return Mean(values.sum(), jnp.float32(values.shape[0]))
-    return Mean(jnp.where(mask > 0, values, 0.0).sum(), (mask > 0).astype(jnp.float32).sum())
+    real = mask.astype(bool)
+    return Mean(jnp.where(real, values, 0.0).sum(), real.astype(jnp.float32).sum())
 
 
 def merge(a: Metrics, b: Metrics) -> Metrics:

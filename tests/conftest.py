@@ -1,6 +1,7 @@
 """What every test stands on: CPU, strict types, and no file outside of a temporary folder."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -10,8 +11,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 import jax
 import pytest
 
-jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_numpy_rank_promotion", "allow")
+STRICT = {"distributions", "nn", "models", "objectives", "analysis", "data"}
+"""Rooms whose tests run without implicit dtype promotion; optax's Adam promotes, so training does not."""
 
 SHARED = Path(os.environ.get("JAXGEN_TEST_DATA", Path(__file__).parents[2] / "shared" / "tensorflow_datasets"))
 """Prepared TFDS sets for the tests that need real images; they skip where it is absent."""
@@ -23,6 +24,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.mktemp("home")
     os.environ["JAXGEN_CACHE"] = str(base / "cache")
     os.environ["TFDS_DATA_DIR"] = str(base / "tensorflow_datasets")
+
+
+@pytest.fixture(autouse=True)
+def strict_dtypes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Makes an implicit promotion an error, unless a test trains (`@pytest.mark.trains`)."""
+    strict = request.path.parent.name in STRICT and "trains" not in request.keywords
+    with jax.numpy_dtype_promotion("strict" if strict else "standard"):
+        yield
 
 
 @pytest.fixture

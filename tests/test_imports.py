@@ -70,17 +70,13 @@ def test_no_cycle_between_rooms() -> None:
         visit(room, ())
 
 
-def test_core_needs_neither_tensorflow_nor_torch() -> None:
+def test_core_imports_neither_tensorflow_nor_torch() -> None:
     code = """
 import sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "torch", "numpyro", "wandb"):
-            raise ImportError(name)
-sys.meta_path.insert(0, Refuse())
 import jaxgen, experiments.vae
 from jaxgen import data
-print(data.load("digits", "test").length)
+assert data.load("digits", "test").length == 360
+print(sorted({"tensorflow", "torch", "numpyro", "wandb"} & set(sys.modules)))
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "360"
+    assert out.stdout.strip() == "[]"
