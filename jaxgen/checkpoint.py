@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from flax import serialization
 from orbax.checkpoint import checkpoint_managers as policies
 
+from jaxgen import logs
 from jaxgen.errors import UserError
 from jaxgen.game import TrainState
 from jaxgen.types import PyTree
@@ -62,15 +63,13 @@ class Checkpoints:
         if step in self._manager.all_steps():
             # A stop right after a regular save, or an evaluation made up for on resume: the state is the same.
             self._manager.delete(step)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(to_tree(state)),
-                window=ocp.args.StandardSave(serialization.to_state_dict(window)),
-                meta=ocp.args.JsonSave(dict(meta)),
-            ),
-            metrics=None if best is None else {"best": best},
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(to_tree(state)),
+            window=ocp.args.StandardSave(serialization.to_state_dict(window)),
+            meta=ocp.args.JsonSave(dict(meta)),
         )
+        with logs.muted("absl"):  # warns of every checkpoint that was not evaluated
+            self._manager.save(step, args=items, metrics=None if best is None else {"best": best})
 
     def steps(self) -> list[int]:
         """The committed steps."""

@@ -36,16 +36,23 @@ def batch_spec(stream: Stream) -> PyTree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), stream.read(0, seed=0))
 
 
-def steps_per_call(step: TrainStep, state: PyTree, batch: PyTree) -> int:
-    """How many steps to put into one call: as many as 8 MiB of batches hold, up to 20.
+def trace(step: TrainStep, state: PyTree, batch: PyTree) -> tuple[PyTree, int]:
+    """Traces the step once, to know its metrics and how many steps to put into one call.
 
-    One, where XLA's convolutions would run in a loop on a CPU: there they are some 20 times slower than outside of one
-    (`jaxgen.nn.conv` does not have this problem; `flax.linen.Conv` does).
+    Args:
+      step: `(state, raw batch) -> (state, metrics)`.
+      state: shapes and dtypes of the state.
+      batch: shapes and dtypes of a raw batch.
+
+    Returns:
+      The metrics' shapes, and a number of steps: as many as 8 MiB of batches hold, up to 20; but one, where XLA's
+      convolutions would run in a loop on a CPU, which takes them some 20 times as long (`jaxgen.nn.Conv` does not have this
+      problem; `flax.linen.Conv` does).
     """
-    if jax.default_backend() == "cpu" and _convolves(jax.make_jaxpr(step)(state, batch).jaxpr):
-        return 1
+    jaxpr, (_, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)
     size = sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(batch))
-    return max(1, min(STEPS, BYTES // max(size, 1)))
+    slow_in_a_loop = jax.default_backend() == "cpu" and _convolves(jaxpr.jaxpr)
+    return dict(metrics), 1 if slow_in_a_loop else max(1, min(STEPS, BYTES // max(size, 1)))
 
 
 def make_advance(step: TrainStep, chunk: int) -> Advance:

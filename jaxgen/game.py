@@ -44,9 +44,7 @@ class LossFn(Protocol):
     averages. The same function serves training and evaluation. Values are reduced, with the batch's mask, by the caller.
     """
 
-    def __call__(
-        self, params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool
-    ) -> tuple[Array, Aux]: ...
+    def __call__(self, params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]: ...
 
 
 class Player(NamedTuple):

@@ -1,6 +1,8 @@
 """The loop: step, log, evaluate, save, then draw the next batch. One loop, whatever the game."""
 
+import contextlib
 import math
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,33 +60,42 @@ def fit(
     """
     intervals = {"log_every": log_every, "evaluate_every": evaluate_every, "save_every": save_every, "keep": keep}
     _check(experiment, intervals, steps_per_call)
-    loop = _Loop(experiment, workdir, seed, keep, wandb, quiet)
-    try:
-        return loop.run(steps_per_call, log_every, evaluate_every, save_every)
-    finally:
-        loop.close()
+    with contextlib.ExitStack() as resources:
+        return _Loop(experiment, workdir, seed, keep, wandb, quiet, resources).run(
+            steps_per_call, log_every, evaluate_every, save_every
+        )
 
 
 class _Loop:
     """The run under way: its state, the window of metrics since the last log, and where both go."""
 
-    def __init__(self, experiment: Experiment, path: str | None, seed: int, keep: int, wandb: str | None, quiet: bool) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        path: str | None,
+        seed: int,
+        keep: int,
+        wandb: str | None,
+        quiet: bool,
+        resources: contextlib.ExitStack,
+    ) -> None:
         self.experiment, self.seed, self.quiet = experiment, seed, quiet
         self.folder: workdir.Workdir | None = None
         self.checkpoints: Checkpoints | None = None
         self.values: dict[str, float] = {}  # evaluated at this step
         self.step = self.saved = self.logged = 0
-        self.timed, self.seconds = 0, 0.0
+        self.seconds, self.timed = 0.0, 0  # of the steps since the last log, without evaluations and saves
 
         train = make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
         self.train_step = dispatch.with_data(train, experiment.train)
-        self.batch_spec = dispatch.batch_spec(experiment.train)
         state_spec = jax.eval_shape(lambda: begin(experiment, seed))
-        self.window_spec = dict(jax.eval_shape(self.train_step, state_spec, self.batch_spec)[1])
+        batch_spec = dispatch.batch_spec(experiment.train)
+        self.window_spec, self.steps_per_call = dispatch.trace(self.train_step, state_spec, batch_spec)
 
         if path is not None:
             self.folder, notes = workdir.open_or_create(Path(path), experiment, seed)
             self.checkpoints = self.folder.checkpoints(keep=keep)
+            resources.callback(self.checkpoints.close)
             self._say(*notes)
         latest = self.checkpoints.latest() if self.checkpoints is not None else None
         if self.checkpoints is None or latest is None:
@@ -100,61 +111,62 @@ class _Loop:
                 )
             self._say(f"Resuming {path} at step {self.step:,} of {experiment.steps:,}.")
         self.journal = self.folder.journal(start=self.step, wandb=wandb) if self.folder is not None else logs.Journal()
+        resources.callback(self.journal.close)
 
     def run(self, steps_per_call: int | None, log_every: int, evaluate_every: int, save_every: int) -> Run:
-        stop_at = self.experiment.steps
-        chunk = steps_per_call or dispatch.steps_per_call(self.train_step, self.state, self.batch_spec)
-        calls = list(dispatch.plan(self.step, stop_at, chunk, (log_every, evaluate_every, save_every)))
+        chunk = steps_per_call or self.steps_per_call
+        calls = list(dispatch.plan(self.step, self.experiment.steps, chunk, (log_every, evaluate_every, save_every)))
         advance = dispatch.make_advance(self.train_step, chunk)
         feed = dispatch.feed(self.experiment.train, calls, seed=self.seed, chunk=chunk)
-        started, first = time.perf_counter(), self.step
-        try:
-            with StopRequest() as stop, self._bar() as bar:
+        first, started = self.step, time.perf_counter()
+        with StopRequest() as stop, self._bar() as bar:
+            try:
                 if first > 0 and self._unevaluated(evaluate_every):
                     self._evaluate(stop)
                     self._save()
-                before = None
-                for batches, n in feed:
-                    tick = time.perf_counter()
+                before, mark = None, time.perf_counter()
+                for (_, length), (batches, n) in zip(calls, feed, strict=True):
                     with jax.transfer_guard("disallow"):
                         self.state, self.window, token = advance(self.state, self.window, batches, n)
-                    self.step += (length := calls.pop(0)[1])
                     # One call runs while the next is prepared; more would pile up batches on the device.
                     jax.block_until_ready(before)
-                    before = token
-                    last = self.step == stop_at
-                    due = {every: last or self.step % every == 0 for every in (log_every, evaluate_every, save_every)}
-                    if any(due.values()) or stop.signum is not None:
-                        jax.block_until_ready(token)
-                    self.timed, self.seconds = self.timed + length, self.seconds + time.perf_counter() - tick
+                    before, self.step, self.timed, self.values = token, self.step + length, self.timed + length, {}
                     bar.update(length)
-                    self.values = {}
-                    if due[log_every]:
+                    last = self.step == self.experiment.steps
+                    log, look, save = (last or self.step % n == 0 for n in (log_every, evaluate_every, save_every))
+                    if not (log or look or save or stop.signum):
+                        continue
+                    jax.block_until_ready(token)
+                    self.seconds += time.perf_counter() - mark
+                    if log:
                         bar.set_postfix(self._log(), refresh=False)
-                    if due[evaluate_every]:
+                    if look:
                         self._evaluate(stop)
-                    if due[evaluate_every] or due[save_every]:
+                    if look or save:
                         self._save()
                     stop.check()
+                    mark = time.perf_counter()
                 if self.step > first:
                     self._report(evaluate(self.experiment.final, self.state, self.seed, stop.track(self.quiet)))
-        except Stopped:
-            if self.folder is None and stop.signum != 15:
-                self._say(f"Stopped at step {self.step:,}; without a workdir nothing was saved.")
-                return self._result()
-            if self.saved != self.step:
-                self._save()
-            self._say(f"Stopped and saved at step {self.step:,}; the same command goes on from there.")
-            stop.leave()
+            except Stopped:
+                return self._leave(stop)
         if self.checkpoints is not None:
             self.checkpoints.wait()
         self._summary(first, time.perf_counter() - started)
         return self._result()
 
-    def close(self) -> None:
-        self.journal.close()
-        if self.checkpoints is not None:
-            self.checkpoints.close()
+    def _leave(self, stop: StopRequest) -> Run:
+        """Saves what a signal interrupted, and ends as the signal asks."""
+        if self.checkpoints is None:
+            self._say(f"Stopped at step {self.step:,}; without a workdir nothing is saved.")
+        else:
+            if self.saved != self.step:
+                self._save()
+            self.checkpoints.wait()
+            self._say(f"Stopped at step {self.step:,}, which is saved; the same command goes on from there.")
+        if self.checkpoints is None and stop.signum == signal.SIGINT:
+            return self._result()
+        stop.leave()
 
     def _log(self) -> dict[str, str]:
         values = self._finite(compute(self.window))
@@ -226,24 +238,21 @@ class _Loop:
         if self.folder is None:
             return
         path, done = self.folder.path, self.step - first
-        results = {
-            f"{line['split']} {name}": value
-            for line in self.journal.history
-            if line["step"] == self.step and line["split"] != "train"
-            for name, value in line.items()
-            if name not in ("step", "split")
-        }
         if done:
             self._say(f"Trained {done:,} steps in {seconds:.0f} s, to step {self.step:,}.")
         else:
             self._say(f"The run in {path} is at step {self.step:,}, as asked: nothing to do.")
+        for line in self.journal.history:
+            if line["step"] == self.step and line["split"] != "train":
+                values = {name: value for name, value in line.items() if name not in ("step", "split")}
+                self._say(*(f"  {line['split'] + ' ' + name:24} {value:.4f}" for name, value in values.items()))
+        look = "sample  " if self.experiment.sample else "evaluate"
         self._say(
-            *(f"  {name:24} {value:.4f}" for name, value in results.items()),
             f"  metrics      {path / 'metrics.jsonl'}",
             f"  pictures     {path / 'samples'}",
             f"  checkpoints  {path / 'checkpoints'}",
-            f"Go on:   the same command with --steps {2 * self.experiment.steps}",
-            f"Sample:  jaxgen sample {path}",
+            f"  go on        the same command with --steps {2 * self.experiment.steps}",
+            f"  {look}     jaxgen {look.strip()} {path}",
         )
 
 
@@ -256,8 +265,10 @@ def _check(experiment: Experiment, intervals: Mapping[str, int], steps_per_call:
     if experiment.steps < 0:
         raise UserError(f"--steps is {experiment.steps}; give 0 or more.")
     size, parts = experiment.train.batch_size, experiment.accumulate
-    if parts < 1 or size % parts:
-        near = sorted({max(parts, 1) * max(1, round(size / max(parts, 1)) + d) for d in (0, 1)})
+    if parts < 1:
+        raise UserError(f"--accumulate is {parts}; give 1 or more.")
+    if size % parts:
+        near = [n for n in (size // parts * parts, (size // parts + 1) * parts) if n]
         raise UserError(
             f"A batch of {size} cannot be cut into {parts} micro-batches of equal size; "
             f"the nearest batch sizes that can are {' and '.join(map(str, near))}."

@@ -132,7 +132,7 @@ def load(
     checkpoints = folder.checkpoints()
     try:
         step = choose(checkpoints, path, step=step, best=best)
-        function = find_experiment(experiment or folder.record["experiment"], folder)
+        function = find_experiment(experiment, folder)
         made = function(**_as_arguments(folder.record["flags"]))
         seed = int(folder.record["seed"])
         spec = jax.eval_shape(lambda: begin(made, seed))
@@ -185,31 +185,30 @@ def choose(checkpoints: checkpoint.Checkpoints, path: str | Path, *, step: int |
     return chosen
 
 
-def find_experiment(wanted: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:
-    """The function that an experiment's name or file holds."""
-    if callable(wanted):
-        return wanted
-    if wanted is None:
-        raise UserError(
-            f"{folder.path} was trained from Python without flags on record; give load() the experiment's function."
-        )
-    if wanted.startswith("experiments."):
-        try:
-            return importlib.import_module(wanted).experiment
-        except ModuleNotFoundError:
-            raise UserError(
-                f"The experiment {wanted} of {folder.path} does not exist here; `jaxgen list` shows those that do."
-            ) from None
-    file = Path(wanted)
-    if not file.is_file() or wanted == folder.record["experiment"]:
+def find_experiment(given: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:
+    """The function that made a run: the given one, that of the given file, or the one of `experiments` on record."""
+    if callable(given):
+        return given
+    name = folder.record["experiment"]
+    if given is None and name is None:
+        raise UserError(f"{folder.path} has no flags on record; give load() the function that makes its experiment.")
+    if given is None and not name.startswith("experiments."):
         raise UserError(
             f"{folder.path} was trained by a file of its user's; name it to run it: --experiment {folder.record['file']}"
         )
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    name = given or name
+    if name.startswith("experiments."):
+        try:
+            return importlib.import_module(name).experiment
+        except ModuleNotFoundError:
+            raise UserError(
+                f"There is no {name} here, which {folder.path} needs; `jaxgen list` shows the experiments."
+            ) from None
+    spec = importlib.util.spec_from_file_location(Path(name).stem, name) if Path(name).is_file() else None
     if spec is None or spec.loader is None:
-        raise UserError(f"{file} is no Python file; name the one that holds the experiment.")
+        raise UserError(f"{name} is no Python file; name the one that holds the experiment.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module.experiment
 

@@ -116,7 +116,8 @@ def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
         "format": FORMAT,
         "experiment": config.name if config else None,
         "file": config.file if config else None,
-        "flags": dict(config.flags) if config else {"steps": experiment.steps},
+        "flags": dict(config.flags) if config else {},
+        "steps": experiment.steps,
         "seed": seed,
         "data": {"names": experiment.train.names, "fingerprint": experiment.train.fingerprint},
         "versions": {name: _version(name) for name in PACKAGES},
@@ -156,7 +157,7 @@ def _refuse_differences(path: Path, old: Mapping[str, Any], new: Mapping[str, An
 
 def _schedule_notes(experiment: Experiment, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Says which schedules change because a run goes on with another number of steps."""
-    before, after = old["flags"].get("steps"), new["flags"].get("steps")
+    before, after = old["steps"], new["steps"]
     if before == after or experiment.config is None or not experiment.schedules:
         return []
     earlier = experiment.config.function(**{**experiment.config.flags, "steps": before})

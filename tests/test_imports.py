@@ -24,7 +24,7 @@ ORDER = [
     {"run"},
     {"loop"},
     {"cli"},
-    {"__init__"},
+    {"__init__", "__main__"},
 ]
 NEVER = {"objectives": {"models"}, "models": {"objectives", "game", "data"}, "nn": {"game"}, "distributions": {"game"}}
 

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,10 +23,12 @@ def cache_folder() -> Path:
 
 
 def cached_bytes(source: Source) -> int | None:
-    """Bytes that a cache of the source takes; None if its examples differ in shape and so cannot be cached."""
+    """Bytes that a cache of the source takes; None if its examples differ in shape or nest and so cannot be cached."""
     try:
         example = source.gather(np.linspace(0, source.length - 1, min(source.length, 8)).astype(np.int64))
     except UserError:
+        return None
+    if any(a.dtype.kind == "O" for a in example.values()):
         return None
     return sum(a.itemsize * int(np.prod(a.shape[1:])) for a in example.values()) * source.length
 
@@ -71,38 +73,52 @@ def _write(source: Source, target: Path, track: Callable[[Iterable[int], str], I
                 f"Caching {source.name} takes {need / 2**20:.0f} MiB and {target.parent} has {free / 2**20:.0f} MiB free: "
                 + remedy
             )
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        scratch = target.parent / f".{target.name}-{uuid.uuid4().hex[:12]}"
+        scratch.mkdir()  # not by tempfile, whose folders nobody else can read: a cache may be a group's
         columns: dict[str, list[np.ndarray]] = {}
-        files: dict[str, np.ndarray] = {}
+        files: dict[str, np.memmap] = {}
         for start in track(range(0, source.length, ROWS), f"caching {source.name}"):
             chunk = source.gather(np.arange(start, min(start + ROWS, source.length)))
             for feature, rows in chunk.items():
-                if rows.dtype.kind in "SO":  # text: its width is known when all of it was seen
-                    columns.setdefault(feature, []).append(rows.astype("S"))
+                if rows.dtype.kind in "SU":  # text: its width is known when all of it was seen
+                    columns.setdefault(feature, []).append(rows)
                     continue
                 if feature not in files:
-                    shape = (source.length, *rows.shape[1:])
-                    path = scratch / f"{feature}.npy"
-                    files[feature] = np.lib.format.open_memmap(path, mode="w+", dtype=rows.dtype, shape=shape)
-                    # Claims the blocks now: a full disk is an error here and not a bus error in the mapped pages later.
-                    with open(path, "r+b") as file:
-                        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-                files[feature][start : start + len(rows)] = rows
-        for mapped in files.values():
-            mapped.flush()  # type: ignore[attr-defined]
+                    files[feature] = _create(scratch / f"{feature}.npy", rows.dtype, (source.length, *rows.shape[1:]))
+                mapped = files[feature]
+                if (mapped.dtype, mapped.shape[1:]) != (rows.dtype, rows.shape[1:]):
+                    raise UserError(
+                        f"{source.name} has examples of different shapes ({feature} {mapped.shape[1:]} {mapped.dtype}, "
+                        f"{rows.shape[1:]} {rows.dtype}), which cannot be cached; give load() an `example_map` that brings "
+                        "them to one shape, such as data.resize(64)."
+                    )
+                mapped[start : start + len(rows)] = rows
         for feature, parts in columns.items():
-            np.save(scratch / f"{feature}.npy", np.concatenate(parts))
+            text = np.concatenate(parts)
+            files[feature] = _create(scratch / f"{feature}.npy", text.dtype, text.shape)
+            files[feature][:] = text
+        for mapped in files.values():
+            mapped.flush()
         try:
             scratch.rename(target)
         except OSError:  # another process was faster
             if not target.is_dir():
                 raise
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"The disk filled up while caching {source.name} in {target.parent}: {remedy}") from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR):
             raise UserError(f"The cache folder {target.parent} cannot be written ({error.strerror}): {remedy}") from None
         raise
     finally:
         if scratch is not None and scratch.is_dir():
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _create(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    mapped = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    # Claims the blocks now: a full disk is an error here and not a bus error in the mapped pages later.
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return mapped

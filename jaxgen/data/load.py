@@ -37,7 +37,7 @@ def load(
 
     Args:
       dataset: a TFDS name (`mnist`, `cifar10`, `emoji`, `digits`, `name:1.2.0` ...), or the path of a folder with one
-        subfolder of images a split.
+        subfolder of images a split; a folder that has the name of a dataset is `./mnist`.
       split: `train`, `test`, or anything that TFDS understands (`train[:90%]`).
       data_dir: where prepared sets lie; None means `$TFDS_DATA_DIR`, or TFDS's default.
       cache_budget: GiB that a split's cache may take; 0 streams everything.
@@ -50,7 +50,12 @@ def load(
     Raises:
       UserError: if the dataset or the split does not exist, or the set is not prepared and cannot be here.
     """
-    source = _folder(dataset, split) if Path(dataset).is_dir() else _tfds(dataset, split, data_dir)
+    if _is_folder(dataset, data_dir):
+        source = _folder(dataset, split)
+    elif dataset.startswith((".", "/", "~")):
+        raise UserError(f"There is no folder {dataset}; check the path.")
+    else:
+        source = _tfds(dataset, split, data_dir)
     if example_map is not None:
         source = map_examples(source, example_map, name=example_map_name)
     need = cached_bytes(source) if cache_budget > 0 else None
@@ -75,24 +80,31 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
     Raises:
       UserError: if there is no such dataset, or it cannot be prepared here.
     """
+    name = dataset.split(":")[0].split("/")[0]
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
-    if data_dir is not None and dataset not in OWN and not Path(data_dir).is_dir():
-        raise UserError(f"The data folder {data_dir} does not exist; check --data-dir or TFDS_DATA_DIR.")
+    if data_dir is not None:
+        data_dir = str(Path(data_dir).expanduser())
+        if name not in OWN and not Path(data_dir).is_dir():
+            raise UserError(f"The data folder {data_dir} does not exist; check --data-dir or TFDS_DATA_DIR.")
     try:
-        with logs.muted("absl"):  # warns of the folder that it is about to fill
-            builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
+        builder, prepared = _builder(dataset, data_dir)
     except tfds.core.DatasetNotFoundError:
-        near = difflib.get_close_matches(dataset, names(data_dir) + tfds.list_builders(), n=3)
+        near = difflib.get_close_matches(dataset, _known(data_dir), n=3)
         hint = f" The nearest names are {', '.join(near)}." if near else ""
         raise UserError(
-            f"There is no dataset {dataset!r}, neither prepared in {data_dir or tfds_folder()} nor known to TFDS.{hint}"
+            f"There is no dataset {dataset!r}: it is no folder, it is not prepared in {data_dir or tfds_folder()}, and TFDS "
+            f"does not know it.{hint}"
+        ) from None
+    except ImportError as error:
+        raise UserError(
+            f"The dataset {dataset!r} cannot be opened without another package ({_line(error)}); install it, TensorFlow "
+            'by `pip install "jaxgen[tf]"`.'
         ) from None
     except (ValueError, AssertionError) as error:
         # A prepared folder in another format: TFDS's own message names both.
         raise UserError(f"The dataset {dataset!r} cannot be opened: {_line(error)}") from None
-    if builder.is_prepared():
+    if prepared:
         return builder
-    name = dataset.split(":")[0].split("/")[0]
     if name not in OWN and importlib.util.find_spec("tensorflow") is None:
         raise UserError(
             f"The dataset {dataset!r} is not prepared in {data_dir or tfds_folder()}, and preparing it needs TensorFlow: "
@@ -105,23 +117,42 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
         with contextlib.redirect_stdout(None):  # a paragraph, said above in a line
             builder.download_and_prepare()
     except Exception as error:
-        raise UserError(
-            f"Preparing {dataset!r} in {data_dir or tfds_folder()} failed ({type(error).__name__}: {_line(error)}); "
-            "check the network and the free space there."
-        ) from error
+        builder, prepared = _builder(dataset, data_dir)
+        if not prepared:  # nor by another process meanwhile
+            raise UserError(
+                f"Preparing {dataset!r} in {data_dir or tfds_folder()} failed ({type(error).__name__}: {_line(error)}); "
+                "check the network, and the free space and the permissions there."
+            ) from error
     return builder
 
 
 def names(data_dir: str | None = None) -> list[str]:
     """The datasets that can be read now: our own builders and what lies prepared in the data folder."""
     folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds_folder()).expanduser()
-    prepared = {info.parts[-3] for info in folder.glob("*/*/dataset_info.json")} if folder.is_dir() else set()
-    return sorted(prepared | set(OWN))
+    infos = [*folder.glob("*/*/dataset_info.json"), *folder.glob("*/*/*/dataset_info.json")]  # these have configurations
+    return sorted({info.parent.parent.relative_to(folder).as_posix() for info in infos} | set(OWN))
 
 
 def tfds_folder() -> str:
     """Where TFDS keeps prepared sets unless told otherwise."""
     return str(Path("~/tensorflow_datasets").expanduser())
+
+
+def _known(data_dir: str | None) -> list[str]:
+    # Not the community's: listing those takes a network.
+    return sorted({*names(data_dir), *tfds.list_builders(with_community_datasets=False)})
+
+
+def _builder(dataset: str, data_dir: str | None) -> tuple[tfds.core.DatasetBuilder, bool]:
+    with logs.muted("absl"):  # warns of a folder that is about to be filled
+        builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
+        return builder, builder.is_prepared()
+
+
+def _is_folder(dataset: str, data_dir: str | None) -> bool:
+    # Someone may well stand in a folder that holds the folders of prepared sets.
+    bare = Path(dataset).name == dataset
+    return Path(dataset).expanduser().is_dir() and not (bare and dataset in _known(data_dir))
 
 
 def _tfds(dataset: str, split: str, data_dir: str | None) -> Source:
@@ -142,16 +173,32 @@ def _tfds(dataset: str, split: str, data_dir: str | None) -> Source:
         for feature, spec in builder.info.features.items()
         if isinstance(spec, tfds.features.ClassLabel)
     }
-    shards = [(f.name, f.stat().st_size) for f in sorted(Path(builder.data_path).iterdir()) if "array_record" in f.name]
-    mark = repr((builder.info.full_name, split, len(examples), shards))
-    fingerprint = hashlib.sha256(mark.encode()).hexdigest()[:16]
+    fingerprint = _fingerprint(
+        f"{builder.info.full_name} {split} {len(examples)}", [Path(p) for p in builder.info.splits[split].filepaths]
+    )
     return from_examples(examples, name=f"{builder.info.full_name} {split}", fingerprint=fingerprint, classes=classes)
 
 
+def _fingerprint(mark: str, files: list[Path]) -> str:
+    """Hashes the files, or evenly spaced blocks of what is more than 128 MiB: their sizes do not tell, they are padded."""
+    digest = hashlib.sha256(mark.encode())
+    block = 1 << 16
+    most = max(1, (128 << 20) // (block * len(files)))
+    for path in sorted(files):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for at in np.linspace(0, max(size - block, 0), min(-(-size // block), most)).astype(int):
+                file.seek(at)
+                digest.update(file.read(block))
+    return digest.hexdigest()[:16]
+
+
 def _folder(dataset: str, split: str) -> Source:
-    folder = Path(dataset) / split
+    root = Path(dataset).expanduser()
+    folder = root / split
     if not folder.is_dir():
-        there = sorted(p.name for p in Path(dataset).iterdir() if p.is_dir())
+        there = sorted(p.name for p in root.iterdir() if p.is_dir())
         raise UserError(
             f"The folder {dataset} has no subfolder {split!r} to take that split from; it has {', '.join(there) or 'none'}."
         )
@@ -172,4 +219,5 @@ def resize(size: int, *, feature: str = "image") -> Callable[[dict[str, Any]], d
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    # Without TFDS's preface, which is `... builder_kwargs "{...}": `.
+    return " ".join(str(error).split()).rpartition('}": ')[2][:300]

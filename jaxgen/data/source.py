@@ -63,15 +63,12 @@ def from_arrays(arrays: Mapping[str, np.ndarray], *, name: str = "arrays", finge
     >>> source.length, source.shape("image")
     (5, (8, 8, 1))
     """
+    arrays = {feature: np.asarray(a) for feature, a in arrays.items()}  # np.take refuses those of jax.numpy
     lengths = {feature: len(a) for feature, a in arrays.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise UserError(f"{name}: arrays need one common length above zero; got {lengths or 'no arrays'}.")
     if fingerprint is None:
-        digest = hashlib.sha256()
-        for feature in sorted(arrays):
-            digest.update(f"{feature}{arrays[feature].dtype}{arrays[feature].shape}".encode())
-            digest.update(np.ascontiguousarray(arrays[feature]).data)
-        fingerprint = digest.hexdigest()[:16]
+        fingerprint = _hash(arrays)
 
     def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
         return {feature: np.take(a, indices, axis=0) for feature, a in arrays.items()}
@@ -102,16 +99,8 @@ def from_examples(
     def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
         # array_record refuses an index twice in one read.
         unique, inverse = np.unique(indices, return_inverse=True)
-        rows = list(many([int(i) for i in unique]))
-        try:
-            return {feature: np.stack([np.asarray(row[feature]) for row in rows])[inverse] for feature in rows[0]}
-        except ValueError:
-            shapes = {f: sorted({np.shape(row[f]) for row in rows}) for f in rows[0]}
-            uneven = {f: s for f, s in shapes.items() if len(s) > 1}
-            raise UserError(
-                f"{name} has examples of different shapes ({uneven}), which cannot form a batch; "
-                "give load() an `example_map` that brings them to one shape, such as data.resize(64)."
-            ) from None
+        stacked = _stack(list(many([int(i) for i in unique])), name)
+        return {feature: a[inverse] for feature, a in stacked.items()}
 
     return Source(name, fingerprint, len(examples), gather, classes or {})
 
@@ -122,18 +111,23 @@ def map_examples(source: Source, fn: Callable[[dict[str, Any]], dict[str, Any]],
     Args:
       source: where they come from.
       fn: `{feature: value} -> {feature: value}` for one example, deterministic.
-      name: what `fn` does and with which numbers; it becomes part of the fingerprint.
+      name: what `fn` does and with which numbers; it becomes part of the fingerprint, as do a few of the mapped examples.
 
     Returns:
       The source of mapped examples.
+
+    Raises:
+      UserError: if the mapped examples differ in shape.
     """
+    name = f"{source.name} | {name}"
 
     def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
-        rows = [fn({f: v[0] for f, v in source.gather(np.array([i])).items()}) for i in indices]
-        return {feature: np.stack([row[feature] for row in rows]) for feature in rows[0]}
+        return _stack([fn({f: v[0] for f, v in source.gather(np.array([i])).items()}) for i in indices], name)
 
-    mark = hashlib.sha256(f"{source.fingerprint} {name}".encode()).hexdigest()[:16]
-    return source._replace(name=f"{source.name} | {name}", fingerprint=mark, gather=gather)
+    # A name is soon forgotten when `fn` is edited: what it makes of some examples tells.
+    some = _hash(gather(np.linspace(0, source.length - 1, min(source.length, 8)).astype(np.int64)))
+    mark = hashlib.sha256(f"{source.fingerprint} {name} {some}".encode()).hexdigest()[:16]
+    return source._replace(name=name, fingerprint=mark, gather=gather)
 
 
 def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = False) -> Source:
@@ -173,8 +167,28 @@ def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = Fal
     return from_examples(Images(), name=str(folder), fingerprint=mark, classes=classes)
 
 
+def _hash(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for feature, a in sorted(arrays.items()):
+        digest.update(f"{feature}{a.dtype}{a.shape}".encode())
+        digest.update(repr(a.tolist()).encode() if a.dtype.kind == "O" else np.ascontiguousarray(a).data)
+    return digest.hexdigest()[:16]
+
+
+def _stack(rows: list[Any], name: str) -> dict[str, np.ndarray]:
+    try:
+        return {feature: np.stack([np.asarray(row[feature]) for row in rows]) for feature in rows[0]}
+    except ValueError:
+        shapes = {feature: sorted({np.shape(row[feature]) for row in rows}) for feature in rows[0]}
+        uneven = ", ".join(f"{f} {s[0]}, {s[1]}{' ...' if s[2:] else ''}" for f, s in shapes.items() if len(s) > 1)
+        raise UserError(
+            f"{name} has examples of different shapes ({uneven}), which cannot form a batch; "
+            "give load() an `example_map` that brings them to one shape, such as data.resize(64)."
+        ) from None
+
+
 def _read(path: Path, size: int | None, grey: bool) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as file:
@@ -182,6 +196,6 @@ def _read(path: Path, size: int | None, grey: bool) -> np.ndarray:
         if size is not None:
             image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
         pixels = np.asarray(image, np.uint8)
-    except (UnidentifiedImageError, OSError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all of them Pillow's word for torn
         raise UserError(f"{path} cannot be read as an image ({error}); mend or remove it.") from None
     return pixels[..., None] if grey else pixels

@@ -72,7 +72,11 @@ class Shuffled(NamedTuple):
 
     def read(self, position: int, *, seed: int, steps: int = 1, shard: tuple[int, int] = (0, 1)) -> dict[str, Any]:
         host, hosts = shard
-        local = self.batch_size // hosts
+        local, rest = divmod(self.batch_size, hosts)
+        if rest:
+            raise UserError(
+                f"A batch of {self.batch_size} examples cannot be cut for {hosts} hosts; give a multiple of {hosts}."
+            )
         slots = np.arange(host * local, (host + 1) * local)
         indices = self.indices(position, seed=seed, steps=steps)[:, slots]
         rows = _numeric(self.source.gather(indices.reshape(-1)))

@@ -67,7 +67,13 @@ def dequantize(*, feature: str = "image") -> Transform:
 
     Source: Uria et al. 2013; Theis et al. 2016, section 3.1.
     """
-    return _on(feature, lambda x, key: (x.astype(jnp.float32) + jax.random.uniform(key, x.shape)) / 256)
+
+    def draw(x: Array, key: Key) -> Array:
+        x = x.astype(jnp.float32)
+        # The sum rounds to x + 1 now and then, and a white pixel to 1, whose logit is infinite.
+        return jnp.minimum(x + jax.random.uniform(key, x.shape), jnp.nextafter(x + 1, x)) / 256
+
+    return _on(feature, draw)
 
 
 def flip(*, feature: str = "image") -> Transform:
@@ -98,7 +104,7 @@ def center_crop(size: int, *, feature: str = "image") -> Transform:
 
     def cut(x: Array, key: Key) -> Array:
         top, left = (x.shape[0] - size) // 2, (x.shape[1] - size) // 2
-        return x[top : top + size, left : left + size]
+        return jax.lax.slice(x, (top, left, 0), (top + size, left + size, x.shape[2]))
 
     return _on(feature, cut)
 

@@ -50,4 +50,5 @@ class DiscretizedLogistic(NamedTuple):
         """Levels in [-1, 1]."""
         noise = jax.random.logistic(key, jnp.shape(self.loc), jnp.float32)
         steps = (self.levels - 1) / 2
-        return jnp.clip(jnp.round((self.loc + jnp.exp(self.log_scale) * noise) * steps) / steps, -1.0, 1.0)
+        # Counted from -1: with an even number of levels 0 is not one of them.
+        return jnp.clip(jnp.round((self.loc + jnp.exp(self.log_scale) * noise + 1.0) * steps) / steps - 1.0, -1.0, 1.0)

@@ -48,5 +48,6 @@ class Normal(NamedTuple):
         >>> Normal(jnp.array(1.0), jnp.array(1.0)).kl(Normal()).item()
         0.5
         """
-        ratio = (self.std / other.std) ** 2
-        return 0.5 * (ratio + ((self.mean - other.mean) / other.std) ** 2 - 1.0 - jnp.log(ratio))
+        # The logarithm of the ratio and not of its square, which underflows first.
+        ratio = self.std / other.std
+        return 0.5 * (ratio**2 + ((self.mean - other.mean) / other.std) ** 2 - 1.0) - jnp.log(ratio)

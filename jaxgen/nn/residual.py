@@ -40,11 +40,13 @@ class ResidualBlock(nn.Module):
         return x + y
 
     def _norm(self, x: Array) -> Array:
-        return nn.GroupNorm(num_groups=math.gcd(x.shape[-1], 32), dtype=self.dtype)(x)
+        # In float32 by our own cast: Flax's promotion of half precision is refused where dtype promotion is strict.
+        return nn.GroupNorm(num_groups=math.gcd(x.shape[-1], 32))(x.astype(jnp.float32)).astype(self.dtype)
 
     def _resized(self, x: Array) -> Array:
         if self.resize == 1:
             return x
         if self.resize == 2:
             return x.repeat(2, axis=1).repeat(2, axis=2)
-        return nn.avg_pool(x, (2, 2), (2, 2))
+        b, h, w, c = x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
+        return x[:, : 2 * h, : 2 * w].reshape(b, h, 2, w, 2, c).mean((2, 4))

@@ -1,0 +1,106 @@
+"""Autoencoder (Hinton & Salakhutdinov 2006): a bottleneck, with fully connected, convolutional or residual networks.
+
+python -m experiments.autoencoder                                            # digits, nothing to download
+python -m experiments.autoencoder --dataset cifar10 --data-dir D --network residual --likelihood gaussian --latents 128
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxgen
+from jaxgen import data, objectives
+from jaxgen.analysis import latent_space
+from jaxgen.models import autoencoders, vae
+from jaxgen.types import Array
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    cache_budget: float = 4.0,
+    network: Literal["mlp", "conv", "residual"] = "mlp",
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+    latents: int = 16,
+    hidden: tuple[int, ...] = (400, 400),
+    channels: tuple[int, ...] = (32, 64),
+    steps: int = 4000,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    ema: float | None = None,
+    bf16: bool = False,
+    remat: bool = False,
+) -> jaxgen.Experiment:
+    """An autoencoder on the images of any dataset.
+
+    Args:
+      dataset: a TFDS name, or a folder with the subfolders train and test.
+      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's decoded cache may take; 0 streams.
+      network: kind of encoder and decoder.
+      likelihood: bernoulli gives the cross-entropy, gaussian the squared error.
+      latents: width of the bottleneck.
+      hidden: widths of the layers of the mlp.
+      channels: feature maps of the conv and residual networks, the largest map first.
+      steps: training steps.
+      batch_size: images in a step.
+      learning_rate: of Adam.
+      ema: decay of the parameter averages that are evaluated.
+      bf16: compute in bfloat16; parameters and reductions stay in float32.
+      remat: recompute feature maps in the backward pass to save memory (conv and residual).
+
+    Returns:
+      The experiment.
+    """
+    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
+    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    transform = data.scale()
+
+    shape = train.shape("image")
+    dtype = jnp.bfloat16 if bf16 else jnp.float32
+    networks: dict[str, tuple[Any, dict[str, Any]]] = {
+        "mlp": (autoencoders.mlp, {"hidden": hidden}),
+        "conv": (autoencoders.conv, {"channels": channels, "remat": remat}),
+        "residual": (autoencoders.residual, {"channels": channels, "remat": remat}),
+    }
+    kind, options = networks[network]
+    # The decoder is the mirror image.
+    mirrored = {name: value[::-1] if isinstance(value, tuple) else value for name, value in options.items()}
+    model = autoencoders.Autoencoder(
+        kind.Encoder(**options, dtype=dtype),
+        kind.Decoder(shape, **mirrored, dtype=dtype),
+        {"bernoulli": vae.BernoulliLikelihood(), "gaussian": vae.GaussianLikelihood(std=1.0)}[likelihood],
+        latents,
+        dtype=dtype,
+    )
+    player = jaxgen.Player(objectives.reconstruction(model), optax.adam(learning_rate))
+
+    @jax.jit
+    def encode(state: jaxgen.TrainState, x: Array) -> Array:
+        return objectives.apply(model, state.params, state.vars, x, method="encode")[0]
+
+    @jax.jit
+    def decode(state: jaxgen.TrainState, z: Array) -> Array:
+        return objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean
+
+    album = latent_space.album(encode, decode, data.examples(test, 32, transform)["image"])
+    # Traversals are left out: without a prior the latents have no scale to walk along.
+    shown = {name: album[name] for name in ("reconstructions", "interpolations")}
+
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, transform),
+        init=jaxgen.initialize(model=(model, jnp.zeros((1, *shape)))),
+        players={"model": player},
+        steps=steps,
+        evaluators={"test": jaxgen.mean_over(test, jaxgen.loss_of(player), batch_size=batch_size, transform=transform)},
+        pictures=shown,
+        ema=ema,
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)

@@ -1,0 +1,181 @@
+"""Sources: arrays, sequences of examples, mapped examples, folders of images."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from jaxgen import data
+from jaxgen.errors import UserError
+
+INDICES = st.lists(st.integers(0, 19), min_size=1, max_size=40).map(lambda i: np.array(i))
+
+
+class Rows:
+    """Twenty examples, with a text among them; refuses, as array_record does, an index twice in one read."""
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, i: int) -> Mapping[str, Any]:
+        return {"image": np.full((2, 3, 1), i, np.uint8), "label": i % 3, "text": b"x" * i}
+
+    def __getitems__(self, indices: list[int]) -> list[Mapping[str, Any]]:
+        assert len(set(indices)) == len(indices)
+        assert all(type(i) is int for i in indices)
+        return [self[i] for i in indices]
+
+
+def rows() -> data.Source:
+    return data.from_examples(Rows(), name="rows", fingerprint="f")
+
+
+def images(folder: Path, **sizes: tuple[int, int]) -> Path:
+    rng = np.random.default_rng(0)
+    for name, (width, height) in sizes.items():
+        path = folder / f"{name.replace('_', '/')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+@given(INDICES)
+def test_arrays_are_gathered_in_the_order_asked_for(indices: np.ndarray) -> None:
+    x = np.arange(40).reshape(20, 2)
+    np.testing.assert_array_equal(data.from_arrays({"x": x}).gather(indices)["x"], x[indices])
+
+
+@given(INDICES)
+def test_examples_are_gathered_in_the_order_asked_for(indices: np.ndarray) -> None:
+    batch = rows().gather(indices)
+    np.testing.assert_array_equal(batch["image"], np.broadcast_to(indices[:, None, None, None], (len(indices), 2, 3, 1)))
+    np.testing.assert_array_equal(batch["label"], indices % 3)
+    assert batch["text"].tolist() == [b"x" * i for i in indices]
+
+
+def test_arrays_of_jax_are_as_good() -> None:
+    assert data.from_arrays({"x": jnp.arange(5)}).gather(np.array([3, 3, 0]))["x"].tolist() == [3, 3, 0]
+
+
+@pytest.mark.parametrize("arrays", [{}, {"x": np.zeros((0, 2))}, {"x": np.zeros(3), "y": np.zeros(4)}])
+def test_arrays_of_unequal_length_or_none_are_refused(arrays: dict[str, np.ndarray]) -> None:
+    with pytest.raises(UserError, match=r"^mine: arrays need one common length above zero; got .*\.$"):
+        data.from_arrays(arrays, name="mine")
+
+
+def test_the_fingerprint_of_arrays_changes_with_every_bit_and_nothing_else() -> None:
+    x = np.arange(12, dtype=np.int32).reshape(6, 2)
+    y = x.copy()
+    y[5, 1] += 1
+    others = [{"x": y}, {"y": x}, {"x": x.astype(np.int64)}, {"x": x.reshape(6, 1, 2)}, {"x": x, "y": x}, {"x": x[:5]}]
+    prints = [data.from_arrays(arrays).fingerprint for arrays in [{"x": x}, *others]]
+    assert len(set(prints)) == len(prints)
+    assert data.from_arrays({"x": np.asfortranarray(x)}, name="other").fingerprint == prints[0]
+
+
+def test_a_missing_feature_is_named_with_those_there_are() -> None:
+    assert rows().shape("image") == (2, 3, 1)
+    with pytest.raises(UserError, match=r"^rows has no feature 'pixels'; it has image, label, text\.$"):
+        rows().shape("pixels")
+
+
+def test_a_map_sees_one_example_at_a_time() -> None:
+    source = data.map_examples(rows(), lambda e: {"mean": e["image"].mean(), "length": len(e["text"])}, name="mean")
+    assert source.gather(np.array([7, 7, 2])).keys() == {"mean", "length"}
+    assert source.gather(np.array([7, 7, 2]))["mean"].tolist() == [7.0, 7.0, 2.0]
+    assert (source.name, source.length) == ("rows | mean", 20)
+
+
+def test_another_map_makes_another_fingerprint_even_under_the_same_name() -> None:
+    def fingerprint(fn: Any, name: str = "mapped") -> str:
+        return data.map_examples(rows(), fn, name=name).fingerprint
+
+    prints = [
+        "f",
+        fingerprint(lambda e: e),
+        fingerprint(lambda e: e, "other"),
+        fingerprint(lambda e: {**e, "image": e["image"] + np.uint8(1)}),
+        fingerprint(lambda e: {**e, "image": e["image"][:1]}),
+    ]
+    assert len(set(prints)) == len(prints)
+    assert fingerprint(lambda e: e) == prints[1]
+
+
+def test_a_map_to_different_shapes_is_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"^rows \| cut has examples of different shapes \(image .*resize\(64\)\.$"):
+        data.map_examples(rows(), lambda e: {"image": e["image"][: 1 + len(e["text"]) % 2]}, name="cut")
+
+
+def test_a_folder_is_read_in_sorted_order_with_its_subfolders_as_classes(tmp_path: Path) -> None:
+    folder = images(tmp_path, dog_1=(5, 4), cat_2=(5, 4), cat_1=(5, 4), bird_wild_1=(5, 4))
+    (folder / "notes.txt").write_text("not an image")
+    source = data.from_folder(folder)
+    batch = source.gather(np.arange(source.length))
+    assert batch["label"].tolist() == [0, 1, 1, 2]
+    assert source.classes == {"label": ("bird/wild", "cat", "dog")}
+    for pixels, name in zip(batch["image"], ["bird/wild/1", "cat/1", "cat/2", "dog/1"], strict=True):
+        np.testing.assert_array_equal(pixels, np.asarray(Image.open(folder / f"{name}.png")))
+
+
+def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
+    source = data.from_folder(images(tmp_path, a=(5, 4), b=(5, 4)), size=3, grey=True)
+    assert source.gather(np.array([1])).keys() == {"image"}
+    assert (source.shape("image"), source.classes) == ((3, 3, 1), {})
+
+
+def test_the_fingerprint_of_a_folder_changes_with_its_files_and_with_what_is_made_of_them(tmp_path: Path) -> None:
+    images(tmp_path, a=(5, 5), b=(5, 5))
+    prints = [data.from_folder(tmp_path, **how).fingerprint for how in ({}, {"size": 4}, {"size": 4, "grey": True})]
+    assert data.from_folder(tmp_path).fingerprint == prints[0]
+    images(tmp_path, b=(5, 6))
+    prints.append(data.from_folder(tmp_path).fingerprint)
+    images(tmp_path, c=(5, 6))
+    prints.append(data.from_folder(tmp_path).fingerprint)
+    assert len(set(prints)) == len(prints)
+
+
+def test_a_folder_without_an_image_is_one_sentence(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(UserError, match=r"^No image \(\.png, .*\) lies below .*; check the path\.$"):
+            data.from_folder(folder)
+
+
+def test_many_sizes_still_make_a_short_sentence(tmp_path: Path) -> None:
+    source = data.from_folder(images(tmp_path, **{f"i{k}": (5 + k, 5) for k in range(30)}))
+    with pytest.raises(UserError) as caught:
+        source.gather(np.arange(30))
+    assert f"{tmp_path} has examples of different shapes (image (5, 5, 3), (5, 6, 3) ...)" in str(caught.value)
+    assert "`example_map`" in str(caught.value)
+    assert "data.resize(64)" in str(caught.value)
+
+
+def torn(kind: str) -> bytes:
+    """Bytes on which Pillow fails in different ways."""
+    png = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(png, "png")
+    png = png.getvalue()
+    start = png.index(b"IDAT")
+    return {
+        "empty": b"",
+        "no image": b"<html>404</html>",
+        "cut": png[: len(png) // 2],
+        "a broken chunk": png[:start] + b"(+\xbb\x92" + png[start + 4 :],
+        "a short header": png[:8] + b"\0\0\0\4IHDR\0\0\0\1" + png[20:],
+        "a bomb": png[:16] + b"\0\2\0\0\0\2\0\0" + png[24:],
+    }[kind]
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", ["empty", "no image", "cut", "a broken chunk", "a short header", "a bomb"])
+def test_a_torn_image_is_named(tmp_path: Path, kind: str) -> None:
+    images(tmp_path, a=(5, 5))
+    (tmp_path / "b.png").write_bytes(torn(kind))
+    with pytest.raises(UserError, match=r"^.*/b\.png cannot be read as an image \(.+\); mend or remove it\.$"):
+        data.from_folder(tmp_path).gather(np.arange(2))

@@ -1,0 +1,121 @@
+"""Small experiments that the tests of the loop share: quick to compile, and together they use every part of the contract."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxgen
+from jaxgen import data
+
+ARRAYS = {"image": np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1)).astype(np.uint8)}
+
+
+class Net(nn.Module):
+    width: int
+    normalised: bool = False
+
+    @nn.compact
+    def __call__(self, x, train=True):
+        h = nn.tanh(nn.Dense(16)(x))
+        if self.normalised:
+            h = nn.BatchNorm(use_running_average=not train, momentum=0.9)(h)
+        return nn.Dense(self.width)(h)
+
+
+def flat(batch):
+    return batch["image"].reshape(batch["image"].shape[0], -1)
+
+
+@jaxgen.recorded
+def regression(
+    *,
+    steps: int = 20,
+    batch_size: int = 6,
+    ema: float | None = None,
+    accumulate: int = 1,
+    learning_rate: float = 0.01,
+    cosine: bool = False,
+    streamed: bool = False,
+    poison: int = -1,
+) -> jaxgen.Experiment:
+    """One noisy player with batch statistics; at step `poison` its loss is not finite."""
+    net = Net(16, normalised=True)
+    source = data.from_arrays(ARRAYS, name="noise")
+    if streamed:
+        rows = [{"image": image} for image in ARRAYS["image"]]
+        source = data.from_examples(rows, name="noise", fingerprint=source.fingerprint)
+    transform = data.chain(data.scale(), data.binarize())
+
+    def loss(params, state, batch, key, *, train):
+        x = flat(batch)
+        variables = {"params": params["model"], **state.vars["model"]}
+        out, new = net.apply(variables, x + 0.1 * jax.random.normal(key, x.shape), train=train, mutable=["batch_stats"])
+        values = ((out - x) ** 2).sum(-1)
+        values = values + jnp.where(state.step == poison, jnp.nan, 0.0)
+        return values, jaxgen.Aux({"model": dict(new)} if train else {}, {"squared": values})
+
+    rate = optax.cosine_decay_schedule(learning_rate, steps) if cosine else optax.constant_schedule(learning_rate)
+    player = jaxgen.Player(loss, optax.adam(rate))
+    return jaxgen.Experiment(
+        train=data.shuffled(source, batch_size, transform),
+        init=jaxgen.initialize(model=(net, jnp.zeros((1, 16)))),
+        players={"model": player},
+        steps=steps,
+        evaluators={"test": jaxgen.mean_over(source, jaxgen.loss_of(player), batch_size=16, transform=transform)},
+        pictures={"noise": lambda state, key: jaxgen.Picture(ARRAYS["image"][:4] / 255, 2, "Noise")},
+        sample=lambda state, key, n: jax.random.uniform(key, (n, 4, 4, 1)),
+        ema=ema,
+        accumulate=accumulate,
+        schedules={"learning_rate": rate},
+    )
+
+
+@jaxgen.recorded
+def adversarial(*, steps: int = 20, every: int = 3, ema: float | None = None, accumulate: int = 1) -> jaxgen.Experiment:
+    """Two players, one of them moving now and then, a frozen part, and two unpaired streams."""
+    generator, critic = Net(16), Net(1)
+    source = data.from_arrays(ARRAYS, name="noise")
+
+    def fake(params, batch, key):
+        return (
+            generator.apply({"params": params["generator"]}, jax.random.normal(key, flat(batch["a"]).shape)) * params["frozen"]
+        )
+
+    def judge(params, x):
+        return critic.apply({"params": params["discriminator"]}, x)[:, 0]
+
+    def discriminate(params, state, batch, key, *, train):
+        real, made = judge(params, flat(batch["a"])), judge(params, fake(params, batch, key))
+        return jax.nn.softplus(-real) + jax.nn.softplus(made), jaxgen.Aux({}, {"real": real})
+
+    def generate(params, state, batch, key, *, train):
+        return jax.nn.softplus(-judge(params, fake(params, batch, key))), jaxgen.Aux()
+
+    nets = jaxgen.initialize(generator=(generator, jnp.zeros((1, 16))), discriminator=(critic, jnp.zeros((1, 16))))
+
+    def init(key):
+        params, vars = nets(key)
+        return {**params, "frozen": jnp.float32(0.5)}, vars
+
+    stream = data.shuffled(source, 4, data.scale())
+    return jaxgen.Experiment(
+        train=data.join(a=stream, b=stream),
+        init=init,
+        players={
+            "discriminator": jaxgen.Player(discriminate, optax.adam(1e-2)),
+            "generator": jaxgen.Player(generate, optax.adam(1e-2), every=every),
+        },
+        steps=steps,
+        ema=ema,
+        accumulate=accumulate,
+    )
+
+
+def fit(experiment: jaxgen.Experiment, workdir: Any = None, **options: Any) -> jaxgen.Run:
+    """`jaxgen.fit` at the size of these games."""
+    intervals = {"log_every": 5, "evaluate_every": 10, "save_every": 5, "quiet": True}
+    return jaxgen.fit(experiment, workdir=None if workdir is None else str(workdir), **(intervals | options))

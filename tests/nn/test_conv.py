@@ -1,0 +1,143 @@
+"""Convolutions against XLA's and Flax's own."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from parameters import filled, normal
+
+from jaxgen.nn import Conv, ConvTranspose
+from jaxgen.nn.conv import convolve, convolve_transpose
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+Convolution = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def with_gradients(convolution: Convolution, x: jax.Array, kernel: jax.Array) -> Iterator[jax.Array]:
+    def both(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, ...]:
+        out, pull = jax.vjp(convolution, x, kernel)
+        return out, *pull(jnp.cos(jnp.arange(out.size, dtype=jnp.float32)).reshape(out.shape))
+
+    return iter(jax.jit(both)(x, kernel))
+
+
+def products(function: Callable[..., Any], *args: Any) -> list[str]:
+    lines = jax.jit(function).lower(*args).as_text().splitlines()
+    return [line for line in lines if "stablehlo.dot_general" in line or "stablehlo.convolution" in line]
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "strides", "padding"),
+    [
+        ((2, 8, 8, 3), (3, 3, 3, 5), (1, 1), "SAME"),
+        ((2, 8, 8, 1), (4, 4, 1, 2), (2, 2), "SAME"),
+        ((1, 7, 9, 2), (4, 4, 2, 3), (2, 2), "SAME"),
+        ((1, 7, 5, 2), (3, 5, 2, 3), (2, 1), "SAME"),
+        ((1, 9, 8, 2), (2, 2, 2, 2), (3, 3), "SAME"),
+        ((2, 5, 6, 4), (1, 1, 4, 2), (1, 1), "VALID"),
+        ((2, 5, 6, 4), (1, 1, 4, 2), (2, 2), "SAME"),
+        ((1, 8, 8, 2), (3, 3, 2, 2), (2, 2), "VALID"),
+        ((1, 3, 4, 2), (3, 4, 2, 2), (1, 1), "VALID"),
+        ((1, 6, 7, 2), (3, 2, 2, 3), (1, 2), ((1, 0), (2, 3))),
+        ((1, 6, 6, 2), (4, 4, 2, 3), (2, 2), ((1, 1), (1, 1))),
+        ((1, 2, 2, 3), (5, 5, 3, 2), (1, 1), "SAME"),
+    ],
+)
+def test_convolution_and_its_gradients_are_xlas_on_every_backend(
+    x: Any, kernel: Any, strides: Any, padding: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, kernel = normal(*x), normal(*kernel, seed=1)
+
+    def xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
+
+    expected = list(with_gradients(xla, x, kernel))
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        ours = with_gradients(lambda x, k: convolve(x, k, strides, padding), x, kernel)
+        for a, b in zip(ours, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("backend", "operation"), [("cpu", "dot_general"), ("gpu", "convolution"), ("tpu", "convolution")])
+def test_each_backend_gets_its_formulation(backend: str, operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    (line,) = products(lambda x, k: convolve(x, k, (1, 1)), normal(1, 4, 4, 2), normal(3, 3, 2, 2))
+    assert operation in line
+
+
+@pytest.mark.parametrize(
+    ("size", "strides"), [((3, 3), (1, 1)), ((4, 4), (2, 2)), ((3, 5), (2, 2)), ((5, 4), (3, 2)), ((2, 2), (3, 1))]
+)
+def test_transposed_convolution_and_its_gradients_are_xlas_on_every_backend(
+    size: tuple[int, int], strides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, kernel = normal(2, 3, 4, 5), normal(*size, 5, 2, seed=1)
+
+    def xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        # XLA wants the kernel of the convolution that is transposed: from 2 channels to 5.
+        return lax.conv_transpose(x, kernel.swapaxes(2, 3), strides, "SAME", dimension_numbers=NHWC, transpose_kernel=True)
+
+    expected = list(with_gradients(xla, x, kernel))
+    assert expected[0].shape == (2, 3 * strides[0], 4 * strides[1], 2)
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        ours = with_gradients(lambda x, k: convolve_transpose(x, k, strides), x, kernel)
+        for a, b in zip(ours, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_transposed_convolution_is_the_adjoint_of_a_convolution() -> None:
+    small, large, kernel = normal(2, 4, 4, 3), normal(2, 8, 8, 5, seed=1), normal(4, 4, 3, 5, seed=2)
+    down = lax.conv_general_dilated(large, kernel.swapaxes(2, 3), (2, 2), "SAME", dimension_numbers=NHWC)
+    np.testing.assert_allclose((convolve_transpose(small, kernel, (2, 2)) * large).sum(), (small * down).sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("strides", "padding", "use_bias"),
+    [((1, 1), "SAME", True), ((2, 2), "SAME", False), ((2, 1), ((1, 0), (0, 2)), True), ((1, 2), "VALID", False)],
+)
+def test_conv_is_flaxs_with_the_same_parameters(strides: Any, padding: Any, use_bias: bool) -> None:
+    arguments = {"features": 4, "kernel_size": (4, 3), "strides": strides, "padding": padding, "use_bias": use_bias}
+    ours, theirs, x = Conv(**arguments), nn.Conv(**arguments), normal(2, 7, 8, 3)
+    params = filled(theirs, x)
+    assert jax.tree.map(jnp.shape, filled(ours, x)) == jax.tree.map(jnp.shape, params)
+    np.testing.assert_allclose(jax.jit(ours.apply)(params, x), jax.jit(theirs.apply)(params, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_conv_transpose_is_flaxs_with_the_same_parameters(use_bias: bool) -> None:
+    arguments = {"features": 4, "kernel_size": (4, 4), "strides": (2, 2), "use_bias": use_bias}
+    ours, theirs, x = ConvTranspose(**arguments), nn.ConvTranspose(**arguments), normal(2, 3, 5, 3)
+    params = filled(ours, x)["params"]
+    # Flax does not turn the kernel around.
+    turned = {**params, "kernel": params["kernel"][::-1, ::-1]}
+    a, b = jax.jit(ours.apply)({"params": params}, x), jax.jit(theirs.apply)({"params": turned}, x)
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)])
+def test_initial_parameters_are_flaxs(ours: type[nn.Module], theirs: type[nn.Module]) -> None:
+    arguments = {"features": 16, "kernel_size": (4, 4), "bias_init": nn.initializers.normal(1.0)}
+    x, key = jnp.zeros((1, 2, 2, 8)), jax.random.key(1)
+    jax.tree.map(np.testing.assert_array_equal, ours(**arguments).init(key, x), theirs(**arguments).init(key, x))
+
+
+@pytest.mark.parametrize("layer", [Conv, ConvTranspose])
+def test_bfloat16_multiplies_in_bfloat16_and_keeps_float32_parameters(layer: type[nn.Module]) -> None:
+    half = layer(features=6, kernel_size=(4, 4), strides=(2, 2), dtype=jnp.bfloat16)
+    full = layer(features=6, kernel_size=(4, 4), strides=(2, 2))
+    x = normal(2, 4, 4, 8)
+    params = filled(half, x)
+    assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
+    (product,) = products(half.apply, params, x)
+    assert "bf16" in product
+    assert "xf32" not in product
+    y, exact = jax.jit(half.apply)(params, x), jax.jit(full.apply)(params, x)
+    assert y.dtype == jnp.bfloat16
+    assert 0 < np.abs(y.astype(jnp.float32) - exact).max() < 0.05
