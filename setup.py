@@ -21,7 +21,6 @@ setup(
         "flax>=0.12",
         "optax>=0.2.6",
         "orbax-checkpoint>=0.11.30",
-        "chex>=0.1.90",
         "jaxtyping>=0.3",
         "numpy>=2.0",
         # Data: TFDS reads array_record without TensorFlow; it uses importlib_resources and does not declare it.
@@ -42,7 +41,7 @@ setup(
         "tf": ["tensorflow>=2.18"],
         "wandb": ["wandb>=0.18"],
         "notebooks": ["jupytext>=1.16", "jupyterlab>=4", "ipykernel>=6"],
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "beartype>=0.20", "ruff>=0.8", "mypy>=1.13"],
+        "test": ["pytest>=8", "chex>=0.1.90", "pytest-timeout>=2.3", "hypothesis>=6.100", "beartype>=0.20", "ruff>=0.8", "mypy>=1.13"],
         # Outside implementations that the oracle tests (`pytest -m peers`) compare with.
         "peers": ["torch>=2.5", "numpyro>=0.19"],
     },

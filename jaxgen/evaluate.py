@@ -50,6 +50,8 @@ def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: T
         reader = prefetch(lambda batch: batch, in_order(source, batch_size))
         for batch in track(reader, description="evaluating", total=batches):
             own = partial(state, jax.device_put(batch), key)
+            # One batch runs while the next is read: the bar shows what is done, and a signal is heard.
+            jax.block_until_ready(total)
             total = own if total is None else add(total, own)
         return compute(total or {})
 

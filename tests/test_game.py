@@ -1,5 +1,6 @@
 """The train step against steps written by hand, bit for bit."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -28,11 +29,6 @@ class Net(nn.Module):
 
 
 NET, CRITIC = Net(4), Net(1)
-
-
-def equal(a, b) -> bool:
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in pairs)
 
 
 def run(step, state, batches):
@@ -72,8 +68,8 @@ def test_one_player_is_the_textbook_step() -> None:
 
     for step, x in enumerate(X):
         params, opt = textbook(params, opt, x, step)
-    assert equal(ours.params["model"], params)
-    assert equal(ours.opt["model"], opt)
+    chex.assert_trees_all_equal(ours.params["model"], params)
+    chex.assert_trees_all_equal(ours.opt["model"], opt)
     assert int(ours.step) == len(X)
 
 
@@ -122,9 +118,9 @@ def test_two_players_are_the_alternating_step(every: int) -> None:
 
     for step, x in enumerate(X):
         d, g, dopt, gopt = alternate(d, g, dopt, gopt, x, step)
-    assert equal(ours.params["discriminator"], d)
-    assert equal(ours.params["generator"], g)
-    assert equal(ours.opt["discriminator"], dopt)
+    chex.assert_trees_all_equal(ours.params["discriminator"], d)
+    chex.assert_trees_all_equal(ours.params["generator"], g)
+    chex.assert_trees_all_equal(ours.opt["discriminator"], dopt)
 
 
 def test_a_skipped_turn_has_no_value_and_changes_nothing() -> None:
@@ -132,10 +128,10 @@ def test_a_skipped_turn_has_no_value_and_changes_nothing() -> None:
     state = start(players)
     step = jax.jit(make_train_step(players))
     after, metrics = step(state, {"x": X[0]})
-    assert equal(after.params, state.params)
+    chex.assert_trees_all_equal(after.params, state.params)
     assert compute(metrics) == {}
     after, metrics = step(after, {"x": X[1]})
-    assert not equal(after.params, state.params)
+    assert not np.array_equal(after.params["model"]["Dense_0"]["kernel"], state.params["model"]["Dense_0"]["kernel"])
     assert set(compute(metrics)) == {"loss", "grad_norm"}
 
 
@@ -206,7 +202,7 @@ def test_ema_is_the_textbook_average_of_the_trained_parameters_alone() -> None:
         expected = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * p, expected, state.params["model"])
     for a, b in zip(jax.tree.leaves(state.ema["model"]), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
-    assert equal(state.params["teacher"], params["teacher"])
+    chex.assert_trees_all_equal(state.params["teacher"], params["teacher"])
     assert averaged(state).params["model"] is state.ema["model"]
     assert averaged(state).params["teacher"] is state.params["teacher"]
 
@@ -219,7 +215,7 @@ def test_ema_decay_may_be_a_schedule_of_the_step() -> None:
     for i, x in enumerate(X):
         state, _ = step(state, {"x": x})
         after_two = state.params if i == 1 else after_two
-    assert equal(state.ema, after_two)
+    chex.assert_trees_all_equal(state.ema, after_two)
 
 
 def test_state_can_be_donated() -> None:

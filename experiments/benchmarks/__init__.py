@@ -1,0 +1,1 @@
+"""Benchmarks: modules that pair contenders in alternation and report medians and ratios."""

@@ -1,0 +1,86 @@
+"""The formulation of convolutions: XLA's own against gathered patches times a matrix, bare and inside `lax.scan`.
+
+python -m experiments.benchmarks.convolution --json convolution.json    # 5 minutes on 2 cores
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import tyro
+from jax import lax
+
+from experiments.benchmarks.pairing import pair, report, seconds
+from jaxgen.nn import conv
+from jaxgen.types import Array
+
+SHAPES = ((100, 28, 32), (64, 16, 64), (32, 16, 128), (32, 8, 256))
+"""Batch, side and channels."""
+
+LOOP = 4
+
+Layer: TypeAlias = Callable[[Array, Array], Array]
+
+
+def xla(x: Array, kernel: Array) -> Array:
+    """XLA's convolution, 3x3."""
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def ours(x: Array, kernel: Array) -> Array:
+    """What the package takes on this backend, 3x3."""
+    return conv.convolve(x, kernel, (1, 1))
+
+
+def main(*, rounds: int = 5, json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None) -> None:
+    """Measures forward and backward passes of three layers, in alternation.
+
+    Args:
+      rounds: calls of each.
+      json_file: file that the table is added to.
+    """
+    for batch, side, channels in SHAPES:
+        keys = jax.random.split(jax.random.key(0), 4)
+        x = jax.random.normal(keys[0], (batch, side, side, channels))
+        kernels = [jax.random.normal(key, (3, 3, channels, channels)) / (3 * channels**0.5) for key in keys[1:]]
+        contenders = {
+            name + place: measure(layer, x, kernels)
+            for place, measure in {"": bare, " in a scan": looped}.items()
+            for name, layer in {"XLA": xla, "jaxgen": ours}.items()
+        }
+        title = f"3 convolutions 3x3, batch {batch}, {side}x{side}, {channels} channels, with gradient"
+        report(title, "ms a step", pair(contenders, rounds=rounds), json_file)
+
+
+def gradient(layer: Layer, x: Array, kernels: list[Array]) -> list[Array]:
+    """The gradient of a small network in its kernels."""
+
+    def loss(kernels: list[Array]) -> Array:
+        h = x
+        for kernel in kernels:
+            h = jnp.tanh(layer(h, kernel))
+        return h.mean()
+
+    return jax.grad(loss)(kernels)
+
+
+def bare(layer: Layer, x: Array, kernels: list[Array]) -> Callable[[], float]:
+    """Milliseconds of one call."""
+    call = jax.jit(lambda kernels: gradient(layer, x, kernels))
+    return lambda: 1e3 * seconds(lambda: call(kernels))
+
+
+def looped(layer: Layer, x: Array, kernels: list[Array]) -> Callable[[], float]:
+    """Milliseconds of one of the steps of a loop."""
+
+    def step(kernels: list[Array], _: None) -> tuple[list[Array], None]:
+        return jax.tree.map(lambda k, g: k - 1e-3 * g, kernels, gradient(layer, x, kernels)), None
+
+    call = jax.jit(lambda kernels: lax.scan(step, kernels, length=LOOP)[0])
+    return lambda: 1e3 * seconds(lambda: call(kernels)) / LOOP
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
