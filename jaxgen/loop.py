@@ -59,7 +59,7 @@ def fit(
       SystemExit: 143 after SIGTERM, when the state is saved.
     """
     intervals = {"log_every": log_every, "evaluate_every": evaluate_every, "save_every": save_every, "keep": keep}
-    _check(experiment, intervals, steps_per_call)
+    _check(experiment, intervals, steps_per_call, seed)
     with contextlib.ExitStack() as resources:
         return _Loop(experiment, workdir, seed, keep, wandb, quiet, resources).run(
             steps_per_call, log_every, evaluate_every, save_every
@@ -93,7 +93,8 @@ class _Loop:
         self.window_spec, self.steps_per_call = dispatch.trace(self.train_step, state_spec, batch_spec)
 
         if path is not None:
-            self.folder, notes = workdir.open_or_create(Path(path), experiment, seed)
+            self.folder, notes = workdir.fitting(Path(path), experiment, seed)
+            self.folder.make()
             self.checkpoints = self.folder.checkpoints(keep=keep)
             resources.callback(self.checkpoints.close)
             self._say(*notes)
@@ -110,7 +111,10 @@ class _Loop:
                     "give more steps, or another --workdir."
                 )
             self._say(f"Resuming {path} at step {self.step:,} of {experiment.steps:,}.")
-        self.journal = self.folder.journal(start=self.step, wandb=wandb) if self.folder is not None else logs.Journal()
+        self.journal = logs.Journal()
+        if self.folder is not None:
+            self.folder.write()
+            self.journal = self.folder.journal(start=self.step, wandb=wandb)
         resources.callback(self.journal.close)
 
     def run(self, steps_per_call: int | None, log_every: int, evaluate_every: int, save_every: int) -> Run:
@@ -256,7 +260,9 @@ class _Loop:
         )
 
 
-def _check(experiment: Experiment, intervals: Mapping[str, int], steps_per_call: int | None) -> None:
+def _check(experiment: Experiment, intervals: Mapping[str, int], steps_per_call: int | None, seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed is {seed}; give a number from 0 to 4294967295.")
     for name, value in intervals.items():
         if value < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; give 1 or more.")

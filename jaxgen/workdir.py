@@ -7,9 +7,10 @@ samples/            pictures, NAME_STEP.png
 tensorboard/        the same for TensorBoard
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,26 @@ class Workdir:
     def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
         self.path = path
         self.record = dict(record)
+
+    def make(self) -> None:
+        """Makes the folder; the record is written when it is known that the run fits."""
+        with self._writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+
+    def write(self) -> None:
+        """Writes the record, whole or not at all."""
+        with self._writing():
+            scratch = self.path / "run.json.tmp"
+            scratch.write_text(json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
+            os.replace(scratch, self.path / "run.json")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror
+            raise UserError(f"The workdir {self.path} cannot be written ({reason}); choose another --workdir.") from None
 
     @property
     def metrics(self) -> Path:
@@ -79,8 +100,8 @@ def read(path: Path) -> Workdir:
     return Workdir(path, record)
 
 
-def open_or_create(path: Path, experiment: Experiment, seed: int) -> tuple[Workdir, list[str]]:
-    """The run folder of an experiment: the one that is there if it fits, else a new one.
+def fitting(path: Path, experiment: Experiment, seed: int) -> tuple[Workdir, list[str]]:
+    """The run folder of an experiment: the one that is there if it fits, else one that is not written yet.
 
     Args:
       path: the folder.
@@ -91,7 +112,7 @@ def open_or_create(path: Path, experiment: Experiment, seed: int) -> tuple[Workd
       The folder, and notes that its user should read.
 
     Raises:
-      UserError: if the folder holds a run with other flags, another seed or other data, or cannot be written.
+      UserError: if the folder holds a run with other flags, another seed or other data.
     """
     record = describe(experiment, seed)
     notes: list[str] = []
@@ -99,13 +120,6 @@ def open_or_create(path: Path, experiment: Experiment, seed: int) -> tuple[Workd
         old = read(path).record
         _refuse_differences(path, old, record)
         notes = _schedule_notes(experiment, old, record)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        scratch = path / "run.json.tmp"
-        scratch.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        os.replace(scratch, path / "run.json")
-    except OSError as error:
-        raise UserError(f"The workdir {path} cannot be written ({error.strerror}); choose another --workdir.") from None
     return Workdir(path, record), notes
 
 

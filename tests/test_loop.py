@@ -176,7 +176,7 @@ def test_a_skipped_turn_is_no_nan() -> None:
 
 def test_a_run_resumes_only_with_its_own_flags(tmp_path: Path) -> None:
     fit(regression(steps=5), tmp_path)
-    digest = runs.digest(tmp_path)
+    digest, record = runs.digest(tmp_path), (tmp_path / "run.json").read_text()
     with pytest.raises(UserError, match=r"differs in --batch-size \(6 there, 12 here\), --ema \(None there, 0.9 here\)"):
         fit(regression(steps=5, batch_size=12, ema=0.9), tmp_path)
     with pytest.raises(UserError, match=r"--seed \(0 there, 3 here\)"):
@@ -186,6 +186,7 @@ def test_a_run_resumes_only_with_its_own_flags(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is at step 5 already, so --steps 3 would go back"):
         fit(regression(steps=3), tmp_path)
     assert runs.digest(tmp_path) == digest
+    assert (tmp_path / "run.json").read_text() == record
 
 
 def test_changed_data_is_refused(tmp_path: Path, monkeypatch) -> None:

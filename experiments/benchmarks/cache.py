@@ -26,7 +26,10 @@ def main(*, rounds: int = 7, json_file: Annotated[Path | None, tyro.conf.arg(nam
     """
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     rng = np.random.default_rng(0)
-    arrays = {"image": rng.integers(0, 256, (EXAMPLES, 28, 28, 1)).astype(np.uint8), "label": np.arange(EXAMPLES) % 10}
+    arrays: dict[str, np.ndarray] = {
+        "image": rng.integers(0, 256, (EXAMPLES, 28, 28, 1)).astype(np.uint8),
+        "label": np.arange(EXAMPLES) % 10,
+    }
     with tempfile.TemporaryDirectory() as folder:
         source = data.cached(data.from_arrays(arrays, name="noise", fingerprint="noise"), folder=Path(folder))
         stream = data.shuffled(source, BATCH)

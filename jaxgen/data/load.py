@@ -81,19 +81,15 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
       UserError: if there is no such dataset, or it cannot be prepared here.
     """
     name = dataset.split(":")[0].split("/")[0]
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
-    if data_dir is not None:
-        data_dir = str(Path(data_dir).expanduser())
-        if name not in OWN and not Path(data_dir).is_dir():
-            raise UserError(f"The data folder {data_dir} does not exist; check --data-dir or TFDS_DATA_DIR.")
+    data_dir = str(Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds_folder()).expanduser())
+    place = data_dir if Path(data_dir).is_dir() else f"{data_dir}, which does not exist"
     try:
         builder, prepared = _builder(dataset, data_dir)
     except tfds.core.DatasetNotFoundError:
         near = difflib.get_close_matches(dataset, _known(data_dir), n=3)
         hint = f" The nearest names are {', '.join(near)}." if near else ""
         raise UserError(
-            f"There is no dataset {dataset!r}: it is no folder, it is not prepared in {data_dir or tfds_folder()}, and TFDS "
-            f"does not know it.{hint}"
+            f"There is no dataset {dataset!r}: it is no folder, it is not prepared in {place}, and TFDS does not know it.{hint}"
         ) from None
     except ImportError as error:
         raise UserError(
@@ -107,7 +103,7 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
         return builder
     if name not in OWN and importlib.util.find_spec("tensorflow") is None:
         raise UserError(
-            f"The dataset {dataset!r} is not prepared in {data_dir or tfds_folder()}, and preparing it needs TensorFlow: "
+            f"The dataset {dataset!r} is not prepared in {place}, and preparing it needs TensorFlow: "
             'point --data-dir at a folder that has it, or `pip install "jaxgen[tf]"` and '
             f"`jaxgen data prepare {dataset}`."
         )
@@ -120,7 +116,7 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
         builder, prepared = _builder(dataset, data_dir)
         if not prepared:  # nor by another process meanwhile
             raise UserError(
-                f"Preparing {dataset!r} in {data_dir or tfds_folder()} failed ({type(error).__name__}: {_line(error)}); "
+                f"Preparing {dataset!r} in {data_dir} failed ({type(error).__name__}: {_line(error)}); "
                 "check the network, and the free space and the permissions there."
             ) from error
     return builder

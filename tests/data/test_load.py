@@ -156,10 +156,10 @@ def test_a_set_whose_builder_needs_tensorflow_names_it(tmp_path: Path, bare: Non
 
 
 def test_a_missing_data_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = f"The data folder {tmp_path}/absent does not exist; check --data-dir or TFDS_DATA_DIR."
-    assert refused("mnist", data_dir=f"{tmp_path}/absent") == absent
+    absent = f"The dataset 'mnist' is not prepared in {tmp_path}/absent, which does not exist,"
+    assert refused("mnist", data_dir=f"{tmp_path}/absent").startswith(absent)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert refused("mnist", data_dir="~/absent") == absent
+    assert refused("mnist", data_dir="~/absent").startswith(absent)
 
 
 def test_a_set_prepared_anew_is_not_read_from_the_old_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Sources: arrays, sequences of examples, mapped examples, folders of images."""
 
 import io
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -157,23 +158,24 @@ def test_many_sizes_still_make_a_short_sentence(tmp_path: Path) -> None:
 
 
 def torn(kind: str) -> bytes:
-    """Bytes on which Pillow fails in different ways."""
-    png = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(png, "png")
-    png = png.getvalue()
-    start = png.index(b"IDAT")
+    """Bytes on which Pillow fails, with an exception of another type each."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    png, bmp = io.BytesIO(), io.BytesIO()
+    picture.save(png, "png")
+    picture.save(bmp, "bmp")
+    whole, huge = png.getvalue(), struct.pack("<ii", 20_000, 20_000)
+    start = whole.index(b"IDAT")
     return {
         "empty": b"",
         "no image": b"<html>404</html>",
-        "cut": png[: len(png) // 2],
-        "a broken chunk": png[:start] + b"(+\xbb\x92" + png[start + 4 :],
-        "a short header": png[:8] + b"\0\0\0\4IHDR\0\0\0\1" + png[20:],
-        "a bomb": png[:16] + b"\0\2\0\0\0\2\0\0" + png[24:],
+        "cut": whole[: len(whole) // 2],
+        "a short chunk": whole[: start - 4] + struct.pack(">I", 100) + whole[start:],
+        "a short header": whole[:8] + b"\0\0\0\4IHDR\0\0\0\1" + whole[20:],
+        "a bomb": bmp.getvalue()[:18] + huge + bmp.getvalue()[26:],
     }[kind]
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("kind", ["empty", "no image", "cut", "a broken chunk", "a short header", "a bomb"])
+@pytest.mark.parametrize("kind", ["empty", "no image", "cut", "a short chunk", "a short header", "a bomb"])
 def test_a_torn_image_is_named(tmp_path: Path, kind: str) -> None:
     images(tmp_path, a=(5, 5))
     (tmp_path / "b.png").write_bytes(torn(kind))

@@ -22,6 +22,7 @@ class Normalised(nn.Module):
 class Random(nn.Module):
     """Drops inputs, and draws."""
 
+    @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         return nn.Dropout(0.5, deterministic=not train)(x)
 
@@ -73,7 +74,7 @@ def test_variables_of_two_names_go_their_own_ways(parts: tuple[dict, dict]) -> N
 
 
 def test_a_module_without_variables_trains() -> None:
-    y, vars = apply(nn.Sequential([Random()]), {"model": {}}, {"other": 1}, X, key=jax.random.key(0), train=True)
+    y, vars = apply(Random(), {"model": {}}, {"other": 1}, X, key=jax.random.key(0), train=True)
     assert y.shape == X.shape
     assert vars == {"other": 1}
 
