@@ -1,6 +1,7 @@
 """What a run tells while it goes: progress bars, `metrics.jsonl`, TensorBoard, Weights & Biases."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -146,7 +147,9 @@ class WandB:
         except ImportError:
             raise UserError('--wandb needs the package wandb: `pip install "jaxgen[wandb]"`.') from None
         self._wandb = wandb
-        self._run = wandb.init(project=project, dir=folder, config=dict(config), id=None, resume="allow")
+        # The id is the folder's, so that a resumed run goes on in the same chart.
+        name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+        self._run = wandb.init(project=project, dir=folder, config=dict(config), id=name, resume="allow")
 
     def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
         self._run.log({f"{split}/{name}": value for name, value in values.items()}, step=step)

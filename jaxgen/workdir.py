@@ -72,12 +72,10 @@ class Workdir:
 
     def journal(self, *, start: int, wandb: str | None = None) -> logs.Journal:
         """The journal of the run from a step on."""
-        writers: list[logs.Writer] = [
-            logs.JsonLines(self.metrics, start=start),
-            logs.TensorBoard(self.path / "tensorboard", start=start),
-        ]
-        if wandb is not None:
-            writers.append(logs.WandB(wandb, self.path, self.record))
+        # First what may refuse, before a file is open.
+        writers: list[logs.Writer] = [] if wandb is None else [logs.WandB(wandb, self.path, self.record)]
+        writers.append(logs.JsonLines(self.metrics, start=start))
+        writers.append(logs.TensorBoard(self.path / "tensorboard", start=start))
         return logs.Journal(writers, logs.read_jsonl(self.metrics))
 
 
