@@ -35,7 +35,7 @@ def tile(images: np.ndarray, columns: int, *, gap: int = 1) -> np.ndarray:
     return canvas
 
 
-def save(picture: Picture, path: Path, *, width: int = 800) -> Path:
+def save(picture: Picture, path: Path, *, width: int = 1200) -> Path:
     """Writes the grid as a PNG, small images enlarged by a whole factor without smoothing.
 
     Args:

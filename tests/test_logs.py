@@ -107,8 +107,8 @@ def test_a_saved_picture_shows_its_pixels_unsmoothed(tmp_path: Path, channels: i
     images = rng.random((8, 8, 8, channels)).astype(np.float32)
     path = save(Picture(images, 4, "Eight squares of noise"), tmp_path / "new" / "grid.png")
     shown = np.asarray(Image.open(path).convert("RGB")).astype(float) / 255
-    # The grid is 35 pixels wide, enlarged 22 times, below the caption: the centre of each block has the pixel's value.
-    factor = 800 // 35
+    # The grid is 35 pixels wide, enlarged 34 times, below the caption: the centre of each block has the pixel's value.
+    factor = 1200 // 35
     top = shown.shape[0] - 17 * factor
     grid = tile(images, 4)
     centres = shown[top + factor // 2 :: factor, factor // 2 :: factor][:17, :35]

@@ -97,9 +97,13 @@ def album(
         return Picture(images, 16, f"From one test image to another along a line in z; step {int(state.step):,}")
 
     def traverse(state: TrainState, key: Key) -> Picture:
-        z = encode(state, x[:1])[0]
-        images = traversals(lambda z: decode(state, z), z, range(min(len(z), 12)), steps=16)
-        caption = f"One latent a row, from -3 to 3, the others as a test image has them; step {int(state.step):,}"
+        z = encode(state, x)
+        # The latents that tell the images apart most: the others hardly change anything.
+        active = [int(d) for d in jnp.argsort(-z.var(0))[:12]]
+        images = traversals(lambda z: decode(state, z), z[0], active, steps=16)
+        caption = (
+            f"The most active latents, one a row, from -3 to 3, the others as a test image has them; step {int(state.step):,}"
+        )
         return Picture(images, 16, caption)
 
     return {"reconstructions": reconstruct, "interpolations": interpolate, "traversals": traverse}

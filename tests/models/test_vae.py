@@ -28,7 +28,9 @@ SMALL: dict[ModuleType, dict[str, Any]] = {
 }
 
 
-def build(likelihood: Any, kind: ModuleType = mlp, shape: tuple[int, int, int] = (4, 3, 2), dtype: Any = jnp.float32) -> vae.VAE:
+def build(
+    likelihood: Any, kind: ModuleType = mlp, shape: tuple[int, int, int] = (4, 3, 2), dtype: Any = jnp.float32
+) -> vae.VAE:
     out = (*shape[:2], shape[2] * likelihood.outputs)
     options = {**SMALL[kind], "dtype": dtype}
     return vae.VAE(kind.Encoder(**options), kind.Decoder(out, **options), likelihood, 5, dtype=dtype)

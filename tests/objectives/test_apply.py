@@ -19,6 +19,16 @@ class Normalised(nn.Module):
         return nn.BatchNorm(momentum=0.9)(x, use_running_average=not train)
 
 
+class Counter(nn.Module):
+    """Counts its calls, evaluation or not."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        count = self.variable("counts", "calls", lambda: jnp.array(0))
+        count.value += 1
+        return x
+
+
 class Random(nn.Module):
     """Drops inputs, and draws."""
 
@@ -52,6 +62,14 @@ def test_evaluation_normalises_by_the_running_statistics_and_leaves_them(parts: 
     y, new = apply(Normalised(), params, vars, X, name="net")
     np.testing.assert_allclose(y, X / np.sqrt(1 + 1e-5), rtol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, new, vars)
+
+
+def test_evaluation_refuses_to_update_variables() -> None:
+    params, vars = {"model": {}}, {"model": {"counts": {"calls": jnp.array(4)}}}
+    _, new = apply(Counter(), params, vars, X, train=True)
+    assert new["model"]["counts"]["calls"] == 5
+    with pytest.raises(flax.errors.ModifyScopeVariableError):
+        apply(Counter(), params, vars, X)
 
 
 @pytest.mark.parametrize("train", [True, False])

@@ -126,9 +126,16 @@ def test_the_multipliers_turn_leaves_the_model_alone() -> None:
     assert after.params["multiplier"] > 0
 
 
-def test_loss_of_the_model_is_the_lagrangian() -> None:
-    params = lg.tree(lg.moved(EXACT), multiplier=jnp.array(0.3))
-    x = lg.draw(EXACT, 8)
-    loss, metrics = lg.values(constrained_elbo(lg.LinearGaussian(dim=5, latents=2), delta=1.5, samples=3)[0], params, x)
-    expected = -metrics["log_likelihood"] + np.log1p(np.exp(0.3)) * (metrics["kl"] - 1.5)
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+@pytest.mark.parametrize("prior", [Normal(0.0, 1.0), Normal(0.5, 2.0)], ids=str)
+def test_losses_are_the_lagrangian_of_the_elbos_own_terms_and_its_multipliers_part(prior: Normal) -> None:
+    model = lg.LinearGaussian(dim=5, latents=2)
+    params = {"vae": lg.tree(lg.moved(EXACT))["model"], "rho": jnp.array(0.3)}
+    arguments = (params, lg.state(params), {"x": jnp.array(lg.draw(EXACT, 8))}, jax.random.key(0))
+    _, aux = elbo(model, samples=3, prior=prior, name="vae", feature="x")(*arguments, train=True)
+    terms, beta = aux.metrics, np.log1p(np.exp(0.3))
+
+    loss, dual = constrained_elbo(model, delta=1.5, samples=3, prior=prior, name="vae", multiplier="rho", feature="x")
+    values, _ = loss(*arguments, train=True)
+    np.testing.assert_allclose(values, -terms["log_likelihood"] + beta * (terms["kl"] - 1.5), rtol=1e-5)
+    values, _ = dual(*arguments, train=True)
+    np.testing.assert_allclose(values, -beta * (terms["kl"] - 1.5), rtol=1e-4)

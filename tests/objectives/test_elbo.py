@@ -60,16 +60,20 @@ def test_gradient_at_the_exact_posterior_is_that_of_the_evidence(analytic_kl: bo
     for name in EXACT:
         theirs = 0.0
         if name in ("weight", "mean", "log_sigma"):
-            theirs = optimize.approx_fprime(EXACT[name].ravel(), lambda v, name=name: by(name, v), 1e-6).reshape(mean[name].shape)
+            theirs = optimize.approx_fprime(EXACT[name].ravel(), lambda v, name=name: by(name, v), 1e-6).reshape(
+                mean[name].shape
+            )
         np.testing.assert_array_less(np.abs(mean[name] - theirs), 5 * error[name] + 1e-3)
 
 
-def test_metrics_are_the_terms_of_each_example() -> None:
+@pytest.mark.parametrize("prior", [Normal(0.0, 1.0), Normal(0.5, 2.0)], ids=str)
+def test_metrics_are_the_terms_of_each_example(prior: Normal) -> None:
     params = lg.moved(EXACT)
-    loss, metrics = lg.values(elbo(MODEL, samples=4), lg.tree(params), X)
+    loss, metrics = lg.values(elbo(MODEL, samples=4, prior=prior), lg.tree(params), X)
     assert {name: m.shape for name, m in metrics.items()} == {"elbo": (6,), "log_likelihood": (6,), "kl": (6,)}
     mean, std = params["encoder"] @ X.T + params["offset"][:, None], np.exp(params["log_std"])[:, None]
-    np.testing.assert_allclose(metrics["kl"], (0.5 * (std**2 + mean**2 - 1) - np.log(std)).sum(0), rtol=1e-5)
+    ratio, shift = std / prior.std, (mean - prior.mean) / prior.std
+    np.testing.assert_allclose(metrics["kl"], (0.5 * (ratio**2 + shift**2 - 1) - np.log(ratio)).sum(0), rtol=1e-5)
     np.testing.assert_allclose(metrics["elbo"], metrics["log_likelihood"] - metrics["kl"], rtol=1e-5)
     np.testing.assert_allclose(loss, -metrics["elbo"], rtol=1e-6)
 

@@ -1,5 +1,6 @@
 """The importance-weighted bound against the evidence of probabilistic PCA, and its gradient against its definition."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -68,7 +69,7 @@ def test_one_sample_is_the_elbo_with_a_sampled_kl() -> None:
 def test_bound_rises_with_k_towards_the_evidence_and_not_beyond() -> None:
     truth, far = lg.evidence(EXACT, X), lg.moved(OTHER)
     levels = [lg.over_keys(bounds(far, k), 10_000) for k in (1, 4, 16, 64)]
-    for (low, low_error), (high, high_error) in zip(levels, levels[1:], strict=False):
+    for (low, low_error), (high, high_error) in itertools.pairwise(levels):
         assert (high - low > 5 * np.hypot(low_error, high_error)).all()
     for mean, error in levels:
         assert (mean < truth + 5 * error).all()
@@ -177,9 +178,7 @@ def test_batch_statistics_of_a_decoder_are_updated_by_each_chunk(chunk: int | No
     params = {"model": variables["params"]}
 
     def updated(train: bool) -> jax.Array:
-        _, out = importance_weighted_bound(
-            model, params, vars, x, jax.random.key(0), samples=6, chunk=chunk, train=train
-        )
+        _, out = importance_weighted_bound(model, params, vars, x, jax.random.key(0), samples=6, chunk=chunk, train=train)
         return out["model"]["batch_stats"]["norm"]["mean"]
 
     np.testing.assert_array_equal(updated(False), 0.0)
