@@ -77,7 +77,7 @@ def test_a_likelihood_is_float32_after_a_bfloat16_decoder(likelihood: Any) -> No
 @pytest.mark.parametrize("kind", [mlp, conv, residual], ids=lambda kind: kind.__name__.split(".")[-1])
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3)], ids=str)
 def test_every_network_serves_as_encoder_and_decoder(kind: ModuleType, shape: tuple[int, int, int]) -> None:
-    for likelihood in LIKELIHOODS:
+    for likelihood in (vae.BernoulliLikelihood(), vae.DiscretizedLogisticLikelihood()):  # one number an element, and two
         model, x = build(likelihood, kind, shape, jnp.bfloat16), jnp.zeros((2, *shape))
 
         def results(key: jax.Array, x: jax.Array, model: vae.VAE = model) -> Any:
