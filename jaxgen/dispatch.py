@@ -46,7 +46,7 @@ def trace(step: TrainStep, state: PyTree, batch: PyTree) -> tuple[PyTree, int]:
 
     Returns:
       The metrics' shapes, and a number of steps: as many as 8 MiB of batches hold, up to 20; but one, where XLA's
-      convolutions would run in a loop on a CPU, which takes them some 20 times as long (`jaxgen.nn.Conv` does not have this
+      convolutions would run in a loop on a CPU, which takes them some 50 times as long (`jaxgen.nn.Conv` does not have this
       problem; `flax.linen.Conv` does).
     """
     jaxpr, (_, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)

@@ -1,6 +1,6 @@
 """The formulation of convolutions: XLA's own against gathered patches times a matrix, bare and inside `lax.scan`.
 
-python -m experiments.benchmarks.convolution --json convolution.json    # 5 minutes on 2 cores
+python -m experiments.benchmarks.convolution --json convolution.json    # 6 minutes on 2 cores
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def ours(x: Array, kernel: Array) -> Array:
     return conv.convolve(x, kernel, (1, 1))
 
 
-def main(*, rounds: int = 5, json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None) -> None:
+def main(*, rounds: int = 3, json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None) -> None:
     """Measures forward and backward passes of three layers, in alternation.
 
     Args:

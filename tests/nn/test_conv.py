@@ -64,6 +64,26 @@ def test_convolution_and_its_gradients_are_xlas_on_every_backend(
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_a_gradient_penalty_goes_through_it() -> None:
+    x, kernel = normal(2, 6, 6, 3), normal(3, 3, 3, 4, seed=1)
+
+    def penalty(convolution: Convolution) -> jax.Array:
+        """The kernel's gradient of the squared norm of the input's gradient."""
+
+        def norm(kernel: jax.Array) -> jax.Array:
+            return (jax.grad(lambda x: jnp.sin(convolution(x, kernel)).sum())(x) ** 2).sum()
+
+        return jax.jit(jax.grad(norm))(kernel)
+
+    expected = penalty(lambda x, k: lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=NHWC))
+    np.testing.assert_allclose(penalty(lambda x, k: convolve(x, k, (1, 1))), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_kernel_larger_than_the_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="a kernel of 5x5 does not fit into images of 4x4"):
+        convolve(normal(1, 4, 4, 2), normal(5, 5, 2, 2), (1, 1), "VALID")
+
+
 @pytest.mark.parametrize(("backend", "operation"), [("cpu", "dot_general"), ("gpu", "convolution"), ("tpu", "convolution")])
 def test_each_backend_gets_its_formulation(backend: str, operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
