@@ -41,7 +41,15 @@ setup(
         "tf": ["tensorflow>=2.18"],
         "wandb": ["wandb>=0.18"],
         "notebooks": ["jupytext>=1.16", "jupyterlab>=4", "ipykernel>=6"],
-        "test": ["pytest>=8", "chex>=0.1.90", "pytest-timeout>=2.3", "hypothesis>=6.100", "beartype>=0.20", "ruff>=0.8", "mypy>=1.13"],
+        "test": [
+            "pytest>=8",
+            "chex>=0.1.90",
+            "pytest-timeout>=2.3",
+            "hypothesis>=6.100",
+            "beartype>=0.20",
+            "ruff>=0.8",
+            "mypy>=1.13",
+        ],
         # Outside implementations that the oracle tests (`pytest -m peers`) compare with.
         "peers": ["torch>=2.5", "numpyro>=0.19"],
     },
