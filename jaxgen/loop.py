@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxgen import dispatch, logs, pictures, workdir
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import NotFiniteError, UserError
+from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
 from jaxgen.game import make_train_step
 from jaxgen.reduction import Metrics, compute
@@ -125,7 +126,9 @@ class _Loop:
         first, started = self.step, time.perf_counter()
         with StopRequest() as stop, self._bar() as bar:
             try:
-                if first > 0 and self._unevaluated(evaluate_every):
+                if self._unreported(self.experiment.evaluators) and (
+                    self.step == self.experiment.steps or self.step % evaluate_every == 0
+                ):
                     self._evaluate(stop)
                     self._save()
                 before, mark = None, time.perf_counter()
@@ -137,7 +140,7 @@ class _Loop:
                     before, self.step, self.timed, self.values = token, self.step + length, self.timed + length, {}
                     bar.update(length)
                     last = self.step == self.experiment.steps
-                    log, look, save = (last or self.step % n == 0 for n in (log_every, evaluate_every, save_every))
+                    log, look, save = (last or self.step % every == 0 for every in (log_every, evaluate_every, save_every))
                     if not (log or look or save or stop.signum):
                         continue
                     jax.block_until_ready(token)
@@ -150,7 +153,7 @@ class _Loop:
                         self._save()
                     stop.check()
                     mark = time.perf_counter()
-                if self.step > first:
+                if self._unreported(self.experiment.final):
                     self._report(evaluate(self.experiment.final, self.state, self.seed, stop.track(self.quiet)))
             except Stopped:
                 return self._leave(stop)
@@ -202,11 +205,11 @@ class _Loop:
                 path = pictures.save(picture, self.folder.samples / f"{name}_{self.step:08d}.png")
                 self.journal.picture(self.step, name, path)
 
-    def _unevaluated(self, evaluate_every: int) -> bool:
-        """Whether a signal cut short the evaluation of the step that the run resumes at."""
-        reported = {line["split"] for line in self.journal.history if line["step"] == self.step}
-        due = self.step == self.experiment.steps or self.step % evaluate_every == 0
-        return due and not reported >= set(self.experiment.evaluators)
+    def _unreported(self, evaluators: Mapping[str, Evaluator]) -> bool:
+        """Whether evaluators are still to report on this step: a signal may have cut them short before a resume."""
+        reports = [line["split"] for line in self.journal.history if line["step"] == self.step]
+        earlier = self.experiment.evaluators if evaluators is self.experiment.final else {}
+        return self.step > 0 and any(reports.count(split) < 1 + (split in earlier) for split in evaluators)
 
     def _report(self, results: Mapping[str, Mapping[str, float]]) -> None:
         for split, values in results.items():

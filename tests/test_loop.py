@@ -118,6 +118,29 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(tmp_path: Path) -> None
     assert lines(tmp_path / "run") == lines(tmp_path / "whole")
 
 
+def test_final_evaluators_run_once_when_training_is_through_and_again_if_they_were_cut_short(tmp_path: Path) -> None:
+    import _thread
+
+    calls = []
+
+    def final(state, key, track):
+        calls.append(int(state.step))
+        for _ in track(range(3), description="evaluating"):
+            if len(calls) == 1:
+                _thread.interrupt_main()
+        return {"nll": 1.0}
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(regression(steps=10)._replace(final={"test": final}), tmp_path)
+    for _ in range(2):
+        fit(regression(steps=10)._replace(final={"test": final}), tmp_path)
+    assert calls == [10, 10]
+    assert [set(line) - {"step", "split"} for line in lines(tmp_path) if line["split"] == "test"] == [
+        {"loss", "squared"},
+        {"nll"},
+    ]
+
+
 def test_lines_after_the_last_checkpoint_and_torn_lines_are_dropped_on_resume(tmp_path: Path) -> None:
     fit(regression(steps=10), tmp_path)
     before = lines(tmp_path)
