@@ -32,8 +32,9 @@ def with_data(step: TrainStep, stream: Stream) -> TrainStep:
 
 
 def batch_spec(stream: Stream) -> PyTree:
-    """Shapes and dtypes of one raw batch."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), stream.read(0, seed=0))
+    """Shapes and dtypes of one raw batch, as the device will hold it: without 64 bits, unless they are enabled."""
+    on_device = jax.dtypes.canonicalize_dtype
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], on_device(x.dtype)), stream.read(0, seed=0))
 
 
 def trace(step: TrainStep, state: PyTree, batch: PyTree) -> tuple[PyTree, int]:

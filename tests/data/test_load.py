@@ -241,3 +241,7 @@ def test_a_folder_that_is_called_as_a_dataset_does_not_hide_it(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     assert data.load("digits", "test").length == 360
     assert refused("./digits", "test").startswith("The folder ./digits has no subfolder 'test'")
+
+
+def test_an_empty_slice_is_refused() -> None:
+    assert refused("digits", split="train[:0]").startswith("The split 'train[:0]' of 'digits' holds no example")
