@@ -244,4 +244,4 @@ def test_a_folder_that_is_called_as_a_dataset_does_not_hide_it(tmp_path: Path, m
 
 
 def test_an_empty_slice_is_refused() -> None:
-    assert refused("digits", split="train[:0]").startswith("The split 'train[:0]' of 'digits' holds no example")
+    assert refused("digits", split="train[:0]").startswith("The dataset 'digits' has no split 'train[:0]'; it has test, train")
