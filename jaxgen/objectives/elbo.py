@@ -60,8 +60,7 @@ def elbo(
     Returns:
       A loss with the metrics `elbo` (that of beta = 1), `log_likelihood` and `kl`, in nats.
 
-    Source: Kingma & Welling 2013, equations 3 and 7 (the minus before the KL of the notes' equation is the paper's plus in a
-    loss that is minimised); Higgins et al. 2017, equation 4.
+    Source: Kingma & Welling 2013, equations 3 and 7; Higgins et al. 2017, equation 4.
     """
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:

@@ -63,5 +63,6 @@ class DiscretizedLogisticLikelihood(nn.Module):
     def __call__(self, raw: Float[Array, "b h w c2"]) -> DiscretizedLogistic:
         """The distribution."""
         loc, log_scale = jnp.split(raw.astype(jnp.float32), 2, axis=-1)
-        # Kept above -7, as PixelCNN++ does: a narrower scale than a level's width only amplifies rounding.
+        # Kept above -7, as PixelCNN++ does: a narrower scale than a level's width only amplifies rounding. It starts near
+        # exp(-2), a few dozen levels, and not at half of the range.
         return DiscretizedLogistic(loc, jnp.maximum(log_scale - 2.0, -7.0))
