@@ -11,7 +11,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 import jax
 import pytest
 
-STRICT = {"distributions", "nn", "models", "objectives", "analysis", "data"}
+STRICT = {"distributions", "diffusion", "nn", "models", "losses", "objectives", "samplers", "metrics", "analysis", "data"}
 """Rooms whose tests run without implicit dtype promotion; optax's Adam promotes, so training does not."""
 
 SHARED = Path(os.environ.get("JAXGEN_TEST_DATA", Path(__file__).parents[2] / "shared" / "tensorflow_datasets"))

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "jaxgen"
 # Each room may import from the rooms before it, and from itself.
 ORDER = [
     {"types", "errors", "reduction"},
-    {"logs", "pictures"},
-    {"game", "distributions", "nn"},
+    {"logs", "pictures", "replicas"},
+    {"game", "distributions", "nn", "diffusion"},
     {"data"},
     {"losses", "models"},
     {"objectives", "analysis", "samplers", "metrics"},
@@ -26,7 +26,15 @@ ORDER = [
     {"cli"},
     {"__init__", "__main__"},
 ]
-NEVER = {"objectives": {"models"}, "models": {"objectives", "game", "data"}, "nn": {"game"}, "distributions": {"game"}}
+NEVER = {
+    "objectives": {"models"},
+    "models": {"objectives", "game", "data"},
+    "nn": {"game"},
+    "distributions": {"game"},
+    "diffusion": {"game"},
+    "losses": {"game"},
+    "samplers": {"models"},
+}
 
 
 def rooms() -> list[tuple[str, Path]]:

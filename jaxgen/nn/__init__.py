@@ -1,6 +1,8 @@
 """Layers that the models share."""
 
+from jaxgen.nn.attention import Attention, attend
 from jaxgen.nn.conv import Conv, ConvTranspose
+from jaxgen.nn.norm import BatchNorm, GroupNorm, LayerNorm
 from jaxgen.nn.residual import ResidualBlock
 
-__all__ = ["Conv", "ConvTranspose", "ResidualBlock"]
+__all__ = ["Attention", "BatchNorm", "Conv", "ConvTranspose", "GroupNorm", "LayerNorm", "ResidualBlock", "attend"]

@@ -1,6 +1,5 @@
 """Residual blocks."""
 
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.nn.conv import Conv
+from jaxgen.nn.norm import GroupNorm
 
 
 class ResidualBlock(nn.Module):
@@ -30,18 +30,14 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Maps a batch of feature maps."""
-        y = self._resized(jax.nn.swish(self._norm(x)))
+        y = self._resized(jax.nn.swish(GroupNorm(dtype=self.dtype)(x)))
         y = Conv(self.features, (3, 3), dtype=self.dtype)(y)
-        y = jax.nn.swish(self._norm(y))
+        y = jax.nn.swish(GroupNorm(dtype=self.dtype)(y))
         y = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(y)
         x = self._resized(x.astype(self.dtype))
         if x.shape[-1] != self.features:
             x = Conv(self.features, (1, 1), dtype=self.dtype)(x)
         return x + y
-
-    def _norm(self, x: Array) -> Array:
-        # In float32 by our own cast: Flax's promotion of half precision is refused where dtype promotion is strict.
-        return nn.GroupNorm(num_groups=math.gcd(x.shape[-1], 32))(x.astype(jnp.float32)).astype(self.dtype)
 
     def _resized(self, x: Array) -> Array:
         if self.resize == 1:

@@ -1,0 +1,66 @@
+"""The contract that every experiment holds: a few steps at tiny size, saved, resumed, loaded, evaluated, drawn, sampled."""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import jaxgen
+from jaxgen import dispatch, pictures
+from jaxgen import run as runs
+from jaxgen.logs import read_jsonl
+
+TINY = {"batch_size": 8, "latents": 2, "hidden": (8,), "channels": (4, 8), "nll_samples": 4}
+"""By flag, where an experiment has it."""
+
+
+def make(name: str, **flags: Any) -> jaxgen.Experiment:
+    """An experiment at tiny size; TINY's flags only where it has them."""
+    function = importlib.import_module(f"experiments.{name}").experiment
+    known = inspect.signature(function).parameters
+    return function(**{flag: value for flag, value in TINY.items() if flag in known}, **flags)
+
+
+def titled(flags: dict[str, Any]) -> str:
+    """The name of a variant in the tests' output."""
+    return " ".join(f"{name}={value}" for name, value in flags.items())
+
+
+def hold(name: str, flags: dict[str, Any], folder: Path) -> None:
+    """Runs an experiment through all that can be asked of it."""
+    options: dict[str, Any] = {"log_every": 2, "evaluate_every": 4, "save_every": 2, "quiet": True}
+    whole = jaxgen.fit(make(name, **flags, steps=4), workdir=str(folder / "whole"), **options)
+    jaxgen.fit(make(name, **flags, steps=3), workdir=str(folder / "part"), **options)
+    resumed = jaxgen.fit(make(name, **flags, steps=4), workdir=str(folder / "part"), **options)
+    assert resumed.digest() == whole.digest() == runs.digest(folder / "part")
+
+    loaded = jaxgen.load(folder / "whole")
+    assert loaded.digest() == whole.digest()
+    assert loaded.experiment.config.flags == whole.experiment.config.flags
+    lines = read_jsonl(folder / "whole" / "metrics.jsonl")
+    assert all(np.isfinite(v) for line in lines for k, v in line.items() if k != "split")
+    for split, values in loaded.evaluate().items():
+        reported = {k: v for line in lines if line["split"] == split for k, v in line.items() if k not in ("step", "split")}
+        assert values == pytest.approx(reported, rel=1e-5)
+
+    for picture in loaded.pictures().values():
+        images = np.asarray(picture.images)
+        assert images.ndim == 4
+        assert len(images) % picture.columns == 0
+        assert np.isfinite(images).all()
+        assert pictures.save(picture, folder / "picture.png").stat().st_size > 0
+    if loaded.experiment.sample is not None:
+        samples = loaded.sample(5)
+        assert samples.shape == (5, *data_shape(loaded.experiment))
+        np.testing.assert_array_equal(samples, loaded.sample(5))
+        assert not np.array_equal(samples, loaded.sample(5, seed=9))
+
+
+def data_shape(experiment: jaxgen.Experiment) -> tuple[int, ...]:
+    """The shape of one training example, an image or a point, as the loss sees it."""
+    batch = jax.eval_shape(experiment.train.transform, dispatch.batch_spec(experiment.train), jax.random.key(0))
+    return next(batch[feature] for feature in ("image", "point") if feature in batch).shape[1:]
