@@ -1,0 +1,52 @@
+"""The maths of Gaussian diffusion, without networks: noise schedules, parameterisations, forward process, posterior."""
+
+from jaxgen.diffusion.parameterisation import EPSILON, SCORE, X0, Denoise, Parameterisation, Prediction, V, denoiser
+from jaxgen.diffusion.process import diffuse, expand, posterior
+from jaxgen.diffusion.schedules import (
+    Continuous,
+    Discrete,
+    Level,
+    NoiseSchedule,
+    cosine,
+    discretised,
+    from_betas,
+    geometric,
+    large_variance,
+    linear,
+    small_variance,
+    spaced,
+    subsequence,
+    variance_exploding,
+    variance_preserving,
+    variance_preserving_cosine,
+)
+
+__all__ = [
+    "EPSILON",
+    "SCORE",
+    "X0",
+    "Continuous",
+    "Denoise",
+    "Discrete",
+    "Level",
+    "NoiseSchedule",
+    "Parameterisation",
+    "Prediction",
+    "V",
+    "cosine",
+    "denoiser",
+    "diffuse",
+    "discretised",
+    "expand",
+    "from_betas",
+    "geometric",
+    "large_variance",
+    "linear",
+    "posterior",
+    "small_variance",
+    "spaced",
+    "subsequence",
+    "variance_exploding",
+    "variance_preserving",
+    "variance_preserving_cosine",
+]
