@@ -5,8 +5,9 @@ a probabilistic language along, and neither has the discretised logistic. The te
 """
 
 from jaxgen.distributions.bernoulli import Bernoulli
+from jaxgen.distributions.discretized_normal import DiscretizedNormal
 from jaxgen.distributions.event import sum_event
 from jaxgen.distributions.logistic import DiscretizedLogistic
 from jaxgen.distributions.normal import Normal
 
-__all__ = ["Bernoulli", "DiscretizedLogistic", "Normal", "sum_event"]
+__all__ = ["Bernoulli", "DiscretizedLogistic", "DiscretizedNormal", "Normal", "sum_event"]

@@ -5,15 +5,24 @@ from jaxgen.objectives.apply import apply
 from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.elbo import constrained_elbo, elbo, importance_weighted, importance_weighted_bound
 from jaxgen.objectives.reconstruction import reconstruction
+from jaxgen.objectives.score_matching import by_variance, denoiser_of, denoising_score_matching, uniform
+from jaxgen.objectives.variational_bound import Bound, variational_bound, variational_diffusion
 
 __all__ = [
+    "Bound",
     "adversarial",
     "apply",
+    "by_variance",
     "clip_scale",
     "constrained_elbo",
     "contrastive",
+    "denoiser_of",
+    "denoising_score_matching",
     "elbo",
     "importance_weighted",
     "importance_weighted_bound",
     "reconstruction",
+    "uniform",
+    "variational_bound",
+    "variational_diffusion",
 ]

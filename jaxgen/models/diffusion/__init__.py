@@ -1,0 +1,5 @@
+"""Denoising networks: `(x_t, time, label) -> output`; what the output means belongs to the objective."""
+
+from jaxgen.models.diffusion.mlp import MLP
+
+__all__ = ["MLP"]

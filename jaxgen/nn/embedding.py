@@ -1,0 +1,77 @@
+"""Numbers as vectors: what a network is told of the time or the noise level."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def sinusoidal(t: Float[Array, " b"], features: int, *, period: float = 10_000.0) -> Float[Array, "b f"]:
+    r"""$[\sin(\omega_i t), \cos(\omega_i t)]$ with frequencies $\omega_i$ that fall geometrically from 1 to 1 / period.
+
+    Args:
+      t: positions or times, in steps.
+      features: an even number.
+      period: the inverse of the least frequency.
+
+    Returns:
+      All sines, then all cosines.
+
+    Raises:
+      ValueError: if the features are not even in number, or fewer than four.
+
+    Source: Vaswani et al. 2017, section 3.5; in this order and with both ends included: Ho et al. 2020.
+    """
+    half = features // 2
+    if features % 2 or half < 2:
+        raise ValueError(f"sines and cosines make an even number of features, four or more; got {features}")
+    frequencies = jnp.exp(-math.log(period) * jnp.arange(half, dtype=jnp.float32) / (half - 1))
+    angles = t.astype(jnp.float32)[:, None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+class Sinusoidal(nn.Module):
+    """Sines and cosines of a time, for networks that are told steps 1 ... T.
+
+    Fields:
+      features: an even number.
+      scale: of the time before; 1000 for times in [0, 1].
+      period: the inverse of the least frequency.
+    """
+
+    features: int
+    scale: float = 1.0
+    period: float = 10_000.0
+
+    def __call__(self, t: Float[Array, " b"]) -> Float[Array, "b f"]:
+        """Embeds each number."""
+        return sinusoidal(self.scale * t, self.features, period=self.period)
+
+
+class RandomFourier(nn.Module):
+    r"""$[\sin(2 \pi w_i t), \cos(2 \pi w_i t)]$ with frequencies $w_i \sim N(0, s^2)$ that are drawn once and not trained.
+
+    They lie in the collection `constants`, beside the parameters, so that they are saved and no optimizer sees them.
+    Source: Tancik et al. 2020; Song et al. 2021, appendix C.1.
+
+    Fields:
+      features: an even number.
+      scale: s.
+    """
+
+    features: int
+    scale: float = 16.0
+
+    @nn.compact
+    def __call__(self, t: Float[Array, " b"]) -> Float[Array, "b f"]:
+        """Embeds each number."""
+
+        def draw() -> Array:
+            return self.scale * jax.random.normal(self.make_rng("params"), (self.features // 2,))
+
+        frequencies: Any = self.variable("constants", "frequencies", draw).value
+        angles = 2 * jnp.pi * t.astype(jnp.float32)[:, None] * frequencies
+        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

@@ -1,0 +1,117 @@
+"""Denoising score matching."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxgen.diffusion import EPSILON, Denoise, Level, NoiseSchedule, Parameterisation, denoiser, diffuse
+from jaxgen.distributions import sum_event
+from jaxgen.game import Aux, LossFn, TrainState
+from jaxgen.objectives.apply import apply
+from jaxgen.types import Array, Batch, Key, Params, Vars
+
+Weight = Callable[[Level], Array]
+"""`weight(level) -> [B]`, of an example's squared error."""
+
+
+def uniform(level: Level) -> Float[Array, "..."]:
+    """No weight: L_simple, where the output is the noise. Source: Ho et al. 2020, equation 14."""
+    return jnp.ones_like(level.sigma)
+
+
+def by_variance(level: Level) -> Float[Array, "..."]:
+    r"""$\lambda(\sigma) = \sigma^2$: all scores then have errors of one size. Source: Song & Ermon 2019, section 4.2."""
+    return level.sigma**2
+
+
+def denoising_score_matching(
+    model: nn.Module,
+    schedule: NoiseSchedule,
+    parameterisation: Parameterisation = EPSILON,
+    *,
+    weight: Weight = uniform,
+    condition: str | None = None,
+    unlabelled: float = 0.0,
+    classes: int = 0,
+    name: str = "model",
+    feature: str = "image",
+) -> LossFn:
+    r"""Regression from noisy data, $\frac{w_t}{D} \| f_\theta(x_t, t) - \mathrm{target} \|^2$.
+
+    $x_t = \alpha_t x_0 + \sigma_t \epsilon$ with $\epsilon \sim N(0, I)$ and t uniform, drawn for each example. The
+    minimum over functions is the expectation of the target given x_t, from which the score of the noisy data follows.
+
+    Args:
+      model: a linen module, `(x_t [B, ...], time [B]) -> [B, ...]`, or with a label `[B]` as third argument.
+      schedule: discrete steps or continuous time.
+      parameterisation: what the output means.
+      weight: w, a function of the noise level.
+      condition: the batch's feature that the model is told, such as the label.
+      unlabelled: share of the training examples whose label is replaced by the number `classes`, so that one model learns the
+        conditional and the unconditional score (Ho & Salimans 2022, algorithm 1).
+      classes: how many there are; labels count from 0.
+      name: the parameters' name.
+      feature: the batch's feature x_0.
+
+    Returns:
+      A loss with the metric `noise_error`: the squared error of the noise, whatever the parameterisation and the weight.
+
+    Source: Vincent 2011; Song & Ermon 2019, equation 6; Ho et al. 2020, equation 14.
+    """
+
+    def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
+        x0 = batch[feature].astype(jnp.float32)
+        times, noise, layers, drop = jax.random.split(key, 4)
+        level = schedule.level(schedule.draw(times, len(x0)))
+        eps = jax.random.normal(noise, x0.shape)
+        xt = diffuse(x0, eps, level)
+        told = []
+        if condition is not None:
+            label = batch[condition]
+            if train and unlabelled:
+                label = jnp.where(jax.random.bernoulli(drop, unlabelled, label.shape), jnp.asarray(classes, label.dtype), label)
+            told = [label]
+        out, vars = apply(model, params, state.vars, xt, level.time, *told, key=layers, name=name, train=train)
+        out = out.astype(jnp.float32)
+        dimensions = x0[0].size
+        error = sum_event((out - parameterisation.target(x0, eps, level)) ** 2) / dimensions
+        noise_error = sum_event((parameterisation.eps(out, xt, level) - eps) ** 2) / dimensions
+        return weight(level) * error, Aux(vars, {"noise_error": noise_error})
+
+    return loss
+
+
+def denoiser_of(
+    model: nn.Module,
+    params: Params,
+    vars: Vars,
+    parameterisation: Parameterisation = EPSILON,
+    *,
+    label: Array | None = None,
+    clip: tuple[float, float] | None = None,
+    name: str = "model",
+) -> Denoise:
+    """A trained model as samplers and bounds take it.
+
+    Args:
+      model: the module that was trained.
+      params: parameters by name.
+      vars: variables by name.
+      parameterisation: what its output means.
+      label: `[B]`, of the batch that will be denoised, where the model is told one.
+      clip: the range of the data, for predictions of it.
+      name: the parameters' name.
+
+    Returns:
+      `denoise(x_t, level) -> Prediction`.
+    """
+    told: list[Any] = [] if label is None else [label]
+
+    def network(xt: Array, time: Array) -> Array:
+        return apply(model, params, vars, xt, time, *told, name=name)[0]
+
+    return denoiser(network, parameterisation, clip=clip)

@@ -1,0 +1,78 @@
+"""The one signature of a sampler, and the loop that all of them run in."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxgen.diffusion import Denoise, Level
+
+
+class Samples(NamedTuple):
+    """What a sampler returns.
+
+    Fields:
+      x: the samples.
+      trajectory: k states on the way, evenly spaced from the start to the samples, or None.
+    """
+
+    x: Float[Array, "b *event"]
+    trajectory: Float[Array, "k b *event"] | None
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """`sampler(denoise, x_start, key, *, trajectory=k) -> Samples`.
+
+    `x_start` is drawn by `noise`. Step s draws from `fold_in(key, s)`. A sampler is pure and compiles to one loop, whatever the
+    number of steps; the states that are not asked for are not kept.
+    """
+
+    def __call__(self, denoise: Denoise, x_start: Array, key: PRNGKeyArray, *, trajectory: int = 0) -> Samples: ...
+
+
+def noise(key: PRNGKeyArray, shape: tuple[int, ...], level: Level) -> Float[Array, "..."]:
+    r"""Where a sampler starts: what is left of any data at the last level, $N(0, \sigma^2 I)$.
+
+    Args:
+      key: a PRNG key.
+      shape: `[B, ...]`.
+      level: the level of the most noise, `schedule.level(T)` or `schedule.level(1.0)`.
+
+    Returns:
+      A batch of noise.
+    """
+    return level.sigma * jax.random.normal(key, shape)
+
+
+def iterate(step: Callable[[Any, Array], Array], x: Float[Array, "b *event"], steps: int, trajectory: int) -> Samples:
+    """Runs `x = step(j, x)` for j = 0 ... steps - 1 in one loop, and keeps evenly spaced states.
+
+    Args:
+      step: one step.
+      x: the first state.
+      steps: how many.
+      trajectory: states to keep, the first and the last included; 0 keeps none.
+
+    Returns:
+      The last state, and those kept.
+
+    Raises:
+      ValueError: if a trajectory of one state is asked for.
+    """
+    if trajectory == 0:
+        return Samples(lax.fori_loop(0, steps, step, x), None)
+    if trajectory == 1:
+        raise ValueError("a trajectory has two states at least, the first and the last")
+    bounds = np.round(np.linspace(0, steps, trajectory)).astype(np.int32)
+
+    def segment(x: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        x = lax.fori_loop(*bounds, step, x)
+        return x, x
+
+    last, states = lax.scan(segment, x, (jnp.asarray(bounds[:-1]), jnp.asarray(bounds[1:])))
+    return Samples(last, jnp.concatenate([x[None], states]))
