@@ -18,7 +18,12 @@ from jaxgen.data.cache import cached, cached_bytes
 from jaxgen.data.source import Source, from_examples, from_folder, map_examples
 from jaxgen.errors import UserError
 
-OWN = {"digits": builders.Digits}
+OWN = {
+    "digits": builders.Digits,
+    "captioned_digits": builders.CaptionedDigits,
+    "gaussian_ring": builders.GaussianRing,
+    "gaussian_grid": builders.GaussianGrid,
+}
 
 
 def load(

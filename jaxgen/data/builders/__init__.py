@@ -1,5 +1,7 @@
 """TFDS builders of our own; importing this package makes their names known to TFDS."""
 
+from jaxgen.data.builders.captioned_digits import CaptionedDigits
 from jaxgen.data.builders.digits import Digits
+from jaxgen.data.builders.mixtures import GaussianGrid, GaussianRing
 
-__all__ = ["Digits"]
+__all__ = ["CaptionedDigits", "Digits", "GaussianGrid", "GaussianRing"]

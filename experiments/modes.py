@@ -1,0 +1,159 @@
+"""Modes captured on 2D mixtures: the protocol of VEEGAN (Srivastava et al. 2017), for adversarial and other models.
+
+python -m experiments.modes                                              # WGAN-GP on the ring of 8
+python -m experiments.modes --dataset gaussian_grid                      # on the grid of 25
+python -m experiments.modes --dataset gaussian_grid --method gan         # loses modes
+python -m experiments.modes --dataset gaussian_grid --method ddpm        # a diffusion model on the same points
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxgen
+from jaxgen import data, diffusion, objectives, samplers
+from jaxgen.analysis import points
+from jaxgen.data.builders import mixtures
+from jaxgen.logs import Track
+from jaxgen.losses import adversarial, penalty
+from jaxgen.metrics.modes import modes
+from jaxgen.models.diffusion import MLP
+from jaxgen.models.gan import mlp
+from jaxgen.nn import Sinusoidal
+from jaxgen.types import Array, Key, Params, Vars
+
+MIXTURES = {"gaussian_ring": mixtures.RING, "gaussian_grid": mixtures.GRID}
+
+
+class Method(NamedTuple):
+    """What a method brings: its players, where they start, and how to draw points `[n, 2]` from a state."""
+
+    players: Mapping[str, jaxgen.Player]
+    init: Callable[[Key], tuple[Params, Vars]]
+    sample: Callable[[jaxgen.TrainState, Key, int], Array]
+
+
+def game(
+    loss: adversarial.AdversarialLoss,
+    latents: int,
+    hidden: tuple[int, ...],
+    tx: optax.GradientTransformation,
+    *,
+    penalty: penalty.Penalty | None = None,
+    every: int = 1,
+) -> Method:
+    """A generator against a discriminator, both of the protocol's two layers."""
+    generator = mlp.Generator((2,), hidden, output=lambda x: x)
+    discriminator = mlp.Discriminator(hidden, activation=nn.relu)
+    d_loss, g_loss = objectives.adversarial(generator, discriminator, loss, latents=latents, penalty=penalty, feature="point")
+    players = {"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx, every=every)}
+    init = jaxgen.initialize(generator=(generator, jnp.zeros((1, latents))), discriminator=(discriminator, jnp.zeros((1, 2))))
+
+    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
+        z = jax.random.normal(key, (n, latents))
+        return objectives.apply(generator, state.params, state.vars, z, name="generator")[0]
+
+    return Method(players, init, jax.jit(sample, static_argnums=2))
+
+
+def gan(latents: int, hidden: tuple[int, ...], learning_rate: float, steps: int) -> Method:
+    """The non-saturating GAN."""
+    return game(adversarial.non_saturating, latents, hidden, optax.adam(learning_rate, b1=0.5))
+
+
+def wgan_gp(latents: int, hidden: tuple[int, ...], learning_rate: float, steps: int) -> Method:
+    """The Wasserstein GAN with a gradient penalty, five critic steps to each of the generator."""
+    tx = optax.adam(optax.cosine_decay_schedule(learning_rate, steps), b1=0.0, b2=0.9)
+    return game(adversarial.wasserstein, latents, hidden, tx, penalty=penalty.gradient_penalty(0.1), every=5)
+
+
+def ddpm(latents: int, hidden: tuple[int, ...], learning_rate: float, steps: int) -> Method:
+    """A diffusion model of 100 cosine steps that predicts the noise; its latents are as many as a point has numbers."""
+    schedule = diffusion.cosine(100)
+    model = MLP(hidden[0], len(hidden), Sinusoidal(64, scale=10.0))
+    loss = objectives.denoising_score_matching(model, schedule, feature="point")
+    tx = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+    draw = samplers.ancestral(schedule)
+
+    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
+        start, walk = jax.random.split(key)
+        x = samplers.noise(start, (n, 2), schedule.level(schedule.steps))
+        return draw(objectives.denoiser_of(model, state.params, state.vars), x, walk).x
+
+    init = jaxgen.initialize(model=(model, jnp.zeros((1, 2)), jnp.zeros(1)))
+    return Method({"model": jaxgen.Player(loss, tx)}, init, jax.jit(sample, static_argnums=2))
+
+
+METHODS = {"gan": gan, "wgan_gp": wgan_gp, "ddpm": ddpm}
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: Literal["gaussian_ring", "gaussian_grid"] = "gaussian_ring",
+    data_dir: str | None = None,
+    cache_budget: float = 4.0,
+    method: Literal["gan", "wgan_gp", "ddpm"] = "wgan_gp",
+    latents: int = 254,
+    hidden: tuple[int, ...] = (128, 128),
+    steps: int = 20_000,
+    batch_size: int = 500,
+    learning_rate: float = 1e-3,
+    ema: float | None = 0.999,
+) -> jaxgen.Experiment:
+    """A model of points in the plane, and how many modes 2,500 of its samples hit.
+
+    Args:
+      dataset: 8 Gaussians on a circle, or 25 on a grid.
+      data_dir: where the prepared mixtures lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's cache may take; 0 streams.
+      method: what to train.
+      latents: dimension of z.
+      hidden: widths of the layers, of every network.
+      steps: training steps; of the discriminator, where players do not move equally often.
+      batch_size: points in a step.
+      learning_rate: of Adam.
+      ema: decay of the parameter averages that are sampled from.
+
+    Returns:
+      The experiment.
+    """
+    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
+    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    mixture = MIXTURES[dataset]
+    players, init, sample = METHODS[method](latents, hidden, learning_rate, steps)
+    centres = jnp.asarray(mixture.centres, jnp.float32)
+    shown = data.examples(test, 10_000)["point"]
+
+    def count(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
+        found = modes(sample(state, key, 2500), centres, mixture.std)
+        return {
+            "modes": float(found.captured),
+            "high_quality": float(found.high_quality),
+            "reverse_kl": float(found.reverse_kl),
+        }
+
+    def densities(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        extent = 1.25 * float(abs(mixture.centres).max())
+        images = [points.density(x, extent=extent) for x in (shown, sample(state, key, len(shown)))]
+        caption = f"Density of the data, left, and of as many samples, right; step {int(state.step):,}"
+        return jaxgen.Picture(jnp.stack(images), 2, caption)
+
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size),
+        init=init,
+        players=players,
+        steps=steps,
+        evaluators={"test": count},
+        pictures={"densities": densities},
+        sample=sample,
+        ema=ema,
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)

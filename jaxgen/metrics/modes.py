@@ -1,0 +1,52 @@
+"""Modes captured by samples of a mixture whose modes are known."""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Modes(NamedTuple):
+    r"""What `modes` finds.
+
+    Fields:
+      captured: modes that are nearest to at least one sample of high quality.
+      high_quality: share of the samples within three standard deviations of their nearest mode.
+      reverse_kl: $KL(q \| u)$ in nats, of the samples' shares by nearest mode from equal ones; 0 is perfect.
+    """
+
+    captured: Float[Array, ""]
+    high_quality: Float[Array, ""]
+    reverse_kl: Float[Array, ""]
+
+
+def modes(samples: Float[Array, "n d"], centres: Float[Array, "m d"], std: float) -> Modes:
+    r"""Counts modes as VEEGAN's protocol does, which wants 2,500 samples and the mean of five runs.
+
+    A sample is of high quality if $\|x - \mu\| \le 3 \sigma$ for its nearest mode; a mode is captured if it is the nearest of
+    one such sample or more. The reverse KL takes all samples, since there may be none of high quality.
+
+    Args:
+      samples: points.
+      centres: of the modes, which are equally likely.
+      std: $\sigma$ of every mode.
+
+    Returns:
+      The modes captured, the share of high quality, and the reverse KL.
+
+    >>> found = modes(jnp.array([[0.0, 0.1], [0.0, 0.0], [5.0, 5.0]]), jnp.array([[0.0, 0.0], [9.0, 9.0]]), 0.1)
+    >>> found.captured.item(), round(found.high_quality.item(), 3)
+    (1.0, 0.667)
+
+    Source: Srivastava et al. 2017, section 5.1.
+    """
+    # Differences and not the binomial formula, whose cancellation a mode of width 0.01 would feel.
+    squared = ((samples[:, None] - centres[None]) ** 2).sum(-1)
+    nearest = (jnp.arange(centres.shape[0]) == squared.argmin(1)[:, None]).astype(jnp.float32)
+    good = (squared.min(1) <= (3 * std) ** 2).astype(jnp.float32)
+    shares = nearest.mean(0)
+    # 0 log 0 = 0.
+    reverse_kl = (shares * jnp.log(jnp.where(shares > 0, shares, 1.0))).sum() + math.log(centres.shape[0])
+    captured = ((nearest * good[:, None]).sum(0) > 0).astype(jnp.float32).sum()
+    return Modes(captured, good.mean(), reverse_kl)

@@ -1,0 +1,5 @@
+"""Generators and discriminators. A generator maps `z [B, L]` to examples, a discriminator examples to logits `[B]`."""
+
+from jaxgen.models.gan import mlp
+
+__all__ = ["mlp"]

@@ -1,0 +1,105 @@
+"""Adversarial training: the two losses of a generator and a discriminator (or critic)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen.game import Aux, LossFn, TrainState
+from jaxgen.losses.adversarial import AdversarialLoss
+from jaxgen.losses.penalty import Penalty
+from jaxgen.objectives.apply import apply
+from jaxgen.types import Batch, Key, Params, Vars
+
+LatentLaw = Callable[[Key, int], Array]
+"""`law(key, n) -> z [n, ...]`."""
+
+
+def adversarial(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    loss: AdversarialLoss,
+    *,
+    latents: int | LatentLaw,
+    condition: str | None = None,
+    penalty: Penalty | None = None,
+    feature: str = "image",
+    names: tuple[str, str] = ("generator", "discriminator"),
+) -> tuple[LossFn, LossFn]:
+    r"""The losses of the game $\min_G \max_D V(D, G)$, to be descended in turn.
+
+    Each turn draws z of its own. Data and samples go through the discriminator as two batches, so that batch normalisation sees
+    either the one or the other; each turn keeps the running statistics of its own player. No gradient has to be stopped: a
+    turn differentiates its loss in its own player's parameters.
+
+    Args:
+      generator: a module `z [B, L] -> x [B, ...]`.
+      discriminator: a module `x [B, ...] -> logits [B]`.
+      loss: which game.
+      latents: L of $z \sim N(0, I)$, or the law of z.
+      condition: the feature that both modules take as their second argument, such as "label"; None is unconditional.
+      penalty: added to the discriminator's loss.
+      feature: the batch's feature x.
+      names: the parameters' names.
+
+    Returns:
+      The losses of the discriminator and of the generator. The discriminator's metrics are those of the loss, and `penalty`.
+
+    Source: Goodfellow et al. 2014, algorithm 1; Mirza & Osindero 2014, equation 2 (the condition).
+    """
+    made, judged = names
+    law = normal(latents) if isinstance(latents, int) else latents
+
+    def given(batch: Batch) -> tuple[Array, ...]:
+        return () if condition is None else (batch[condition],)
+
+    def samples(params: Params, vars: Vars, batch: Batch, key: Key, train: bool) -> tuple[Array, Vars]:
+        draw, layers = jax.random.split(key)
+        z = law(draw, batch[feature].shape[0])
+        return apply(generator, params, vars, z, *given(batch), key=layers, name=made, train=train)
+
+    def judge(params: Params, vars: Vars, x: Any, batch: Batch, key: Key, train: bool) -> tuple[Float[Array, " b"], Vars]:
+        out, vars = apply(discriminator, params, vars, x, *given(batch), key=key, name=judged, train=train)
+        return out.astype(jnp.float32), vars
+
+    def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
+        fake_key, on_real, on_fake, between, on_between = jax.random.split(key, 5)
+        x = batch[feature]
+        fake, _ = samples(params, state.vars, batch, fake_key, train)
+        real_logits, vars = judge(params, state.vars, x, batch, on_real, train)
+        fake_logits, vars = judge(params, vars, fake, batch, on_fake, train)
+        values = loss.discriminator(real_logits, fake_logits)
+        metrics: Mapping[str, Array] = loss.metrics(real_logits, fake_logits)
+        if penalty is not None:
+
+            def critic(x: Float[Array, "b *event"]) -> Float[Array, " b"]:
+                return judge(params, state.vars, x, batch, on_between, train)[0]
+
+            extra = penalty(critic, x, fake.astype(x.dtype), between, state.step if train else None)
+            values, metrics = values + extra, {**metrics, "penalty": extra}
+        return values, Aux(_of(vars, judged), metrics)
+
+    def generator_loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
+        fake_key, on_fake = jax.random.split(key)
+        fake, vars = samples(params, state.vars, batch, fake_key, train)
+        logits, _ = judge(params, state.vars, fake, batch, on_fake, train)
+        return loss.generator(logits), Aux(_of(vars, made))
+
+    return discriminator_loss, generator_loss
+
+
+def normal(latents: int) -> LatentLaw:
+    """The law N(0, I) of z in as many dimensions."""
+    return lambda key, n: jax.random.normal(key, (n, latents))
+
+
+def uniform(latents: int) -> LatentLaw:
+    """The law U(-1, 1) of z in as many dimensions, which the first adversarial networks were trained with."""
+    return lambda key, n: jax.random.uniform(key, (n, latents), minval=-1.0, maxval=1.0)
+
+
+def _of(vars: Vars, name: str) -> Vars:
+    return {name: vars[name]} if name in vars else {}

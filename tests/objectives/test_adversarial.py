@@ -1,0 +1,190 @@
+"""The adversarial game against steps written by hand, its batch statistics, its conditions and its randomness."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxgen
+from jaxgen import nn as layers
+from jaxgen import objectives
+from jaxgen.losses import adversarial, penalty
+from jaxgen.objectives.adversarial import normal, uniform
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(6, 3)).astype(np.float32)
+Z = RNG.normal(size=(6, 2)).astype(np.float32)
+
+
+class Generator(nn.Module):
+    normalised: bool = False
+
+    @nn.compact
+    def __call__(self, z, label=None, *, train=False):
+        h = nn.Dense(3)(z)
+        if label is not None:
+            h = h + nn.Embed(4, 3)(label)
+        return layers.BatchNorm()(h, train=train) if self.normalised else h
+
+
+class Discriminator(nn.Module):
+    normalised: bool = False
+
+    @nn.compact
+    def __call__(self, x, label=None, *, train=False):
+        if self.normalised:
+            x = layers.BatchNorm()(x, train=train)
+        if label is not None:
+            x = x * nn.Embed(4, 3)(label)
+        return nn.Dense(1)(x)[:, 0]
+
+
+def fixed(key, n):
+    return jnp.array(Z[:n])
+
+
+def game(loss, tx, *, normalised=False, latents: Any = fixed, every=1, **options):
+    """State and train step of the two linear players."""
+    generator, discriminator = Generator(normalised), Discriminator(normalised)
+    inputs = () if "condition" not in options else (jnp.zeros(1, jnp.int32),)
+    losses = objectives.adversarial(generator, discriminator, loss, latents=latents, feature="x", **options)
+    players = {
+        "discriminator": jaxgen.Player(losses[0], tx),
+        "generator": jaxgen.Player(losses[1], tx, every=every),
+    }
+    init = jaxgen.initialize(
+        generator=(generator, jnp.zeros((1, 2)), *inputs), discriminator=(discriminator, jnp.zeros((1, 3)), *inputs)
+    )
+    params, vars = init(jax.random.key(1))
+    return losses, jaxgen.create_state(jax.random.key(2), params, vars, players), jaxgen.make_train_step(players)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("saturating", [True, False])
+@pytest.mark.trains
+def test_alternating_steps_are_those_written_by_hand(saturating: bool) -> None:
+    """Linear players, whose gradients are written out; the generator faces the discriminator that has just moved."""
+    loss = adversarial.minimax if saturating else adversarial.non_saturating
+    _, state, step = game(loss, optax.sgd(0.1))
+    G, D = (jax.tree.map(np.float64, state.params[name]["Dense_0"]) for name in ("generator", "discriminator"))
+    for _ in range(3):
+        fake = Z @ G["kernel"] + G["bias"]
+        on_real, on_fake = (sigmoid((x @ D["kernel"] + D["bias"])[:, 0]) for x in (X, fake))
+        # Descent of -log D(x) - log(1 - D(G(z))).
+        slope_real, slope_fake = (on_real - 1) / 6, on_fake / 6
+        D["kernel"] -= 0.1 * (X.T @ slope_real + fake.T @ slope_fake)[:, None]
+        D["bias"] -= 0.1 * (slope_real.sum() + slope_fake.sum())
+        on_fake = sigmoid((fake @ D["kernel"] + D["bias"])[:, 0])
+        slope = (-on_fake if saturating else on_fake - 1) / 6
+        back = slope[:, None] * D["kernel"][:, 0]
+        G["kernel"] -= 0.1 * Z.T @ back
+        G["bias"] -= 0.1 * back.sum(0)
+        state, metrics = step(state, {"x": jnp.array(X)})
+    for name, expected in {"generator": G, "discriminator": D}.items():
+        found = state.params[name]["Dense_0"]
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), dict(found), dict(expected))
+    assert {"discriminator/real_probability", "discriminator/fake_probability", "generator/loss"} <= set(metrics)
+
+
+def test_each_turn_keeps_the_statistics_of_its_own_player() -> None:
+    (d_loss, g_loss), state, _ = game(adversarial.hinge, optax.sgd(0.1), normalised=True)
+    _, d_aux = d_loss(state.params, state, {"x": jnp.array(X)}, jax.random.key(0), train=True)
+    _, g_aux = g_loss(state.params, state, {"x": jnp.array(X)}, jax.random.key(0), train=True)
+    assert set(d_aux.vars) == {"discriminator"}
+    assert set(g_aux.vars) == {"generator"}
+
+    made = Z @ np.asarray(state.params["generator"]["Dense_0"]["kernel"])
+    (means,) = (stats["mean"] for stats in jax.tree.leaves(g_aux.vars, is_leaf=lambda s: isinstance(s, dict) and "mean" in s))
+    np.testing.assert_allclose(means, 0.1 * made.mean(0), atol=1e-6)
+    # The real batch first, then the samples, as two batches: each by its own mean and not by that of both.
+    fake = (made - made.mean(0)) / np.sqrt(made.var(0) + 1e-5)
+    (means,) = (stats["mean"] for stats in jax.tree.leaves(d_aux.vars, is_leaf=lambda s: isinstance(s, dict) and "mean" in s))
+    np.testing.assert_allclose(means, 0.9 * 0.1 * X.mean(0) + 0.1 * fake.mean(0), atol=1e-6)
+
+
+def test_real_and_fake_are_normalised_apart() -> None:
+    """With batch normalisation, an offset of all data changes nothing that the discriminator sees of a batch of them."""
+    (d_loss, _), state, _ = game(adversarial.wasserstein, optax.sgd(0.1), normalised=True)
+    values = [
+        d_loss(state.params, state, {"x": jnp.array(X + offset)}, jax.random.key(0), train=True)[0] for offset in (0.0, 5.0)
+    ]
+    np.testing.assert_allclose(values[0], values[1], atol=1e-4)
+
+
+def test_evaluation_uses_running_statistics_and_changes_none() -> None:
+    (d_loss, g_loss), state, _ = game(adversarial.wasserstein, optax.sgd(0.1), normalised=True, latents=2)
+    key = jax.random.key(3)
+    values, aux = d_loss(state.params, state, {"x": jnp.array(X)}, key, train=False)
+    for name, stats in aux.vars.items():
+        jax.tree.map(np.testing.assert_array_equal, stats, state.vars[name])
+    # One example by itself is judged as it is in its batch.
+    real = objectives.apply(Discriminator(True), state.params, state.vars, jnp.array(X[:1]), name="discriminator")[0]
+    np.testing.assert_allclose(aux.metrics["real_logit"][0], real[0], rtol=1e-6)
+    assert not np.array_equal(values, d_loss(state.params, state, {"x": jnp.array(X)}, jax.random.key(4), train=False)[0])
+    assert g_loss(state.params, state, {"x": jnp.array(X)}, key, train=False)[0].shape == (6,)
+
+
+def test_the_condition_reaches_both_players() -> None:
+    (d_loss, g_loss), state, _ = game(adversarial.wasserstein, optax.sgd(0.1), condition="label")
+    table = {name: np.asarray(state.params[name]["Embed_0"]["embedding"]) for name in state.params}
+    dense = {name: jax.tree.map(np.asarray, state.params[name]["Dense_0"]) for name in state.params}
+    label = np.array([0, 1, 2, 3, 3, 0])
+    fake = Z @ dense["generator"]["kernel"] + table["generator"][label]
+    judged = [((x * table["discriminator"][label]) @ dense["discriminator"]["kernel"])[:, 0] for x in (X, fake)]
+    batch = {"x": jnp.array(X), "label": jnp.array(label)}
+    values, _ = d_loss(state.params, state, batch, jax.random.key(0), train=True)
+    np.testing.assert_allclose(values, judged[1] - judged[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        g_loss(state.params, state, batch, jax.random.key(0), train=True)[0], -judged[1], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_the_penalty_is_added_with_the_step_in_training_and_without_in_evaluation() -> None:
+    (d_loss, _), state, _ = game(adversarial.wasserstein, optax.sgd(0.1), penalty=penalty.lazily(penalty.r1(4.0), 2))
+    squared = float((state.params["discriminator"]["Dense_0"]["kernel"] ** 2).sum())
+    for step, train, factor in [(0, True, 2.0), (1, True, 0.0), (1, False, 1.0)]:
+        at = state._replace(step=jnp.int32(step))
+        values, aux = d_loss(state.params, at, {"x": jnp.array(X)}, jax.random.key(0), train=train)
+        np.testing.assert_allclose(aux.metrics["penalty"], np.full(6, factor * 2 * squared), rtol=1e-5)
+        np.testing.assert_allclose(values, -aux.metrics["wasserstein"] + factor * 2 * squared, rtol=1e-5)
+
+
+def test_a_critic_with_five_steps_to_one() -> None:
+    _, state, step = game(adversarial.wasserstein, optax.sgd(0.1), every=5, latents=2)
+    moved = []
+    for _ in range(10):
+        before = state.params
+        state, _ = step(state, {"x": jnp.array(X)})
+        moved.append([not np.array_equal(before[n]["Dense_0"]["kernel"], state.params[n]["Dense_0"]["kernel"]) for n in before])
+    names = list(before)
+    assert [m[names.index("discriminator")] for m in moved] == [True] * 10
+    assert [i for i, m in enumerate(moved) if m[names.index("generator")]] == [4, 9]
+
+
+def test_laws_of_z_and_draws_that_differ_between_the_turns() -> None:
+    key = jax.random.key(0)
+    z = np.asarray(normal(3)(key, 4000))
+    assert z.mean() == pytest.approx(0, abs=0.05)
+    assert z.std() == pytest.approx(1, abs=0.05)
+    u = np.asarray(uniform(3)(key, 4000))
+    assert (np.abs(u) <= 1).all()
+    assert u.std() == pytest.approx(np.sqrt(1 / 3), abs=0.02)
+
+    drawn = []
+
+    def law(key, n):
+        drawn.append(np.asarray(jax.random.key_data(key)))
+        return fixed(key, n)
+
+    (d_loss, g_loss), state, _ = game(adversarial.hinge, optax.sgd(0.1), latents=law)
+    step_key = jax.random.fold_in(state.key, 0)
+    for i, loss in enumerate((d_loss, g_loss)):
+        loss(state.params, state, {"x": jnp.array(X)}, jax.random.fold_in(step_key, i), train=True)
+    assert not np.array_equal(drawn[0], drawn[1])
