@@ -30,6 +30,7 @@ setup(
         "grain>=0.2.12",
         "pillow>=10",
         "scikit-learn>=1.5",  # holds the UCI digits, so that the first run downloads nothing
+        "sentencepiece>=0.2",  # captions as tokens; has no dependencies
         # What a run shows.
         "tyro>=1.0",
         "tqdm>=4.66",

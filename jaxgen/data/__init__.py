@@ -4,6 +4,7 @@ from jaxgen.data.cache import cached
 from jaxgen.data.load import load, names, prepare, resize
 from jaxgen.data.source import Source, from_arrays, from_examples, from_folder, map_examples
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
+from jaxgen.data.text import Tokenizer, detokenise, texts, tokenise, tokenised, train_tokenizer
 from jaxgen.data.transforms import (
     Transform,
     binarize,
@@ -23,6 +24,7 @@ __all__ = [
     "Shuffled",
     "Source",
     "Stream",
+    "Tokenizer",
     "Transform",
     "apply_transform",
     "binarize",
@@ -32,6 +34,7 @@ __all__ = [
     "chain",
     "crop",
     "dequantize",
+    "detokenise",
     "examples",
     "flip",
     "from_arrays",
@@ -49,4 +52,8 @@ __all__ = [
     "resize",
     "scale",
     "shuffled",
+    "texts",
+    "tokenise",
+    "tokenised",
+    "train_tokenizer",
 ]

@@ -39,14 +39,14 @@ BATCH = {"image": normal(8, 3), "tokens": jnp.array(np.random.default_rng(1).int
 
 
 def start(players: dict, *, t: float = np.log(20.0)) -> TrainState:
-    variables = MODEL.init(jax.random.key(0), BATCH["image"], BATCH["tokens"])
+    variables = jax.jit(MODEL.init)(jax.random.key(0), BATCH["image"], BATCH["tokens"])
     params = {"model": {**variables.pop("params"), "logit_scale": jnp.float32(t)}}
     return create_state(jax.random.key(1), params, {"model": variables}, players)
 
 
 def test_objective_is_the_loss_of_the_embeddings_with_the_batchs_statistics() -> None:
     state = start({})
-    loss = contrastive(MODEL)
+    loss = jax.jit(contrastive(MODEL), static_argnames="train")
     values, aux = loss(state.params, state, BATCH, state.key, train=True)
     x = np.asarray(BATCH["image"]) @ state.params["model"]["image"]["kernel"]
     u = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
@@ -68,8 +68,9 @@ def test_a_padded_batch_is_valued_as_the_short_one() -> None:
     state = start({})
     short = {feature: a[:5] for feature, a in BATCH.items()}
     padded = {**BATCH, "mask": jnp.array([1.0] * 5 + [0.0] * 3)}
-    whole, _ = contrastive(MODEL)(state.params, state, padded, state.key, train=False)
-    values, _ = contrastive(MODEL)(state.params, state, short, state.key, train=False)
+    loss = jax.jit(contrastive(MODEL), static_argnames="train")
+    whole, _ = loss(state.params, state, padded, state.key, train=False)
+    values, _ = loss(state.params, state, short, state.key, train=False)
     np.testing.assert_allclose(whole[:5], values, rtol=1e-5)
 
 
@@ -77,7 +78,7 @@ def test_a_padded_batch_is_valued_as_the_short_one() -> None:
 def test_training_tells_pairs_apart_and_the_scale_stops_at_its_bound() -> None:
     # Pairs that can be told apart without error want an infinite scale.
     batch = {"image": jnp.eye(3), "tokens": jnp.array([[0, 0], [1, 1], [2, 2]], jnp.int32)}
-    tx = optax.chain(optax.adam(0.1), clip_scale(10.0))
+    tx = optax.chain(optax.adam(0.1, b2=0.9), clip_scale(10.0))
     players = {"model": Player(contrastive(MODEL), tx)}
     step = jax.jit(make_train_step(players))
     state, scales = start(players, t=np.log(5.0)), []
