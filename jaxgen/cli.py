@@ -32,13 +32,13 @@ def run_experiment(function: Callable[..., Experiment], args: list[str] | None =
         from jaxgen.loop import fit
         from jaxgen.parallel import join_hosts
 
-        functions = (function, fit, join_hosts)
+        functions: tuple[Callable[..., Any], ...] = (function, fit, join_hosts)
         own, loop, hosts = (dict(inspect.signature(f).parameters) for f in functions)
         loop.pop("experiment")
         module = sys.modules[function.__module__]
         name = module.__spec__.name if module.__spec__ else Path(sys.argv[0]).name
         prog = f"python -m {name}" if module.__spec__ else f"python {name}"
-        merged = _merged({**own, **loop, **hosts}, "".join(map(_arguments, functions)))
+        merged = _merged({**own, **loop, **hosts}, "".join(_arguments(f) for f in functions))
         flags = tyro.cli(merged, prog=prog, args=args, description=inspect.cleandoc(module.__doc__ or ""))
         # Before the experiment is made: that runs JAX, which then knows of this host alone.
         join_hosts(**{flag: flags.pop(flag) for flag in hosts})
