@@ -89,14 +89,16 @@ class Checkpoints:
 
     def tree(self, step: int) -> PyTree:
         """The state as plain nested dicts of arrays, without knowing the experiment."""
-        return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore())).state
+        target = _here(self._manager.item_metadata(step)["state"])
+        return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
 
     def restore(self, step: int, state: TrainState, window: PyTree) -> Restored:
         """The checkpoint of a step, in the shapes of a state and a window of the same experiment.
 
         Args:
           step: which one.
-          state: shapes, dtypes and shardings to restore to (`jax.eval_shape` gives them without an array).
+          state: shapes, dtypes and shardings to restore to (`jax.eval_shape` gives them without an array); without a sharding
+            a leaf comes to the first device, wherever it was saved from.
           window: likewise; None leaves the window out.
 
         Returns:
@@ -105,11 +107,11 @@ class Checkpoints:
         Raises:
           UserError: if the checkpoint is of another architecture; names the first differing leaf.
         """
-        target = to_tree(state)
+        target = _here(to_tree(state))
         _compare(self._manager.item_metadata(step)["state"], target, f"the checkpoint of step {step}")
         items: dict[str, Any] = {"state": ocp.args.StandardRestore(target), "meta": ocp.args.JsonRestore()}
         if window is not None:
-            items["window"] = ocp.args.StandardRestore(serialization.to_state_dict(window))
+            items["window"] = ocp.args.StandardRestore(_here(serialization.to_state_dict(window)))
         got = self._manager.restore(step, args=ocp.args.Composite(**items))
         restored = serialization.from_state_dict(window, got["window"]) if window is not None else None
         return Restored(from_tree(state, got["state"]), restored, got["meta"])
@@ -153,7 +155,21 @@ def digest(tree: Mapping[str, Any], position: int) -> str:
 
 
 def _key_data(key: Any) -> Any:
-    return jax.eval_shape(jax.random.key_data, key) if isinstance(key, jax.ShapeDtypeStruct) else jax.random.key_data(key)
+    if not isinstance(key, jax.ShapeDtypeStruct):
+        return jax.random.key_data(key)
+    data = jax.eval_shape(jax.random.key_data, key)
+    return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=key.sharding)
+
+
+def _here(specs: Any) -> Any:
+    """Shapes and dtypes with a sharding each: left alone, orbax asks for the devices that a leaf was saved from."""
+    first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def at(spec: Any) -> jax.ShapeDtypeStruct:
+        sharding = spec.sharding if isinstance(spec, jax.ShapeDtypeStruct) else None
+        return jax.ShapeDtypeStruct(spec.shape, spec.dtype, sharding=sharding or first)
+
+    return jax.tree.map(at, specs)
 
 
 def _compare(saved: Any, target: Any, what: str) -> None:

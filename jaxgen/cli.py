@@ -30,13 +30,18 @@ def run_experiment(function: Callable[..., Experiment], args: list[str] | None =
     """
     with Mistakes():
         from jaxgen.loop import fit
+        from jaxgen.parallel import join_hosts
 
-        own, loop = (dict(inspect.signature(f).parameters) for f in (function, fit))
+        functions: tuple[Callable[..., Any], ...] = (function, fit, join_hosts)
+        own, loop, hosts = (dict(inspect.signature(f).parameters) for f in functions)
         loop.pop("experiment")
         module = sys.modules[function.__module__]
         name = module.__spec__.name if module.__spec__ else Path(sys.argv[0]).name
         prog = f"python -m {name}" if module.__spec__ else f"python {name}"
-        flags = tyro.cli(_merged(function, own, loop), prog=prog, args=args, description=inspect.cleandoc(module.__doc__ or ""))
+        merged = _merged({**own, **loop, **hosts}, "".join(_arguments(f) for f in functions))
+        flags = tyro.cli(merged, prog=prog, args=args, description=inspect.cleandoc(module.__doc__ or ""))
+        # Before the experiment is made: that runs JAX, which then knows of this host alone.
+        join_hosts(**{flag: flags.pop(flag) for flag in hosts})
         chosen = {flag: flags.pop(flag) for flag in own}
         if flags["workdir"] is None:
             flags["workdir"] = default_workdir(name, chosen, {f: p.default for f, p in own.items()}, flags["seed"])
@@ -98,7 +103,7 @@ def sample(
     Args:
       workdir: the run.
       n: how many samples.
-      out: the picture to write; .npy writes the array [n, H, W, C] in [0, 1] instead.
+      out: the picture to write; .npy writes the array, [n, H, W, C] in [0, 1] or points [n, D], instead.
       seed: of the draw; by default the run's.
       best: use the best checkpoint, not the last.
       step: use the checkpoint of this step.
@@ -113,6 +118,8 @@ def sample(
         raise UserError(f"--n is {n}; give 1 or more.")
     run = load(workdir, step=step, best=best, experiment=experiment)
     images = run.sample(n, seed=seed)
+    if images.ndim != 4 and out.suffix != ".npy":
+        raise UserError(f"The samples of {workdir} are points, {list(images.shape)}, and no images; give --out samples.npy.")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".npy":
@@ -212,17 +219,16 @@ def main(args: list[str] | None = None) -> None:
         )
 
 
-def _merged(function: Callable[..., Any], *groups: dict[str, inspect.Parameter]) -> Callable[..., dict[str, Any]]:
-    """A function of all the flags that returns them, with the documentation of both."""
-    from jaxgen.loop import fit
+def _merged(parameters: dict[str, inspect.Parameter], documentation: str) -> Callable[..., dict[str, Any]]:
+    """A function of all the flags that returns them."""
 
     def merged(**flags: Any) -> dict[str, Any]:
         return flags
 
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for group in groups for p in group.values()]
-    merged.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    merged.__annotations__ = {p.name: p.annotation for p in parameters}
-    merged.__doc__ = "Flags.\n\nArgs:\n" + "".join(_arguments(f) for f in (function, fit))
+    flags = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters.values()]
+    merged.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
+    merged.__annotations__ = {p.name: p.annotation for p in flags}
+    merged.__doc__ = f"Flags.\n\nArgs:\n{documentation}"
     return merged
 
 

@@ -10,6 +10,7 @@ from jax import lax
 
 from jaxgen.data import Stream, prefetch
 from jaxgen.game import TrainState, TrainStep
+from jaxgen.parallel import Parallel, shard
 from jaxgen.reduction import Metrics, merge
 from jaxgen.types import Array, Batch, PyTree
 
@@ -57,7 +58,7 @@ def trace(step: TrainStep, state: PyTree, batch: PyTree) -> tuple[PyTree, int]:
 
 
 def make_advance(step: TrainStep, chunk: int) -> Advance:
-    """Compiles `advance(state, window, batches [chunk, ...], n)`: n steps, n <= chunk, on the first n batches.
+    """`advance(state, window, batches [chunk, ...], n)`: n steps, n <= chunk, on the first n batches; to be compiled.
 
     The number of steps is an argument of one program and not a program each: k and then N - k steps are the very same
     arithmetic as N at once, so a resumed run equals an unbroken one bit for bit.
@@ -67,8 +68,7 @@ def make_advance(step: TrainStep, chunk: int) -> Advance:
       chunk: the most steps of a call; 1 compiles the bare step, without a loop.
 
     Returns:
-      A compiled function that takes over the state and the window (they are donated), and returns them with a token that is
-      ready when the call is through.
+      A pure function that returns the state and the window, with a token that is ready when the call is through.
     """
 
     def once(state: TrainState, window: Metrics, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -86,7 +86,7 @@ def make_advance(step: TrainStep, chunk: int) -> Advance:
             state, window = lax.fori_loop(0, n, body, (state, window))
         return state, window, jnp.copy(state.step)
 
-    return jax.jit(advance, donate_argnums=(0, 1))
+    return advance
 
 
 def plan(start: int, stop: int, chunk: int, every: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -103,15 +103,17 @@ def plan(start: int, stop: int, chunk: int, every: Sequence[int]) -> Iterator[tu
         at += n
 
 
-def feed(stream: Stream, calls: Sequence[tuple[int, int]], *, seed: int, chunk: int) -> Iterator[tuple[Any, Array]]:
-    """The batches of each call and its number of steps, on the device one call ahead of the loop."""
+def feed(
+    stream: Stream, calls: Sequence[tuple[int, int]], *, seed: int, chunk: int, parallel: Parallel
+) -> Iterator[tuple[Any, Array]]:
+    """The batches of each call and its number of steps, on the devices one call ahead of the loop."""
 
     def read(call: tuple[int, int]) -> Any:
         # Always a whole chunk, of which a shorter call uses the first part: shapes stay as they were compiled.
-        return stream.read(call[0], seed=seed, steps=chunk), np.int32(call[1])
+        return stream.read(call[0], seed=seed, steps=chunk, shard=shard()), np.int32(call[1])
 
     for batches, n in prefetch(read, calls):
-        yield jax.device_put((batches, n))
+        yield parallel.feed(batches, n)
 
 
 def _convolves(jaxpr: Any) -> bool:

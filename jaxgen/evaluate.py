@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxgen.data import Source, Transform, apply_transform, identity, in_order, prefetch
 from jaxgen.game import Player, TrainState
 from jaxgen.logs import Track
+from jaxgen.parallel import beside
 from jaxgen.reduction import Metrics, compute, merge, reduce
 from jaxgen.types import Array, Batch, Key
 
@@ -49,7 +50,7 @@ def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: T
         total: Metrics | None = None
         reader = prefetch(lambda batch: batch, in_order(source, batch_size))
         for batch in track(reader, description="evaluating", total=batches):
-            own = partial(state, jax.device_put(batch), key)
+            own = partial(state, beside(state, batch), key)
             # One batch runs while the next is read: the bar shows what is done, and a signal is heard.
             jax.block_until_ready(total)
             total = own if total is None else add(total, own)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jaxgen import replicas
 from jaxgen.reduction import Mean, Metrics, merge, reduce
 from jaxgen.types import Array, Batch, Key, Params, PyTree, Schedule, Vars
 
@@ -119,7 +120,7 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
         metrics: dict[str, Mean] = {}
         for i, (name, player) in enumerate(players.items()):
             prefix = f"{name}/" if len(players) > 1 else ""
-            state, own = _turn(state, name, player, batch, jax.random.fold_in(key, i), accumulate)
+            state, own = _turn(state, name, player, batch, replicas.own(jax.random.fold_in(key, i)), accumulate)
             metrics |= {prefix + metric: mean for metric, mean in own.items()}
         if ema is not None:
             decay = jnp.asarray(ema(state.step) if callable(ema) else ema, jnp.float32)
@@ -139,6 +140,8 @@ def averaged(state: TrainState) -> TrainState:
 def _turn(state: TrainState, name: str, player: Player, batch: Batch, key: Key, accumulate: int) -> tuple[TrainState, Metrics]:
     def move(state: TrainState) -> tuple[TrainState, Metrics]:
         grads, vars, metrics = _gradient(state, name, player.loss, batch, key, accumulate)
+        grads, metrics = replicas.total((grads, metrics))
+        vars = jax.tree.map(lambda v: replicas.mean(v) if jnp.issubdtype(v.dtype, jnp.inexact) else v, vars)
         updates, opt = player.tx.update(grads, state.opt[name], state.params[name])
         moved = optax.apply_updates(state.params[name], updates)
         metrics = {**metrics, "grad_norm": reduce(optax.tree.norm(grads))}
@@ -158,7 +161,10 @@ def _turn(state: TrainState, name: str, player: Player, batch: Batch, key: Key, 
 def _gradient(
     state: TrainState, name: str, loss: LossFn, batch: Batch, key: Key, accumulate: int
 ) -> tuple[PyTree, Vars, Metrics]:
-    """The gradient of the batch's mean loss in one player's parameters, with new variables and metrics."""
+    """The gradient of the batch's mean loss in one player's parameters, with new variables and metrics.
+
+    Under `pmap` it is this replica's share, and so are the metrics: their sums over the replicas are those of the global batch.
+    """
 
     def mean_loss(own: PyTree, vars: Vars, part: Batch, key: Key, share: Any) -> tuple[Array, tuple[Vars, Metrics]]:
         here = state._replace(vars={**state.vars, **vars})
@@ -169,14 +175,16 @@ def _gradient(
 
     grad = jax.grad(mean_loss, has_aux=True)
     own = state.params[name]
+    mask = batch.get("mask")
     if accumulate == 1:
-        grads, (vars, metrics) = grad(own, {}, batch, key, 1.0)
+        share = 1 / replicas.count() if mask is None else mask.sum() / jnp.maximum(replicas.total(mask.sum()), 1)
+        grads, (vars, metrics) = grad(own, {}, batch, key, share)
         return grads, vars, metrics
 
     # Strided, not blocked, so that a batch sharded over devices is cut without moving any of it.
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), dict(batch))
-    mask = parts.get("mask")
-    shares = jnp.full(accumulate, 1 / accumulate) if mask is None else mask.sum(1) / jnp.maximum(mask.sum(), 1)
+    even = jnp.full(accumulate, 1 / (accumulate * replicas.count()))
+    shares = even if mask is None else parts["mask"].sum(1) / jnp.maximum(replicas.total(mask.sum()), 1)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(accumulate))
 
     def micro(carry: Any, xs: Any) -> tuple[Any, None]:

@@ -86,7 +86,7 @@ class JsonLines:
 
     def __init__(self, path: Path, *, start: int) -> None:
         if path.exists():
-            kept = [line for line in read_jsonl(path) if line["step"] <= start]
+            kept = read_jsonl(path, until=start)
             scratch = path.with_suffix(".tmp")
             scratch.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
             os.replace(scratch, path)
@@ -103,15 +103,17 @@ class JsonLines:
         self._file.close()
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`; a torn last line is left out."""
-    lines = []
+def read_jsonl(path: Path, *, until: int | None = None) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`, up to a step; a torn last line is left out, and a file that is not there has none."""
+    lines: list[dict[str, Any]] = []
+    if not path.exists():
+        return lines
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:
             break
-    return lines
+    return [line for line in lines if until is None or line["step"] <= until]
 
 
 class TensorBoard:

@@ -6,16 +6,17 @@ import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from jaxgen import dispatch, logs, pictures, workdir
+from jaxgen import dispatch, logs, parallel, pictures, workdir
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
-from jaxgen.game import make_train_step
+from jaxgen.game import TrainState, make_train_step
 from jaxgen.reduction import Metrics, compute
 from jaxgen.run import Run, begin, draw, evaluate
 from jaxgen.signals import Stopped, StopRequest
@@ -31,6 +32,8 @@ def fit(
     save_every: int = 1000,
     keep: int = 2,
     steps_per_call: int | None = None,
+    parallel: Literal["auto", "jit", "pmap"] = "auto",
+    fsdp: int = 1,
     wandb: str | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -46,6 +49,8 @@ def fit(
       save_every: steps between further checkpoints.
       keep: how many of the last checkpoints to keep, beside the best.
       steps_per_call: steps in one compiled call; None takes as many as 8 MiB of batches hold, up to 20.
+      parallel: jit over all devices, or pmap over them; auto is jit, on one device where there is only a CPU.
+      fsdp: over how many devices parameters and optimizers are cut as well; the batch is cut over all devices.
       wandb: a Weights & Biases project to report to as well.
       quiet: no progress bars and no summary.
 
@@ -62,7 +67,7 @@ def fit(
     intervals = {"log_every": log_every, "evaluate_every": evaluate_every, "save_every": save_every, "keep": keep}
     _check(experiment, intervals, steps_per_call, seed)
     with contextlib.ExitStack() as resources:
-        return _Loop(experiment, workdir, seed, keep, wandb, quiet, resources).run(
+        return _Loop(experiment, workdir, seed, keep, parallel, fsdp, wandb, quiet, resources).run(
             steps_per_call, log_every, evaluate_every, save_every
         )
 
@@ -76,11 +81,14 @@ class _Loop:
         path: str | None,
         seed: int,
         keep: int,
+        kind: Literal["auto", "jit", "pmap"],
+        fsdp: int,
         wandb: str | None,
         quiet: bool,
         resources: contextlib.ExitStack,
     ) -> None:
-        self.experiment, self.seed, self.quiet = experiment, seed, quiet
+        self.experiment, self.seed, self.quiet = experiment, seed, quiet or not parallel.first()
+        self.parallel = parallel.choose(kind, fsdp=fsdp)
         self.folder: workdir.Workdir | None = None
         self.checkpoints: Checkpoints | None = None
         self.values: dict[str, float] = {}  # evaluated at this step
@@ -89,21 +97,26 @@ class _Loop:
 
         train = make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
         self.train_step = dispatch.with_data(train, experiment.train)
-        state_spec = jax.eval_shape(lambda: begin(experiment, seed))
+        self.state_spec = jax.eval_shape(lambda: begin(experiment, seed))
         batch_spec = dispatch.batch_spec(experiment.train)
-        self.window_spec, self.steps_per_call = dispatch.trace(self.train_step, state_spec, batch_spec)
+        sizes = sorted({x.shape[0] for x in jax.tree.leaves(batch_spec)})
+        parallel.check(sizes, devices=self.parallel.devices, accumulate=experiment.accumulate)
+        self.window_spec, self.steps_per_call = dispatch.trace(self.train_step, self.state_spec, batch_spec)
 
         if path is not None:
             self.folder, notes = workdir.fitting(Path(path), experiment, seed)
             self.folder.make()
+            parallel.meet("every host has read what is in the workdir")
             self.checkpoints = self.folder.checkpoints(keep=keep)
             resources.callback(self.checkpoints.close)
             self._say(*notes)
         latest = self.checkpoints.latest() if self.checkpoints is not None else None
         if self.checkpoints is None or latest is None:
-            self.state, self.window = begin(experiment, seed), self._empty_window()
+            self.state, self.window = self.parallel.place(begin(experiment, seed)), self._empty_window()
         else:
-            self.state, self.window, meta = self.checkpoints.restore(latest, state_spec, self.window_spec)
+            specs = self.parallel.spec(self.state_spec), self.parallel.spec(self.window_spec)
+            state, window, meta = self.checkpoints.restore(latest, *specs)
+            self.state, self.window = self.parallel.place(state), self.parallel.place(window)
             self.step = self.saved = int(meta["position"])
             self.logged = int(meta["logged"])
             if self.step > experiment.steps:
@@ -121,8 +134,8 @@ class _Loop:
     def run(self, steps_per_call: int | None, log_every: int, evaluate_every: int, save_every: int) -> Run:
         chunk = steps_per_call or self.steps_per_call
         calls = list(dispatch.plan(self.step, self.experiment.steps, chunk, (log_every, evaluate_every, save_every)))
-        advance = dispatch.make_advance(self.train_step, chunk)
-        feed = dispatch.feed(self.experiment.train, calls, seed=self.seed, chunk=chunk)
+        advance = self.parallel.compile(dispatch.make_advance(self.train_step, chunk), self.state_spec, self.window_spec)
+        feed = dispatch.feed(self.experiment.train, calls, seed=self.seed, chunk=chunk, parallel=self.parallel)
         first, started = self.step, time.perf_counter()
         with StopRequest() as stop, self._bar() as bar:
             try:
@@ -141,7 +154,7 @@ class _Loop:
                     bar.update(length)
                     last = self.step == self.experiment.steps
                     log, look, save = (last or self.step % every == 0 for every in (log_every, evaluate_every, save_every))
-                    if not (log or look or save or stop.signum):
+                    if not (log or look or save or stop.urgent):
                         continue
                     jax.block_until_ready(token)
                     self.seconds += time.perf_counter() - mark
@@ -154,7 +167,7 @@ class _Loop:
                     stop.check()
                     mark = time.perf_counter()
                 if self._unreported(self.experiment.final):
-                    self._report(evaluate(self.experiment.final, self.state, self.seed, stop.track(self.quiet)))
+                    self._report(evaluate(self.experiment.final, self._view(), self.seed, stop.track(self.quiet)))
             except Stopped:
                 return self._leave(stop)
         if self.checkpoints is not None:
@@ -176,7 +189,7 @@ class _Loop:
         stop.leave()
 
     def _log(self) -> dict[str, str]:
-        values = self._finite(compute(self.window))
+        values = self._metrics()
         self.window, self.logged = self._empty_window(), self.step
         for name, schedule in self.experiment.schedules.items():
             values[name] = float(schedule(self.step - 1))
@@ -187,7 +200,9 @@ class _Loop:
         self.journal.scalars(self.step, "train", values)
         return shown
 
-    def _finite(self, values: dict[str, float]) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
+        """The means of the window under way, all of them finite."""
+        values = compute(self.parallel.to_view(self.window))
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
             kept = "; the checkpoints are from before" if self.folder is not None else ""
@@ -198,12 +213,14 @@ class _Loop:
         return values
 
     def _evaluate(self, stop: StopRequest) -> None:
-        self._finite(compute(self.window))
-        self._report(evaluate(self.experiment.evaluators, self.state, self.seed, stop.track(self.quiet)))
+        self._metrics()
+        state = self._view()
+        self._report(evaluate(self.experiment.evaluators, state, self.seed, stop.track(self.quiet)))
         if self.folder is not None:
-            for name, picture in draw(self.experiment, self.state, self.seed).items():
-                path = pictures.save(picture, self.folder.samples / f"{name}_{self.step:08d}.png")
-                self.journal.picture(self.step, name, path)
+            for name, picture in draw(self.experiment, state, self.seed).items():
+                if parallel.first():
+                    path = pictures.save(picture, self.folder.samples / f"{name}_{self.step:08d}.png")
+                    self.journal.picture(self.step, name, path)
 
     def _unreported(self, evaluators: Mapping[str, Evaluator]) -> bool:
         """Whether evaluators are still to report on this step: a signal may have cut them short before a resume."""
@@ -219,18 +236,22 @@ class _Loop:
     def _save(self) -> None:
         if self.checkpoints is None or self.folder is None:
             return
-        self._finite(compute(self.window))
+        self._metrics()
         best = self.values.get(self.experiment.best)
         meta = {"position": self.step, "logged": self.logged, "run": self.folder.record}
-        self.checkpoints.save(self.state, self.window, step=self.step, meta=meta, best=best)
+        state, window = self.parallel.to_disk(self.state), self.parallel.to_disk(self.window)
+        self.checkpoints.save(state, window, step=self.step, meta=meta, best=best)
         self.saved = self.step
 
     def _empty_window(self) -> Metrics:
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.window_spec)
+        return self.parallel.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.window_spec))
+
+    def _view(self) -> TrainState:
+        return self.parallel.to_view(self.state)
 
     def _result(self) -> Run:
         path = self.folder.path if self.folder is not None else None
-        return Run(self.experiment, self.state, self.seed, self.step, path, self.journal.history)
+        return Run(self.experiment, self._view(), self.seed, self.step, path, self.journal.history)
 
     def _bar(self) -> logs.Bar:
         total = self.experiment.steps
@@ -273,12 +294,5 @@ def _check(experiment: Experiment, intervals: Mapping[str, int], steps_per_call:
         raise UserError(f"--steps-per-call is {steps_per_call}; give 1 or more.")
     if experiment.steps < 0:
         raise UserError(f"--steps is {experiment.steps}; give 0 or more.")
-    size, parts = experiment.train.batch_size, experiment.accumulate
-    if parts < 1:
-        raise UserError(f"--accumulate is {parts}; give 1 or more.")
-    if size % parts:
-        near = [n for n in (size // parts * parts, (size // parts + 1) * parts) if n]
-        raise UserError(
-            f"A batch of {size} cannot be cut into {parts} micro-batches of equal size; "
-            f"the nearest batch sizes that can are {' and '.join(map(str, near))}."
-        )
+    if experiment.accumulate < 1:
+        raise UserError(f"--accumulate is {experiment.accumulate}; give 1 or more.")

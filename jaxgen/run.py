@@ -50,7 +50,7 @@ class Run:
           seed: of the draw; None means the run's.
 
         Returns:
-          Images `[n, H, W, C]` in [0, 1].
+          Images `[n, H, W, C]` in [0, 1], or points `[n, D]`.
 
         Raises:
           UserError: if the model generates nothing.
@@ -139,8 +139,7 @@ def load(
         state, _, meta = checkpoints.restore(step, spec, None)
     finally:
         checkpoints.close()
-    history = logs.read_jsonl(folder.metrics) if folder.metrics.exists() else []
-    return Run(made, state, seed, int(meta["position"]), folder.path, history)
+    return Run(made, state, seed, int(meta["position"]), folder.path, logs.read_jsonl(folder.metrics))
 
 
 def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-from jaxgen import logs
+from jaxgen import logs, parallel
 
 
 class Stopped(Exception):  # noqa: N818 - no error
@@ -36,8 +36,14 @@ class StopRequest:
         self.signum = signum
         logs.say("Stopping: saving first (Ctrl-C again leaves at once).")
 
+    @property
+    def urgent(self) -> bool:
+        """Whether a signal has come that can be followed at once: several hosts have to agree first, where they meet."""
+        return self.signum is not None and parallel.shard()[1] == 1
+
     def check(self) -> None:
-        """Raises Stopped if a signal has come."""
+        """Raises Stopped if a signal has come, to any of the hosts."""
+        self.signum = parallel.largest(self.signum or 0) or None
         if self.signum is not None:
             raise Stopped
 
@@ -46,7 +52,8 @@ class StopRequest:
 
         def track(iterable: Iterable[Any], *, description: str, total: int | None = None) -> Iterator[Any]:
             for item in logs.track(iterable, description=description, total=total, quiet=quiet):
-                self.check()
+                if self.urgent:
+                    raise Stopped
                 yield item
 
         return track

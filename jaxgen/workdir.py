@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen import logs
+from jaxgen import logs, parallel
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -42,7 +42,9 @@ class Workdir:
             self.path.mkdir(parents=True, exist_ok=True)
 
     def write(self) -> None:
-        """Writes the record, whole or not at all."""
+        """Writes the record, whole or not at all; the first host does."""
+        if not parallel.first():
+            return
         with self._writing():
             scratch = self.path / "run.json.tmp"
             scratch.write_text(json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
@@ -71,12 +73,14 @@ class Workdir:
         return Checkpoints(self.path / "checkpoints", keep=keep)
 
     def journal(self, *, start: int, wandb: str | None = None) -> logs.Journal:
-        """The journal of the run from a step on."""
+        """The journal of the run from a step on; the first host's alone writes."""
+        if not parallel.first():
+            return logs.Journal([], logs.read_jsonl(self.metrics, until=start))
         # First what may refuse, before a file is open.
         writers: list[logs.Writer] = [] if wandb is None else [logs.WandB(wandb, self.path, self.record)]
         writers.append(logs.JsonLines(self.metrics, start=start))
         writers.append(logs.TensorBoard(self.path / "tensorboard", start=start))
-        return logs.Journal(writers, logs.read_jsonl(self.metrics))
+        return logs.Journal(writers, logs.read_jsonl(self.metrics, until=start))
 
 
 def read(path: Path) -> Workdir:

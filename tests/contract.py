@@ -22,7 +22,7 @@ def make(name: str, **flags: Any) -> jaxgen.Experiment:
     """An experiment at tiny size; TINY's flags only where it has them."""
     function = importlib.import_module(f"experiments.{name}").experiment
     known = inspect.signature(function).parameters
-    return function(**{flag: value for flag, value in TINY.items() if flag in known}, **flags)
+    return function(**{flag: value for flag, value in TINY.items() if flag in known} | flags)
 
 
 def titled(flags: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import optax
 
 import jaxgen
 from jaxgen import data
+from jaxgen.nn import BatchNorm
 
 ARRAYS = {"image": np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1)).astype(np.uint8)}
 
@@ -22,7 +23,7 @@ class Net(nn.Module):
     def __call__(self, x, train=True):
         h = nn.tanh(nn.Dense(16)(x))
         if self.normalised:
-            h = nn.BatchNorm(use_running_average=not train, momentum=0.9)(h)
+            h = BatchNorm()(h, train=train)
         return nn.Dense(self.width)(h)
 
 
@@ -40,6 +41,7 @@ def regression(
     learning_rate: float = 0.01,
     cosine: bool = False,
     streamed: bool = False,
+    noise: float = 0.1,
     poison: int = -1,
 ) -> jaxgen.Experiment:
     """One noisy player with batch statistics; at step `poison` its loss is not finite."""
@@ -53,7 +55,7 @@ def regression(
     def loss(params, state, batch, key, *, train):
         x = flat(batch)
         variables = {"params": params["model"], **state.vars["model"]}
-        out, new = net.apply(variables, x + 0.1 * jax.random.normal(key, x.shape), train=train, mutable=["batch_stats"])
+        out, new = net.apply(variables, x + noise * jax.random.normal(key, x.shape), train=train, mutable=["batch_stats"])
         values = ((out - x) ** 2).sum(-1)
         values = values + jnp.where(state.step == poison, jnp.nan, 0.0)
         return values, jaxgen.Aux({"model": dict(new)} if train else {}, {"squared": values})
@@ -78,7 +80,6 @@ def regression(
 def adversarial(*, steps: int = 20, every: int = 3, ema: float | None = None, accumulate: int = 1) -> jaxgen.Experiment:
     """Two players, one of them moving now and then, a frozen part, and two unpaired streams."""
     generator, critic = Net(16), Net(1)
-    source = data.from_arrays(ARRAYS, name="noise")
 
     def fake(params, batch, key):
         return (
@@ -101,9 +102,8 @@ def adversarial(*, steps: int = 20, every: int = 3, ema: float | None = None, ac
         params, vars = nets(key)
         return {**params, "frozen": jnp.float32(0.5)}, vars
 
-    stream = data.shuffled(source, 4, data.scale())
     return jaxgen.Experiment(
-        train=data.join(a=stream, b=stream),
+        train=paired(4),
         init=init,
         players={
             "discriminator": jaxgen.Player(discriminate, optax.adam(1e-2)),
@@ -113,6 +113,12 @@ def adversarial(*, steps: int = 20, every: int = 3, ema: float | None = None, ac
         ema=ema,
         accumulate=accumulate,
     )
+
+
+def paired(batch_size: int) -> data.Stream:
+    """Two unpaired streams."""
+    stream = data.shuffled(data.from_arrays(ARRAYS, name="noise"), batch_size, data.scale())
+    return data.join(a=stream, b=stream)
 
 
 def fit(experiment: jaxgen.Experiment, workdir: Any = None, **options: Any) -> jaxgen.Run:

@@ -14,6 +14,7 @@ ORDER = [
     {"types", "errors", "reduction"},
     {"logs", "pictures", "replicas"},
     {"game", "distributions", "nn", "diffusion"},
+    {"parallel"},
     {"data"},
     {"losses", "models"},
     {"objectives", "analysis", "samplers", "metrics"},
