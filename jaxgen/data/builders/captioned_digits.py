@@ -119,5 +119,5 @@ def _draw(ink: np.ndarray, attributes: Mapping[str, str], rng: np.random.Generat
     )
     opacity = np.zeros((SIDE, SIDE, 1), np.float32)
     opacity[top : top + size, left : left + size, 0] = np.asarray(large, np.float32) / 255
-    ground = np.float32(GROUNDS[attributes["ground"]])
-    return np.round(ground + opacity * (np.float32(COLOURS[attributes["colour"]]) - ground)).astype(np.uint8)
+    ground, colour = (np.asarray(rgb, np.float32) for rgb in (GROUNDS[attributes["ground"]], COLOURS[attributes["colour"]]))
+    return np.round(ground + opacity * (colour - ground)).astype(np.uint8)

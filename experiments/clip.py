@@ -1,0 +1,254 @@
+"""Contrastive language-image pre-training (Radford et al. 2021): images and their captions into one space.
+
+python -m experiments.clip                                            # captioned digits, nothing to download
+python -m experiments.clip --encoder resnet
+python -m experiments.clip --dataset emoji --data-dir D --patch 8 --crop 6 --steps 3000
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxgen
+from jaxgen import data, objectives
+from jaxgen.data.builders import captioned_digits
+from jaxgen.data.text import END
+from jaxgen.losses.contrastive import normalize
+from jaxgen.metrics import retrieval, zero_shot
+from jaxgen.models import clip
+from jaxgen.types import Array, Batch, Key, PyTree
+
+CHUNK = 240
+"""Test pairs that are encoded at a time."""
+
+TEMPLATES = ("{}", "a photo of a {}", "a picture of {}", "an image of the {}")
+"""Prompts of a class by its name, for a set that is not listed below."""
+
+EMOJI: tuple[tuple[str, ...], ...] = (
+    ("smiling face", "crying face", "angry face", "face with tongue", "heart"),
+    ("person", "woman", "man running", "hand", "man: dark skin tone", "woman: light skin tone", "family"),
+    ("dog face", "bird", "fish", "insect", "flower", "tree", "animal"),
+    ("fruit", "vegetable", "bread", "drink", "cup", "dish of food", "cake"),
+    ("house", "building", "car", "train", "airplane", "mountain", "clock", "sun", "weather"),
+    ("ball", "medal", "trophy", "game", "party", "ribbon", "sport"),
+    ("book", "phone", "clothes", "tool", "lock", "musical instrument", "bag", "computer"),
+    ("sign", "arrow", "button", "square", "circle", "symbol", "letter"),
+    ("flag", "triangular flag", "crossed flags"),
+)
+"""What the emoji's nine groups hold, in words: "activities and events" is no name that a caption would have."""
+
+SAME: Mapping[str, tuple[str, ...]] = {"captioned_digits": tuple(captioned_digits.ATTRIBUTES)}
+"""By dataset: the labels that a caption tells in full. Any caption that agrees on them is a right answer, in whatever words."""
+
+
+def prompts(dataset: str, classes: Mapping[str, Sequence[str]], *, each: int = 40) -> dict[str, list[list[str]]]:
+    """Descriptions of every class of every labelled attribute, as many of each class of one attribute."""
+    if dataset == "captioned_digits":
+        # The training captions' form with everything else left open, that is, drawn.
+        rng = np.random.default_rng(0)
+        fill = [{name: str(rng.choice(values)) for name, values in classes.items()} for _ in range(each)]
+        word = captioned_digits.describe
+        count = len(captioned_digits.TEMPLATES)
+        return {
+            name: [[word({**other, name: value}, i % count) for i, other in enumerate(fill)] for value in values]
+            for name, values in classes.items()
+        }
+    if dataset == "emoji":
+        most = max(map(len, EMOJI))
+        return {"group": [[words[i % len(words)] for i in range(most)] for words in EMOJI]}
+    return {name: [[t.format(value) for t in TEMPLATES] for value in values] for name, values in classes.items()}
+
+
+def decayed(params: PyTree) -> PyTree:
+    """The paper's choice: all weights that are not gains or biases; nor the temperature."""
+    return jax.tree_util.tree_map_with_path(lambda path, p: path[-1].key not in ("bias", "scale", "logit_scale"), params)
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: str = "captioned_digits",
+    data_dir: str | None = None,
+    cache_budget: float = 4.0,
+    vocabulary: int = 400,
+    text_length: int = 24,
+    encoder: Literal["vit", "resnet"] = "vit",
+    patch: int = 4,
+    width: int = 96,
+    depth: int = 3,
+    heads: int = 4,
+    text_width: int = 96,
+    text_depth: int = 2,
+    embedding: int = 64,
+    crop: int = 1,
+    flip: bool = False,
+    steps: int = 1500,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    warmup: int = 100,
+    weight_decay: float = 0.2,
+    temperature: float = 0.07,
+    ema: float | None = None,
+    bf16: bool = False,
+    remat: bool = False,
+    pairs: int | None = None,
+) -> jaxgen.Experiment:
+    """CLIP on any prepared set with captions.
+
+    Args:
+      dataset: a TFDS name; its examples have an image and a text `caption`.
+      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's decoded cache may take; 0 streams.
+      vocabulary: byte pairs of the tokenizer, which is trained on the training captions; 260 of them are special or bytes.
+      text_length: tokens of a caption, start and end included; longer ones are cut.
+      encoder: of images: a Transformer over patches, or a residual network with attention pooling.
+      patch: side of the vit's patches.
+      width: of the image encoder: of the vit's tokens, or four times the channels of the resnet's stem.
+      depth: blocks of the vit, or stages of two bottlenecks of the resnet.
+      heads: of every attention.
+      text_width: of the text encoder.
+      text_depth: blocks of the text encoder.
+      embedding: dimension of the common space.
+      crop: pixels by which a training image is shifted at most, each way.
+      flip: mirror training images; not where captions tell left from right.
+      steps: training steps.
+      batch_size: pairs in a step: each has the others as its negatives.
+      learning_rate: of AdamW, at its peak; it falls to zero along a cosine.
+      warmup: steps over which the learning rate rises from zero.
+      weight_decay: of all weights that are not gains or biases.
+      temperature: tau at the start; it is learned, and 1 / tau held at 100 or below.
+      ema: decay of the parameter averages that are evaluated.
+      bf16: compute in bfloat16; parameters and the loss stay in float32.
+      remat: recompute the Transformers' blocks in the backward pass to save memory.
+      pairs: how many test pairs are evaluated; by default all. Recall depends on it.
+
+    Returns:
+      The experiment.
+    """
+    where: dict[str, Any] = {"data_dir": data_dir, "cache_budget": cache_budget}
+    tokenizer = data.train_tokenizer(data.texts(data.load(dataset, "train", **where)), vocabulary)
+    mapped = data.tokenised(tokenizer, text_length)
+    train = data.load(dataset, "train", **where, **mapped)
+    test = data.load(dataset, "test" if pairs is None else f"test[:{pairs}]", **where, **mapped)
+    shift = data.chain(data.pad(crop, mode="edge"), data.crop(train.shape("image")[0])) if crop else data.identity
+    scale = data.scale(-1, 1)
+
+    dtype = jnp.bfloat16 if bf16 else jnp.float32
+    vision: Mapping[str, Callable[[], nn.Module]] = {
+        "vit": lambda: clip.VisionTransformer(patch, width, depth, heads, embedding, remat, dtype),
+        "resnet": lambda: clip.ResNet((2,) * depth, width // 4, heads, embedding, dtype),
+    }
+    text = clip.TextTransformer(tokenizer.size, text_length, text_width, text_depth, heads, embedding, END, remat, dtype)
+    model = clip.CLIP(vision[encoder](), text, temperature)
+    example = (jnp.zeros((1, *train.shape("image"))), jnp.zeros((1, text_length), jnp.int32))
+
+    rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(warmup, steps // 2), steps)
+    adam = optax.adamw(rate, b2=0.98, eps=1e-6, weight_decay=weight_decay, mask=decayed)
+    player = jaxgen.Player(objectives.contrastive(model), optax.chain(adam, objectives.clip_scale(100.0)))
+
+    words = prompts(dataset.split(":")[0], test.classes)
+    prompt_tokens = {
+        name: np.stack([[data.tokenise(tokenizer, p, text_length) for p in described] for described in by_class])
+        for name, by_class in words.items()
+    }
+    labels = {name: jnp.asarray(column(test, name), jnp.int32) for name in words}
+    told = SAME.get(dataset.split(":")[0])
+    captions = data.texts(test)
+    meaning = (
+        captions if told is None else [" ".join(map(str, row)) for row in zip(*(column(test, n) for n in told), strict=True)]
+    )
+    _, group = np.unique(np.array(meaning), return_inverse=True)
+    right = jnp.asarray(group[:, None] == group[None, :])
+    queries = np.linspace(0, test.length - 1, 5).astype(int)
+    asked = [captions[i] for i in queries]
+
+    @jax.jit
+    def encode(state: jaxgen.TrainState, batch: Batch) -> tuple[Array, Array]:
+        x = scale(batch, state.key)["image"]
+        image, _ = objectives.apply(model, state.params, state.vars, x, method="encode_image")
+        return image, encode_text(state, batch["tokens"])
+
+    def encode_text(state: jaxgen.TrainState, tokens: Array) -> Array:
+        return objectives.apply(model, state.params, state.vars, tokens, method="encode_text")[0]
+
+    def embed(state: jaxgen.TrainState, track: Any) -> tuple[Array, Array]:
+        """The vectors of all test images and of their captions."""
+        batches = data.prefetch(lambda batch: batch, data.in_order(test, CHUNK))
+        rows = [encode(state, batch) for batch in track(batches, description="embedding", total=-(-test.length // CHUNK))]
+        image, text = (jnp.concatenate(parts)[: test.length] for parts in zip(*rows, strict=True))
+        return image, text
+
+    @jax.jit
+    def scores(
+        state: jaxgen.TrainState,
+        image: Array,
+        text: Array,
+        right: Array,
+        labels: Mapping[str, Array],
+        tokens: Mapping[str, Array],
+    ) -> dict[str, Array]:
+        cosine = normalize(image) @ normalize(text).T
+        values = {}
+        for k in (1, 5, 10):
+            values[f"image_to_text_at_{k}"] = retrieval.recall(cosine, right, k).mean()
+            values[f"text_to_image_at_{k}"] = retrieval.recall(cosine.T, right, k).mean()
+            values[f"chance_at_{k}"] = retrieval.chance(right, k).mean()
+        for name, described in tokens.items():
+            count, each, length = described.shape
+            vectors = encode_text(state, described.reshape(-1, length)).reshape(count, each, -1)
+            hits = zero_shot.correct(image, zero_shot.ensemble(vectors), labels[name])
+            values[f"zero_shot_{name}"] = hits.mean()
+            values[f"zero_shot_{name}_balanced"] = zero_shot.balanced(hits, labels[name], count)
+            values[f"zero_shot_{name}_chance"] = jnp.asarray(1 / count)
+            values[f"zero_shot_{name}_commonest"] = jnp.bincount(labels[name], length=count).max() / len(image)
+        return values
+
+    over_test = jaxgen.mean_over(test, jaxgen.loss_of(player), batch_size=batch_size, transform=scale)
+
+    def evaluate(state: jaxgen.TrainState, key: Key, track: Any) -> Mapping[str, float]:
+        image, text = embed(state, track)
+        values = jax.device_get(scores(state, image, text, right, labels, prompt_tokens))
+        return {**over_test(state, key, track), **{name: float(value) for name, value in values.items()}}
+
+    def retrieved(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        image, text = embed(state, lambda batches, **_: batches)
+        cosine = normalize(image) @ normalize(text[queries]).T
+        found = np.asarray(jnp.argsort(-cosine, axis=0)[:10].T)
+        told = ". ".join(f"{i + 1}: {caption}" for i, caption in enumerate(asked))
+        hits = np.asarray(right)[queries[:, None], found]
+        return jaxgen.Picture(framed(test, found, hits), found.shape[1], f"What each caption finds, right ones framed. {told}")
+
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, data.chain(shift, data.flip() if flip else data.identity, scale)),
+        init=jaxgen.initialize(model=(model, *example)),
+        players={"model": player},
+        steps=steps,
+        evaluators={"test": evaluate},
+        pictures={"retrieved": retrieved},
+        ema=ema,
+        schedules={"learning_rate": rate},
+    )
+
+
+def column(source: data.Source, name: str) -> np.ndarray:
+    """One small feature of all examples; read in parts, since their images come along."""
+    parts = np.array_split(np.arange(source.length), -(-source.length // 1024))
+    return np.concatenate([source.gather(part)[name] for part in parts])
+
+
+def framed(source: data.Source, found: np.ndarray, hits: np.ndarray) -> np.ndarray:
+    """The images `[n * k, H + 4, W + 4, 3]` with a frame, green around the right ones."""
+    images = source.gather(found.reshape(-1))["image"] / 255
+    frame = np.where(hits.reshape(-1, 1, 1, 1), np.array([0.1, 0.7, 0.2]), 1.0)
+    out = np.broadcast_to(frame, (len(images), images.shape[1] + 4, images.shape[2] + 4, 3)).copy()
+    out[:, 2:-2, 2:-2] = images
+    return out
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)

@@ -1,0 +1,58 @@
+"""A classifier out of words: the class whose descriptions are nearest to the image."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxgen.losses.contrastive import normalize
+
+
+def ensemble(prompts: Float[Array, "k t d"]) -> Float[Array, "k d"]:
+    """One unit vector a class: the mean of its prompts' unit vectors.
+
+    Args:
+      prompts: the vectors of t descriptions of each of k classes.
+
+    Returns:
+      The weights of a linear classifier of unit vectors.
+
+    Source: Radford et al. 2021, section 3.1.4 (an ensemble in the embeddings' space, not over probabilities).
+    """
+    return normalize(normalize(prompts).mean(1))
+
+
+def correct(image: Float[Array, "n d"], classes: Float[Array, "k d"], label: Int[Array, " n"]) -> Float[Array, " n"]:
+    """Whether the class nearest to an image by the cosine is its own.
+
+    Classes that are exactly as near share the guess: an encoder that maps everything to one vector scores 1 / k.
+
+    Args:
+      image: vectors of images.
+      classes: a vector of each class.
+      label: the images' classes.
+
+    Returns:
+      One value an image, in [0, 1].
+
+    >>> correct(jnp.eye(2), jnp.eye(2), jnp.array([0, 0])).tolist()
+    [1.0, 0.0]
+    """
+    cosine = normalize(image) @ normalize(classes).T
+    nearest = cosine == cosine.max(1, keepdims=True)
+    own = jnp.take_along_axis(nearest, label[:, None], axis=1)[:, 0]
+    return own.astype(jnp.float32) / nearest.sum(1).astype(jnp.float32)
+
+
+def balanced(values: Float[Array, " n"], label: Int[Array, " n"], classes: int) -> Float[Array, ""]:
+    """The mean over classes of the mean over a class: of `correct`, the accuracy in which every class counts the same.
+
+    Args:
+      values: one value an example.
+      label: the examples' classes.
+      classes: how many there are; those without an example are left out.
+
+    Returns:
+      The mean. A constant guess scores one over the number of classes that are there, however many examples one of them has.
+    """
+    count = jnp.bincount(label, length=classes).astype(jnp.float32)
+    total = jnp.bincount(label, weights=values, length=classes)
+    return (total / jnp.maximum(count, 1.0)).sum() / jnp.maximum((count > 0).astype(jnp.float32).sum(), 1.0)

@@ -1,0 +1,55 @@
+"""The image encoder that is a Transformer over patches."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen.nn import Conv, LayerNorm
+from jaxgen.nn.transformer import Transformer, quick_gelu
+
+
+class VisionTransformer(nn.Module):
+    """Patches and a class token through a Transformer; the class token's output is the image's vector.
+
+    With the defaults it is the ViT-B/32 of the paper.
+
+    Fields:
+      patch: side of a patch; it divides the image's.
+      width: of the patches' vectors.
+      depth: number of blocks.
+      heads: number of heads; it divides the width.
+      outputs: D, of the image's vector.
+      remat: recompute the blocks in the backward pass.
+      dtype: of the computation; the parameters are float32.
+
+    Source: Dosovitskiy et al. 2020, equations 1 to 4, and the norm before the blocks of Radford et al. 2021, section 2.4.
+    """
+
+    patch: int = 32
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    outputs: int = 512
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b d"]:
+        """Maps images to vectors."""
+        b, h, w, _ = x.shape
+        if h % self.patch or w % self.patch:
+            raise ValueError(f"images of {h}x{w} cannot be cut into patches of {self.patch}x{self.patch}")
+        side = (self.patch, self.patch)
+        x = Conv(self.width, side, side, "VALID", use_bias=False, dtype=self.dtype, name="patches")(x)
+        x = x.reshape(b, -1, self.width)
+        start = nn.initializers.normal(1 / math.sqrt(self.width))
+        token = self.param("class_token", start, (self.width,), jnp.float32).astype(self.dtype)
+        positions = self.param("positions", start, (x.shape[1] + 1, self.width), jnp.float32).astype(self.dtype)
+        x = jnp.concatenate([jnp.broadcast_to(token, (b, 1, self.width)), x], axis=1) + positions
+        x = LayerNorm(dtype=self.dtype, name="norm_before")(x)
+        x = Transformer(self.depth, self.heads, False, 4, quick_gelu, self.remat, self.dtype, name="transformer")(x)
+        x = LayerNorm(dtype=self.dtype, name="norm")(x[:, 0])
+        return nn.Dense(self.outputs, use_bias=False, kernel_init=start, dtype=self.dtype, name="projection")(x)
