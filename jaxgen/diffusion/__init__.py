@@ -1,7 +1,7 @@
 """The maths of Gaussian diffusion, without networks: noise schedules, parameterisations, forward process, posterior."""
 
 from jaxgen.diffusion.parameterisation import EPSILON, SCORE, X0, Denoise, Parameterisation, Prediction, V, denoiser
-from jaxgen.diffusion.process import diffuse, expand, posterior
+from jaxgen.diffusion.process import diffuse, expand, forward, posterior
 from jaxgen.diffusion.schedules import (
     Continuous,
     Discrete,
@@ -38,6 +38,7 @@ __all__ = [
     "diffuse",
     "discretised",
     "expand",
+    "forward",
     "from_betas",
     "geometric",
     "large_variance",

@@ -1,7 +1,10 @@
 """The forward process and its posterior."""
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxgen.diffusion.schedules import Discrete, Level
 
@@ -25,6 +28,31 @@ def diffuse(x0: Float[Array, "b *event"], eps: Float[Array, "b *event"], level: 
     Source: Ho et al. 2020, equation 4.
     """
     return expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps
+
+
+def forward(schedule: Discrete, x0: Float[Array, "b *event"], key: PRNGKeyArray) -> Float[Array, "t b *event"]:
+    r"""A path of the chain, $x_t = \alpha_{t|t-1} x_{t-1} + \sqrt{\beta_t}\, z$: all of it, to be looked at.
+
+    Args:
+      schedule: the chain; a `subsequence` of a long one.
+      x0: data.
+      key: for the noise.
+
+    Returns:
+      x_0 ... x_T.
+
+    Source: Ho et al. 2020, equation 2.
+    """
+
+    def step(x: Array, coefficients: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        scale, std, key = coefficients
+        x = scale * x + std * jax.random.normal(key, x.shape)
+        return x, x
+
+    keys = jax.random.split(key, schedule.steps)
+    scales, stds = (jnp.asarray(a[1:], jnp.float32) for a in (schedule.scale, np.sqrt(schedule.beta)))
+    _, path = lax.scan(step, x0, (scales, stds, keys))
+    return jnp.concatenate([x0[None], path])
 
 
 def posterior(

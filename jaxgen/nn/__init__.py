@@ -1,15 +1,21 @@
 """Layers that the models share."""
 
 from jaxgen.nn.attention import Attention, attend
+from jaxgen.nn.conditioning import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm
 from jaxgen.nn.conv import Conv, ConvTranspose
 from jaxgen.nn.embedding import RandomFourier, Sinusoidal, sinusoidal
 from jaxgen.nn.maxout import Maxout
 from jaxgen.nn.norm import BatchNorm, GroupNorm, LayerNorm
-from jaxgen.nn.residual import ResidualBlock
+from jaxgen.nn.residual import ConditionalResidualBlock, ResidualBlock
+from jaxgen.nn.transformer import Transformer, TransformerBlock, causal_mask, quick_gelu
 
 __all__ = [
+    "AdaptiveGroupNorm",
+    "AdditiveGroupNorm",
     "Attention",
     "BatchNorm",
+    "ConditionalInstanceNorm",
+    "ConditionalResidualBlock",
     "Conv",
     "ConvTranspose",
     "GroupNorm",
@@ -18,6 +24,10 @@ __all__ = [
     "RandomFourier",
     "ResidualBlock",
     "Sinusoidal",
+    "Transformer",
+    "TransformerBlock",
     "attend",
+    "causal_mask",
+    "quick_gelu",
     "sinusoidal",
 ]

@@ -1,5 +1,6 @@
 """Residual blocks."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen.nn.conditioning import AdditiveGroupNorm
 from jaxgen.nn.conv import Conv
 from jaxgen.nn.norm import GroupNorm
 
@@ -46,3 +48,36 @@ class ResidualBlock(nn.Module):
             return x.repeat(2, axis=1).repeat(2, axis=2)
         b, h, w, c = x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
         return x[:, : 2 * h, : 2 * w].reshape(b, h, 2, w, 2, c).mean((2, 4))
+
+
+class ConditionalResidualBlock(nn.Module):
+    """Pre-activation block whose second normalisation is told a condition, with dropout before its last convolution.
+
+    Source: Ho et al. 2020, appendix B; the last convolution starts at zero there too.
+
+    Fields:
+      features: output channels.
+      norm: makes the second normalisation, one of `nn.conditioning`.
+      dropout: share of the activations that are dropped in training.
+      dtype: of the computation; the parameters are float32.
+    """
+
+    features: int
+    norm: Callable[..., nn.Module] = AdditiveGroupNorm
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], condition: Float[Array, "b f"], train: bool = False
+    ) -> Float[Array, "b h w o"]:
+        """Maps a batch of feature maps."""
+        y = Conv(self.features, (3, 3), dtype=self.dtype)(jax.nn.swish(GroupNorm(dtype=self.dtype)(x)))
+        y = jax.nn.swish(self.norm(dtype=self.dtype)(y, condition))
+        if self.dropout:
+            y = nn.Dropout(self.dropout)(y, deterministic=not train)
+        y = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(y)
+        x = x.astype(self.dtype)
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, (1, 1), dtype=self.dtype)(x)
+        return x + y
