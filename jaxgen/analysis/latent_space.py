@@ -67,6 +67,40 @@ def traversals(decode: Decode, z: Float[Array, " l"], dimensions: Sequence[int],
     return decode(jnp.concatenate(rows))
 
 
+def arithmetic(decode: Decode, a: Float[Array, "n l"], b: Float[Array, "n l"], c: Float[Array, "n l"]) -> Array:
+    """What is a to b as the result is to c: `a`, `b`, `c` and `a - b + c`, a row each.
+
+    Args:
+      decode: the decoder.
+      a: codes, or means of several codes of one kind, which is steadier.
+      b: codes.
+      c: codes.
+
+    Returns:
+      `[n * 4, H, W, C]`.
+
+    Source: Radford et al. 2015, section 6.3.2.
+    """
+    rows = jnp.stack([a, b, c, a - b + c], axis=1)
+    return decode(rows.reshape(-1, a.shape[-1]))
+
+
+def by_label(decode: Callable[[Array, Array], Array], z: Float[Array, "n l"], labels: int) -> Float[Array, "n2 h w c"]:
+    """Each label in a row, each code in a column: what a class-conditional model leaves to z.
+
+    Args:
+      decode: `(z [N, L], label [N]) -> images [N, H, W, C]`.
+      z: the columns' codes.
+      labels: their number.
+
+    Returns:
+      `[labels * n, H, W, C]`.
+
+    Source: Mirza & Osindero 2014, figure 2 (a row a label).
+    """
+    return decode(jnp.tile(z, (labels, 1)), jnp.repeat(jnp.arange(labels), len(z)))
+
+
 def album(
     encode: Callable[[TrainState, Array], Array],
     decode: Callable[[TrainState, Array], Array],
@@ -107,3 +141,33 @@ def album(
         return Picture(images, 16, caption)
 
     return {"reconstructions": reconstruct, "interpolations": interpolate, "traversals": traverse}
+
+
+def prior_album(
+    decode: Callable[[TrainState, Array], Array], draw: Callable[[Key, int], Array]
+) -> dict[str, Callable[[TrainState, Key], Picture]]:
+    """The pictures of a model without an encoder, for `Experiment.pictures`.
+
+    Args:
+      decode: `(state, z [N, L]) -> images [N, H, W, C]` in [0, 1].
+      draw: the prior, `(key, n) -> z [n, L]`.
+
+    Returns:
+      `samples`, `interpolations` and `arithmetic`.
+    """
+
+    def sample(state: TrainState, key: Key) -> Picture:
+        return Picture(decode(state, draw(key, 128)), 16, f"Samples; step {int(state.step):,}")
+
+    def interpolate(state: TrainState, key: Key) -> Picture:
+        z = draw(key, 16)
+        images = interpolations(lambda z: decode(state, z), z[:8], z[8:], steps=16)
+        return Picture(images, 16, f"From one sample to another along a line in z; step {int(state.step):,}")
+
+    def compute(state: TrainState, key: Key) -> Picture:
+        z = draw(key, 48).reshape(16, 3, -1)
+        images = arithmetic(lambda z: decode(state, z), z[:, 0], z[:, 1], z[:, 2])
+        caption = f"Arithmetic in z: a, b, c and a - b + c, four to a block; step {int(state.step):,}"
+        return Picture(images, 16, caption)
+
+    return {"samples": sample, "interpolations": interpolate, "arithmetic": compute}

@@ -1,0 +1,114 @@
+"""Deep convolutional GAN (Radford et al. 2015), with the latent space that it was looked into for.
+
+python -m experiments.dcgan                                                              # digits, nothing to download
+python -m experiments.dcgan --dataset mnist --data-dir D --channels 64 128
+python -m experiments.dcgan --dataset cifar10 --data-dir D --channels 64 128 256
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxgen
+from jaxgen import data, objectives
+from jaxgen.analysis import latent_space
+from jaxgen.losses import adversarial
+from jaxgen.losses.penalty import lazily, r1
+from jaxgen.models.gan import dcgan
+from jaxgen.types import Array, Batch, Key
+
+LOSSES = {"minimax": adversarial.minimax, "non_saturating": adversarial.non_saturating, "hinge": adversarial.hinge}
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    cache_budget: float = 4.0,
+    loss: Literal["minimax", "non_saturating", "hinge"] = "non_saturating",
+    latents: int = 100,
+    channels: tuple[int, ...] = (32, 64),
+    norm: Literal["batch", "spectral"] = "batch",
+    gamma: float = 0.0,
+    gamma_every: int = 16,
+    steps: int = 2000,
+    batch_size: int = 128,
+    learning_rate: float = 2e-4,
+    ema: float | None = None,
+    accumulate: int = 1,
+    bf16: bool = False,
+) -> jaxgen.Experiment:
+    """A DCGAN on the images of any dataset whose sides can be halved often enough.
+
+    Args:
+      dataset: a TFDS name, or a folder with the subfolders train and test.
+      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's decoded cache may take; 0 streams.
+      loss: which game.
+      latents: dimension of z.
+      channels: of the discriminator's maps, the largest map first; the generator mirrors it. Each halves the side.
+      norm: of the discriminator: of its batches, or of its kernels (Miyato et al. 2018).
+      gamma: weight of the R1 penalty, which wants a discriminator with the spectral norm; 0 is none.
+      gamma_every: steps between its applications.
+      steps: training steps; in each both players move once.
+      batch_size: images in a step.
+      learning_rate: of Adam, for both players.
+      ema: decay of the parameter averages that are evaluated and sampled from.
+      accumulate: micro-batches that a batch is cut into to save memory.
+      bf16: compute in bfloat16; parameters and reductions stay in float32.
+
+    Returns:
+      The experiment.
+    """
+    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
+    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    transform = data.scale(-1, 1)
+    image = train.shape("image")
+    if gamma and norm == "batch":
+        raise jaxgen.UserError("--gamma penalises the gradient of each image by itself; it goes with --norm spectral.")
+    try:
+        dcgan.smallest_map(image, len(channels))
+    except ValueError as error:
+        raise jaxgen.UserError(f"--channels {' '.join(map(str, channels))} does not fit {dataset}: {error}.") from None
+    dtype = jnp.bfloat16 if bf16 else jnp.float32
+    generator = dcgan.Generator(image, channels[::-1], dtype=dtype)
+    discriminator = dcgan.Discriminator(channels, normalised=norm == "batch", spectral=norm == "spectral", dtype=dtype)
+    penalty = lazily(r1(gamma), gamma_every) if gamma else None
+    d_loss, g_loss = objectives.adversarial(generator, discriminator, LOSSES[loss], latents=latents, penalty=penalty)
+    tx = optax.adam(learning_rate, b1=0.5)
+
+    @jax.jit
+    def decode(state: jaxgen.TrainState, z: Array) -> Array:
+        return (objectives.apply(generator, state.params, state.vars, z, name="generator")[0] + 1) / 2
+
+    def draw(key: Key, n: int) -> Array:
+        return jax.random.normal(key, (n, latents))
+
+    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
+        return decode(state, draw(key, n))
+
+    def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        values, aux = d_loss(state.params, state, batch, key, train=False)
+        return {"discriminator_loss": values, **aux.metrics}
+
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, transform),
+        init=jaxgen.initialize(
+            discriminator=(discriminator, jnp.zeros((1, *image))), generator=(generator, jnp.zeros((1, latents)))
+        ),
+        players={"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)},
+        steps=steps,
+        evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
+        pictures=latent_space.prior_album(decode, draw),
+        sample=sample,
+        ema=ema,
+        accumulate=accumulate,
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)

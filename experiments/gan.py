@@ -1,0 +1,100 @@
+"""Generative adversarial network (Goodfellow et al. 2014): rectified generator against maxout discriminator.
+
+python -m experiments.gan                        # digits, nothing to download
+python -m experiments.gan --loss minimax         # the game of one value, whose generator starts slowly
+python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxgen
+from jaxgen import data, objectives
+from jaxgen.analysis import latent_space
+from jaxgen.losses import adversarial
+from jaxgen.models.gan import mlp
+from jaxgen.types import Array, Batch, Key
+
+LOSSES = {"minimax": adversarial.minimax, "non_saturating": adversarial.non_saturating}
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    cache_budget: float = 4.0,
+    loss: Literal["minimax", "non_saturating"] = "non_saturating",
+    latents: int = 100,
+    hidden: tuple[int, ...] = (256, 256),
+    units: tuple[int, ...] = (128, 128),
+    dropout: tuple[float, float] = (0.0, 0.3),
+    steps: int = 6000,
+    batch_size: int = 100,
+    learning_rate: float = 5e-4,
+    ema: float | None = None,
+    bf16: bool = False,
+) -> jaxgen.Experiment:
+    """A GAN of dense layers on the images of any dataset.
+
+    Args:
+      dataset: a TFDS name, or a folder with the subfolders train and test.
+      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's decoded cache may take; 0 streams.
+      loss: what the generator descends: log(1 - D) or -log D.
+      latents: dimension of z.
+      hidden: widths of the generator's layers.
+      units: of the discriminator's maxout layers, five pieces each.
+      dropout: of the discriminator's pixels, and of its units.
+      steps: training steps; in each both players move once.
+      batch_size: images in a step.
+      learning_rate: of Adam, for both players.
+      ema: decay of the parameter averages that are evaluated and sampled from.
+      bf16: compute in bfloat16; parameters and reductions stay in float32.
+
+    Returns:
+      The experiment.
+    """
+    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
+    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    image = train.shape("image")
+    dtype = jnp.bfloat16 if bf16 else jnp.float32
+    generator = mlp.Generator(image, hidden, dtype=dtype)
+    discriminator = mlp.MaxoutDiscriminator(units, dropout=dropout, dtype=dtype)
+    d_loss, g_loss = objectives.adversarial(generator, discriminator, LOSSES[loss], latents=latents)
+    tx = optax.adam(learning_rate, b1=0.5)
+
+    @jax.jit
+    def decode(state: jaxgen.TrainState, z: Array) -> Array:
+        return objectives.apply(generator, state.params, state.vars, z, name="generator")[0]
+
+    def draw(key: Key, n: int) -> Array:
+        return jax.random.normal(key, (n, latents))
+
+    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
+        return decode(state, draw(key, n))
+
+    def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        values, aux = d_loss(state.params, state, batch, key, train=False)
+        return {"discriminator_loss": values, **aux.metrics}
+
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, data.scale()),
+        init=jaxgen.initialize(
+            discriminator=(discriminator, jnp.zeros((1, *image))), generator=(generator, jnp.zeros((1, latents)))
+        ),
+        players={"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)},
+        steps=steps,
+        evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=data.scale())},
+        pictures=latent_space.prior_album(decode, draw),
+        sample=sample,
+        ema=ema,
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)

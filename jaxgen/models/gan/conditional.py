@@ -1,0 +1,54 @@
+"""Players that are told the class: a label joined to what a generator or a discriminator takes."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class Generator(nn.Module):
+    """A generator of `[z, e_y]`, with a vector e for each class y.
+
+    Source: Mirza & Osindero 2014, section 3.2.
+
+    Fields:
+      generator: what to condition, `z [B, L + width] -> x`.
+      classes: their number.
+      width: of e.
+    """
+
+    generator: nn.Module
+    classes: int
+    width: int = 50
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b l"], label: Int[Array, " b"], *, train: bool = False) -> Float[Array, "b *shape"]:
+        """Generates an example of each label."""
+        y = nn.Embed(self.classes, self.width, embedding_init=nn.initializers.normal(1.0))(label)
+        return self.generator(jnp.concatenate([z, y], axis=-1), train=train)
+
+
+class Discriminator(nn.Module):
+    """A discriminator that sees the class, of one-hot y, beside the example.
+
+    Source: Mirza & Osindero 2014, section 3.2; y as channels of a convolutional network: Radford et al. 2015, their conditional
+    MNIST model.
+
+    Fields:
+      discriminator: what to condition, `x -> logits [B]`.
+      classes: their number.
+      planes: y is a constant channel for each class; otherwise x is flattened and y follows it, for a dense network.
+    """
+
+    discriminator: nn.Module
+    classes: int
+    planes: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *shape"], label: Int[Array, " b"], *, train: bool = False) -> Float[Array, " b"]:
+        """Judges pairs of an example and a label."""
+        y = jax.nn.one_hot(label, self.classes, dtype=x.dtype)
+        if not self.planes:
+            x = x.reshape(x.shape[0], -1)
+        y = jnp.broadcast_to(y.reshape(-1, *[1] * (x.ndim - 2), self.classes), (*x.shape[:-1], self.classes))
+        return self.discriminator(jnp.concatenate([x, y], axis=-1), train=train)

@@ -1,0 +1,126 @@
+"""The deep convolutional generator and discriminator, for images of any side that doublings reach."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen.nn import BatchNorm, Conv, ConvTranspose
+
+KERNEL = nn.initializers.normal(0.02)
+
+
+def _scale(key: Any, shape: Any, dtype: Any = jnp.float32) -> Array:
+    return 1 + nn.initializers.normal(0.02)(key, shape, dtype)
+
+
+class Generator(nn.Module):
+    """Codes to images in [-1, 1]: a dense layer, then transposed convolutions that double the side.
+
+    Batch normalisation and a rectifier after every layer but the last, which ends in tanh. Kernels of 4x4 (the figure's are
+    5x5) overlap evenly where the stride is 2. Source: Radford et al. 2015, figure 1 and section 3.
+
+    Fields:
+      shape: (H, W, C) of the output; both sides are a multiple of 2 to the number of `channels`.
+      channels: of the feature maps, the smallest map first: two for 28, three for 32, four for 64.
+      kernel_size: of the convolutions.
+      dtype: of the computation; the parameters are float32.
+    """
+
+    shape: tuple[int, ...]
+    channels: tuple[int, ...] = (128, 64)
+    kernel_size: tuple[int, int] = (4, 4)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b l"], *, train: bool = False) -> Float[Array, "b h w c"]:
+        """Generates a batch, in float32."""
+        height, width = smallest_map(self.shape, len(self.channels))
+        h = nn.Dense(height * width * self.channels[0], use_bias=False, kernel_init=KERNEL, dtype=self.dtype)(z)
+        h = h.reshape(-1, height, width, self.channels[0])
+        widths = (*self.channels[1:], self.shape[2])
+        for i, channels in enumerate(widths):
+            h = nn.relu(BatchNorm(scale_init=_scale, dtype=self.dtype)(h, train=train))
+            last = i == len(widths) - 1  # the others' biases are the normalisation's
+            h = ConvTranspose(channels, self.kernel_size, (2, 2), use_bias=last, kernel_init=KERNEL, dtype=self.dtype)(h)
+        return jnp.tanh(h.astype(jnp.float32))
+
+
+class Discriminator(nn.Module):
+    """Images to logits: convolutions that halve the side, then a dense layer.
+
+    Leaky rectifiers of slope 0.2, and batch normalisation in all layers but the first and the last. Source: as `Generator`.
+
+    Fields:
+      channels: of the feature maps, the largest map first.
+      kernel_size: of the convolutions.
+      normalised: with batch normalisation; a critic with a gradient penalty has to judge each example by itself, so without.
+      spectral: divides every kernel by its spectral norm (Miyato et al. 2018), which is followed by one power iteration a call.
+      dtype: of the computation; the parameters are float32.
+    """
+
+    channels: tuple[int, ...] = (64, 128)
+    kernel_size: tuple[int, int] = (4, 4)
+    normalised: bool = True
+    spectral: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, " b"]:
+        """Judges a batch, in float32."""
+        h = self.features(x, train=train)[-1]
+        head = nn.Dense(1, kernel_init=KERNEL, dtype=self.dtype, name="head")
+        return self._layer(head, h.reshape(h.shape[0], -1), train)[:, 0].astype(jnp.float32)
+
+    @nn.nowrap
+    def features(self, x: Float[Array, "b h w c"], *, train: bool = False) -> list[Float[Array, "b h2 w2 c2"]]:
+        """The maps after each convolution."""
+        smallest_map(x.shape[1:], len(self.channels))
+        maps = []
+        h = x
+        for i, channels in enumerate(self.channels):
+            normalised = self.normalised and i > 0
+            conv = Conv(
+                channels,
+                self.kernel_size,
+                (2, 2),
+                use_bias=not normalised,
+                kernel_init=KERNEL,
+                dtype=self.dtype,
+                name=f"down{i}",
+            )
+            h = self._layer(conv, h, train)
+            if normalised:
+                h = BatchNorm(scale_init=_scale, dtype=self.dtype, name=f"norm{i}")(h, train=train)
+            h = nn.leaky_relu(h, 0.2)
+            maps.append(h)
+        return maps
+
+    @nn.nowrap
+    def _layer(self, layer: nn.Module, h: Array, train: bool) -> Array:
+        return nn.SpectralNorm(layer, name=f"{layer.name}_spectral")(h, update_stats=train) if self.spectral else layer(h)
+
+
+def smallest_map(shape: tuple[int, ...], halvings: int) -> tuple[int, int]:
+    """The sides of the smallest feature map.
+
+    Args:
+      shape: (H, W, C) of the images.
+      halvings: how often the side is halved.
+
+    Returns:
+      Height and width.
+
+    Raises:
+      ValueError: if a side is no multiple of 2 to the number of halvings.
+    """
+    factor = 2**halvings
+    if any(side % factor for side in shape[:2]):
+        side = math.gcd(*shape[:2])
+        most = (side & -side).bit_length() - 1
+        raise ValueError(
+            f"images of {shape[0]}x{shape[1]} can be halved {most} times, not {halvings}; give {most} channels, or resize them"
+        )
+    return shape[0] // factor, shape[1] // factor
