@@ -1,0 +1,51 @@
+"""The notebooks run, at small size, and what they define is what they say."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxgen
+from jaxgen import replicas
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+
+
+def run(name: str, steps: int) -> dict[str, Any]:
+    """The names that a notebook leaves, run with another number of steps."""
+    text, found = re.subn(r"^STEPS = \d+", f"STEPS = {steps}", (FOLDER / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert found == 1, "a notebook says once, in a line `STEPS = ...`, how long it trains"
+    names: dict[str, Any] = {"__name__": "notebook"}
+    exec(compile(text, name, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*")), ids=lambda path: path.name)
+def test_notebooks_are_kept_as_paired_text(path: Path) -> None:
+    if path.is_dir() or path.suffix == ".ipynb":  # a user's own pair, which git ignores
+        pytest.skip("no text")
+    assert "formats: ipynb,py:percent" in path.read_text(encoding="utf-8")
+
+
+def test_a_new_loss() -> None:
+    names = run("a_new_loss.py", 20)
+    assert set(names["final"]) == {"VAE stock", "VAE tilted, t = 0.3", "GAN stock", "GAN tilted, t = 1"}
+    assert all(np.isfinite(value) for values in names["final"].values() for value in values.values())
+    for axes in names["figure"].axes:
+        assert len(axes.get_lines()) == 2
+        assert all(len(line.get_xdata()) == 10 for line in axes.get_lines())
+
+    values = jnp.array([1.0, 2.0, 5.0, 8.0])
+    plain = lambda params, state, batch, key, *, train: (params * batch, jaxgen.Aux())
+
+    def risk(t: float, batch: jax.Array = values) -> jax.Array:
+        return names["tilted"](plain, t)(1.0, None, batch, None, train=True)[0]
+
+    assert risk(1e-4).item() == pytest.approx(4.0, abs=0.01)  # the mean
+    assert risk(50.0).item() == pytest.approx(8.0, abs=0.05)  # the worst
+    over_replicas = jax.pmap(lambda batch: risk(0.3, batch), axis_name=replicas.AXIS)(values.reshape(2, 2))
+    np.testing.assert_allclose(over_replicas, risk(0.3), rtol=1e-6)
