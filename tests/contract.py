@@ -14,7 +14,16 @@ from jaxgen import dispatch, pictures
 from jaxgen import run as runs
 from jaxgen.logs import read_jsonl
 
-TINY = {"batch_size": 8, "latents": 2, "hidden": (8,), "channels": (4, 8), "nll_samples": 4}
+TINY = {
+    "batch_size": 8,
+    "latents": 2,
+    "hidden": (8,),
+    "channels": (4, 8),
+    "nll_samples": 4,
+    "timesteps": 6,
+    "sampling_steps": 4,
+    "langevin_steps": 2,
+}
 """By flag, where an experiment has it."""
 
 

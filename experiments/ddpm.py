@@ -1,0 +1,190 @@
+"""Denoising diffusion probabilistic model (Ho et al. 2020), sampled as a Markov chain or by DDIM (Song et al. 2020).
+
+python -m experiments.ddpm                                           # digits, nothing to download
+python -m experiments.ddpm --schedule cosine --parameterisation v --sampler ddim --sampling-steps 50
+python -m experiments.ddpm --dataset mnist --data-dir D --channels 32 64 64
+python -m experiments.ddpm --dataset cifar10 --data-dir D --channels 128 256 256 256 --blocks 2 --flip
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxgen
+from jaxgen import data, diffusion, objectives, samplers
+from jaxgen.analysis import trajectories
+from jaxgen.models.diffusion import UNet
+from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm
+from jaxgen.types import Array, Batch, Key
+
+SCHEDULES: dict[str, Callable[[int], diffusion.Discrete]] = {"linear": diffusion.linear, "cosine": diffusion.cosine}
+# By flag: what the network predicts, and the weight of its error.
+PARAMETERISATIONS = {
+    "epsilon": (diffusion.EPSILON, objectives.uniform),
+    "x0": (diffusion.X0, objectives.uniform),
+    "v": (diffusion.V, objectives.uniform),
+    "score": (diffusion.SCORE, objectives.by_variance),
+}
+VARIANCES = {"small": diffusion.small_variance, "large": diffusion.large_variance}
+NORMS = {"additive": AdditiveGroupNorm, "adaptive": AdaptiveGroupNorm}
+PIXELS = (-1.0, 1.0)
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    cache_budget: float = 4.0,
+    flip: bool = False,
+    labels: bool = False,
+    schedule: Literal["linear", "cosine"] = "linear",
+    parameterisation: Literal["epsilon", "x0", "v", "score"] = "epsilon",
+    timesteps: int = 1000,
+    sampler: Literal["ancestral", "ddim"] = "ancestral",
+    variance: Literal["small", "large"] = "small",
+    sampling_steps: int | None = 100,
+    channels: tuple[int, ...] = (32, 64),
+    blocks: int = 1,
+    attention: tuple[int, ...] = (16,),
+    dropout: float = 0.1,
+    modulation: Literal["additive", "adaptive"] = "additive",
+    steps: int = 4000,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    clip: float = 1.0,
+    ema: float = 0.9999,
+    accumulate: int = 1,
+    bf16: bool = False,
+    remat: bool = False,
+    nll_samples: int = 50,
+) -> jaxgen.Experiment:
+    """A diffusion model of the images of any dataset.
+
+    Args:
+      dataset: a TFDS name, or a folder with the subfolders train and test.
+      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's decoded cache may take; 0 streams.
+      flip: train on mirror images too.
+      labels: tell the model each image's class, and sample a class after the other.
+      schedule: variances of the forward process, linear in t or by a cosine.
+      parameterisation: what the network predicts.
+      timesteps: T.
+      sampler: how images are drawn.
+      variance: of the reverse steps, that of the posterior (small) or of the forward process (large).
+      sampling_steps: steps of the sampler, evenly spaced in T; by None all T.
+      channels: feature maps, the largest first; each level halves the side.
+      blocks: residual blocks on a level.
+      attention: sides of the maps that attend to themselves; the smallest always do.
+      dropout: share of the activations that are dropped in training.
+      modulation: how a block is told the time: a shift, or a scale and a shift of its normalisation.
+      steps: training steps.
+      batch_size: images in a step.
+      learning_rate: of Adam.
+      clip: bound on the global norm of the gradient.
+      ema: decay of the parameter averages that are evaluated and sampled from, reached by (1 + step) / (10 + step).
+      accumulate: micro-batches that a batch is cut into to save memory.
+      bf16: compute in bfloat16; parameters and reductions stay in float32.
+      remat: recompute feature maps in the backward pass to save memory.
+      nll_samples: transitions of each test image from which the final bound is estimated; T - 1 are all of them.
+
+    Returns:
+      The experiment.
+    """
+    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
+    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    image = train.shape("image")
+    classes = len(train.classes.get("label", ())) if labels else 0
+    if labels and not classes:
+        raise jaxgen.UserError(f"{train.name} has no classes to tell the model; leave --labels away.")
+    if sampling_steps is not None and sampling_steps > timesteps:
+        raise jaxgen.UserError(
+            f"--sampling-steps {sampling_steps} are more than --timesteps {timesteps}; give as many or fewer."
+        )
+    transform = data.scale(*PIXELS)
+    augment = data.chain(transform, data.flip()) if flip else transform
+
+    noise = SCHEDULES[schedule](timesteps)
+    meaning, weight = PARAMETERISATIONS[parameterisation]
+    model = UNet(
+        channels,
+        blocks,
+        attention,
+        dropout=dropout,
+        norm=NORMS[modulation],
+        classes=classes,
+        remat=remat,
+        dtype=jnp.bfloat16 if bf16 else jnp.float32,
+    )
+    condition = "label" if labels else None
+    loss = objectives.denoising_score_matching(model, noise, meaning, weight=weight, condition=condition)
+    players = {"model": jaxgen.Player(loss, optax.chain(optax.clip_by_global_norm(clip), optax.adam(learning_rate)))}
+    told = (jnp.zeros(1, jnp.int32),) if labels else ()
+
+    chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
+    draw = {"ancestral": samplers.ancestral(chain, variance=VARIANCES[variance]), "ddim": samplers.ddim(chain)}[sampler]
+
+    def denoise(state: jaxgen.TrainState, label: Array | None) -> diffusion.Denoise:
+        return objectives.denoiser_of(model, state.params, state.vars, meaning, label=label, clip=PIXELS)
+
+    def walk(state: jaxgen.TrainState, key: Key, n: int, columns: int) -> samplers.Samples:
+        label = jnp.arange(n) % classes if labels else None
+        start, path = jax.random.split(key)
+        x = samplers.noise(start, (n, *image), chain.level(chain.steps))
+        return draw(denoise(state, label), x, path, trajectory=columns)
+
+    walks = jax.jit(walk, static_argnums=(2, 3))
+
+    def visible(x: Array) -> Array:
+        return jnp.clip((x - PIXELS[0]) / (PIXELS[1] - PIXELS[0]), 0.0, 1.0)
+
+    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
+        return visible(walks(state, key, n, 0).x)
+
+    def samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        title = f"Samples, {chain.steps} {sampler} steps"
+        return jaxgen.Picture(sample(state, key, 64), 16, f"{title}; training step {int(state.step):,}")
+
+    def forward(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        path = diffusion.forward(diffusion.spaced(noise, min(15, timesteps)), shown, key)
+        caption = f"The forward process: test images, and the noise taking over to t = {timesteps}"
+        return jaxgen.Picture(visible(trajectories.rows(path)), len(path), caption)
+
+    def reverse(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        path = walks(state, key, len(shown), 16).trajectory
+        caption = f"The reverse process: from noise at t = {timesteps} to samples; training step {int(state.step):,}"
+        return jaxgen.Picture(visible(trajectories.rows(path)), len(path), caption)
+
+    def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        label = batch["label"] if labels else None
+        found = objectives.variational_bound(
+            denoise(state, label), noise, batch["image"], key, variance=VARIANCES[variance], samples=nll_samples
+        )
+        return found.bits
+
+    def over_test(measure: jaxgen.Measure) -> jaxgen.Evaluator:
+        return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)
+
+    def decay(step: Array) -> Array:
+        return jnp.minimum(ema, (1 + step) / (10 + step))
+
+    shown = data.examples(test, 8, transform)["image"]
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, augment),
+        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)), jnp.zeros(1), *told)),
+        players=players,
+        steps=steps,
+        evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
+        final={"test": over_test(bound)},
+        pictures={"samples": samples, "forward": forward, "reverse": reverse},
+        sample=sample,
+        ema=decay,
+        accumulate=accumulate,
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)

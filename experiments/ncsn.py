@@ -1,0 +1,150 @@
+"""Noise-conditional score network (Song & Ermon 2019), sampled by annealed Langevin dynamics.
+
+python -m experiments.ncsn                                           # digits, nothing to download
+python -m experiments.ncsn --dataset mnist --data-dir D --channels 32 64 64 --largest 10
+python -m experiments.ncsn --dataset cifar10 --data-dir D --channels 128 256 256 256 --blocks 2 --flip --levels 10
+
+The network is the U-Net of `experiments.ddpm` and not the paper's RefineNet; by default with the paper's conditional instance
+normalisation. Its output is divided by sigma (technique 3 of Song & Ermon 2020).
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxgen
+from jaxgen import data, diffusion, objectives, samplers
+from jaxgen.analysis import trajectories
+from jaxgen.models.diffusion import UNet
+from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm, RandomFourier
+from jaxgen.types import Array, Key
+
+NORMS = {"instance": ConditionalInstanceNorm, "additive": AdditiveGroupNorm, "adaptive": AdaptiveGroupNorm}
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    cache_budget: float = 4.0,
+    flip: bool = False,
+    levels: int = 10,
+    largest: float = 3.0,
+    smallest: float = 0.01,
+    langevin_steps: int = 100,
+    step_size: float = 2e-5,
+    channels: tuple[int, ...] = (32, 64),
+    blocks: int = 1,
+    attention: tuple[int, ...] = (16,),
+    dropout: float = 0.0,
+    modulation: Literal["instance", "additive", "adaptive"] = "instance",
+    steps: int = 4000,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    clip: float = 1.0,
+    ema: float = 0.9999,
+    accumulate: int = 1,
+    bf16: bool = False,
+    remat: bool = False,
+) -> jaxgen.Experiment:
+    """Scores of the images of any dataset at several levels of noise.
+
+    Args:
+      dataset: a TFDS name, or a folder with the subfolders train and test.
+      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's decoded cache may take; 0 streams.
+      flip: train on mirror images too.
+      levels: of noise, in geometric progression.
+      largest: standard deviation of the most noise; pixels lie in [0, 1]. The paper has 1, its successor about the largest
+        distance between two images.
+      smallest: of the least noise.
+      langevin_steps: of the dynamics at each level.
+      step_size: of the dynamics at the least noise; it grows with the variance of the noise.
+      channels: feature maps, the largest first; each level halves the side.
+      blocks: residual blocks on a level.
+      attention: sides of the maps that attend to themselves; the smallest always do.
+      dropout: share of the activations that are dropped in training.
+      modulation: how a block is told the level: by conditional instance normalisation or one of the U-Net's own.
+      steps: training steps.
+      batch_size: images in a step.
+      learning_rate: of Adam.
+      clip: bound on the global norm of the gradient.
+      ema: decay of the parameter averages that are evaluated and sampled from, reached by (1 + step) / (10 + step).
+      accumulate: micro-batches that a batch is cut into to save memory.
+      bf16: compute in bfloat16; parameters and reductions stay in float32.
+      remat: recompute feature maps in the backward pass to save memory.
+
+    Returns:
+      The experiment.
+    """
+    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
+    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    image = train.shape("image")
+    if not 0 < smallest < largest or levels < 2:
+        raise jaxgen.UserError("Noise has two levels or more and runs from --smallest above 0 up to a larger --largest.")
+    transform = data.scale(0.0, 1.0)
+    augment = data.chain(transform, data.flip()) if flip else transform
+
+    noise = diffusion.geometric(levels, smallest=smallest, largest=largest)
+    model = UNet(
+        channels,
+        blocks,
+        attention,
+        dropout=dropout,
+        norm=NORMS[modulation],
+        time=RandomFourier(2 * channels[0], scale=1.0),
+        remat=remat,
+        dtype=jnp.bfloat16 if bf16 else jnp.float32,
+    )
+    # The score is minus the noise over sigma: with the weight sigma^2 its error is that of the noise.
+    loss = objectives.denoising_score_matching(model, noise, diffusion.EPSILON)
+    players = {"model": jaxgen.Player(loss, optax.chain(optax.clip_by_global_norm(clip), optax.adam(learning_rate)))}
+    draw = samplers.annealed_langevin(noise, steps=langevin_steps, step_size=step_size)
+
+    def walk(state: jaxgen.TrainState, key: Key, n: int, columns: int) -> samplers.Samples:
+        start, path = jax.random.split(key)
+        x = samplers.noise(start, (n, *image), noise.level(noise.steps))
+        return draw(objectives.denoiser_of(model, state.params, state.vars), x, path, trajectory=columns)
+
+    walks = jax.jit(walk, static_argnums=(2, 3))
+
+    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
+        return jnp.clip(walks(state, key, n, 0).x, 0.0, 1.0)
+
+    def samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        title = f"Samples, {levels} levels of {langevin_steps} Langevin steps"
+        return jaxgen.Picture(sample(state, key, 64), 16, f"{title}; training step {int(state.step):,}")
+
+    def forward(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        path = jnp.clip(diffusion.forward(noise, shown, key), 0.0, 1.0)
+        return jaxgen.Picture(trajectories.rows(path), len(path), "Test images, and the same at every level of noise")
+
+    def reverse(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        path = walks(state, key, len(shown), 16).trajectory
+        caption = f"Annealed Langevin dynamics, from noise to samples; training step {int(state.step):,}"
+        return jaxgen.Picture(jnp.clip(trajectories.rows(path), 0.0, 1.0), len(path), caption)
+
+    def decay(step: Array) -> Array:
+        return jnp.minimum(ema, (1 + step) / (10 + step))
+
+    shown = data.examples(test, 8, transform)["image"]
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, augment),
+        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)), jnp.zeros(1))),
+        players=players,
+        steps=steps,
+        evaluators={
+            "test": jaxgen.mean_over(test, jaxgen.loss_of(players["model"]), batch_size=batch_size, transform=transform)
+        },
+        pictures={"samples": samples, "forward": forward, "reverse": reverse},
+        sample=sample,
+        ema=decay,
+        accumulate=accumulate,
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)
