@@ -24,8 +24,8 @@ def recall(similarity: Float[Array, "n m"], relevant: Bool[Array, "n m"], k: int
       ValueError: if k is below one.
 
     >>> right = jnp.eye(3, dtype=bool)
-    >>> recall(jnp.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 0.0, 0.0]]), right, 1).round(4).tolist()
-    [1.0, 0.0, 0.3333300054073334]
+    >>> recall(jnp.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 0.0, 0.0]]), right, 1).round(1).tolist()
+    [1.0, 0.0, 0.30000001192092896]
     """
     if k < 1:
         raise ValueError(f"the first {k} candidates hold none")
