@@ -1,5 +1,6 @@
 """One step, however it is run: `jit` on one device or a mesh of 8, with and without fsdp, `pmap`, and two processes."""
 
+import functools
 import os
 import signal
 import socket
@@ -28,8 +29,25 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "vae": {"hidden": (64,)},
+    "dcgan": {"channels": (16, 32)},
+    "ddpm": {"channels": (16, 32)},
+    "clip": {"width": 32, "text_width": 32, "depth": 1, "text_depth": 1, "heads": 2},
+}
+"""One of each kind of objective, wide enough to be cut."""
+
+
+@functools.cache
+def trained(system: str, way: str | None = None) -> jaxgen.Run:
+    experiment = contract.make(system, **SYSTEMS[system], batch_size=16, steps=20)
+    bare = experiment._replace(evaluators={}, final={}, pictures={})
+    return jaxgen.fit(bare, log_every=1, quiet=True, **(WAYS[way] if way else {}))
+
+
 def losses(run: jaxgen.Run) -> np.ndarray:
-    return np.array([line["loss"] for line in run.history if line["split"] == "train"])
+    lines = [line for line in run.history if line["split"] == "train"]
+    return np.array([[value for name, value in sorted(line.items()) if name.endswith("loss")] for line in lines])
 
 
 def flat(run: jaxgen.Run) -> np.ndarray:
@@ -47,6 +65,31 @@ def test_one_device_is_eight(way: dict[str, Any], one: jaxgen.Run, tmp_path: Pat
     np.testing.assert_allclose(flat(run), flat(one), atol=1e-4)
     np.testing.assert_allclose(losses(run), losses(one), rtol=1e-5)
     assert run.evaluate()["test"] == pytest.approx(one.evaluate()["test"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("system", "way"),
+    [
+        *[(system, "fsdp") for system in SYSTEMS],
+        *[pytest.param(system, way, marks=pytest.mark.slow) for system in SYSTEMS for way in ("mesh", "both")],
+        ("clip", "pmap"),  # its loss draws nothing
+    ],
+)
+def test_each_kind_of_objective_trains_alike_on_one_device_and_eight(system: str, way: str) -> None:
+    one, eight = trained(system), trained(system, way)
+    np.testing.assert_allclose(losses(eight), losses(one), rtol=1e-5)
+    np.testing.assert_allclose(flat(eight), flat(one), atol=5e-4)
+    cut = [x for x in jax.tree.leaves(eight.state.params) if x.addressable_shards[0].data.size < x.size]
+    assert bool(cut) == ("fsdp" in WAYS[way])
+
+
+@pytest.mark.parametrize(
+    "system", ["vae", pytest.param("dcgan", marks=pytest.mark.slow), pytest.param("ddpm", marks=pytest.mark.slow)]
+)
+def test_noise_under_pmap_is_other_noise_of_the_same_law(system: str) -> None:
+    one, eight = losses(trained(system)), losses(trained(system, "pmap"))
+    assert not np.array_equal(one, eight)
+    np.testing.assert_allclose(eight.mean(0), one.mean(0), rtol=0.05)
 
 
 @pytest.mark.parametrize("way", [WAYS["fsdp"], WAYS["pmap"]], ids=["fsdp", "pmap"])

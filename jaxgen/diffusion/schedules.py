@@ -7,7 +7,7 @@ are small differences of numbers near one; the device gets what is computed from
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ class Level(NamedTuple):
     sigma: Float[Array, "..."]
 
 
+@runtime_checkable
 class NoiseSchedule(Protocol):
     """What score matching asks of a schedule, discrete or continuous."""
 

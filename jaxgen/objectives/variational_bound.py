@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -27,6 +27,7 @@ from jaxgen.objectives.score_matching import denoiser_of
 from jaxgen.types import Array, Batch, Key, Params
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """`decoder(mean, std).log_prob(x)`: p(x_0 | x_1), `DiscretizedNormal` for bytes in [-1, 1] or `Normal` for real data."""
 
