@@ -52,7 +52,7 @@ setup(
             "mypy>=1.13",
         ],
         # Outside implementations that the oracle tests (`pytest -m peers`) compare with.
-        "peers": ["torch>=2.5", "numpyro>=0.19"],
+        "peers": ["torch>=2.5", "numpyro>=0.19", "diffusers>=0.30"],
     },
     entry_points={"console_scripts": ["jaxgen = jaxgen.cli:main"]},
 )

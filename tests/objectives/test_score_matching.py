@@ -1,0 +1,110 @@
+"""Denoising score matching against what it is the minimum of."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from gaussian_mixtures import Mixture
+from parameters import normal
+
+import jaxgen
+from jaxgen.diffusion import EPSILON, SCORE, X0, V, geometric, linear, variance_preserving
+from jaxgen.models.diffusion import MLP
+from jaxgen.objectives import by_variance, denoiser_of, denoising_score_matching, variational_diffusion
+from jaxgen.types import Array
+
+LAW = Mixture((0.5,), 0.5)
+SCHEDULES = {"discrete": linear(20), "continuous": variance_preserving(), "geometric": geometric(5)}
+MEANINGS = {"epsilon": EPSILON, "x0": X0, "v": V, "score": SCORE}
+
+
+class Constant(nn.Module):
+    """Answers with its parameter, and keeps to what it was told."""
+
+    @nn.compact
+    def __call__(self, x: Array, time: Array, label: Array | None = None, *, train: bool = False) -> Array:
+        value = self.param("value", nn.initializers.zeros_init(), ())
+        return value + jnp.zeros_like(x) + (0.0 if label is None else label.astype(jnp.float32)[:, None])
+
+
+def state_of(params) -> jaxgen.TrainState:
+    return jaxgen.TrainState(jnp.zeros((), jnp.int32), KEY, params, {}, {}, {})
+
+
+KEY = jax.random.key(0)
+ZERO = {"model": {"value": jnp.zeros(())}}
+
+
+def values(loss, params, x, train: bool = True, **features):
+    return jax.jit(lambda p, b, k: loss(p, state_of(p), b, k, train=train))(params, {"image": x, **features}, KEY)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_loss_of_predicting_nothing_is_the_noise_itself(name: str) -> None:
+    loss, aux = values(denoising_score_matching(Constant(), SCHEDULES[name]), ZERO, normal(4000, 3))
+    assert loss.shape == (4000,)
+    np.testing.assert_allclose(loss.mean(), 1, atol=0.05)
+    np.testing.assert_allclose(aux.metrics["noise_error"], loss, rtol=1e-5)
+
+
+def test_weight_by_variance_makes_the_scores_error_that_of_the_noise() -> None:
+    # Song & Ermon 2019, equation 6 with lambda = sigma^2.
+    loss, aux = values(denoising_score_matching(Constant(), geometric(5), SCORE, weight=by_variance), ZERO, normal(100, 3))
+    np.testing.assert_allclose(loss, aux.metrics["noise_error"], rtol=1e-4)
+
+
+def test_weight_multiplies_each_examples_error() -> None:
+    plain, _ = values(denoising_score_matching(Constant(), linear(5)), ZERO, normal(8, 3))
+    double, _ = values(
+        denoising_score_matching(Constant(), linear(5), weight=lambda level: 2 + 0 * level.sigma), ZERO, normal(8, 3)
+    )
+    np.testing.assert_allclose(double, 2 * plain, rtol=1e-6)
+
+
+def test_labels_reach_the_model_and_some_are_dropped_in_training_alone() -> None:
+    label = jnp.zeros(4000, jnp.int32)
+    plain = denoising_score_matching(Constant(), linear(5), condition="label")
+    dropped = denoising_score_matching(Constant(), linear(5), condition="label", unlabelled=0.25, classes=10)
+    x = normal(4000, 1)
+    kept, _ = values(plain, ZERO, x, label=label)
+    mixed, _ = values(dropped, ZERO, x, label=label)
+    share = (np.abs(kept - mixed) > 1e-3).mean()  # the unlabelled see 10 and answer with it
+    np.testing.assert_allclose(share, 0.25, atol=0.03)
+    np.testing.assert_array_equal(values(dropped, ZERO, x, train=False, label=label)[0], values(plain, ZERO, x, label=label)[0])
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize(("meaning", "weight"), [("epsilon", None), ("x0", None), ("v", None), ("score", by_variance)])
+def test_the_minimum_is_the_exact_denoiser(meaning: str, weight) -> None:
+    schedule = linear(20)
+    model = MLP(32, 2)
+    options = {} if weight is None else {"weight": weight}
+    loss = denoising_score_matching(model, schedule, MEANINGS[meaning], **options)
+    players = {"model": jaxgen.Player(loss, optax.adam(optax.cosine_decay_schedule(5e-3, 1500)))}
+    params, vars = jaxgen.initialize(model=(model, jnp.zeros((1, 1)), jnp.zeros(1)))(KEY)
+    step = jaxgen.make_train_step(players)
+
+    def train(i, state):
+        x = LAW.means[0] + LAW.std * jax.random.normal(jax.random.fold_in(KEY, i), (256, 1))
+        return step(state, {"image": x})[0]
+
+    state = jax.jit(lambda s: jax.lax.fori_loop(0, 1500, train, s))(jaxgen.create_state(KEY, params, vars, players))
+    denoise = denoiser_of(model, state.params, state.vars, MEANINGS[meaning])
+    for t in (4, 10, 16):
+        level = schedule.level(t)
+        x = level.alpha * LAW.means[0] + jnp.linspace(-1.0, 1.0, 9)[:, None]
+        np.testing.assert_allclose(denoise(x, level).eps, LAW.denoise(x, level).eps, atol=0.12)
+
+
+def test_bound_as_a_loss_differentiates_and_reports_its_parts() -> None:
+    loss = variational_diffusion(Constant(), linear(6), samples=2)
+    x = jnp.clip(normal(4, 3), -1, 1)
+    found, aux = values(loss, ZERO, x)
+    assert found.shape == (4,)
+    assert set(aux.metrics) == {"bits_per_dim", "prior", "transitions", "decoder"}
+    gradient = jax.grad(lambda p: loss(p, state_of(p), {"image": x}, KEY, train=True)[0].mean())(ZERO)
+    assert np.abs(gradient["model"]["value"]) > 0
+    labelled = variational_diffusion(Constant(), linear(6), condition="label")
+    assert not np.allclose(values(labelled, ZERO, x, label=jnp.ones(4, jnp.int32))[0], found)
