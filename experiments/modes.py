@@ -139,7 +139,7 @@ def experiment(
 
     def densities(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         extent = 1.25 * float(abs(mixture.centres).max())
-        images = [points.density(x, extent=extent) for x in (shown, sample(state, key, len(shown)))]
+        images = [points.density(x, extent=extent) for x in (jnp.asarray(shown), sample(state, key, len(shown)))]
         caption = f"Density of the data, left, and of as many samples, right; step {int(state.step):,}"
         return jaxgen.Picture(jnp.stack(images), 2, caption)
 

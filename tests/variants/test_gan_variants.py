@@ -1,0 +1,66 @@
+"""The variants of the adversarial experiments, and what they refuse."""
+
+from pathlib import Path
+from typing import Any
+
+import contract
+import numpy as np
+import pytest
+from contract import make
+
+import jaxgen
+from jaxgen import data
+
+
+def test_spectral_dcgan_with_a_lazy_penalty(tmp_path: Path) -> None:
+    flags = {"norm": "spectral", "loss": "hinge", "gamma": 1.0, "gamma_every": 2, "bf16": True, "accumulate": 2}
+    contract.hold("dcgan", flags, tmp_path)
+
+
+@pytest.mark.parametrize("method", ["gan", "wgan_gp"])
+def test_modes_of_the_grid(method: str) -> None:
+    experiment = make("modes", dataset="gaussian_grid", method=method, steps=10)
+    run = jaxgen.fit(experiment._replace(pictures={}), quiet=True, evaluate_every=10)
+    found = run.evaluate()["test"]
+    assert set(found) == {"modes", "high_quality", "reverse_kl"}
+    assert 0 <= found["modes"] <= 25
+    assert run.sample(7).shape == (7, 2)
+
+
+def test_a_clipped_critic_stays_clipped_and_the_generator_does_not() -> None:
+    run = jaxgen.fit(make("wgan", penalty="clip", steps=3, limit=0.005)._replace(evaluators={}, pictures={}), quiet=True)
+    largest = {
+        name: max(float(np.abs(p).max()) for p in map(np.asarray, _leaves(tree))) for name, tree in run.state.params.items()
+    }
+    assert largest["critic"] <= 0.005 * (1 + 1e-5)
+    assert largest["generator"] > 0.1
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return [leaf for branch in tree.values() for leaf in _leaves(branch)] if isinstance(tree, dict) else [tree]
+
+
+def test_what_the_experiments_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(jaxgen.UserError, match="--channels 2 2 2 2 does not fit digits: images of 8x8 can be halved 3 times"):
+        make_with("dcgan", channels=(2, 2, 2, 2))
+    with pytest.raises(jaxgen.UserError, match="goes with --norm spectral"):
+        make("dcgan", gamma=1.0)
+    plain = data.from_arrays({"image": np.zeros((4, 8, 8, 1), np.uint8)}, name="plain")
+    monkeypatch.setattr(data, "load", lambda *args, **options: plain)
+    with pytest.raises(jaxgen.UserError, match="plain has no classes"):
+        make("conditional_gan")
+
+
+def make_with(name: str, **flags: Any) -> jaxgen.Experiment:
+    import importlib
+
+    return importlib.import_module(f"experiments.{name}").experiment(**flags)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"), [("dcgan", {"dataset": "cifar10"}), ("conditional_gan", {"dataset": "mnist", "network": "mlp"})]
+)
+def test_on_prepared_datasets(name: str, flags: dict[str, Any], shared: str) -> None:
+    experiment = make(name, **flags, data_dir=shared, steps=2, cache_budget=0.0)
+    run = jaxgen.fit(experiment._replace(evaluators={}, pictures={}), quiet=True)
+    assert np.isfinite(run.sample(2)).all()
