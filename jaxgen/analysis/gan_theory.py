@@ -72,7 +72,7 @@ def jensen_shannon(log_p: LogDensity, log_q: LogDensity, x: Float[Array, " n"]) 
 def generator_slope(
     loss: adversarial.AdversarialLoss, theta: Float[Array, ""], *, std: float = 1.0, points: int = 4001
 ) -> Float[Array, ""]:
-    r"""The slope of a generator's loss in its mean $\theta > 0$, for $x = \theta + \sigma z$ against data from $N(0, \sigma^2)$.
+    r"""The slope of a generator's loss in its mean $\theta > 0$, of $x = \theta + \sigma z$ against data of $N(0, \sigma^2)$.
 
     The discriminator is the optimal one, and stands still: $\log p - \log q$, or $f(x) = -x$ for a critic, which is the slope
     of the Wasserstein-1 distance, $|\theta|$. That of minimax is $\partial_\theta\, 2\, JSD$, which vanishes where the two are

@@ -16,5 +16,6 @@ def density(points: Float[Array, "n 2"], *, extent: float, bins: int = 128) -> F
       The image in [0, 1], `[bins, bins, 1]`.
     """
     counts, _, _ = jnp.histogram2d(points[:, 0], points[:, 1], bins=bins, range=((-extent, extent), (-extent, extent)))
+    counts = counts.astype(jnp.float32)
     brightness = jnp.log1p(counts) / jnp.log1p(jnp.maximum(counts.max(), 1.0))
     return brightness.T[::-1, :, None]
