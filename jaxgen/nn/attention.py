@@ -27,7 +27,9 @@ def attend(
 
     Source: Vaswani et al. 2017, equation 1.
     """
-    return jax.nn.dot_product_attention(q, k, v, mask=None if mask is None else mask[:, None])
+    # JAX's own code promotes half precision to float32 there, which is refused where promotion is strict.
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.nn.dot_product_attention(q, k, v, mask=None if mask is None else mask[:, None])
 
 
 class Attention(nn.Module):

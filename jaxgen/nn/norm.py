@@ -74,4 +74,5 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*shape c"]) -> Float[Array, "*shape c"]:
         """Normalises each vector."""
-        return nn.LayerNorm(epsilon=1e-5)(x.astype(jnp.float32)).astype(self.dtype)
+        # Deviations are squared, not squares subtracted: a vector has few numbers, and some vectors hardly vary.
+        return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False)(x.astype(jnp.float32)).astype(self.dtype)
