@@ -91,6 +91,7 @@ def experiment(
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     warmup: int = 100,
+    cosine: bool = False,
     weight_decay: float = 0.2,
     temperature: float = 0.07,
     ema: float | None = None,
@@ -118,8 +119,9 @@ def experiment(
       flip: mirror training images; not where captions tell left from right.
       steps: training steps.
       batch_size: pairs in a step: each has the others as its negatives.
-      learning_rate: of AdamW, at its peak; it falls to zero along a cosine.
+      learning_rate: of AdamW.
       warmup: steps over which the learning rate rises from zero.
+      cosine: let it fall to zero again along a cosine over the other steps, as in the paper.
       weight_decay: of all weights that are not gains or biases.
       temperature: tau at the start; it is learned, and 1 / tau held at 100 or below.
       ema: decay of the parameter averages that are evaluated.
@@ -147,15 +149,18 @@ def experiment(
     model = clip.CLIP(vision[encoder](), text, temperature)
     example = (jnp.zeros((1, *train.shape("image"))), jnp.zeros((1, text_length), jnp.int32))
 
-    rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(warmup, steps // 2), steps)
+    after = (
+        optax.cosine_decay_schedule(learning_rate, max(steps - warmup, 1)) if cosine else optax.constant_schedule(learning_rate)
+    )
+    rate = optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), after], [warmup])
     adam = optax.adamw(rate, b2=0.98, eps=1e-6, weight_decay=weight_decay, mask=decayed)
     player = jaxgen.Player(objectives.contrastive(model), optax.chain(adam, objectives.clip_scale(100.0)))
 
     words = prompts(dataset.split(":")[0], test.classes)
-    prompt_tokens = {
-        name: np.stack([[data.tokenise(tokenizer, p, text_length) for p in described] for described in by_class])
-        for name, by_class in words.items()
-    }
+    shapes = {name: (len(by_class), len(by_class[0])) for name, by_class in words.items()}
+    sentences = [sentence for by_class in words.values() for of_class in by_class for sentence in of_class]
+    tokens = [data.tokenise(tokenizer, sentence, text_length) for sentence in sentences]
+    prompt_tokens = np.array(tokens, np.int32).reshape(-1, text_length)  # none of a set without labels
     labels = {name: jnp.asarray(column(test, name), jnp.int32) for name in words}
     told = SAME.get(dataset.split(":")[0])
     captions = data.texts(test)
@@ -173,6 +178,7 @@ def experiment(
         image, _ = objectives.apply(model, state.params, state.vars, x, method="encode_image")
         return image, encode_text(state, batch["tokens"])
 
+    @jax.jit
     def encode_text(state: jaxgen.TrainState, tokens: Array) -> Array:
         return objectives.apply(model, state.params, state.vars, tokens, method="encode_text")[0]
 
@@ -184,23 +190,17 @@ def experiment(
         return image, text
 
     @jax.jit
-    def scores(
-        state: jaxgen.TrainState,
-        image: Array,
-        text: Array,
-        right: Array,
-        labels: Mapping[str, Array],
-        tokens: Mapping[str, Array],
-    ) -> dict[str, Array]:
+    def scores(image: Array, text: Array, described: Array, right: Array, labels: Mapping[str, Array]) -> dict[str, Array]:
         cosine = normalize(image) @ normalize(text).T
         values = {}
         for k in (1, 5, 10):
             values[f"image_to_text_at_{k}"] = retrieval.recall(cosine, right, k).mean()
             values[f"text_to_image_at_{k}"] = retrieval.recall(cosine.T, right, k).mean()
             values[f"chance_at_{k}"] = retrieval.chance(right, k).mean()
-        for name, described in tokens.items():
-            count, each, length = described.shape
-            vectors = encode_text(state, described.reshape(-1, length)).reshape(count, each, -1)
+        start = 0
+        for name, (count, each) in shapes.items():
+            vectors = described[start : start + count * each].reshape(count, each, -1)
+            start += count * each
             hits = zero_shot.correct(image, zero_shot.ensemble(vectors), labels[name])
             values[f"zero_shot_{name}"] = hits.mean()
             values[f"zero_shot_{name}_balanced"] = zero_shot.balanced(hits, labels[name], count)
@@ -212,7 +212,7 @@ def experiment(
 
     def evaluate(state: jaxgen.TrainState, key: Key, track: Any) -> Mapping[str, float]:
         image, text = embed(state, track)
-        values = jax.device_get(scores(state, image, text, right, labels, prompt_tokens))
+        values = jax.device_get(scores(image, text, encode_text(state, prompt_tokens), right, labels))
         return {**over_test(state, key, track), **{name: float(value) for name, value in values.items()}}
 
     def retrieved(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:

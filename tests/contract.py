@@ -23,6 +23,13 @@ TINY = {
     "timesteps": 6,
     "sampling_steps": 4,
     "langevin_steps": 2,
+    "width": 16,
+    "depth": 1,
+    "heads": 2,
+    "text_width": 8,
+    "text_depth": 1,
+    "embedding": 8,
+    "pairs": 40,
 }
 """By flag, where an experiment has it."""
 

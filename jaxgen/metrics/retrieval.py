@@ -31,14 +31,13 @@ def recall(similarity: Float[Array, "n m"], relevant: Bool[Array, "n m"], k: int
         raise ValueError(f"the first {k} candidates hold none")
     best = jnp.where(relevant, similarity, -jnp.inf).max(1, keepdims=True)
     level = similarity == best
-    above = (similarity > best).sum(1).astype(jnp.float32)
-    tied = level.sum(1).astype(jnp.float32)
-    wrong = (level & ~relevant).sum(1).astype(jnp.float32)
-    miss = jnp.ones_like(above)
-    for i in range(min(k, similarity.shape[1])):
-        # The i-th draw among those on a level, if there is one within the first k.
-        drawn = (above + i < k) & (i < tied)
-        miss = miss * jnp.where(drawn, jnp.maximum(wrong - i, 0.0) / jnp.maximum(tied - i, 1.0), 1.0)
+    above = (similarity > best).sum(1, keepdims=True).astype(jnp.float32)
+    tied = level.sum(1, keepdims=True).astype(jnp.float32)
+    wrong = (level & ~relevant).sum(1, keepdims=True).astype(jnp.float32)
+    # The binomials' quotient, a factor for each place: the chance that the i-th of those on a level is wrong as well.
+    i = jnp.arange(min(k, similarity.shape[1]), dtype=jnp.float32)
+    drawn = (above + i < k) & (i < tied)
+    miss = jnp.where(drawn, jnp.maximum(wrong - i, 0.0) / jnp.maximum(tied - i, 1.0), 1.0).prod(1)
     return jnp.where(relevant.any(1), 1 - miss, 0.0)
 
 
