@@ -49,3 +49,15 @@ def test_a_new_loss() -> None:
     assert risk(50.0).item() == pytest.approx(8.0, abs=0.05)  # the worst
     over_replicas = jax.pmap(lambda batch: risk(0.3, batch), axis_name=replicas.AXIS)(values.reshape(2, 2))
     np.testing.assert_allclose(over_replicas, risk(0.3), rtol=1e-6)
+
+
+def test_the_adversarial_game() -> None:
+    names = run("the_adversarial_game.py", 300)
+    for mean, value in names["values"].items():
+        assert value["best"] == pytest.approx(value["2 JSD - log 4"], abs=1e-5)
+        assert value["learnt"] <= value["best"] + 1e-6, "no discriminator beats the best one"
+        assert value["learnt"] == pytest.approx(value["best"], abs=0.02), f"at the mean {mean}"
+    assert names["values"][0.0]["best"] == pytest.approx(-np.log(4), abs=1e-5)
+    minimax, wasserstein = (slope[-1].item() for slope in names["slopes"].values())
+    assert minimax < 1e-3 < 0.999 < wasserstein
+    assert [len(axes.get_lines()) for axes in names["figure"].axes] == [6, 3, 2]
