@@ -24,15 +24,16 @@ def test_variant(flags: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_emoji_are_described_retrieved_and_sorted_into_groups(shared: str) -> None:
-    experiment = make("clip", dataset="emoji", data_dir=shared, patch=16, vocabulary=400, steps=1)
-    run = jaxgen.fit(experiment, quiet=True)
-    (values,) = run.evaluate().values()
+    experiment = make("clip", dataset="emoji", data_dir=shared, patch=16, vocabulary=400)
+    params, vars = experiment.init(jax.random.key(0))
+    state = jaxgen.create_state(jax.random.key(1), params, vars, experiment.players)
+    values = experiment.evaluators["test"](state, jax.random.key(2), lambda batches, **_: batches)
     for k in (1, 5, 10):
         assert values[f"chance_at_{k}"] == pytest.approx(k / 40, rel=1e-4)
         assert 0 <= values[f"image_to_text_at_{k}"] <= 1
     assert values["zero_shot_group_chance"] == pytest.approx(1 / 9)
     assert values["zero_shot_group_commonest"] > 0.3  # people
-    assert run.pictures()["retrieved"].images.shape == (50, 68, 68, 3)
+    assert experiment.pictures["retrieved"](state, jax.random.key(2)).images.shape == (50, 68, 68, 3)
 
 
 def test_prompts_of_a_class_agree_on_it_and_leave_the_rest_open() -> None:
