@@ -1,6 +1,6 @@
 """Conditional GAN (Mirza & Osindero 2014): both players are told the class.
 
-python -m experiments.conditional_gan                                                    # digits, nothing to download
+python -m experiments.conditional_gan                                                    # digits, nothing to download; a minute
 python -m experiments.conditional_gan --network mlp                                      # the paper's kind of network
 python -m experiments.conditional_gan --dataset mnist --data-dir D --channels 64 128
 """

@@ -1,6 +1,6 @@
 """Generative adversarial network (Goodfellow et al. 2014): rectified generator against maxout discriminator.
 
-python -m experiments.gan                        # digits, nothing to download; a minute or two, digits of all classes
+python -m experiments.gan                        # digits, nothing to download; 4 minutes
 python -m experiments.gan --loss minimax         # the game of one value, whose generator starts slowly
 python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5
 """

@@ -5,7 +5,9 @@ python -m experiments.modes --dataset gaussian_grid                      # on th
 python -m experiments.modes --dataset gaussian_grid --method gan         # loses modes
 python -m experiments.modes --dataset gaussian_grid --method ddpm        # a diffusion model on the same points
 
-WGAN-GP, the mean of the seeds 0 to 4: ring 8.0 modes, 90.7% of high quality, reverse KL 0.002; grid 25.0, 67.0%, 0.006.
+Means of the seeds 0 to 4: modes, share of high quality, reverse KL.
+  wgan_gp  ring 8.0, 90.7%, 0.002; grid 25.0, 67.0%, 0.006
+  gan      ring 8.0, 91.9%, 0.008; grid 15.8, 79.3%, 0.548
 """
 
 from collections.abc import Callable, Mapping
