@@ -1,6 +1,6 @@
 """Deep convolutional GAN (Radford et al. 2015), with the latent space that it was looked into for.
 
-python -m experiments.dcgan                                                              # digits, nothing to download; 2 minutes
+python -m experiments.dcgan                                                           # digits, nothing to download; 2 minutes
 python -m experiments.dcgan --dataset mnist --data-dir D --channels 64 128
 python -m experiments.dcgan --dataset cifar10 --data-dir D --channels 64 128 256
 """
