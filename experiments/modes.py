@@ -65,24 +65,24 @@ def game(
     return Method(players, init, jax.jit(sample, static_argnums=2))
 
 
-def gan(latents: int, hidden: tuple[int, ...], learning_rate: float | None, steps: int) -> Method:
+def gan(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
     """The non-saturating GAN, without averages: its players circle, and a mean over their way is no player."""
     tx = optax.adam(learning_rate or 1e-3, b1=0.5)
     return game(adversarial.non_saturating, latents, hidden, tx)._replace(ema=None)
 
 
-def wgan_gp(latents: int, hidden: tuple[int, ...], learning_rate: float | None, steps: int) -> Method:
+def wgan_gp(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
     """The Wasserstein GAN with a gradient penalty, five critic steps to each of the generator."""
-    tx = optax.adam(optax.cosine_decay_schedule(learning_rate or 3e-3, steps), b1=0.0, b2=0.9)
+    tx = optax.adam(optax.cosine_decay_schedule(learning_rate or 3e-3, decay_steps), b1=0.0, b2=0.9)
     return game(adversarial.wasserstein, latents, hidden, tx, penalty=penalty.gradient_penalty(1.0), every=5)
 
 
-def ddpm(latents: int, hidden: tuple[int, ...], learning_rate: float | None, steps: int) -> Method:
+def ddpm(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
     """A diffusion model of 100 cosine steps that predicts the noise; its latents are as many as a point has numbers."""
     schedule = diffusion.cosine(100)
     model = MLP(hidden[0], len(hidden), Sinusoidal(64, scale=10.0))
     loss = objectives.denoising_score_matching(model, schedule, feature="point")
-    tx = optax.adam(optax.cosine_decay_schedule(learning_rate or 1e-3, steps))
+    tx = optax.adam(optax.cosine_decay_schedule(learning_rate or 1e-3, decay_steps))
     draw = samplers.ancestral(schedule)
 
     def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
@@ -109,6 +109,7 @@ def experiment(
     steps: int = 20_000,
     batch_size: int = 500,
     learning_rate: float | None = None,
+    decay_steps: int = 20_000,
 ) -> jaxgen.Experiment:
     """A model of points in the plane, and how many modes 2,500 of its samples hit.
 
@@ -122,6 +123,7 @@ def experiment(
       steps: training steps; of the discriminator, where players do not move equally often.
       batch_size: points in a step.
       learning_rate: of Adam; None is the method's own, 3e-3 of wgan_gp and 1e-3 of the others.
+      decay_steps: over which the learning rate of wgan_gp and ddpm falls to zero along a cosine.
 
     Returns:
       The experiment.
@@ -129,7 +131,7 @@ def experiment(
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
     mixture = MIXTURES[dataset]
-    players, init, sample, ema = METHODS[method](latents, hidden, learning_rate, steps)
+    players, init, sample, ema = METHODS[method](latents, hidden, learning_rate, decay_steps)
     centres = jnp.asarray(mixture.centres, jnp.float32)
     shown = data.examples(test, 10_000)["point"]
 
