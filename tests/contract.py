@@ -23,6 +23,7 @@ TINY = {
     "timesteps": 6,
     "sampling_steps": 4,
     "langevin_steps": 2,
+    "blocks": 0,
     "width": 16,
     "depth": 1,
     "heads": 2,
