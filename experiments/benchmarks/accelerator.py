@@ -79,8 +79,8 @@ def main(
         window_spec, _ = dispatch.trace(step, state_spec, batch_spec)
         # Of one step, since a loop of unknown length has no cost; and before compilation, which on a GPU turns convolutions
         # into calls of a library whose operations XLA does not count.
-        costs = jax.jit(step).lower(state_spec, batch_spec).cost_analysis()
-        shares[name] = costs["flops"] / (peak * 1e12)
+        costs = jax.jit(step).lower(state_spec, batch_spec).cost_analysis() or {}
+        shares[name] = costs.get("flops", float("nan")) / (peak * 1e12)
         advance = way.compile(dispatch.make_advance(step, chunk), state_spec, window_spec)
         state = way.place(begin(made, 0))
         window = way.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), window_spec))
