@@ -1,8 +1,17 @@
 """Contrastive language-image pre-training (Radford et al. 2021): images and their captions into one space.
 
-python -m experiments.clip                                            # captioned digits, nothing to download
-python -m experiments.clip --encoder resnet
-python -m experiments.clip --dataset emoji --data-dir D --patch 8 --crop 6 --steps 3000
+python -m experiments.clip                    # captioned digits, nothing to download
+python -m experiments.clip --cosine           # text to image recall@1 89.4 %, image to text 78.2 % of 2,160 (chance 0.13 %);
+                                              # zero-shot digit 64.4 % (chance 10 %), colour 99.5 % (17 %), place 99.6 % (20 %),
+                                              # ground 62.5 % (50 %)
+python -m experiments.clip --dataset emoji --data-dir D --text-width 96 --vocabulary 1000 --crop 4 --batch-size 128 --cosine
+                                              # recall@1 47.8 % and 48.8 %, @10 63 % of 320 (chance 0.3 %, 3.1 %); zero-shot
+                                              # group 32.2 %, over groups 25.9 % (chance 11.1 %; always "people" 49.4 %)
+
+The last two took 26 and 53 minutes on 2 cores that a dozen other programs shared.
+
+The mean of a class's prompts finds what the text encoder codes by itself. The ground it codes together with the rest of the
+caption: told by whole captions that differ in nothing else it is right each time, and the mean of prompts hardly knows it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -77,18 +86,18 @@ def experiment(
     cache_budget: float = 4.0,
     vocabulary: int = 400,
     text_length: int = 24,
-    encoder: Literal["vit", "resnet"] = "vit",
+    encoder: Literal["vit", "resnet"] = "resnet",
     patch: int = 4,
-    width: int = 96,
+    width: int = 64,
     depth: int = 3,
     heads: int = 4,
-    text_width: int = 96,
+    text_width: int = 64,
     text_depth: int = 2,
     embedding: int = 64,
     crop: int = 1,
     flip: bool = False,
-    steps: int = 1500,
-    batch_size: int = 128,
+    steps: int = 1200,
+    batch_size: int = 256,
     learning_rate: float = 1e-3,
     warmup: int = 100,
     cosine: bool = False,
@@ -107,7 +116,7 @@ def experiment(
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       vocabulary: byte pairs of the tokenizer, which is trained on the training captions; 260 of them are special or bytes.
       text_length: tokens of a caption, start and end included; longer ones are cut.
-      encoder: of images: a Transformer over patches, or a residual network with attention pooling.
+      encoder: of images: a residual network with attention pooling, or a Transformer over patches.
       patch: side of the vit's patches.
       width: of the image encoder: of the vit's tokens, or four times the channels of the resnet's stem.
       depth: blocks of the vit, or stages of two bottlenecks of the resnet.

@@ -13,8 +13,8 @@ import jaxgen
 from experiments import clip
 
 VARIANTS: list[dict[str, Any]] = [
-    {"encoder": "resnet", "ema": 0.9, "flip": True, "crop": 0},
-    {"bf16": True, "remat": True},
+    {"ema": 0.9, "flip": True, "crop": 0, "weight_decay": 0.0},
+    {"encoder": "vit", "bf16": True, "remat": True},
 ]
 
 
@@ -24,7 +24,7 @@ def test_variant(flags: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_emoji_are_described_retrieved_and_sorted_into_groups(shared: str) -> None:
-    experiment = make("clip", dataset="emoji", data_dir=shared, patch=16, vocabulary=400)
+    experiment = make("clip", dataset="emoji", data_dir=shared, encoder="vit", patch=16, vocabulary=400)
     params, vars = experiment.init(jax.random.key(0))
     state = jaxgen.create_state(jax.random.key(1), params, vars, experiment.players)
     values = experiment.evaluators["test"](state, jax.random.key(2), lambda batches, **_: batches)
