@@ -65,6 +65,14 @@ def test_padding_is_nobodys_negative_and_spoils_no_gradient() -> None:
         np.testing.assert_array_equal(g[5:], 0)
 
 
+def test_a_micro_batch_of_padding_alone_is_finite() -> None:
+    u, v = normal(3, 4), normal(3, 4, seed=1)
+    values, pull = jax.vjp(lambda u, v: clip_loss(u, v, SCALE, jnp.zeros(3)), u, v)
+    assert np.isfinite(values).all()
+    for g in pull(jnp.zeros(3)):
+        np.testing.assert_array_equal(g, 0)
+
+
 def mean_and_gradient(params: tuple, x: jax.Array, y: jax.Array, size: int) -> tuple:
     """The share in the global mean of what this program sees, its gradient, and the values."""
 

@@ -97,6 +97,9 @@ def test_every_patch_and_its_place_counts() -> None:
     swapped = x.at[:, :, :4].set(x[:, :, 4:8]).at[:, :, 4:8].set(x[:, :, :4])
     assert np.abs(apply(params, swapped) - y).max() > 1e-4
     np.testing.assert_allclose(apply(params, x[:1]), y[:1], rtol=1e-5, atol=1e-5)
+    # Read off at the class token: without places the patches' order is lost.
+    placeless = {"params": {**params["params"], "positions": jnp.zeros((7, 8))}}
+    np.testing.assert_allclose(apply(placeless, swapped), apply(placeless, x), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="7x12 cannot be cut into patches of 4x4"):
         model.init(jax.random.key(0), jnp.zeros((1, 7, 12, 3)))
 
