@@ -46,6 +46,7 @@ setup(
             "pytest>=8",
             "chex>=0.1.90",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "beartype>=0.20",
             "ruff>=0.8",
