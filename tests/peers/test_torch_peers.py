@@ -133,7 +133,8 @@ def test_residual_block_is_the_one_written_in_torch(resize: int) -> None:
     p = params["params"]
 
     def norm(a, name: str, groups: int):
-        return F.group_norm(a, groups, tensor(p[name]["scale"]), tensor(p[name]["bias"]), eps=1e-6)
+        q = p[name]["GroupNorm_0"]
+        return F.group_norm(a, groups, tensor(q["scale"]), tensor(q["bias"]), eps=1e-6)
 
     def conv(a, name: str, pads: int):
         return F.conv2d(a, tensor(p[name]["kernel"], 3, 2, 0, 1), tensor(p[name]["bias"]), padding=pads)
