@@ -1,7 +1,11 @@
 """Checkpoints: the state, the window of metrics under way, and the position of the data, saved atomically by orbax."""
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,120 +13,212 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
-from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxgen import logs
-from jaxgen.errors import UserError
+from jaxgen import durable, logs, parallel
+from jaxgen.errors import DamagedError, UserError
 from jaxgen.game import TrainState
 from jaxgen.types import PyTree
+
+TRASH = ".deleted"
 
 
 class Restored(NamedTuple):
     """What a checkpoint holds."""
 
     state: TrainState
-    window: PyTree
+    beside: PyTree
     meta: Mapping[str, Any]
 
 
 class Checkpoints:
     """The checkpoints below one folder: the last `keep` and the best.
 
-    Saving is asynchronous and atomic: a folder without orbax's commit mark does not exist for it.
+    Saving is asynchronous and atomic: a folder without orbax's commit mark does not exist for it. Every leaf has
+    a hash on record, so that a checkpoint is read as it was written or not at all.
 
     Args:
-      folder: made if it does not exist.
-      keep: how many of the last ones to keep, beside the best.
+      folder: where they lie.
+      keep: how many of the last ones to keep, beside the best; the folder is made, and cleared of what a writer that died left
+        behind. None reads only.
+      values: the evaluated values whose minimum marks the best checkpoint, by step; asked for when they are needed.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 1) -> None:
-        kept = policies.AnyPreservationPolicy(
-            [
-                policies.LatestN(keep),
-                policies.BestN(get_metric_fn=lambda metrics: metrics["best"], reverse=True, n=1),
-            ]
-        )
-        options = ocp.CheckpointManagerOptions(preservation_policy=kept, best_fn=lambda m: m["best"], best_mode="min")
+    def __init__(
+        self, folder: Path, *, keep: int | None = None, values: Callable[[], Mapping[int, float]] = dict[int, float]
+    ) -> None:
+        self.folder, self._values, self._failed = folder.resolve(), values, False
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        if keep is not None:
+            policy = _Preserved(keep, self.best)
+            # Renamed first, then deleted: a checkpoint that is half deleted must not look like one.
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=policy, cleanup_tmp_directories=True, todelete_subdir=TRASH
+            )
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
-            "window": ocp.StandardCheckpointHandler(),
+            "beside": ocp.StandardCheckpointHandler(),
             "meta": ocp.JsonCheckpointHandler(),
         }
-        self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
+        with self._explained("Opening the checkpoints"), logs.muted("absl"):
+            self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        self._sweep()
 
-    def save(self, state: TrainState, window: PyTree, *, step: int, meta: Mapping[str, Any], best: float | None = None) -> None:
+    def save(self, state: TrainState, beside: PyTree, *, step: int, meta: Mapping[str, Any]) -> None:
         """Starts to save; the arrays may be overwritten as soon as this returns.
 
         Args:
           state: the training state.
-          window: metrics accumulated since the last log, so that a resumed run logs what an unbroken one does.
+          beside: more arrays: the metrics accumulated since the last log, so that a resumed run logs what an unbroken one does.
           step: the state's step, known on the host.
           meta: JSON: the data's position, the config, the versions.
-          best: the value whose minimum marks the best checkpoint, where it was evaluated at this step.
+
+        Raises:
+          UserError: if the disk refuses, be it this checkpoint or the one before, of which only now is known.
         """
-        if step in self._manager.all_steps():
-            # A stop right after a regular save, or an evaluation made up for on resume: the state is the same.
-            self._manager.delete(step)
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(to_tree(state)),
-            window=ocp.args.StandardSave(serialization.to_state_dict(window)),
-            meta=ocp.args.JsonSave(dict(meta)),
-        )
-        with logs.muted("absl"):  # warns of every checkpoint that was not evaluated
-            self._manager.save(step, args=items, metrics=None if best is None else {"best": best})
+        items = {"state": to_tree(state), "beside": serialization.to_state_dict(beside)}
+        signed = {**meta, "leaves": hashes(items)}
+        signed["signature"] = _signature(signed)
+        arrays = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        with self._explained(f"Saving step {step:,}"), logs.muted("absl"):
+            self._manager.save(step, args=ocp.args.Composite(**arrays, meta=ocp.args.JsonSave(signed)))
+        self._sweep()
 
     def steps(self) -> list[int]:
         """The committed steps."""
         return sorted(self._manager.all_steps())
 
-    def latest(self) -> int | None:
-        """The last committed step."""
-        return self._manager.latest_step()
-
     def best(self) -> int | None:
         """The step with the least evaluated value, if any was evaluated."""
-        return self._manager.best_step()
+        values = self._values()
+        return min((s for s in self.steps() if s in values), key=lambda s: values[s], default=None)
 
     def meta(self, step: int) -> Mapping[str, Any]:
-        """What was saved beside the state."""
-        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        """What was saved beside the arrays."""
+        with self._reading(step):
+            meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+            if meta.pop("signature") != _signature(meta):
+                raise ValueError("what it says of itself was changed")
+        return meta
 
     def tree(self, step: int) -> PyTree:
         """The state as plain nested dicts of arrays, without knowing the experiment."""
-        target = _here(self._manager.item_metadata(step)["state"])
-        return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
+        meta = self.meta(step)
+        with self._reading(step):
+            target = _here(self._manager.item_metadata(step)["state"])
+            tree = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
+            _verify({"state": tree}, meta["leaves"])
+        return tree
 
-    def restore(self, step: int, state: TrainState, window: PyTree) -> Restored:
-        """The checkpoint of a step, in the shapes of a state and a window of the same experiment.
+    def restore(self, step: int, state: TrainState, beside: PyTree) -> Restored:
+        """The checkpoint of a step, in the shapes of a state and of what lies beside it in the same experiment.
 
         Args:
           step: which one.
           state: shapes, dtypes and shardings to restore to (`jax.eval_shape` gives them without an array); without a sharding
             a leaf comes to the first device, wherever it was saved from.
-          window: likewise; None leaves the window out.
+          beside: likewise; None leaves it out.
 
         Returns:
-          The state, the window and the meta data.
+          The state, what lies beside it and the meta data.
 
         Raises:
           UserError: if the checkpoint is of another architecture; names the first differing leaf.
+          DamagedError: if it is not what was written.
         """
-        target = _here(to_tree(state))
-        _compare(self._manager.item_metadata(step)["state"], target, f"the checkpoint of step {step}")
-        items: dict[str, Any] = {"state": ocp.args.StandardRestore(target), "meta": ocp.args.JsonRestore()}
-        if window is not None:
-            items["window"] = ocp.args.StandardRestore(_here(serialization.to_state_dict(window)))
-        got = self._manager.restore(step, args=ocp.args.Composite(**items))
-        restored = serialization.from_state_dict(window, got["window"]) if window is not None else None
-        return Restored(from_tree(state, got["state"]), restored, got["meta"])
+        meta = self.meta(step)
+        targets = {"state": _here(to_tree(state))}
+        if beside is not None:
+            targets["beside"] = _here(serialization.to_state_dict(beside))
+        with self._reading(step):
+            _compare(self._manager.item_metadata(step)["state"], targets["state"], f"the checkpoint of step {step}")
+            args = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
+            got = self._manager.restore(step, args=ocp.args.Composite(**args))
+            _verify({name: got[name] for name in targets}, meta["leaves"])
+            restored = serialization.from_state_dict(beside, got["beside"]) if beside is not None else None
+            return Restored(from_tree(state, got["state"]), restored, meta)
+
+    def restore_last(self, state: TrainState, beside: PyTree, *, aside: Path, say: Callable[[str], None]) -> Restored | None:
+        """The last checkpoint that is whole, or None if there is none at all.
+
+        Args:
+          state: as in `restore`.
+          beside: as in `restore`.
+          aside: the folder that damaged ones are moved to.
+          say: told of each.
+
+        Raises:
+          DamagedError: if none is whole; they are left where they are.
+        """
+        for step in reversed(steps := self.steps()):
+            try:
+                return self.restore(step, state, beside)
+            except DamagedError as damaged:
+                if step == steps[0]:
+                    raise
+                say(f"{damaged} It is moved to {aside}.")
+            if parallel.first():
+                aside.mkdir(exist_ok=True)
+                shutil.rmtree(aside / str(step), ignore_errors=True)
+                os.replace(self.folder / str(step), aside / str(step))
+            parallel.meet("the damaged checkpoint is out of the way")
+            self._manager.reload()
+        return None
 
     def wait(self) -> None:
         """Returns when everything is on disk; raises what went wrong in the background."""
-        self._manager.wait_until_finished()
+        with self._explained("Saving"):
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and lets go of the folder."""
-        self._manager.close()
+        try:
+            with self._explained("Saving"):
+                self._manager.close()
+        except Exception:
+            # Told once: what went wrong before is the reason for leaving.
+            if not self._failed:
+                raise
+        self._sweep()
+
+    @contextlib.contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        mend = "free space, or mend what is said, and give the same command again: it goes on from its last checkpoint."
+        try:
+            with durable.explained(f"{what} in {self.folder.parent}", mend):
+                yield
+        except Exception:
+            self._failed = True
+            raise
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            if "RESOURCE_EXHAUSTED" in str(error):  # the device's memory, or the disk's
+                raise
+            others = ", ".join(f"{s:,}" for s in self.steps() if s != step)
+            raise DamagedError(
+                f"The checkpoint of step {step:,} in {self.folder} is damaged ({_line(error)}); "
+                + (f"there are those of step {others}." if others else "there is no other: restore it from a copy.")
+            ) from error
+
+    def _sweep(self) -> None:
+        shutil.rmtree(self.folder / TRASH, ignore_errors=True)
+
+
+class _Preserved:
+    """Orbax's question, which checkpoints to keep: the last ones and the best."""
+
+    def __init__(self, keep: int, best: Callable[[], int | None]) -> None:
+        self._keep, self._best = keep, best
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {*sorted(steps)[-self._keep :], self._best()}
+        return [step in kept for step in steps]
 
 
 def to_tree(state: TrainState) -> dict[str, Any]:
@@ -147,11 +243,35 @@ def digest(tree: Mapping[str, Any], position: int) -> str:
       64 hexadecimal digits of SHA-256; equal exactly when every bit of every array is.
     """
     hasher = hashlib.sha256(f"position {position}".encode())
-    for path, leaf in sorted((jax.tree_util.keystr(p), leaf) for p, leaf in jax.tree.leaves_with_path(tree)):
-        array = np.asarray(leaf)
-        hasher.update(f"{path} {array.dtype} {array.shape}".encode())
-        hasher.update(np.ascontiguousarray(array).tobytes())
+    for path, leaf in sorted(hashes(tree).items()):
+        hasher.update(f"{path} {leaf}".encode())
     return hasher.hexdigest()
+
+
+def hashes(tree: PyTree) -> dict[str, str]:
+    """A hash of every leaf by its path; with several hosts, of those that this one has whole."""
+    found = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+            array = np.asarray(leaf)
+            hasher = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
+            hasher.update(array.tobytes())
+            found[jax.tree_util.keystr(path, simple=True, separator="/")] = hasher.hexdigest()
+    return found
+
+
+def _verify(tree: PyTree, written: Mapping[str, str]) -> None:
+    for path, hashed in hashes(tree).items():
+        if written.get(path, hashed) != hashed:
+            raise ValueError(f"{path} is not what was written")
+
+
+def _signature(meta: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _key_data(key: Any) -> Any:

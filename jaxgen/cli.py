@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import tyro
 from tyro.conf import Positional
 
+from jaxgen import durable
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 
@@ -158,7 +159,8 @@ def evaluate(
         for name, value in values.items():
             print(f"  {split + ' ' + name:32} {value:.4f}")
     if json_file is not None:
-        json_file.write_text(json.dumps({"step": run.position, **results}, indent=2) + "\n", encoding="utf-8")
+        with durable.explained(f"Writing {json_file}", "name a file in a folder of yours."):
+            durable.write(json_file, json.dumps({"step": run.position, **results}, indent=2) + "\n")
 
 
 def digest(workdir: Positional[Path]) -> None:
@@ -170,6 +172,18 @@ def digest(workdir: Positional[Path]) -> None:
     from jaxgen import run
 
     print(run.digest(workdir))
+
+
+def replay(workdir: Positional[Path], *, experiment: str | None = None) -> None:
+    """Repeat the step in which a run was not finite, and say which operation made it.
+
+    Args:
+      workdir: the run.
+      experiment: the file that made the run, where it is not one of `jaxgen list`.
+    """
+    from jaxgen.forensics import replay
+
+    print(*replay(workdir, experiment=experiment), sep="\n")
 
 
 def data_list(*, data_dir: str | None = None) -> None:
@@ -203,6 +217,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": sample,
     "evaluate": evaluate,
     "digest": digest,
+    "replay": replay,
     "data list": data_list,
     "data prepare": data_prepare,
 }

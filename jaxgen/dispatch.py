@@ -11,7 +11,7 @@ from jax import lax
 from jaxgen.data import Stream, prefetch
 from jaxgen.game import TrainState, TrainStep
 from jaxgen.parallel import Parallel, shard
-from jaxgen.reduction import Metrics, merge
+from jaxgen.reduction import Mean, Metrics, merge, reduce
 from jaxgen.types import Array, Batch, PyTree
 
 DATA = 1 << 30
@@ -23,11 +23,12 @@ Advance = Callable[[TrainState, Metrics, Batch, Array], tuple[TrainState, Metric
 
 
 def with_data(step: TrainStep, stream: Stream) -> TrainStep:
-    """The step on raw batches: the stream's transform and the train step in one function."""
+    """The step on raw batches: the stream's transform and the train step in one function. It has skipped none."""
 
     def whole(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), DATA)
-        return step(state, stream.transform(batch, key))
+        state, metrics = step(state, stream.transform(batch, key))
+        return state, {**metrics, "skipped": Mean(jnp.zeros(()), jnp.zeros(()))}
 
     return whole
 
@@ -55,6 +56,20 @@ def trace(step: TrainStep, state: PyTree, batch: PyTree) -> tuple[PyTree, int]:
     size = sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(batch))
     slow_in_a_loop = jax.default_backend() == "cpu" and _convolves(jaxpr.jaxpr)
     return dict(metrics), 1 if slow_in_a_loop else max(1, min(STEPS, BYTES // max(size, 1)))
+
+
+def skipping(step: TrainStep) -> TrainStep:
+    """The step; where anything that it made is not finite only its number passes, and the metric `skipped` counts it."""
+
+    def whole(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        new, metrics = step(state, batch)
+        made = [x for x in jax.tree.leaves((new, metrics)) if jnp.issubdtype(x.dtype, jnp.inexact)]
+        finite = jnp.stack([jnp.isfinite(x).all() for x in made]).all()
+        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        metrics = jax.tree.map(lambda m: jnp.where(finite, m, 0), dict(metrics))
+        return kept._replace(step=new.step), {**metrics, "skipped": reduce(1 - finite.astype(jnp.float32))}
+
+    return whole
 
 
 def make_advance(step: TrainStep, chunk: int) -> Advance:

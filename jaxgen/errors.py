@@ -11,3 +11,11 @@ class NotFiniteError(UserError):
     """The run produced a value that is not finite; nothing after the last checkpoint was saved."""
 
     exit_code = 3
+
+
+class DamagedError(UserError):
+    """A checkpoint that is not what was written: truncated, altered, or with a file missing."""
+
+
+class SizeError(UserError, ValueError):
+    """Sizes that do not go together: of images and kernels, channels and heads, a chain and its steps."""

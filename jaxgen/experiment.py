@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxgen import flags as declared
 from jaxgen.data import Stream
 from jaxgen.evaluate import Evaluator
 from jaxgen.game import Player, TrainState
@@ -75,18 +76,21 @@ class Experiment(NamedTuple):
 def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
     """Makes a function whose keyword arguments are an experiment's flags record them in the experiment it returns.
 
-    With the record a run can be named, compared with the one that a folder holds, and built again by `jaxgen.load`.
+    With the record a run can be named, compared with the one that a folder holds, and built again by `jaxgen.load`. What
+    the signature declares of the flags is held: their types, and the ranges of `jaxgen.flags`.
 
     Args:
       function: returns an `Experiment`; its arguments are numbers, strings, booleans, None or tuples of these.
 
     Returns:
-      The function, whose experiments have a `config`.
+      The function, whose experiments have a `config`. It raises a `UserError` for a flag that it does not have, or of another
+      type or range than is declared.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def build(*args: Any, **flags: Any) -> Experiment:
+        declared.check(function, {**dict(zip(signature.parameters, args, strict=False)), **flags})
         bound = signature.bind(*args, **flags)
         bound.apply_defaults()
         return function(*bound.args, **bound.kwargs)._replace(config=Config(build, dict(bound.arguments)))

@@ -120,7 +120,7 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
         metrics: dict[str, Mean] = {}
         for i, (name, player) in enumerate(players.items()):
             prefix = f"{name}/" if len(players) > 1 else ""
-            state, own = _turn(state, name, player, batch, replicas.own(jax.random.fold_in(key, i)), accumulate)
+            state, own = turn(state, name, player, batch, replicas.own(jax.random.fold_in(key, i)), accumulate)
             metrics |= {prefix + metric: mean for metric, mean in own.items()}
         if ema is not None:
             decay = jnp.asarray(ema(state.step) if callable(ema) else ema, jnp.float32)
@@ -137,9 +137,11 @@ def averaged(state: TrainState) -> TrainState:
     return state._replace(params={**state.params, **state.ema})
 
 
-def _turn(state: TrainState, name: str, player: Player, batch: Batch, key: Key, accumulate: int) -> tuple[TrainState, Metrics]:
+def turn(state: TrainState, name: str, player: Player, batch: Batch, key: Key, accumulate: int) -> tuple[TrainState, Metrics]:
+    """One player's move, or nothing where it is not its turn: the state after it, and its metrics."""
+
     def move(state: TrainState) -> tuple[TrainState, Metrics]:
-        grads, vars, metrics = _gradient(state, name, player.loss, batch, key, accumulate)
+        grads, vars, metrics = gradient(state, name, player.loss, batch, key, accumulate)
         grads, metrics = replicas.total((grads, metrics))
         vars = jax.tree.map(lambda v: replicas.mean(v) if jnp.issubdtype(v.dtype, jnp.inexact) else v, vars)
         updates, opt = player.tx.update(grads, state.opt[name], state.params[name])
@@ -158,7 +160,7 @@ def _turn(state: TrainState, name: str, player: Player, batch: Batch, key: Key, 
     return lax.cond((state.step + 1) % player.every == 0, move, skip, state)
 
 
-def _gradient(
+def gradient(
     state: TrainState, name: str, loss: LossFn, batch: Batch, key: Key, accumulate: int
 ) -> tuple[PyTree, Vars, Metrics]:
     """The gradient of the batch's mean loss in one player's parameters, with new variables and metrics.

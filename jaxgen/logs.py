@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sized
@@ -12,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 
 from tqdm import tqdm
 
+from jaxgen import durable
 from jaxgen.errors import UserError
 
 Bar: TypeAlias = tqdm
@@ -73,6 +75,9 @@ class Writer(Protocol):
     def picture(self, step: int, name: str, path: Path) -> None:
         """Shows a picture that was written to `path`."""
 
+    def sync(self) -> None:
+        """Brings to the disk what was written: a checkpoint that relies on it is about to be."""
+
     def close(self) -> None:
         """Flushes everything."""
 
@@ -87,33 +92,43 @@ class JsonLines:
     def __init__(self, path: Path, *, start: int) -> None:
         if path.exists():
             kept = read_jsonl(path, until=start)
-            scratch = path.with_suffix(".tmp")
-            scratch.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-            os.replace(scratch, path)
-        self._file = path.open("a", encoding="utf-8")
+            durable.write(path, "".join(json.dumps(line) + "\n" for line in kept))
+        # Unbuffered: what the disk refused once is not tried again on closing.
+        self._file = path.open("ab", buffering=0)
 
     def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
-        self._file.flush()
+        with durable.explained(f"Writing {self._file.name}", "free space, and give the same command again to go on."):
+            rest = (json.dumps({"step": step, "split": split, **values}) + "\n").encode()
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
     def picture(self, step: int, name: str, path: Path) -> None:
         pass
+
+    def sync(self) -> None:
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
 
 
 def read_jsonl(path: Path, *, until: int | None = None) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`, up to a step; a torn last line is left out, and a file that is not there has none."""
+    """The lines of a `metrics.jsonl`, up to a step, without torn and damaged ones; a file that is not there has none."""
     lines: list[dict[str, Any]] = []
-    if not path.exists():
-        return lines
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
+    if path.exists():
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                line = json.loads(text)
+                if isinstance(line, dict) and isinstance(line.get("step"), int) and isinstance(line.get("split"), str):
+                    lines.append(line)
     return [line for line in lines if until is None or line["step"] <= until]
+
+
+def evaluated(history: Iterable[Mapping[str, Any]], name: str) -> dict[int, float]:
+    """The values that `split/name` had, by step, where they are finite."""
+    split, _, metric = name.partition("/")
+    values = {line["step"]: line[metric] for line in history if line["split"] == split and metric in line}
+    return {step: value for step, value in values.items() if isinstance(value, float) and math.isfinite(value)}
 
 
 class TensorBoard:
@@ -135,6 +150,9 @@ class TensorBoard:
 
         with Image.open(path) as image:
             self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+
+    def sync(self) -> None:
+        pass
 
     def close(self) -> None:
         self._writer.close()
@@ -159,6 +177,9 @@ class WandB:
     def picture(self, step: int, name: str, path: Path) -> None:
         self._run.log({name: self._wandb.Image(str(path))}, step=step)
 
+    def sync(self) -> None:
+        pass
+
     def close(self) -> None:
         self._run.finish()
 
@@ -180,6 +201,11 @@ class Journal:
         """Reports a picture that was written to `path`."""
         for writer in self._writers:
             writer.picture(step, name, path)
+
+    def sync(self) -> None:
+        """Brings to the disk what was reported."""
+        for writer in self._writers:
+            writer.sync()
 
     def close(self) -> None:
         """Flushes everything."""

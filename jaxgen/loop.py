@@ -4,15 +4,15 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NoReturn
 
 import jax
 import jax.numpy as jnp
 
-from jaxgen import dispatch, logs, parallel, pictures, workdir
-from jaxgen.checkpoint import Checkpoints
+from jaxgen import dispatch, forensics, logs, parallel, pictures, workdir
+from jaxgen.checkpoint import Checkpoints, from_tree, to_tree
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
@@ -34,6 +34,7 @@ def fit(
     steps_per_call: int | None = None,
     parallel: Literal["auto", "jit", "pmap"] = "auto",
     fsdp: int = 1,
+    skip_not_finite: int = 0,
     wandb: str | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -51,6 +52,8 @@ def fit(
       steps_per_call: steps in one compiled call; None takes as many as 8 MiB of batches hold, up to 20.
       parallel: jit over all devices, or pmap over them; auto is jit, on one device where there is only a CPU.
       fsdp: over how many devices parameters and optimizers are cut as well; the batch is cut over all devices.
+      skip_not_finite: how many steps that are not finite to pass over, parameters and optimizers untouched, before the run
+        stops; 0 stops at the first.
       wandb: a Weights & Biases project to report to as well.
       quiet: no progress bars and no summary.
 
@@ -60,16 +63,17 @@ def fit(
 
     Raises:
       UserError: if the flags contradict the run in `workdir`, or cannot work.
-      NotFiniteError: if a training metric is not finite; the last checkpoint is from before.
+      NotFiniteError: if a loss, a gradient, a parameter or another part of the state is not finite; the last checkpoint is from
+        before, and what the step began with is kept for `jaxgen replay`.
       KeyboardInterrupt: after Ctrl-C, when the state is saved.
       SystemExit: 143 after SIGTERM, when the state is saved.
     """
     intervals = {"log_every": log_every, "evaluate_every": evaluate_every, "save_every": save_every, "keep": keep}
-    _check(experiment, intervals, steps_per_call, seed)
+    _check(experiment, intervals, steps_per_call, seed, skip_not_finite)
     with contextlib.ExitStack() as resources:
-        return _Loop(experiment, workdir, seed, keep, parallel, fsdp, wandb, quiet, resources).run(
-            steps_per_call, log_every, evaluate_every, save_every
-        )
+        return _Loop(
+            experiment, workdir, seed, keep, parallel, fsdp, skip_not_finite, steps_per_call, wandb, quiet, resources
+        ).run(log_every, evaluate_every, save_every)
 
 
 class _Loop:
@@ -83,59 +87,60 @@ class _Loop:
         keep: int,
         kind: Literal["auto", "jit", "pmap"],
         fsdp: int,
+        skippable: int,
+        steps_per_call: int | None,
         wandb: str | None,
         quiet: bool,
         resources: contextlib.ExitStack,
     ) -> None:
         self.experiment, self.seed, self.quiet = experiment, seed, quiet or not parallel.first()
         self.parallel = parallel.choose(kind, fsdp=fsdp)
+        self.journal = logs.Journal()
         self.folder: workdir.Workdir | None = None
         self.checkpoints: Checkpoints | None = None
         self.values: dict[str, float] = {}  # evaluated at this step
-        self.step = self.saved = self.logged = 0
+        self.kept: tuple[int, Any] = 0, None  # without a workdir: the last finite state, on the host
+        self.step = self.saved = self.logged = self.skipped = 0
+        self.skippable = skippable
         self.seconds, self.timed = 0.0, 0  # of the steps since the last log, without evaluations and saves
 
         train = make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
-        self.train_step = dispatch.with_data(train, experiment.train)
+        train_step = dispatch.with_data(train, experiment.train)
+        if skippable:
+            train_step = dispatch.skipping(train_step)
         self.state_spec = jax.eval_shape(lambda: begin(experiment, seed))
         batch_spec = dispatch.batch_spec(experiment.train)
         sizes = sorted({x.shape[0] for x in jax.tree.leaves(batch_spec)})
         parallel.check(sizes, devices=self.parallel.devices, accumulate=experiment.accumulate)
-        self.window_spec, self.steps_per_call = dispatch.trace(self.train_step, self.state_spec, batch_spec)
+        self.window_spec, fitting = dispatch.trace(train_step, self.state_spec, batch_spec)
+        self.chunk = steps_per_call or fitting
+        advance = dispatch.make_advance(train_step, self.chunk)
+        self.advance = self.parallel.compile(advance, self.state_spec, self.window_spec)
 
         if path is not None:
+            resources.callback(workdir.occupy(Path(path)).release)
             self.folder, notes = workdir.fitting(Path(path), experiment, seed)
-            self.folder.make()
             parallel.meet("every host has read what is in the workdir")
-            self.checkpoints = self.folder.checkpoints(keep=keep)
+            self.checkpoints = self.folder.checkpoints(keep=keep, values=self._values)
             resources.callback(self.checkpoints.close)
             self._say(*notes)
-        latest = self.checkpoints.latest() if self.checkpoints is not None else None
-        if self.checkpoints is None or latest is None:
+        if not self._restored():
             self.state, self.window = self.parallel.place(begin(experiment, seed)), self._empty_window()
         else:
-            specs = self.parallel.spec(self.state_spec), self.parallel.spec(self.window_spec)
-            state, window, meta = self.checkpoints.restore(latest, *specs)
-            self.state, self.window = self.parallel.place(state), self.parallel.place(window)
-            self.step = self.saved = int(meta["position"])
-            self.logged = int(meta["logged"])
             if self.step > experiment.steps:
                 raise UserError(
                     f"The run in {path} is at step {self.step:,} already, so --steps {experiment.steps:,} would go back; "
                     "give more steps, or another --workdir."
                 )
             self._say(f"Resuming {path} at step {self.step:,} of {experiment.steps:,}.")
-        self.journal = logs.Journal()
         if self.folder is not None:
             self.folder.write()
             self.journal = self.folder.journal(start=self.step, wandb=wandb)
         resources.callback(self.journal.close)
 
-    def run(self, steps_per_call: int | None, log_every: int, evaluate_every: int, save_every: int) -> Run:
-        chunk = steps_per_call or self.steps_per_call
-        calls = list(dispatch.plan(self.step, self.experiment.steps, chunk, (log_every, evaluate_every, save_every)))
-        advance = self.parallel.compile(dispatch.make_advance(self.train_step, chunk), self.state_spec, self.window_spec)
-        feed = dispatch.feed(self.experiment.train, calls, seed=self.seed, chunk=chunk, parallel=self.parallel)
+    def run(self, log_every: int, evaluate_every: int, save_every: int) -> Run:
+        calls = list(dispatch.plan(self.step, self.experiment.steps, self.chunk, (log_every, evaluate_every, save_every)))
+        feed = self._feed(calls)
         first, started = self.step, time.perf_counter()
         with StopRequest() as stop, self._bar() as bar:
             try:
@@ -143,11 +148,10 @@ class _Loop:
                     self.step == self.experiment.steps or self.step % evaluate_every == 0
                 ):
                     self._evaluate(stop)
-                    self._save()
                 before, mark = None, time.perf_counter()
                 for (_, length), (batches, n) in zip(calls, feed, strict=True):
                     with jax.transfer_guard("disallow"):
-                        self.state, self.window, token = advance(self.state, self.window, batches, n)
+                        self.state, self.window, token = self.advance(self.state, self.window, batches, n)
                     # One call runs while the next is prepared; more would pile up batches on the device.
                     jax.block_until_ready(before)
                     before, self.step, self.timed, self.values = token, self.step + length, self.timed + length, {}
@@ -190,7 +194,7 @@ class _Loop:
 
     def _log(self) -> dict[str, str]:
         values = self._metrics()
-        self.window, self.logged = self._empty_window(), self.step
+        self.window, self.logged, self.skipped = self._empty_window(), self.step, int(values.get("skipped", 0))
         for name, schedule in self.experiment.schedules.items():
             values[name] = float(schedule(self.step - 1))
         values["epoch"] = self.step / self.experiment.train.epoch_steps
@@ -202,15 +206,40 @@ class _Loop:
 
     def _metrics(self) -> dict[str, float]:
         """The means of the window under way, all of them finite."""
-        values = compute(self.parallel.to_view(self.window))
+        window = self.parallel.to_view(self.window)
+        values = compute(window)
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
-            kept = "; the checkpoints are from before" if self.folder is not None else ""
-            raise NotFiniteError(
-                f"Not finite between steps {self.logged + 1:,} and {self.step:,}: {', '.join(bad)}{kept}. Lower the learning "
-                "rate, clip the gradient, or look for a logarithm or a division of zero in the loss."
-            )
+            self._stop(", ".join(bad))
+        if self.skippable:
+            values["skipped"] = self.skipped + float(window["skipped"].total)
+            if values["skipped"] > self.skippable:
+                self._stop(f"{values['skipped']:.0f} steps, which is more than --skip-not-finite {self.skippable}")
         return values
+
+    def _stop(self, what: str) -> NoReturn:
+        """Looks for the step that was not finite, keeps what it began with, and ends the run."""
+        self._say("A value is not finite: repeating the steps since the last checkpoint, to find the first.")
+        first, state = self._last_finite()
+        calls = [(step, 1) for step in range(first, self.step)]
+        before = forensics.search(self.advance, state, self._empty_window, self._feed(calls))
+        if before is None:
+            raise NotFiniteError(
+                f"Not finite between steps {self.logged + 1:,} and {self.step:,}: {what}; but finite when repeated, so the "
+                "device is not to be trusted. The checkpoints are from before: give the same command again."
+            )
+        raise NotFiniteError(forensics.keep(self.experiment, self.parallel.to_view(before), self.seed, what, self.folder))
+
+    def _last_finite(self) -> tuple[int, TrainState]:
+        """The state that was last saved, or the first one."""
+        step, tree = self.kept
+        if self.checkpoints is not None and self.checkpoints.steps():
+            self.checkpoints.wait()
+            step = self.checkpoints.steps()[-1]
+            state, _, _ = self.checkpoints.restore(step, self.parallel.spec(self.state_spec), None)
+        else:
+            state = begin(self.experiment, self.seed) if tree is None else from_tree(self.state_spec, tree)
+        return step, self.parallel.place(state)
 
     def _evaluate(self, stop: StopRequest) -> None:
         self._metrics()
@@ -234,14 +263,38 @@ class _Loop:
             self.values |= {f"{split}/{name}": value for name, value in values.items()}
 
     def _save(self) -> None:
-        if self.checkpoints is None or self.folder is None:
-            return
         self._metrics()
-        best = self.values.get(self.experiment.best)
-        meta = {"position": self.step, "logged": self.logged, "run": self.folder.record}
         state, window = self.parallel.to_disk(self.state), self.parallel.to_disk(self.window)
-        self.checkpoints.save(state, window, step=self.step, meta=meta, best=best)
+        if parallel.largest(int(forensics.first_bad(state) is not None)):
+            self._stop("the state")
+        if self.checkpoints is None or self.folder is None:
+            self.kept = self.step, jax.device_get(to_tree(self.parallel.to_view(self.state)))
+            return
+        # The lines first: a checkpoint without its lines would leave a gap for ever.
+        self.journal.sync()
+        meta = {"position": self.step, "logged": self.logged, "skipped": self.skipped, "run": self.folder.record}
+        self.checkpoints.save(state, window, step=self.step, meta=meta)
         self.saved = self.step
+
+    def _restored(self) -> bool:
+        """Takes up the last checkpoint that is whole, if there is any."""
+        if self.checkpoints is None or self.folder is None:
+            return False
+        specs = self.parallel.spec(self.state_spec), self.parallel.spec(self.window_spec)
+        restored = self.checkpoints.restore_last(*specs, aside=self.folder.damaged, say=self._say)
+        if restored is None:
+            return False
+        state, window, meta = restored
+        self.state, self.window = self.parallel.place(state), self.parallel.place(window)
+        self.step = self.saved = int(meta["position"])
+        self.logged, self.skipped = int(meta["logged"]), int(meta["skipped"])
+        return True
+
+    def _feed(self, calls: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, Any]]:
+        return dispatch.feed(self.experiment.train, calls, seed=self.seed, chunk=self.chunk, parallel=self.parallel)
+
+    def _values(self) -> Mapping[int, float]:
+        return logs.evaluated(self.journal.history, self.experiment.best)
 
     def _empty_window(self) -> Metrics:
         return self.parallel.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.window_spec))
@@ -284,7 +337,9 @@ class _Loop:
         )
 
 
-def _check(experiment: Experiment, intervals: Mapping[str, int], steps_per_call: int | None, seed: int) -> None:
+def _check(
+    experiment: Experiment, intervals: Mapping[str, int], steps_per_call: int | None, seed: int, skip_not_finite: int
+) -> None:
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed is {seed}; give a number from 0 to 4294967295.")
     for name, value in intervals.items():
@@ -292,6 +347,8 @@ def _check(experiment: Experiment, intervals: Mapping[str, int], steps_per_call:
             raise UserError(f"--{name.replace('_', '-')} is {value}; give 1 or more.")
     if steps_per_call is not None and steps_per_call < 1:
         raise UserError(f"--steps-per-call is {steps_per_call}; give 1 or more.")
+    if skip_not_finite < 0:
+        raise UserError(f"--skip-not-finite is {skip_not_finite}; give 0 or more.")
     if experiment.steps < 0:
         raise UserError(f"--steps is {experiment.steps}; give 0 or more.")
     if experiment.accumulate < 1:

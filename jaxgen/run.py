@@ -128,18 +128,22 @@ def load(
     Raises:
       UserError: if there is no such run or checkpoint, or the experiment is not known.
     """
-    folder = workdir.read(Path(path))
+    made, folder = rebuild(path, experiment)
+    seed = int(folder.record["seed"])
     checkpoints = folder.checkpoints()
     try:
         step = choose(checkpoints, path, step=step, best=best)
-        function = find_experiment(experiment, folder)
-        made = function(**_as_arguments(folder.record["flags"]))
-        seed = int(folder.record["seed"])
         spec = jax.eval_shape(lambda: begin(made, seed))
         state, _, meta = checkpoints.restore(step, spec, None)
     finally:
         checkpoints.close()
     return Run(made, state, seed, int(meta["position"]), folder.path, logs.read_jsonl(folder.metrics))
+
+
+def rebuild(path: str | Path, experiment: Callable[..., Experiment] | str | None) -> tuple[Experiment, workdir.Workdir]:
+    """The experiment of a run, made again with the flags on record, and the run's folder."""
+    folder = workdir.read(Path(path))
+    return find_experiment(experiment, folder)(**_as_arguments(folder.record["flags"])), folder
 
 
 def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:
@@ -176,7 +180,7 @@ def choose(checkpoints: checkpoint.Checkpoints, path: str | Path, *, step: int |
     there = checkpoints.steps()
     if not there:
         raise UserError(f"The run in {path} has no checkpoint yet; train it, with a smaller --save-every if need be.")
-    chosen = (checkpoints.best() if best else checkpoints.latest()) if step is None else step
+    chosen = (checkpoints.best() if best else there[-1]) if step is None else step
     if chosen not in there:
         listed = ", ".join(f"{s:,}" for s in there)
         wanted = "best checkpoint" if step is None else f"checkpoint of step {step:,}"

@@ -5,19 +5,20 @@ checkpoints/STEP/   states
 metrics.jsonl       one line a report
 samples/            pictures, NAME_STEP.png
 tensorboard/        the same for TensorBoard
+not_finite/STEP/    what a step that was not finite began with, for `jaxgen replay`
+damaged/STEP/       checkpoints that were found to be damaged
 """
 
-import contextlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxgen import logs, parallel
+from jaxgen import durable, logs, parallel
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -36,27 +37,11 @@ class Workdir:
         self.path = path
         self.record = dict(record)
 
-    def make(self) -> None:
-        """Makes the folder; the record is written when it is known that the run fits."""
-        with self._writing():
-            self.path.mkdir(parents=True, exist_ok=True)
-
     def write(self) -> None:
         """Writes the record, whole or not at all; the first host does."""
-        if not parallel.first():
-            return
-        with self._writing():
-            scratch = self.path / "run.json.tmp"
-            scratch.write_text(json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
-            os.replace(scratch, self.path / "run.json")
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror
-            raise UserError(f"The workdir {self.path} cannot be written ({reason}); choose another --workdir.") from None
+        if parallel.first():
+            with _writing(self.path):
+                durable.write(self.path / "run.json", json.dumps(self.record, indent=2) + "\n")
 
     @property
     def metrics(self) -> Path:
@@ -68,9 +53,21 @@ class Workdir:
         """The pictures."""
         return self.path / "samples"
 
-    def checkpoints(self, *, keep: int = 1) -> Checkpoints:
-        """The checkpoints; opened anew at each call, to be closed by the caller."""
-        return Checkpoints(self.path / "checkpoints", keep=keep)
+    @property
+    def damaged(self) -> Path:
+        """Where damaged checkpoints are put."""
+        return self.path / "damaged"
+
+    def checkpoints(self, *, keep: int | None = None, values: Callable[[], Mapping[int, float]] | None = None) -> Checkpoints:
+        """The checkpoints, to be closed by the caller; without `keep` to read from.
+
+        The best is the one whose value on record is least, unless other `values` are given.
+        """
+        return Checkpoints(self.path / "checkpoints", keep=keep, values=values or self._values)
+
+    def incidents(self, *, keep: int | None = None) -> Checkpoints:
+        """What the steps that were not finite began with, each with its raw batch beside it."""
+        return Checkpoints(self.path / "not_finite", keep=keep)
 
     def journal(self, *, start: int, wandb: str | None = None) -> logs.Journal:
         """The journal of the run from a step on; the first host's alone writes."""
@@ -81,6 +78,28 @@ class Workdir:
         writers.append(logs.JsonLines(self.metrics, start=start))
         writers.append(logs.TensorBoard(self.path / "tensorboard", start=start))
         return logs.Journal(writers, logs.read_jsonl(self.metrics, until=start))
+
+    def _values(self) -> Mapping[int, float]:
+        return logs.evaluated(logs.read_jsonl(self.metrics), self.record["best"])
+
+
+def occupy(path: Path) -> durable.Lock:
+    """Makes the folder of a run, and keeps other processes off it until the lock is released; the first host does.
+
+    Raises:
+      UserError: if it cannot be written, or another process trains in it.
+    """
+    lock = durable.Lock(path)
+    with _writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        taken = not parallel.first() or lock.take()
+    if parallel.largest(int(not taken)):
+        raise UserError(f"{path} is in use by {lock.holder()}; wait for it, stop it, or give another --workdir.")
+    return lock
+
+
+def _writing(path: Path) -> AbstractContextManager[None]:
+    return durable.explained(f"Writing to the workdir {path}", "choose another --workdir, or mend what is said.")
 
 
 def read(path: Path) -> Workdir:
@@ -135,6 +154,7 @@ def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
         "flags": dict(config.flags) if config else {},
         "steps": experiment.steps,
         "seed": seed,
+        "best": experiment.best,
         "data": {"names": experiment.train.names, "fingerprint": experiment.train.fingerprint},
         "versions": {name: _version(name) for name in PACKAGES},
     }

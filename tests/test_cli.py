@@ -49,7 +49,7 @@ def test_the_main_job_from_an_empty_directory(tmp_path: Path) -> None:
     assert "Traceback" not in got.stderr
     run = next((tmp_path / "runs").iterdir())
     assert run.name == "vae-latents=2-hidden=8-batch_size=8-nll_samples=4"
-    assert {p.name for p in run.iterdir()} == {"run.json", "checkpoints", "metrics.jsonl", "samples", "tensorboard"}
+    assert {p.name for p in run.iterdir()} == {*("run.json", "checkpoints", "metrics.jsonl", "samples", "tensorboard", ".lock")}
     assert {"elbo", "nll"} <= {k for line in read_jsonl(run / "metrics.jsonl") if line["split"] == "test" for k in line}
     assert f"jaxgen sample {run.relative_to(tmp_path)}" in re.sub(r"\s+", " ", got.stderr)
 
@@ -93,12 +93,12 @@ def test_list_and_data(capsys) -> None:
         (["--dataset", "mnist"], r"'mnist' is not prepared in .*jaxgen\[tf\]"),
         (["--data-dir", "nowhere", "--dataset", "mnist"], "is not prepared in nowhere, which does not exist"),
         (["--seed", "-1"], "--seed is -1; give a number from 0"),
-        (["--batch-size", "0"], "A batch size of 0 holds no example"),
+        (["--batch-size", "0"], "--batch-size is 0; give 1 or more"),
         (["--accumulate", "3"], "A batch of 128 cannot be cut into 3"),
         (["--steps", "-1"], "--steps is -1"),
         (["--log-every", "0"], "--log-every is 0"),
         (["--likelihood", "gaussian", "--binarization", "dynamic"], "makes binary images"),
-        (["--workdir", "/proc/nothing"], "/proc/nothing cannot be written"),
+        (["--workdir", "/proc/nothing"], r"Writing to the workdir /proc/nothing failed \(no such file or directory\): choose another"),
     ],
 )
 def test_a_mistake_is_answered_in_a_sentence(args: list[str], sentence: str, capsys, tmp_path: Path, monkeypatch) -> None:

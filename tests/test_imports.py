@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxgen"
 
 # Each room may import from the rooms before it, and from itself.
 ORDER = [
-    {"types", "errors", "reduction"},
+    {"types", "errors", "flags", "reduction", "durable"},
     {"logs", "pictures", "replicas"},
     {"game", "distributions", "nn", "diffusion"},
     {"parallel"},
@@ -23,6 +23,7 @@ ORDER = [
     {"checkpoint", "dispatch", "signals"},
     {"workdir"},
     {"run"},
+    {"forensics"},
     {"loop"},
     {"cli"},
     {"__init__", "__main__"},

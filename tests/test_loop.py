@@ -183,7 +183,9 @@ def test_evaluation_uses_the_averages() -> None:
 
 
 def test_a_value_that_is_not_finite_stops_the_run_and_spares_the_checkpoints(tmp_path: Path) -> None:
-    with pytest.raises(NotFiniteError, match=r"Not finite between steps 11 and 15: .*loss.*Lower the learning rate") as caught:
+    with pytest.raises(
+        NotFiniteError, match=r"Not finite in step 13: player 'model', its loss .*Lower the learning rate"
+    ) as caught:
         fit(regression(poison=12), tmp_path)
     assert caught.value.exit_code == 3
     run = jaxgen.load(tmp_path, experiment=regression)

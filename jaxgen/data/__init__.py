@@ -2,7 +2,7 @@
 
 from jaxgen.data.cache import cached
 from jaxgen.data.load import load, names, prepare, resize
-from jaxgen.data.source import Source, from_arrays, from_examples, from_folder, map_examples
+from jaxgen.data.source import Source, common_classes, common_shape, from_arrays, from_examples, from_folder, map_examples
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
 from jaxgen.data.text import Tokenizer, detokenise, texts, tokenise, tokenised, train_tokenizer
 from jaxgen.data.transforms import (
@@ -32,6 +32,8 @@ __all__ = [
     "cached",
     "center_crop",
     "chain",
+    "common_classes",
+    "common_shape",
     "crop",
     "dequantize",
     "detokenise",

@@ -50,14 +50,19 @@ def cached(
       A source of the same name, fingerprint and examples.
 
     Raises:
-      UserError: if the disk is full or the folder cannot be written.
+      UserError: if the disk is full, the folder cannot be written, or the cache that is there is damaged.
     """
     folder = folder or cache_folder()
     slug = re.sub(r"[^\w.=-]+", "_", source.name)[-80:]
     target = folder / f"{slug}-{source.fingerprint}"
     if not target.is_dir():
         _write(source, target, track or (lambda chunks, description: chunks))
-    arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(target.glob("*.npy"))}
+    try:
+        arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(target.glob("*.npy"))}
+        if {len(a) for a in arrays.values()} != {source.length}:
+            raise ValueError("examples are missing")
+    except (OSError, ValueError, EOFError, TypeError) as error:  # NumPy's words for a torn file
+        raise UserError(f"The cache {target} is damaged ({error}); delete it, and it is made again.") from None
     return from_arrays(arrays, name=source.name, fingerprint=source.fingerprint)._replace(classes=source.classes)
 
 

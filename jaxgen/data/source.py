@@ -45,6 +45,35 @@ class Source(NamedTuple):
         return example[feature].shape[1:]
 
 
+def common_shape(feature: str, *sources: Source) -> tuple[int, ...]:
+    """The shape of one example's feature, which a network takes from all of the sources.
+
+    Raises:
+      UserError: if a source lacks the feature, or has another shape.
+    """
+    shapes = {source.name: source.shape(feature) for source in sources}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} of {'x'.join(map(str, shape))}" for name, shape in shapes.items())
+        raise UserError(f"One model cannot take every {feature}: {told}; bring them to one shape.")
+    return next(iter(shapes.values()))
+
+
+def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
+    """The names of a label's values, which mean the same in all of the sources.
+
+    Raises:
+      UserError: if a source has no classes, or other ones.
+    """
+    classes = {source.name: source.classes.get(feature, ()) for source in sources}
+    for name, found in classes.items():
+        if not found:
+            raise UserError(f"{name} has no classes of a feature {feature!r}; take a set that has, or a model that needs none.")
+    if len(set(classes.values())) > 1:
+        told = ", ".join(f"{name} has {' '.join(found[:5])}{' ...' if found[5:] else ''}" for name, found in classes.items())
+        raise UserError(f"A {feature} means different things: {told}; give all splits the same classes.")
+    return next(iter(classes.values()))
+
+
 def from_arrays(arrays: Mapping[str, np.ndarray], *, name: str = "arrays", fingerprint: str | None = None) -> Source:
     """A source over arrays in memory or memory-mapped, whose first axes count the examples.
 
@@ -145,7 +174,7 @@ def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = Fal
       UserError: if there is no image.
     """
     folder = Path(folder)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
     if not paths:
         raise UserError(f"No image ({', '.join(IMAGE_SUFFIXES)}) lies below {folder}; check the path.")
     parents = sorted({p.parent.relative_to(folder).as_posix() for p in paths})
@@ -161,7 +190,10 @@ def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = Fal
                 example["label"] = labels.index(paths[i].parent.relative_to(folder).as_posix())
             return example
 
-    stats = [(p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+    try:
+        stats = [(p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+    except OSError as error:  # a link to nothing
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}); mend or remove it.") from None
     mark = hashlib.sha256(repr((stats, size, grey)).encode()).hexdigest()[:16]
     classes = {"label": tuple(labels)} if labels else {}
     return from_examples(Images(), name=str(folder), fingerprint=mark, classes=classes)

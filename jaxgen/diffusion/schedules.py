@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxgen.errors import SizeError
+
 
 class Level(NamedTuple):
     """Levels of noise, one for all examples (scalars) or one each (`[B]`).
@@ -134,7 +136,7 @@ def from_betas(betas: Sequence[float] | np.ndarray) -> Discrete:
       A schedule with $\alpha_t^2 = \bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$, $\sigma_t^2 = 1 - \bar\alpha_t$ and time t.
 
     Raises:
-      ValueError: if a beta is not in (0, 1).
+      SizeError: if a beta is not in (0, 1).
 
     Source: Ho et al. 2020, equations 2 and 4.
 
@@ -144,7 +146,7 @@ def from_betas(betas: Sequence[float] | np.ndarray) -> Discrete:
     """
     betas = np.asarray(betas, np.float64)
     if not ((betas > 0) & (betas < 1)).all():
-        raise ValueError("the variance of a step lies between 0 and 1; a longer chain has smaller ones")
+        raise SizeError("The variance of a step lies between 0 and 1; take a longer chain, which has smaller ones.")
     # By logarithms, because 1 - alpha^2 would cancel while it is small.
     log_alpha_bar = np.concatenate([[0.0], np.cumsum(np.log1p(-betas))])
     time = np.arange(len(betas) + 1.0)
@@ -232,7 +234,7 @@ def spaced(schedule: Discrete, steps: int) -> Discrete:
     [0.0, 250.0, 500.0, 750.0, 1000.0]
     """
     if not 1 <= steps <= schedule.steps:
-        raise ValueError(f"a chain of {schedule.steps} steps has no subsequence of {steps}")
+        raise SizeError(f"A chain of {schedule.steps} steps has no subsequence of {steps}; give from 1 to {schedule.steps}.")
     return subsequence(schedule, np.round(np.linspace(0, schedule.steps, steps + 1)[1:]).astype(int))
 
 

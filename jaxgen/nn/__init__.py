@@ -1,6 +1,6 @@
 """Layers that the models share."""
 
-from jaxgen.nn.attention import Attention, attend
+from jaxgen.nn.attention import Attention, attend, width_of_head
 from jaxgen.nn.conditioning import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm
 from jaxgen.nn.conv import Conv, ConvTranspose
 from jaxgen.nn.embedding import RandomFourier, Sinusoidal, sinusoidal
@@ -30,4 +30,5 @@ __all__ = [
     "causal_mask",
     "quick_gelu",
     "sinusoidal",
+    "width_of_head",
 ]

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxgen.errors import SizeError
+
 
 def attend(
     q: Float[Array, "b n h d"],
@@ -32,6 +34,17 @@ def attend(
         return jax.nn.dot_product_attention(q, k, v, mask=None if mask is None else mask[:, None])
 
 
+def width_of_head(channels: int, heads: int) -> int:
+    """The channels that each head has; all have as many.
+
+    Raises:
+      SizeError: if the channels cannot be cut so.
+    """
+    if channels % heads:
+        raise SizeError(f"{channels} channels cannot be cut into {heads} heads of equal size; give a width that they divide.")
+    return channels // heads
+
+
 class Attention(nn.Module):
     """Multi-head attention of a sequence to itself, or to a context.
 
@@ -55,11 +68,9 @@ class Attention(nn.Module):
     ) -> Float[Array, "b n c"]:
         """Attends; each position of `x` looks at all of `context`, or of `x` where that is None."""
         channels = x.shape[-1]
-        if channels % self.heads:
-            raise ValueError(f"{channels} channels cannot be cut into {self.heads} heads of equal size")
+        heads = (self.heads, width_of_head(channels, self.heads))
         x = x.astype(self.dtype)
         context = x if context is None else context.astype(self.dtype)
-        heads = (self.heads, channels // self.heads)
         q = nn.DenseGeneral(heads, dtype=self.dtype, name="query")(x)
         k = nn.DenseGeneral(heads, dtype=self.dtype, name="key")(context)
         v = nn.DenseGeneral(heads, dtype=self.dtype, name="value")(context)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxgen.errors import SizeError
+
 Pads: TypeAlias = tuple[tuple[int, int], ...]
 
 
@@ -33,7 +35,7 @@ def convolve(
       forward-mode (`jax.jvp`) for other strides than one only.
 
     Raises:
-      ValueError: if the kernel is larger than the padded input.
+      SizeError: if the kernel is larger than the padded input.
     """
     if jax.default_backend() != "cpu":
         return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -41,7 +43,10 @@ def convolve(
     pads = lax.padtype_to_pads(x.shape[1:3], (kh, kw), strides, padding) if isinstance(padding, str) else padding
     (top, bottom), (left, right) = pads = tuple((int(before), int(after)) for before, after in pads)
     if x.shape[1] + top + bottom < kh or x.shape[2] + left + right < kw:
-        raise ValueError(f"a kernel of {kh}x{kw} does not fit into images of {x.shape[1]}x{x.shape[2]}, padded by {pads}")
+        raise SizeError(
+            f"A kernel of {kh}x{kw} does not fit into images of {x.shape[1]}x{x.shape[2]}, padded by {pads}; "
+            "shrink the images fewer times (fewer --channels), or take larger ones."
+        )
     if strides == (1, 1) and max(top, bottom) < kh and max(left, right) < kw:
         return _dense(x, kernel, pads)
     return _im2col(x, kernel, strides, pads)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen.errors import SizeError
+
 
 def sinusoidal(t: Float[Array, " b"], features: int, *, period: float = 10_000.0) -> Float[Array, "b f"]:
     r"""$[\sin(\omega_i t), \cos(\omega_i t)]$ with frequencies $\omega_i$ that fall geometrically from 1 to 1 / period.
@@ -21,13 +23,16 @@ def sinusoidal(t: Float[Array, " b"], features: int, *, period: float = 10_000.0
       All sines, then all cosines.
 
     Raises:
-      ValueError: if the features are not even in number, or fewer than four.
+      SizeError: if the features are not even in number, or fewer than four.
 
     Source: Vaswani et al. 2017, section 3.5; in this order and with both ends included: Ho et al. 2020.
     """
     half = features // 2
     if features % 2 or half < 2:
-        raise ValueError(f"sines and cosines make an even number of features, four or more; got {features}")
+        raise SizeError(
+            f"Sines and cosines make an even number of features, four or more, and not {features}; "
+            "where a network has --channels, their first number decides it."
+        )
     frequencies = jnp.exp(-math.log(period) * jnp.arange(half, dtype=jnp.float32) / (half - 1))
     angles = t.astype(jnp.float32)[:, None] * frequencies
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.nn import BatchNorm, Conv, attend
+from jaxgen.errors import SizeError
+from jaxgen.nn import BatchNorm, Conv, attend, width_of_head
 
 
 class AttentionPool(nn.Module):
@@ -34,7 +35,7 @@ class AttentionPool(nn.Module):
         x = x.astype(self.dtype).reshape(b, h * w, channels)
         x = jnp.concatenate([x.mean(1, keepdims=True), x], axis=1)
         x = x + self.param("positions", start, (h * w + 1, channels), jnp.float32).astype(self.dtype)
-        heads = (self.heads, channels // self.heads)
+        heads = (self.heads, width_of_head(channels, self.heads))
         q, k, v = (
             nn.DenseGeneral(heads, kernel_init=start, dtype=self.dtype, name=name)(a)
             for name, a in (("query", x[:, :1]), ("key", x), ("value", x))
@@ -103,7 +104,12 @@ class ResNet(nn.Module):
         """Maps images to vectors."""
         shrinks = 2 ** (len(self.blocks) + 1)
         if min(x.shape[1:3]) < shrinks:
-            raise ValueError(f"images of {x.shape[1]}x{x.shape[2]} vanish where {shrinks} pixels become one")
+            raise SizeError(
+                f"Images of {x.shape[1]}x{x.shape[2]} vanish where {shrinks} pixels become one; "
+                "give the network fewer stages (--depth), or larger images."
+            )
+        if self.width < 2:
+            raise SizeError(f"A stem of {self.width // 2} channels holds nothing; give the network a larger --width.")
         for features, stride in ((self.width // 2, 2), (self.width // 2, 1), (self.width, 1)):
             pads = ((1, 1), (1, 1))
             x = Conv(features, (3, 3), (stride, stride), pads, use_bias=False, dtype=self.dtype)(x)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxgen.errors import SizeError
 from jaxgen.nn import LayerNorm
 from jaxgen.nn.transformer import Transformer, quick_gelu
 
@@ -45,7 +46,7 @@ class TextTransformer(nn.Module):
         """Maps texts to vectors."""
         n = tokens.shape[1]
         if n > self.length:
-            raise ValueError(f"texts of {n} tokens are longer than the {self.length} that there are positions for")
+            raise SizeError(f"Texts of {n} tokens are longer than the {self.length} that there are positions for; cut them.")
         normal = nn.initializers.normal
         embed = nn.Embed(self.vocabulary, self.width, embedding_init=normal(0.02), dtype=self.dtype, name="embed")
         positions = self.param("positions", normal(0.01), (self.length, self.width), jnp.float32)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen.errors import SizeError
 from jaxgen.nn import Conv, LayerNorm
 from jaxgen.nn.transformer import Transformer, quick_gelu
 
@@ -41,7 +42,10 @@ class VisionTransformer(nn.Module):
         """Maps images to vectors."""
         b, h, w, _ = x.shape
         if h % self.patch or w % self.patch:
-            raise ValueError(f"images of {h}x{w} cannot be cut into patches of {self.patch}x{self.patch}")
+            raise SizeError(
+                f"Images of {h}x{w} cannot be cut into patches of {self.patch}x{self.patch}; "
+                "give a --patch that divides both sides."
+            )
         side = (self.patch, self.patch)
         x = Conv(self.width, side, side, "VALID", use_bias=False, dtype=self.dtype, name="patches")(x)
         x = x.reshape(b, -1, self.width)

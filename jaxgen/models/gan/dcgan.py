@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen.errors import SizeError
 from jaxgen.nn import BatchNorm, Conv, ConvTranspose
 
 KERNEL = nn.initializers.normal(0.02)
@@ -114,13 +115,12 @@ def smallest_map(shape: tuple[int, ...], halvings: int) -> tuple[int, int]:
       Height and width.
 
     Raises:
-      ValueError: if a side is no multiple of 2 to the number of halvings.
+      SizeError: if a side is no multiple of 2 to the number of halvings.
     """
     factor = 2**halvings
     if any(side % factor for side in shape[:2]):
         side = math.gcd(*shape[:2])
         most = (side & -side).bit_length() - 1
-        raise ValueError(
-            f"images of {shape[0]}x{shape[1]} can be halved {most} times, not {halvings}; give {most} channels, or resize them"
-        )
+        mend = f"give {most} --channels or fewer" if most else "resize them to even sides"
+        raise SizeError(f"Images of {shape[0]}x{shape[1]} can be halved {most} times, not {halvings}; {mend}.")
     return shape[0] // factor, shape[1] // factor

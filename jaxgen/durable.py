@@ -1,0 +1,107 @@
+"""Files that outlive a crash: whole or not there, on the disk before anything relies on them; and a lock on a folder."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxgen.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write(path: Path, text: str) -> None:
+    """Replaces a file by a new text: after a crash, or a cut of the power, it holds the old text or the new, all of it."""
+    scratch = path.with_name(f"{path.name}.tmp")
+    with scratch.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        # Before the rename: else the new name may outlive a cut of the power without what it names.
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Brings the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Lock:
+    """Keeps a second process off a folder; the system lets go of it when its holder ends, however that comes about."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ".lock"
+        self._handle: int | None = None
+
+    def take(self) -> bool:
+        """Takes the lock, unless another has it."""
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        except OSError:  # a file system without locks: all that can be done there is to trust its users
+            os.close(handle)
+            return True
+        os.ftruncate(handle, 0)
+        os.write(handle, json.dumps({"process": os.getpid(), "host": socket.gethostname()}).encode())
+        self._handle = handle
+        return True
+
+    def holder(self) -> str:
+        """Who has it, for a message."""
+        try:
+            holder = json.loads(self._path.read_text(encoding="utf-8"))
+            return f"process {holder['process']} on {holder['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    def release(self) -> None:
+        """Lets go."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+@contextlib.contextmanager
+def explained(what: str, mend: str) -> Iterator[None]:
+    """Turns what a disk refuses into one sentence.
+
+    Args:
+      what: that could not be done, as the beginning of the sentence: "Saving step 5 in runs/vae".
+      mend: what helps, as its end.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = refusal(error)
+        if reason is None:
+            raise
+        raise UserError(f"{what} failed ({reason}): {mend}") from error
+
+
+def refusal(error: BaseException | None) -> str | None:
+    """Why the disk refused, where an error is that of a disk; storage libraries wrap the system's errors in their own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return "the disk is full"
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror.lower()
+        text = str(error)
+        for number in (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
+            if os.strerror(number) in text:
+                return "the disk is full" if number in FULL else os.strerror(number).lower()
+        error = error.__cause__ or error.__context__
+    return None

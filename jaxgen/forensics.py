@@ -1,0 +1,324 @@
+"""What a step that is not finite went wrong in: the player and the leaf, then the operation."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+from jax.extend.source_info_util import summarize
+
+from jaxgen import parallel
+from jaxgen.checkpoint import from_tree, to_tree
+from jaxgen.dispatch import DATA, Advance, batch_spec, with_data
+from jaxgen.errors import UserError
+from jaxgen.experiment import Experiment
+from jaxgen.game import TrainState, gradient, make_train_step, turn
+from jaxgen.reduction import Metrics
+from jaxgen.run import begin, rebuild
+from jaxgen.types import Batch, PyTree
+from jaxgen.workdir import Workdir
+
+
+class Finding(NamedTuple):
+    """An operation that made something not finite of what was.
+
+    Fields:
+      order: when it ran.
+      kind: "nan" or "inf".
+      operation: JAX's primitive.
+      result: its dtype and shape.
+      inputs: the ranges of its inputs.
+      place: the line that asked for it, and the module.
+      cause: the operation whose infinity it met, if any.
+    """
+
+    order: int
+    kind: str
+    operation: str
+    result: str
+    inputs: str
+    place: str
+    cause: "Finding | None"
+
+
+def first_bad(tree: PyTree) -> str | None:
+    """The path of the first leaf that is not finite on this host, or None."""
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not all(np.isfinite(part).all() for part in _parts(leaf)):
+            return jax.tree_util.keystr(path, simple=True, separator="/")
+    return None
+
+
+def blame(experiment: Experiment, state: TrainState, batch: Batch) -> str | None:
+    """Names what is not finite in the step from a finite state: the player and its first bad leaf.
+
+    Args:
+      experiment: whose step.
+      state: before the step.
+      batch: the raw batch.
+
+    Returns:
+      The end of a sentence, or None where everything is finite.
+    """
+    key = jax.random.fold_in(state.key, state.step)
+    batch = jax.jit(experiment.train.transform)(batch, jax.random.fold_in(key, DATA))
+    if leaf := first_bad(dict(batch)):
+        return f"the data, in {leaf}"
+    for i, (name, player) in enumerate(experiment.players.items()):
+        if (int(state.step) + 1) % player.every:
+            continue
+        inputs = batch, jax.random.fold_in(key, i), experiment.accumulate
+        grads, _, metrics = _jit(gradient, name, player.loss)(state, *inputs)
+        bad = [metric for metric, mean in metrics.items() if first_bad(mean)]
+        if leaf := first_bad({name: grads}):
+            what = f"its {' and '.join(bad)} and the gradient" if bad else "the gradient, though its loss is finite"
+            return f"player {name!r}, {what}, first in {leaf}"
+        if bad:
+            return f"player {name!r}, its {' and '.join(bad)}, though the gradient is finite"
+        state, _ = _jit(turn, name, player)(state, *inputs)
+        if leaf := first_bad(state):
+            return f"player {name!r}, what its optimizer or its loss wrote, first in {leaf}"
+    return None
+
+
+def search(
+    advance: Advance, state: TrainState, empty: Callable[[], Metrics], feed: Iterable[tuple[Any, Any]]
+) -> TrainState | None:
+    """Repeats steps one by one, bit for bit, until one is not finite or was skipped.
+
+    Args:
+      advance: the compiled steps of the run.
+      state: where to begin; given away.
+      empty: makes an empty window of metrics.
+      feed: the batches of each step, and the number 1.
+
+    Returns:
+      The state before that step, or None where all steps were finite.
+    """
+    for batches, one in feed:
+        before = jax.tree.map(jnp.copy, state)
+        state, window, _ = advance(state, empty(), batches, one)
+        skipped = "skipped" in window and np.asarray(_parts(window["skipped"].total)[0]).any()
+        found = skipped or first_bad(dict(window)) or first_bad(state)
+        if parallel.largest(int(bool(found))):
+            return before
+    return None
+
+
+def keep(experiment: Experiment, before: TrainState, seed: int, what: str, folder: Workdir | None) -> str:
+    """Keeps what a step that was not finite began with, for `replay`.
+
+    Args:
+      experiment: whose step.
+      before: the state before it, the same on every host.
+      seed: of the run.
+      what: was seen to be not finite.
+      folder: where to keep it, if anywhere.
+
+    Returns:
+      What happened and what helps.
+    """
+    # As host arrays: what follows runs on one device, whatever the run is cut over.
+    state = from_tree(before, jax.tree.map(np.asarray, to_tree(before)))
+    step = int(state.step)
+    batch = jax.tree.map(lambda x: x[0], experiment.train.read(step, seed=seed))
+    happened = f"Not finite in step {step + 1:,}: {blame(experiment, state, batch) or what}."
+    mend = "Lower the learning rate, clip the gradient, or look for a logarithm or a division of zero in the loss."
+    if folder is None:
+        return f"{happened} {mend}"
+    incidents = folder.incidents(keep=1)
+    incidents.save(state, batch, step=step, meta={"position": step, "happened": happened})
+    incidents.close()
+    return f"{happened} `jaxgen replay {folder.path}` says which operation made it; the checkpoints are from before. {mend}"
+
+
+def replay(path: str | Path, *, experiment: Callable[..., Experiment] | str | None = None) -> list[str]:
+    """Repeats the step that was not finite in a run, operation by operation.
+
+    Args:
+      path: the workdir.
+      experiment: as in `load`.
+
+    Returns:
+      Lines to print: what happened, and which operations made it.
+
+    Raises:
+      UserError: if no such step was kept, or the experiment is not known or another one by now.
+    """
+    made, folder = rebuild(path, experiment)
+    incidents = folder.incidents()
+    try:
+        if not incidents.steps():
+            raise UserError(f"No step of {path} was found to be not finite; there is nothing to replay.")
+        state, batch, meta = incidents.restore(
+            incidents.steps()[-1],
+            jax.eval_shape(lambda: begin(made, int(folder.record["seed"]))),
+            batch_spec(made.train),
+        )
+    finally:
+        incidents.close()
+    step = with_data(make_train_step(made.players, ema=made.ema, accumulate=made.accumulate), made.train)
+    findings = origins(step, state, batch)
+    lines = [str(meta["happened"])]
+    for finding in findings:
+        lines += [
+            f"  {finding.operation} made {finding.kind} in {finding.result}",
+            f"    of  {finding.inputs}",
+            f"    at  {finding.place}",
+        ]
+    if not findings:
+        lines.append("  Repeated here it is finite: the code or the device is another, or the noise was that of a replica.")
+    return lines
+
+
+def origins(function: Callable[..., PyTree], *args: Any) -> list[Finding]:
+    """Runs a function operation by operation, and says which made the first value that is not finite of its result.
+
+    What is not finite on the way and does not reach the result is passed over, as is an infinity that was written down, such as
+    a mask's.
+
+    Args:
+      function: to be traced by JAX.
+      *args: its arguments, concrete.
+
+    Returns:
+      The operations in their order: the one that made an infinity, if that was the cause, and the one that made the first NaN;
+      or the one that made the infinity of the result. Empty where the result is finite.
+
+    >>> [f.operation for f in origins(lambda x: (jnp.log(x) * x).sum(), jnp.array([0.0, 1.0]))]
+    ['log', 'mul']
+    """
+    closed = jax.make_jaxpr(function)(*args)
+    walk = _Walk()
+    results = walk.run(closed.jaxpr, closed.consts, [_Value(x) for x in jax.tree.leaves(args)])
+    found = [value.finding for value in results if value.finding is not None]
+    if not found:
+        return []
+    first = min(found, key=lambda finding: finding.order)
+    return [first] if first.cause is None else [first.cause, first]
+
+
+class _Value(NamedTuple):
+    """A value, and what made it not finite."""
+
+    array: Any
+    finding: Finding | None = None
+
+
+class _Walk:
+    """Interprets a jaxpr, and goes into what encloses another one: calls, branches and loops."""
+
+    def __init__(self) -> None:
+        self._order = 0
+
+    def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[_Value]) -> list[_Value]:
+        last = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in _variables(eqn.invars)}
+        kept = set(_variables(jaxpr.outvars))
+        env: dict[Any, _Value] = dict(zip(jaxpr.constvars, map(_Value, consts), strict=True))
+        env.update(zip(jaxpr.invars, args, strict=True))
+
+        def read(v: Any) -> _Value:
+            return _Value(v.val) if isinstance(v, core.Literal) else env[v]
+
+        for i, eqn in enumerate(jaxpr.eqns):
+            env.update(zip(eqn.outvars, self._equation(eqn, [read(v) for v in eqn.invars]), strict=True))
+            for v in {*_variables(eqn.invars), *eqn.outvars} - kept:
+                if last.get(v, -1) <= i:
+                    env.pop(v, None)  # as large as a step's activations, if all were kept
+        return [read(v) for v in jaxpr.outvars]
+
+    def _equation(self, eqn: Any, inputs: list[_Value]) -> list[_Value]:
+        name, params = eqn.primitive.name, eqn.params
+        if name == "scan" and params["length"]:
+            return self._scan(params, inputs)
+        if name == "while":
+            return self._while(params, inputs)
+        if name == "cond":
+            return self._closed(params["branches"][int(inputs[0].array)], inputs[1:])
+        inner = params.get("jaxpr") or params.get("call_jaxpr")
+        if inner is not None and name != "scan":
+            return self._closed(inner, inputs)
+        out = eqn.primitive.bind(*(v.array for v in inputs), **params)
+        self._order += 1
+        return [self._judged(eqn, inputs, x) for x in (out if eqn.primitive.multiple_results else [out])]
+
+    def _closed(self, jaxpr: Any, inputs: list[_Value]) -> list[_Value]:
+        return self.run(jaxpr.jaxpr, jaxpr.consts, inputs) if hasattr(jaxpr, "consts") else self.run(jaxpr, [], inputs)
+
+    def _scan(self, params: Mapping[str, Any], inputs: list[_Value]) -> list[_Value]:
+        consts, carry = params["num_consts"], params["num_carry"]
+        fixed, state, xs = inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
+        rows: list[list[_Value]] = []
+        for i in range(params["length"]):
+            at = params["length"] - 1 - i if params["reverse"] else i
+            out = self._closed(params["jaxpr"], [*fixed, *state, *(_Value(x.array[at], x.finding) for x in xs)])
+            state, row = out[:carry], out[carry:]
+            rows.append(row)
+        stacked = zip(*(reversed(rows) if params["reverse"] else rows), strict=True)
+        return [*state, *(_Value(jnp.stack([v.array for v in column]), _earliest(column)) for column in stacked)]
+
+    def _while(self, params: Mapping[str, Any], inputs: list[_Value]) -> list[_Value]:
+        asked, done = params["cond_nconsts"], params["body_nconsts"]
+        state = inputs[asked + done :]
+        while bool(self._closed(params["cond_jaxpr"], [*inputs[:asked], *state])[0].array):
+            state = self._closed(params["body_jaxpr"], [*inputs[asked : asked + done], *state])
+        return state
+
+    def _judged(self, eqn: Any, inputs: list[_Value], x: Any) -> _Value:
+        kind = _kind(x)
+        if kind is None:
+            return _Value(x)
+        cause = _earliest(inputs)
+        # A NaN of an infinity is news; a NaN of a NaN, or an infinity of an infinity, is not.
+        if any(_kind(v.array) in ("nan", kind) for v in inputs):
+            return _Value(x, cause)
+        place = f"{summarize(eqn.source_info)} {eqn.source_info.name_stack}".strip()
+        ranges = ", ".join(_range(v.array) for v in inputs)
+        return _Value(x, Finding(self._order, kind, eqn.primitive.name, _shape(x), ranges, place, cause))
+
+
+def _jit(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
+    return jax.jit(lambda state, batch, key, accumulate: function(state, *fixed, batch, key, accumulate), static_argnums=3)
+
+
+def _variables(atoms: Sequence[Any]) -> list[Any]:
+    return [v for v in atoms if not isinstance(v, core.Literal)]
+
+
+def _earliest(values: Sequence[_Value]) -> Finding | None:
+    return min((v.finding for v in values if v.finding is not None), key=lambda f: f.order, default=None)
+
+
+def _kind(x: Any) -> str | None:
+    if not hasattr(x, "dtype"):
+        x = np.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return None
+    if np.isfinite(x := np.asarray(x)).all():
+        return None
+    return "nan" if np.isnan(x).any() else "inf"
+
+
+def _shape(x: Any) -> str:
+    return f"{x.dtype}{list(np.shape(x))}"
+
+
+def _range(x: Any) -> str:
+    if not hasattr(x, "dtype") or not (jnp.issubdtype(x.dtype, jnp.inexact) or jnp.issubdtype(x.dtype, jnp.integer)):
+        return str(x) if np.ndim(x) == 0 else "..."
+    host = np.asarray(x)
+    if host.size == 0:
+        return f"{_shape(x)}"
+    low, high = host.astype(np.float64).min(), host.astype(np.float64).max()
+    return f"{low:.6g}" if host.size == 1 else f"{_shape(x)} from {low:.6g} to {high:.6g}"
+
+
+def _parts(leaf: Any) -> list[np.ndarray]:
+    if not isinstance(leaf, jax.Array):
+        return [np.asarray(leaf)]
+    if leaf.is_fully_replicated:
+        return [np.asarray(leaf.addressable_data(0))]
+    return [np.asarray(shard.data) for shard in leaf.addressable_shards]
