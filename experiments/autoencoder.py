@@ -13,6 +13,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.models import autoencoders, vae
 from jaxgen.types import Array
 
@@ -22,16 +23,16 @@ def experiment(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: NonNegative = 4.0,
     network: Literal["mlp", "conv", "residual"] = "mlp",
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
-    latents: int = 16,
-    hidden: tuple[int, ...] = (400, 400),
-    channels: tuple[int, ...] = (32, 64),
-    steps: int = 4000,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    ema: float | None = None,
+    latents: Count = 16,
+    hidden: tuple[Count, ...] = (400, 400),
+    channels: Counts = (32, 64),
+    steps: Whole = 4000,
+    batch_size: Count = 128,
+    learning_rate: Positive = 1e-3,
+    ema: Share | None = None,
     bf16: bool = False,
     remat: bool = False,
 ) -> jaxgen.Experiment:
@@ -60,7 +61,7 @@ def experiment(
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
     transform = data.scale()
 
-    shape = train.shape("image")
+    shape = data.common_shape("image", train, test)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     networks: dict[str, tuple[Any, dict[str, Any]]] = {
         "mlp": (autoencoders.mlp, {"hidden": hidden}),

@@ -27,6 +27,7 @@ import jaxgen
 from jaxgen import data, objectives
 from jaxgen.data.builders import captioned_digits
 from jaxgen.data.text import END
+from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
 from jaxgen.losses.contrastive import normalize
 from jaxgen.metrics import retrieval, zero_shot
 from jaxgen.models import clip
@@ -83,30 +84,30 @@ def experiment(
     *,
     dataset: str = "captioned_digits",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
-    vocabulary: int = 400,
-    text_length: int = 24,
+    cache_budget: NonNegative = 4.0,
+    vocabulary: Count = 400,
+    text_length: Count = 24,
     encoder: Literal["vit", "resnet"] = "resnet",
-    patch: int = 4,
-    width: int = 64,
-    depth: int = 3,
-    heads: int = 4,
-    text_width: int = 64,
-    text_depth: int = 2,
-    embedding: int = 64,
-    crop: int = 1,
+    patch: Count = 4,
+    width: Count = 64,
+    depth: Count = 3,
+    heads: Count = 4,
+    text_width: Count = 64,
+    text_depth: Count = 2,
+    embedding: Count = 64,
+    crop: Whole = 1,
     flip: bool = False,
-    steps: int = 1200,
-    batch_size: int = 256,
-    learning_rate: float = 1e-3,
-    warmup: int = 100,
+    steps: Whole = 1200,
+    batch_size: Count = 256,
+    learning_rate: Positive = 1e-3,
+    warmup: Whole = 100,
     cosine: bool = False,
-    weight_decay: float = 0.2,
-    temperature: float = 0.07,
-    ema: float | None = None,
+    weight_decay: NonNegative = 0.2,
+    temperature: Positive = 0.07,
+    ema: Share | None = None,
     bf16: bool = False,
     remat: bool = False,
-    pairs: int | None = None,
+    pairs: Count | None = None,
 ) -> jaxgen.Experiment:
     """CLIP on any prepared set with captions.
 
@@ -146,7 +147,12 @@ def experiment(
     mapped = data.tokenised(tokenizer, text_length)
     train = data.load(dataset, "train", **where, **mapped)
     test = data.load(dataset, "test" if pairs is None else f"test[:{pairs}]", **where, **mapped)
-    shift = data.chain(data.pad(crop, mode="edge"), data.crop(train.shape("image")[0])) if crop else data.identity
+    image = data.common_shape("image", train, test)
+    if crop and image[0] != image[1]:
+        raise jaxgen.UserError(f"--crop {crop} shifts squares, and these images are {image[0]}x{image[1]}; give --crop 0.")
+    if batch_size < 2:
+        raise jaxgen.UserError("A batch of one pair has no negatives to tell it from; give --batch-size 2 or more.")
+    shift = data.chain(data.pad(crop, mode="edge"), data.crop(image[0])) if crop else data.identity
     scale = data.scale(-1, 1)
 
     dtype = jnp.bfloat16 if bf16 else jnp.float32
@@ -156,7 +162,7 @@ def experiment(
     }
     text = clip.TextTransformer(tokenizer.size, text_length, text_width, text_depth, heads, embedding, END, remat, dtype)
     model = clip.CLIP(vision[encoder](), text, temperature)
-    example = (jnp.zeros((1, *train.shape("image"))), jnp.zeros((1, text_length), jnp.int32))
+    example = (jnp.zeros((1, *image)), jnp.zeros((1, text_length), jnp.int32))
 
     after = (
         optax.cosine_decay_schedule(learning_rate, max(steps - warmup, 1)) if cosine else optax.constant_schedule(learning_rate)

@@ -15,6 +15,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.losses import adversarial
 from jaxgen.models.gan import conditional, dcgan, mlp
 from jaxgen.types import Array, Batch, Key
@@ -25,15 +26,15 @@ def experiment(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: NonNegative = 4.0,
     network: Literal["conv", "mlp"] = "conv",
-    latents: int = 100,
-    channels: tuple[int, ...] = (32, 64),
-    hidden: tuple[int, ...] = (256, 256),
-    steps: int = 2000,
-    batch_size: int = 128,
-    learning_rate: float = 2e-4,
-    ema: float | None = None,
+    latents: Count = 100,
+    channels: Counts = (32, 64),
+    hidden: tuple[Count, ...] = (256, 256),
+    steps: Whole = 2000,
+    batch_size: Count = 128,
+    learning_rate: Positive = 2e-4,
+    ema: Share | None = None,
     bf16: bool = False,
 ) -> jaxgen.Experiment:
     """A class-conditional GAN on the labelled images of any dataset.
@@ -58,22 +59,16 @@ def experiment(
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
     transform = data.scale(-1, 1)
-    image = train.shape("image")
-    if "label" not in train.classes:
-        raise jaxgen.UserError(f"{train.name} has no classes to condition on; take a dataset with a feature `label`.")
-    classes = len(train.classes["label"])
+    image = data.common_shape("image", train, test)
+    classes = len(data.common_classes("label", train, test))
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     makes: Any
     judges: Any
     if network == "conv":
-        try:
-            dcgan.smallest_map(image, len(channels))
-        except ValueError as error:
-            raise jaxgen.UserError(f"--channels {' '.join(map(str, channels))} does not fit {dataset}: {error}.") from None
         makes, judges = dcgan.Generator(image, channels[::-1], dtype=dtype), dcgan.Discriminator(channels, dtype=dtype)
     else:
         makes = mlp.Generator(image, hidden, output=jnp.tanh, dtype=dtype)
-        judges = mlp.MaxoutDiscriminator(tuple(width // 2 for width in hidden), dropout=(0.0, 0.3), dtype=dtype)
+        judges = mlp.MaxoutDiscriminator(tuple(-(-width // 2) for width in hidden), dropout=(0.0, 0.3), dtype=dtype)
     generator = conditional.Generator(makes, classes)
     discriminator = conditional.Discriminator(judges, classes, planes=network == "conv")
     d_loss, g_loss = objectives.adversarial(

@@ -15,6 +15,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import lazily, r1
 from jaxgen.models.gan import dcgan
@@ -28,18 +29,18 @@ def experiment(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: NonNegative = 4.0,
     loss: Literal["minimax", "non_saturating", "hinge"] = "non_saturating",
-    latents: int = 100,
-    channels: tuple[int, ...] = (32, 64),
+    latents: Count = 100,
+    channels: Counts = (32, 64),
     norm: Literal["batch", "spectral"] = "batch",
-    gamma: float = 0.0,
-    gamma_every: int = 16,
-    steps: int = 2000,
-    batch_size: int = 128,
-    learning_rate: float = 2e-4,
-    ema: float | None = None,
-    accumulate: int = 1,
+    gamma: NonNegative = 0.0,
+    gamma_every: Count = 16,
+    steps: Whole = 2000,
+    batch_size: Count = 128,
+    learning_rate: Positive = 2e-4,
+    ema: Share | None = None,
+    accumulate: Count = 1,
     bf16: bool = False,
 ) -> jaxgen.Experiment:
     """A DCGAN on the images of any dataset whose sides can be halved often enough.
@@ -67,13 +68,9 @@ def experiment(
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
     transform = data.scale(-1, 1)
-    image = train.shape("image")
+    image = data.common_shape("image", train, test)
     if gamma and norm == "batch":
         raise jaxgen.UserError("--gamma penalises the gradient of each image by itself; it goes with --norm spectral.")
-    try:
-        dcgan.smallest_map(image, len(channels))
-    except ValueError as error:
-        raise jaxgen.UserError(f"--channels {' '.join(map(str, channels))} does not fit {dataset}: {error}.") from None
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     generator = dcgan.Generator(image, channels[::-1], dtype=dtype)
     discriminator = dcgan.Discriminator(channels, normalised=norm == "batch", spectral=norm == "spectral", dtype=dtype)

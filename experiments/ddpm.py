@@ -19,6 +19,7 @@ import optax
 import jaxgen
 from jaxgen import data, diffusion, objectives, samplers
 from jaxgen.analysis import trajectories
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm
 from jaxgen.types import Array, Batch, Key
@@ -41,29 +42,29 @@ def experiment(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: NonNegative = 4.0,
     flip: bool = False,
     labels: bool = False,
     schedule: Literal["linear", "cosine"] = "linear",
     parameterisation: Literal["epsilon", "x0", "v", "score"] = "epsilon",
-    timesteps: int = 1000,
+    timesteps: Count = 1000,
     sampler: Literal["ancestral", "ddim"] = "ancestral",
     variance: Literal["small", "large"] = "small",
-    sampling_steps: int | None = 100,
-    channels: tuple[int, ...] = (32, 64),
-    blocks: int = 1,
-    attention: tuple[int, ...] = (16,),
-    dropout: float = 0.1,
+    sampling_steps: Count | None = 100,
+    channels: Counts = (32, 64),
+    blocks: Whole = 1,
+    attention: tuple[Whole, ...] = (16,),
+    dropout: Share = 0.1,
     modulation: Literal["additive", "adaptive"] = "additive",
-    steps: int = 2000,
-    batch_size: int = 64,
-    learning_rate: float = 1e-3,
-    clip: float = 1.0,
-    ema: float = 0.9999,
-    accumulate: int = 1,
+    steps: Whole = 2000,
+    batch_size: Count = 64,
+    learning_rate: Positive = 1e-3,
+    clip: Positive = 1.0,
+    ema: Share = 0.9999,
+    accumulate: Count = 1,
     bf16: bool = False,
     remat: bool = False,
-    nll_samples: int = 50,
+    nll_samples: Count = 50,
 ) -> jaxgen.Experiment:
     """A diffusion model of the images of any dataset.
 
@@ -99,13 +100,15 @@ def experiment(
     """
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
-    image = train.shape("image")
-    classes = len(train.classes.get("label", ())) if labels else 0
-    if labels and not classes:
-        raise jaxgen.UserError(f"{train.name} has no classes to tell the model; leave --labels away.")
+    image = data.common_shape("image", train, test)
+    classes = len(data.common_classes("label", train, test)) if labels else 0
     if sampling_steps is not None and sampling_steps > timesteps:
         raise jaxgen.UserError(
             f"--sampling-steps {sampling_steps} are more than --timesteps {timesteps}; give as many or fewer."
+        )
+    if channels[0] % 2 or channels[0] < 4:
+        raise jaxgen.UserError(
+            f"--channels begins with {channels[0]}; the waves that tell the time want an even number from 4."
         )
     transform = data.scale(*PIXELS)
     augment = data.chain(transform, data.flip()) if flip else transform

@@ -15,6 +15,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
+from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
 from jaxgen.losses import adversarial
 from jaxgen.models.gan import mlp
 from jaxgen.types import Array, Batch, Key
@@ -27,16 +28,16 @@ def experiment(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: NonNegative = 4.0,
     loss: Literal["minimax", "non_saturating"] = "non_saturating",
-    latents: int = 100,
-    hidden: tuple[int, ...] = (256, 256),
-    units: tuple[int, ...] = (128, 128),
-    dropout: tuple[float, float] = (0.0, 0.3),
-    steps: int = 6000,
-    batch_size: int = 100,
-    learning_rate: float = 5e-4,
-    ema: float | None = None,
+    latents: Count = 100,
+    hidden: tuple[Count, ...] = (256, 256),
+    units: tuple[Count, ...] = (128, 128),
+    dropout: tuple[Share, Share] = (0.0, 0.3),
+    steps: Whole = 6000,
+    batch_size: Count = 100,
+    learning_rate: Positive = 5e-4,
+    ema: Share | None = None,
     bf16: bool = False,
 ) -> jaxgen.Experiment:
     """A GAN of dense layers on the images of any dataset.
@@ -61,7 +62,7 @@ def experiment(
     """
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
-    image = train.shape("image")
+    image = data.common_shape("image", train, test)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     generator = mlp.Generator(image, hidden, dtype=dtype)
     discriminator = mlp.MaxoutDiscriminator(units, dropout=dropout, dtype=dtype)

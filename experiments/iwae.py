@@ -16,6 +16,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
+from jaxgen.flags import Count, NonNegative, Whole
 from jaxgen.models import autoencoders, vae
 from jaxgen.types import Array, Batch, Key
 
@@ -25,15 +26,15 @@ def experiment(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: NonNegative = 4.0,
     binarization: Literal["dynamic", "static"] = "dynamic",
-    k: int = 1,
-    latents: int = 50,
-    hidden: tuple[int, ...] = (200, 200),
-    stages: int = 6,
-    steps: int | None = None,
-    batch_size: int = 20,
-    nll_samples: int = 5000,
+    k: Count = 1,
+    latents: Count = 50,
+    hidden: tuple[Count, ...] = (200, 200),
+    stages: Count = 6,
+    steps: Whole | None = None,
+    batch_size: Count = 20,
+    nll_samples: Count = 5000,
 ) -> jaxgen.Experiment:
     """The paper's experiment 5.1 with one stochastic layer.
 
@@ -58,7 +59,7 @@ def experiment(
     # In evaluation an image is binarised by its number and one key: the same test set at every step.
     transform = data.chain(data.scale(), {"dynamic": data.binarize(), "static": data.binarize_statically()}[binarization])
 
-    height, width, colours = shape = train.shape("image")
+    height, width, colours = shape = data.common_shape("image", train, test)
     mean = train.gather(np.arange(min(train.length, 10_000)))["image"].mean(0).reshape(-1) / 255
     probability = np.clip(mean, 1e-3, 1 - 1e-3)
     logits = jnp.asarray(np.log(probability / (1 - probability)), jnp.float32)

@@ -22,6 +22,7 @@ import jaxgen
 from jaxgen import data, diffusion, objectives, samplers
 from jaxgen.analysis import points
 from jaxgen.data.builders import mixtures
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Whole
 from jaxgen.logs import Track
 from jaxgen.losses import adversarial, penalty
 from jaxgen.metrics.modes import modes
@@ -102,14 +103,14 @@ def experiment(
     *,
     dataset: Literal["gaussian_ring", "gaussian_grid"] = "gaussian_ring",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: NonNegative = 4.0,
     method: Literal["gan", "wgan_gp", "ddpm"] = "wgan_gp",
-    latents: int = 2,
-    hidden: tuple[int, ...] = (128, 128),
-    steps: int = 20_000,
-    batch_size: int = 500,
-    learning_rate: float | None = None,
-    decay_steps: int = 20_000,
+    latents: Count = 2,
+    hidden: Counts = (128, 128),
+    steps: Whole = 20_000,
+    batch_size: Count = 500,
+    learning_rate: Positive | None = None,
+    decay_steps: Count = 20_000,
 ) -> jaxgen.Experiment:
     """A model of points in the plane, and how many modes 2,500 of its samples hit.
 

@@ -20,6 +20,7 @@ import optax
 import jaxgen
 from jaxgen import data, diffusion, objectives, samplers
 from jaxgen.analysis import trajectories
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm, RandomFourier
 from jaxgen.types import Array, Key
@@ -32,24 +33,24 @@ def experiment(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: NonNegative = 4.0,
     flip: bool = False,
-    levels: int = 10,
-    largest: float = 3.0,
-    smallest: float = 0.01,
-    langevin_steps: int = 100,
-    step_size: float = 2e-5,
-    channels: tuple[int, ...] = (32, 64),
-    blocks: int = 1,
-    attention: tuple[int, ...] = (16,),
-    dropout: float = 0.0,
+    levels: Count = 10,
+    largest: Positive = 3.0,
+    smallest: Positive = 0.01,
+    langevin_steps: Count = 100,
+    step_size: Positive = 2e-5,
+    channels: Counts = (32, 64),
+    blocks: Whole = 1,
+    attention: tuple[Whole, ...] = (16,),
+    dropout: Share = 0.0,
     modulation: Literal["instance", "additive", "adaptive"] = "instance",
-    steps: int = 1500,
-    batch_size: int = 64,
-    learning_rate: float = 1e-3,
-    clip: float = 1.0,
-    ema: float = 0.9999,
-    accumulate: int = 1,
+    steps: Whole = 1500,
+    batch_size: Count = 64,
+    learning_rate: Positive = 1e-3,
+    clip: Positive = 1.0,
+    ema: Share = 0.9999,
+    accumulate: Count = 1,
     bf16: bool = False,
     remat: bool = False,
 ) -> jaxgen.Experiment:
@@ -85,7 +86,7 @@ def experiment(
     """
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
-    image = train.shape("image")
+    image = data.common_shape("image", train, test)
     if not 0 < smallest < largest or levels < 2:
         raise jaxgen.UserError("Noise has two levels or more and runs from --smallest above 0 up to a larger --largest.")
     transform = data.scale(0.0, 1.0)

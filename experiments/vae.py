@@ -16,6 +16,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.models import autoencoders, vae
 from jaxgen.types import Array, Batch, Key, Params, Vars
 
@@ -34,28 +35,28 @@ def experiment(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: NonNegative = 4.0,
     binarization: Literal["dynamic", "static", "none"] = "none",
     network: Literal["mlp", "conv", "residual"] = "mlp",
     likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-per-pixel", "logistic"] = "bernoulli",
-    latents: int = 16,
-    hidden: tuple[int, ...] = (400, 400),
-    channels: tuple[int, ...] = (32, 64),
-    beta: float = 1.0,
-    beta_warmup: int = 0,
-    max_kl: float | None = None,
+    latents: Count = 16,
+    hidden: tuple[Count, ...] = (400, 400),
+    channels: Counts = (32, 64),
+    beta: NonNegative = 1.0,
+    beta_warmup: Whole = 0,
+    max_kl: Positive | None = None,
     analytic_kl: bool = True,
-    samples: int = 1,
-    steps: int = 4000,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
+    samples: Count = 1,
+    steps: Whole = 4000,
+    batch_size: Count = 128,
+    learning_rate: Positive = 1e-3,
     cosine: bool = False,
-    clip: float | None = None,
-    ema: float | None = None,
-    accumulate: int = 1,
+    clip: Positive | None = None,
+    ema: Share | None = None,
+    accumulate: Count = 1,
     bf16: bool = False,
     remat: bool = False,
-    nll_samples: int = 500,
+    nll_samples: Count = 500,
 ) -> jaxgen.Experiment:
     """A VAE on the images of any dataset.
 
@@ -96,7 +97,7 @@ def experiment(
     binarize = {"dynamic": data.binarize(), "static": data.binarize_statically(), "none": data.identity}[binarization]
     transform = data.chain(data.scale(low, high), binarize)
 
-    image = train.shape("image")
+    image = data.common_shape("image", train, test)
     out = (*image[:2], image[2] * head.outputs)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     networks: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -111,7 +112,7 @@ def experiment(
     model = vae.VAE(encoder, kind.Decoder(out, **mirrored, dtype=dtype), head, latents, dtype=dtype)
     initialize = jaxgen.initialize(model=(model, jnp.zeros((1, *image))))
 
-    rate = optax.cosine_decay_schedule(learning_rate, steps) if cosine else optax.constant_schedule(learning_rate)
+    rate = optax.cosine_decay_schedule(learning_rate, max(steps, 1)) if cosine else optax.constant_schedule(learning_rate)
     tx = optax.adam(rate) if clip is None else optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))
     if max_kl is None:
         weight = optax.linear_schedule(0.0, beta, beta_warmup) if beta_warmup else beta

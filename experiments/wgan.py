@@ -15,6 +15,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import clip_weights, gradient_penalty
 from jaxgen.models.gan import dcgan
@@ -26,17 +27,17 @@ def experiment(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: NonNegative = 4.0,
     penalty: Literal["gp", "clip"] = "gp",
-    latents: int = 100,
-    channels: tuple[int, ...] = (32, 64),
-    critic_steps: int = 5,
-    weight: float = 10.0,
-    limit: float = 0.01,
-    steps: int = 15_000,
-    batch_size: int = 64,
-    learning_rate: float | None = None,
-    ema: float | None = 0.99,
+    latents: Count = 100,
+    channels: Counts = (32, 64),
+    critic_steps: Count = 5,
+    weight: NonNegative = 10.0,
+    limit: Positive = 0.01,
+    steps: Whole = 15_000,
+    batch_size: Count = 64,
+    learning_rate: Positive | None = None,
+    ema: Share | None = 0.99,
     bf16: bool = False,
 ) -> jaxgen.Experiment:
     """A WGAN with the DCGAN's networks on the images of any dataset.
@@ -63,11 +64,7 @@ def experiment(
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
     transform = data.scale(-1, 1)
-    image = train.shape("image")
-    try:
-        dcgan.smallest_map(image, len(channels))
-    except ValueError as error:
-        raise jaxgen.UserError(f"--channels {' '.join(map(str, channels))} does not fit {dataset}: {error}.") from None
+    image = data.common_shape("image", train, test)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     generator = dcgan.Generator(image, channels[::-1], dtype=dtype)
     # A penalty on the gradient at each image wants a critic that judges each by itself.

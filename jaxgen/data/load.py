@@ -86,7 +86,7 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
       UserError: if there is no such dataset, or it cannot be prepared here.
     """
     name = dataset.split(":")[0].split("/")[0]
-    data_dir = str(Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds_folder()).expanduser())
+    data_dir = str(_data_folder(data_dir))
     place = data_dir if Path(data_dir).is_dir() else f"{data_dir}, which does not exist"
     try:
         builder, prepared = _builder(dataset, data_dir)
@@ -103,7 +103,8 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
         ) from None
     except (ValueError, AssertionError) as error:
         # A prepared folder in another format: TFDS's own message names both.
-        raise UserError(f"The dataset {dataset!r} cannot be opened: {_line(error)}") from None
+        reason = _line(error).partition(". ")[0].rstrip(".")
+        raise UserError(f"The dataset {dataset!r} cannot be opened ({reason}); check its name and its version.") from None
     if prepared:
         return builder
     if name not in OWN and importlib.util.find_spec("tensorflow") is None:
@@ -128,8 +129,29 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
 
 
 def names(data_dir: str | None = None) -> list[str]:
-    """The datasets that can be read now: our own builders and what lies prepared in the data folder."""
-    folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds_folder()).expanduser()
+    """The datasets that can be read now: our own builders and what lies prepared in the data folder.
+
+    Raises:
+      UserError: if a folder is given that is not there.
+    """
+    folder = _data_folder(data_dir)
+    if data_dir is not None and not folder.is_dir():
+        raise UserError(f"There is no folder {data_dir}; check --data-dir.")
+    return _names(folder)
+
+
+def _data_folder(data_dir: str | None) -> Path:
+    return _expanded(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds_folder())
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"There is no home folder for {path}; check the name after the ~.") from None
+
+
+def _names(folder: Path) -> list[str]:
     infos = [*folder.glob("*/*/dataset_info.json"), *folder.glob("*/*/*/dataset_info.json")]  # these have configurations
     return sorted({info.parent.parent.relative_to(folder).as_posix() for info in infos} | set(OWN))
 
@@ -141,7 +163,7 @@ def tfds_folder() -> str:
 
 def _known(data_dir: str | None) -> list[str]:
     # Not the community's: listing those takes a network.
-    return sorted({*names(data_dir), *tfds.list_builders(with_community_datasets=False)})
+    return sorted({*_names(_data_folder(data_dir)), *tfds.list_builders(with_community_datasets=False)})
 
 
 def _builder(dataset: str, data_dir: str | None) -> tuple[tfds.core.DatasetBuilder, bool]:
@@ -153,7 +175,7 @@ def _builder(dataset: str, data_dir: str | None) -> tuple[tfds.core.DatasetBuild
 def _is_folder(dataset: str, data_dir: str | None) -> bool:
     # Someone may well stand in a folder that holds the folders of prepared sets.
     bare = Path(dataset).name == dataset
-    return Path(dataset).expanduser().is_dir() and not (bare and dataset in _known(data_dir))
+    return _expanded(dataset).is_dir() and not (bare and dataset in _known(data_dir))
 
 
 def _tfds(dataset: str, split: str, data_dir: str | None) -> Source:
@@ -161,9 +183,8 @@ def _tfds(dataset: str, split: str, data_dir: str | None) -> Source:
     try:
         examples = builder.as_data_source(split=split)
     except (ValueError, KeyError, AssertionError):
-        raise UserError(
-            f"The dataset {dataset!r} has no split {split!r}; it has {', '.join(sorted(builder.info.splits))}."
-        ) from None
+        there = ", ".join(f"{name} of {info.num_examples:,} examples" for name, info in sorted(builder.info.splits.items()))
+        raise UserError(f"The dataset {dataset!r} has no split {split!r}; it has {there}.") from None
     except NotImplementedError:
         raise UserError(
             f"The dataset {dataset!r} in {builder.data_path} is prepared as {builder.info.file_format.value}, which cannot "
@@ -198,7 +219,7 @@ def _fingerprint(mark: str, files: list[Path]) -> str:
 
 
 def _folder(dataset: str, split: str) -> Source:
-    root = Path(dataset).expanduser()
+    root = _expanded(dataset)
     folder = root / split
     if not folder.is_dir():
         there = sorted(p.name for p in root.iterdir() if p.is_dir())

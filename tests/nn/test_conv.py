@@ -80,7 +80,7 @@ def test_a_gradient_penalty_goes_through_it() -> None:
 
 
 def test_a_kernel_larger_than_the_images_is_refused() -> None:
-    with pytest.raises(ValueError, match="a kernel of 5x5 does not fit into images of 4x4"):
+    with pytest.raises(ValueError, match="A kernel of 5x5 does not fit into images of 4x4"):
         convolve(normal(1, 4, 4, 2), normal(5, 5, 2, 2), (1, 1), "VALID")
 
 

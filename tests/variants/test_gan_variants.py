@@ -41,20 +41,14 @@ def _leaves(tree: Any) -> list[Any]:
 
 
 def test_what_the_experiments_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(jaxgen.UserError, match="--channels 2 2 2 2 does not fit digits: images of 8x8 can be halved 3 times"):
-        make_with("dcgan", channels=(2, 2, 2, 2))
+    with pytest.raises(jaxgen.UserError, match="Images of 8x8 can be halved 3 times, not 4; give 3 --channels or fewer"):
+        jaxgen.fit(make("dcgan", channels=(2, 2, 2, 2)))
     with pytest.raises(jaxgen.UserError, match="goes with --norm spectral"):
         make("dcgan", gamma=1.0)
     plain = data.from_arrays({"image": np.zeros((4, 8, 8, 1), np.uint8)}, name="plain")
     monkeypatch.setattr(data, "load", lambda *args, **options: plain)
     with pytest.raises(jaxgen.UserError, match="plain has no classes"):
         make("conditional_gan")
-
-
-def make_with(name: str, **flags: Any) -> jaxgen.Experiment:
-    import importlib
-
-    return importlib.import_module(f"experiments.{name}").experiment(**flags)
 
 
 @pytest.mark.parametrize(

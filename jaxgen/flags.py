@@ -1,0 +1,114 @@
+"""What a flag may be: its type and its range, declared in an experiment's signature and held wherever the flag comes from.
+
+`latents: Count = 16` is refused below 1 on the command line, in Python, and where a run is built again from its record.
+"""
+
+import difflib
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from jaxgen.errors import UserError
+
+
+class Range(NamedTuple):
+    """Which values of its type a flag takes.
+
+    Fields:
+      words: what to give instead of a wrong one, as the end of a sentence: "1 or more".
+      holds: whether a value is a right one.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+Count: TypeAlias = Annotated[int, Range("1 or more", lambda n: n >= 1)]
+"""Of examples, layers, channels, samples: 1, 2, 3 ..."""
+
+Whole: TypeAlias = Annotated[int, Range("0 or more", lambda n: n >= 0)]
+"""0, 1, 2 ..."""
+
+Counts: TypeAlias = Annotated[tuple[Count, ...], Range("one number or more", lambda counts: len(counts) >= 1)]
+"""Of channels by level: one or more, each 1 or more."""
+
+Positive: TypeAlias = Annotated[float, Range("a number above 0", lambda x: x > 0)]
+"""A rate, a width, a bound."""
+
+NonNegative: TypeAlias = Annotated[float, Range("0 or more", lambda x: x >= 0)]
+"""A weight of a term, which 0 leaves out; a budget."""
+
+Share: TypeAlias = Annotated[float, Range("0 or more and less than 1", lambda x: 0 <= x < 1)]
+"""A probability to drop, a decay of averages."""
+
+
+def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
+    """Refuses flags that a function does not have, or that are not of their declared types and ranges.
+
+    Numbers are finite, whatever their range. Types that no command line knows are let through.
+
+    Args:
+      function: whose keyword arguments are flags.
+      flags: their values by name.
+
+    Raises:
+      UserError: names the flag, its value, and what to give.
+
+    >>> def experiment(*, latents: Count = 16, ema: Share | None = None): ...
+    >>> check(experiment, {"latents": 0})
+    Traceback (most recent call last):
+    jaxgen.errors.UserError: --latents is 0; give 1 or more.
+    >>> check(experiment, {"latent": 4})
+    Traceback (most recent call last):
+    jaxgen.errors.UserError: There is no --latent here; the nearest is --latents.
+    """
+    known = inspect.signature(function).parameters
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+    declared = get_type_hints(function, include_extras=True)
+    for name, value in flags.items():
+        if name not in known and not open_ended:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"the nearest is {_flag(near[0])}" if near else f"there are {', '.join(map(_flag, known))}"
+            raise UserError(f"There is no {_flag(name)} here; {hint}.")
+        mend = _mend(declared.get(name, Any), value)
+        if mend is not None:
+            shown = " ".join(map(str, value)) or "empty" if isinstance(value, tuple) else value
+            raise UserError(f"{_flag(name)} is {shown}; give {mend}.")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _mend(kind: Any, value: Any) -> str | None:
+    """What to give instead of a value that its type does not hold; None where it does."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        ranges = (r for r in args[1:] if isinstance(r, Range))
+        return _mend(args[0], value) or next((r.words for r in ranges if not r.holds(value)), None)
+    if origin in (Union, types.UnionType):
+        mends = [_mend(one, value) for one in args]
+        return None if None in mends else ", or ".join(map(str, mends))
+    if origin is Literal:
+        # By type too: 1 is no True, and a list would not even compare.
+        right = any(type(value) is type(one) and value == one for one in args)
+        return None if right else f"one of {', '.join(map(str, args))}"
+    if origin is tuple:
+        kinds = args[:1] * len(value) if args[-1] is Ellipsis and isinstance(value, tuple) else args
+        if not isinstance(value, tuple) or len(kinds) != len(value):
+            return "a tuple" if args[-1] is Ellipsis else f"a tuple of {len(args)}"
+        return next((mend for mend in map(_mend, kinds, value) if mend is not None), None)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    for types_of, words in (
+        ((types.NoneType,), "None"),
+        ((bool,), "True or False"),
+        ((int,), "a whole number"),
+        ((float, int), "a number"),
+        ((str,), "a text"),
+    ):
+        if kind is types_of[0]:
+            return None if isinstance(value, types_of) and (kind is bool or not isinstance(value, bool)) else words
+    return None
