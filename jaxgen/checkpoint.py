@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,19 +48,18 @@ class Checkpoints:
         self, folder: Path, *, keep: int | None = None, values: Callable[[], Mapping[int, float]] = dict[int, float]
     ) -> None:
         self.folder, self._values, self._failed = folder.resolve(), values, False
-        options = ocp.CheckpointManagerOptions(read_only=True)
+        chosen: dict[str, Any] = {"read_only": True}
         if keep is not None:
-            policy = _Preserved(keep, self.best)
             # Renamed first, then deleted: a checkpoint that is half deleted must not look like one.
-            options = ocp.CheckpointManagerOptions(
-                preservation_policy=policy, cleanup_tmp_directories=True, todelete_subdir=TRASH
-            )
+            policy = _Preserved(keep, self.best)
+            chosen = {"preservation_policy": policy, "cleanup_tmp_directories": True, "todelete_subdir": TRASH}
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
             "beside": ocp.StandardCheckpointHandler(),
             "meta": ocp.JsonCheckpointHandler(),
         }
         with self._explained("Opening the checkpoints"), logs.muted("absl"):
+            options = ocp.CheckpointManagerOptions(**chosen)
             self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
         self._sweep()
 
@@ -104,7 +104,7 @@ class Checkpoints:
         """The state as plain nested dicts of arrays, without knowing the experiment."""
         meta = self.meta(step)
         with self._reading(step):
-            target = _here(self._manager.item_metadata(step)["state"])
+            target = _here(self._saved_specs(step))
             tree = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
             _verify({"state": tree}, meta["leaves"])
         return tree
@@ -130,7 +130,7 @@ class Checkpoints:
         if beside is not None:
             targets["beside"] = _here(serialization.to_state_dict(beside))
         with self._reading(step):
-            _compare(self._manager.item_metadata(step)["state"], targets["state"], f"the checkpoint of step {step}")
+            _compare(self._saved_specs(step), targets["state"], f"the checkpoint of step {step}")
             args = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
             got = self._manager.restore(step, args=ocp.args.Composite(**args))
             _verify({name: got[name] for name in targets}, meta["leaves"])
@@ -192,6 +192,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[None]:
+        _hush()
         try:
             yield
         except (UserError, MemoryError):
@@ -204,6 +205,13 @@ class Checkpoints:
                 f"The checkpoint of step {step:,} in {self.folder} is damaged ({_line(error)}); "
                 + (f"there are those of step {others}." if others else "there is no other: restore it from a copy.")
             ) from error
+
+    def _saved_specs(self, step: int) -> PyTree:
+        with logs.muted("absl"):
+            specs = self._manager.item_metadata(step)["state"]
+        if specs is None:
+            raise ValueError("the shapes of its arrays are not there")
+        return specs
 
     def _sweep(self) -> None:
         shutil.rmtree(self.folder / TRASH, ignore_errors=True)
@@ -268,6 +276,20 @@ def _verify(tree: PyTree, written: Mapping[str, str]) -> None:
 
 def _signature(meta: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def _hush() -> None:
+    """Keeps to itself what tensorstore's threads say when one of many arrays could not be read, and orbax has left already."""
+    if getattr(sys.unraisablehook, "hushed", False):
+        return
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    hook.hushed = True  # type: ignore[attr-defined]
+    sys.unraisablehook = hook
 
 
 def _line(error: Exception) -> str:
