@@ -142,6 +142,8 @@ def experiment(
     Returns:
       The experiment.
     """
+    if batch_size < 2:
+        raise jaxgen.UserError("A batch of one pair has no negatives to tell it from; give --batch-size 2 or more.")
     where: dict[str, Any] = {"data_dir": data_dir, "cache_budget": cache_budget}
     tokenizer = data.train_tokenizer(data.texts(data.load(dataset, "train", **where)), vocabulary)
     mapped = data.tokenised(tokenizer, text_length)
@@ -150,8 +152,6 @@ def experiment(
     image = data.common_shape("image", train, test)
     if crop and image[0] != image[1]:
         raise jaxgen.UserError(f"--crop {crop} shifts squares, and these images are {image[0]}x{image[1]}; give --crop 0.")
-    if batch_size < 2:
-        raise jaxgen.UserError("A batch of one pair has no negatives to tell it from; give --batch-size 2 or more.")
     shift = data.chain(data.pad(crop, mode="edge"), data.crop(image[0])) if crop else data.identity
     scale = data.scale(-1, 1)
 

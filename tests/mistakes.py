@@ -1,0 +1,42 @@
+"""What every mistake of a user must end in: one sentence and an exit code, and nothing written."""
+
+import importlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jaxgen import cli
+
+
+def run(command: str, args: list[str]) -> None:
+    """What a user types: `jaxgen ARGS`, or `python -m experiments.COMMAND ARGS`."""
+    if command == "jaxgen":
+        cli.main(args)
+    else:
+        cli.run_experiment(importlib.import_module(f"experiments.{command}").experiment, args)
+
+
+def refused(capsys: pytest.CaptureFixture[str], call: Callable[[], object], code: int = 2) -> str:
+    """The sentence that a mistake is answered with, after it was seen to be one."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        call()
+    out, err = capsys.readouterr()
+    assert caught.value.code == code, err
+    assert "Traceback" not in out + err
+    text = out + err
+    if "helptext" in text:  # the parser's, in a frame
+        return re.sub(r"[\s│─╭╮╰╯]+", " ", text)
+    sentence = err.strip().splitlines()[-1]
+    assert err.endswith("\n")
+    assert len(sentence) < 400, sentence
+    assert sentence.endswith((".", "`", "`.")), sentence
+    assert out == ""
+    return sentence
+
+
+def files(folder: Path) -> list[str]:
+    """All that lies below a folder."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*"))
