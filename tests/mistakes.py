@@ -33,10 +33,14 @@ def refused(capsys: pytest.CaptureFixture[str], call: Callable[[], object], code
     assert err.endswith("\n")
     assert len(sentence) < 400, sentence
     assert sentence.endswith((".", "`", "`.")), sentence
-    assert out == ""
     return sentence
 
 
 def files(folder: Path) -> list[str]:
     """All that lies below a folder."""
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files below a folder, but not a lock, which says who had it last."""
+    return {name: (folder / name).read_bytes() for name in files(folder) if (folder / name).is_file() and name[-5:] != ".lock"}

@@ -5,7 +5,7 @@ import difflib
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +101,12 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
             f"The dataset {dataset!r} cannot be opened without another package ({_line(error)}); install it, TensorFlow "
             'by `pip install "jaxgen[tf]"`.'
         ) from None
-    except (ValueError, AssertionError) as error:
-        # A prepared folder in another format: TFDS's own message names both.
+    except Exception as error:
+        # A version that does not exist, a prepared folder in another format, or damaged: TFDS's own message names what.
         reason = _line(error).partition(". ")[0].rstrip(".")
-        raise UserError(f"The dataset {dataset!r} cannot be opened ({reason}); check its name and its version.") from None
+        raise UserError(
+            f"The dataset {dataset!r} cannot be opened ({reason}); check its name, its version and its files."
+        ) from None
     if prepared:
         return builder
     if name not in OWN and importlib.util.find_spec("tensorflow") is None:
@@ -190,6 +192,7 @@ def _tfds(dataset: str, split: str, data_dir: str | None) -> Source:
             f"The dataset {dataset!r} in {builder.data_path} is prepared as {builder.info.file_format.value}, which cannot "
             "be read by index; prepare it again with file_format='array_record'."
         ) from None
+    examples = _Records(examples, builder.info.full_name, builder.data_path)
     with logs.muted("absl"):  # TFDS recommends OpenCV, once a process; Pillow does as well
         examples[0]
     classes = {
@@ -201,6 +204,30 @@ def _tfds(dataset: str, split: str, data_dir: str | None) -> Source:
         f"{builder.info.full_name} {split} {len(examples)}", [Path(p) for p in builder.info.splits[split].filepaths]
     )
     return from_examples(examples, name=f"{builder.info.full_name} {split}", fingerprint=fingerprint, classes=classes)
+
+
+class _Records:
+    """TFDS's examples; what is wrong with their files is told in a sentence."""
+
+    def __init__(self, examples: Any, name: str, folder: Any) -> None:
+        self._examples, self._name, self._folder = examples, name, folder
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, i: int) -> Mapping[str, Any]:
+        return self.__getitems__([i])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Mapping[str, Any]]:
+        try:
+            return list(self._examples.__getitems__(list(indices)))
+        except MemoryError:
+            raise
+        except Exception as error:  # of the file system, the records, their encoding or their pictures
+            raise UserError(
+                f"The dataset {self._name} in {self._folder} cannot be read ({_line(error)}); restore its files, or "
+                "delete them and prepare it again."
+            ) from error
 
 
 def _fingerprint(mark: str, files: list[Path]) -> str:
