@@ -18,13 +18,13 @@ setup(
     package_data={"jaxgen": ["py.typed", "README.md"]},
     install_requires=[
         "jax>=0.10",
-        "flax>=0.12",
+        "flax>=0.12.7",
         "optax>=0.2.6",
         "orbax-checkpoint>=0.11.30",
         "jaxtyping>=0.3",
         "numpy>=2.0",
         # Data: TFDS reads array_record without TensorFlow; it uses importlib_resources and does not declare it.
-        "tensorflow-datasets>=4.9.9",
+        "tensorflow-datasets>=4.9.10",
         "array-record>=0.8",
         "importlib_resources>=6",
         "grain>=0.2.12",
@@ -34,8 +34,8 @@ setup(
         # What a run shows.
         "tyro>=1.0",
         "tqdm>=4.66",
-        "matplotlib>=3.9",
-        "tensorboardX>=2.6",
+        "matplotlib>=3.10.7",
+        "tensorboardX>=2.6.2.2",
     ],
     extras_require={
         # Preparing official TFDS sets (mnist, cifar10 ...) from their raw downloads.
