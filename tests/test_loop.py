@@ -1,4 +1,4 @@
-"""The loop: a resumed run is the unbroken run, bit for bit, and what a run reports is what happened."""
+"""The loop: what a run reports is what happened; that a resumed run is the unbroken one is in `test_trajectories.py`."""
 
 import json
 from pathlib import Path
@@ -21,33 +21,6 @@ def lines(workdir: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in TIMED} for line in read_jsonl(workdir / "metrics.jsonl")]
 
 
-GAMES = {
-    "plain": (regression, {}),
-    "ema": (regression, {"ema": 0.9}),
-    "accumulate": (regression, {"accumulate": 3}),
-    "ema+accumulate": (regression, {"ema": 0.9, "accumulate": 2}),
-    "streamed": (regression, {"streamed": True}),
-    "adversarial": (adversarial, {}),
-    "adversarial+ema+accumulate": (adversarial, {"ema": 0.5, "accumulate": 2}),
-}
-
-
-@pytest.mark.parametrize("game", GAMES)
-@pytest.mark.parametrize("per_call", [1, 4])
-@pytest.mark.parametrize(
-    "stops", [(7, 10), pytest.param(range(1, 20), marks=pytest.mark.slow)], ids=["two stops", "every stop"]
-)
-def test_a_resumed_run_is_the_unbroken_run(tmp_path: Path, game: str, per_call: int, stops) -> None:
-    experiment, flags = GAMES[game]
-    whole = fit(experiment(**flags, steps=20), tmp_path / "whole", steps_per_call=per_call)
-    for k in stops:
-        part = tmp_path / f"stopped at {k}"
-        fit(experiment(**flags, steps=k), part, steps_per_call=per_call)
-        resumed = fit(experiment(**flags, steps=20), part, steps_per_call=per_call)
-        assert resumed.digest() == whole.digest(), f"diverged after a stop at {k}"
-        assert runs.digest(part) == runs.digest(tmp_path / "whole") == whole.digest()
-
-
 def test_streamed_and_cached_data_give_the_same_run() -> None:
     assert fit(regression()).digest() == fit(regression(streamed=True)).digest()
 
@@ -63,14 +36,6 @@ def test_without_a_workdir_the_run_is_the_same_and_no_file_appears(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
     assert run.digest() == fit(regression(), tmp_path / "run").digest()
     assert [line["split"] for line in run.history] == ["train", "train", "test", "train", "train", "test"]
-
-
-def test_the_log_of_a_resumed_run_is_that_of_the_unbroken_one(tmp_path: Path) -> None:
-    fit(regression(steps=20), tmp_path / "whole")
-    # A stop that is neither a log nor an evaluation: the half-full window of metrics must survive it.
-    stop_at(tmp_path / "part", regression(steps=20), step=8)
-    fit(regression(steps=20), tmp_path / "part")
-    assert lines(tmp_path / "part") == lines(tmp_path / "whole")
 
 
 def stop_at(workdir: Path, experiment: jaxgen.Experiment, step: int) -> None:
@@ -100,22 +65,6 @@ def test_ctrl_c_saves_and_the_next_start_goes_on(tmp_path: Path) -> None:
     step = jaxgen.load(tmp_path / "run", experiment=regression).position
     assert 5 <= step < 20
     assert fit(regression(), tmp_path / "run", steps_per_call=1).digest() == whole.digest()
-
-
-def test_an_evaluation_that_was_cut_short_is_made_up_for(tmp_path: Path) -> None:
-    import _thread
-
-    def interrupted(state, key, track):
-        for _ in track(range(3), description="evaluating"):
-            _thread.interrupt_main()
-        return {"loss": 0.0}
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(regression()._replace(evaluators={"test": interrupted}), tmp_path / "run")
-    assert [line["step"] for line in lines(tmp_path / "run") if line["split"] == "test"] == []
-    fit(regression(), tmp_path / "run")
-    fit(regression(), tmp_path / "whole")
-    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
 
 
 def test_final_evaluators_run_once_when_training_is_through_and_again_if_they_were_cut_short(tmp_path: Path) -> None:
