@@ -1,0 +1,39 @@
+"""Runs that earlier versions wrote must load for ever. A new format keeps a run of its own here, beside the old ones."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from games import fit, regression
+
+import jaxgen
+from jaxgen import run, workdir
+from jaxgen.logs import read_jsonl
+
+KEPT = Path(__file__).parent / "kept"
+
+# Written by fit(regression(steps=8, ema=0.9), ..., log_every=3, save_every=8), without its pictures and event files.
+DIGESTS = {1: "169529931e2d051adda3b63b6623fc4041b0086dc126589293e231ae99968901"}
+
+
+def test_every_format_up_to_the_present_one_has_a_kept_run() -> None:
+    assert sorted(DIGESTS) == list(range(1, workdir.FORMAT + 1))
+
+
+@pytest.mark.parametrize("version", DIGESTS)
+def test_a_kept_run_loads_evaluates_and_goes_on(version: int, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(KEPT / f"format_{version}", tmp_path / "run"))
+    assert run.digest(folder) == DIGESTS[version]
+    loaded = jaxgen.load(folder, experiment=regression)
+    assert loaded.digest() == DIGESTS[version]
+    assert loaded.position == 8
+    (reported,) = (line for line in read_jsonl(folder / "metrics.jsonl") if line["split"] == "test")
+    assert loaded.evaluate()["test"]["loss"] == pytest.approx(reported["loss"], rel=1e-4)
+    assert set(jaxgen.load_params(folder, best=True)) == {"model"}
+
+    # On as it would have gone on, as far as another version of the compiler rounds alike.
+    resumed = fit(regression(steps=16, ema=0.9), folder, log_every=4)
+    assert resumed.position == 16
+    whole = fit(regression(steps=16, ema=0.9), log_every=4)
+    losses = [[line["loss"] for line in r.history if line["step"] > 8] for r in (resumed, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
