@@ -42,9 +42,14 @@ def make(name: str, **flags: Any) -> jaxgen.Experiment:
     return function(**{flag: value for flag, value in TINY.items() if flag in known} | flags)
 
 
-def titled(flags: dict[str, Any]) -> str:
+def titled(flags: Any) -> str:
     """The name of a variant in the tests' output."""
-    return " ".join(f"{name}={value}" for name, value in flags.items())
+    return " ".join(f"{name}={value}" for name, value in flags.items()) if isinstance(flags, dict) else str(flags)
+
+
+def slow(parameter: Any) -> Any:
+    """A parameter of a test that only `pytest -m slow` runs."""
+    return pytest.param(parameter, marks=pytest.mark.slow)
 
 
 def hold(name: str, flags: dict[str, Any], folder: Path) -> None:

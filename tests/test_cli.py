@@ -98,7 +98,10 @@ def test_list_and_data(capsys) -> None:
         (["--steps", "-1"], "--steps is -1"),
         (["--log-every", "0"], "--log-every is 0"),
         (["--likelihood", "gaussian", "--binarization", "dynamic"], "makes binary images"),
-        (["--workdir", "/proc/nothing"], r"Writing to the workdir /proc/nothing failed \(no such file or directory\): choose another"),
+        (
+            ["--workdir", "/proc/nothing"],
+            r"Writing to the workdir /proc/nothing failed \(no such file or directory\): choose another",
+        ),
     ],
 )
 def test_a_mistake_is_answered_in_a_sentence(args: list[str], sentence: str, capsys, tmp_path: Path, monkeypatch) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import contract
 import pytest
 
-VARIANTS: list[dict[str, Any]] = [
+VARIANTS: list[Any] = [
     {"network": "conv", "likelihood": "gaussian", "bf16": True},
-    {"network": "residual", "ema": 0.9},
+    contract.slow({"network": "residual", "ema": 0.9}),
 ]
 
 

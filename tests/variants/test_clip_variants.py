@@ -12,8 +12,8 @@ from contract import make
 import jaxgen
 from experiments import clip
 
-VARIANTS: list[dict[str, Any]] = [
-    {"ema": 0.9, "flip": True, "crop": 0, "weight_decay": 0.0},
+VARIANTS: list[Any] = [
+    contract.slow({"ema": 0.9, "flip": True, "crop": 0, "weight_decay": 0.0}),
     {"encoder": "vit", "bf16": True, "remat": True},
 ]
 

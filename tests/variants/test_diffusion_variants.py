@@ -13,6 +13,7 @@ import jaxgen
 from jaxgen import dispatch
 
 
+@pytest.mark.slow
 def test_ddpm_with_most_of_what_it_can_do(tmp_path: Path) -> None:
     # One level and one width, because a CPU compiles the gradient of a convolution for seconds.
     flags = {"schedule": "cosine", "parameterisation": "v", "sampler": "ddim", "labels": True, "modulation": "adaptive"}

@@ -10,10 +10,10 @@ from contract import make
 
 import jaxgen
 
-VARIANTS: list[dict[str, Any]] = [
+VARIANTS: list[Any] = [
     {"max_kl": 2.0, "ema": 0.9},
     {"network": "conv", "likelihood": "logistic", "accumulate": 2},
-    {"network": "residual", "likelihood": "gaussian-per-pixel", "bf16": True, "remat": True},
+    contract.slow({"network": "residual", "likelihood": "gaussian-per-pixel", "bf16": True, "remat": True}),
     {"likelihood": "gaussian-learned", "beta_warmup": 2, "analytic_kl": False, "samples": 3, "clip": 1.0},
     {"binarization": "static", "likelihood": "bernoulli", "cosine": False, "cache_budget": 0.0},
 ]
@@ -24,7 +24,7 @@ def test_variant(flags: dict[str, Any], tmp_path: Path) -> None:
     contract.hold("vae", flags, tmp_path)
 
 
-@pytest.mark.parametrize("dataset", ["mnist", "cifar10", "usps", "emoji"])
+@pytest.mark.parametrize("dataset", ["mnist", contract.slow("cifar10"), contract.slow("usps"), "emoji"])
 def test_vae_on_any_prepared_dataset(dataset: str, shared: str, tmp_path: Path) -> None:
     flags = {
         "dataset": dataset,

@@ -1,0 +1,94 @@
+"""The suite notices what it is there to notice: each of these faults, put into a copy of the package, makes it fail."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RESUMES = ("tests/test_loop.py", "resumed or unbroken")
+CHECKPOINTS = ("tests/test_checkpoint.py", "")
+
+
+class Mutation(NamedTuple):
+    """A fault: in a file, a text and what it becomes; and the tests that must fail of it."""
+
+    what: str
+    file: str
+    text: str
+    becomes: str
+    tests: tuple[str, str] = RESUMES
+
+
+RESTORED = "    return state._replace(key=jax.random.wrap_key_data(state.key))"
+
+
+def forgetting(part: str) -> Mutation:
+    """A part of a state that is not restored."""
+    zeros = f"{RESTORED[:-1]}, {part}=jax.tree.map(np.zeros_like, state.{part}))"
+    return Mutation(f"without {part}", "checkpoint.py", RESTORED, zeros)
+
+
+STALE = ("tests/test_loop.py", "lines_after_the_last")
+MUTATIONS = [
+    *map(forgetting, ("ema", "opt", "vars", "step", "params")),
+    Mutation("another key", "checkpoint.py", RESTORED, "    return state._replace(key=jax.random.key(7))"),
+    Mutation("no position of the data", "loop.py", 'meta = {"position": self.step', 'meta = {"position": 0'),
+    Mutation("data that are one off", "dispatch.py", "stream.read(call[0],", "stream.read(call[0] + (calls[0][0] > 0),"),
+    Mutation("no window", "loop.py", "self.parallel.place(window)", "self._empty_window()"),
+    Mutation("lines of a run that died", "logs.py", "kept = read_jsonl(path, until=start)", "kept = read_jsonl(path)", STALE),
+    Mutation("no fsync of a file", "durable.py", "        os.fsync(file.fileno())\n", "", CHECKPOINTS),
+    Mutation("no fsync of its name", "durable.py", "    sync(path.parent)\n", "", CHECKPOINTS),
+    Mutation("no rename", "durable.py", "os.replace(scratch, path)", "path.write_text(text)", CHECKPOINTS),
+    Mutation("written in place", "durable.py", 'path.with_name(f"{path.name}.tmp")', "path", CHECKPOINTS),
+    Mutation("lines after the checkpoint", "loop.py", "        self.journal.sync()\n", "", CHECKPOINTS),
+    Mutation("no verification", "checkpoint.py", "if written.get(path, hashed) != hashed:", "if False:", CHECKPOINTS),
+    Mutation("no signature", "checkpoint.py", "!= _signature(meta)", "== ''", CHECKPOINTS),
+    Mutation("no way back", "checkpoint.py", "if step == steps[0]:", "if True:", CHECKPOINTS),
+    Mutation("damaged ones lost", "checkpoint.py", "os.replace(self.folder", "shutil.rmtree(self.folder", CHECKPOINTS),
+    Mutation("no lock", "durable.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", CHECKPOINTS),
+    Mutation("remains", "checkpoint.py", '"cleanup_tmp_directories": True', '"cleanup_tmp_directories": False', CHECKPOINTS),
+]
+
+
+def run(folder: Path, tests: tuple[str, str]) -> subprocess.CompletedProcess[str]:
+    file, chosen = tests
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-x", "--no-header", file, "-k", chosen]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=550)
+
+
+def copied(folder: Path) -> Path:
+    for name in ("jaxgen", "experiments", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tests", sorted({mutation.tests for mutation in MUTATIONS}))
+def test_without_a_fault_they_pass(tests: tuple[str, str], tmp_path: Path) -> None:
+    done = run(copied(tmp_path), tests)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.what)
+def test_a_fault_is_noticed(mutation: Mutation, tmp_path: Path) -> None:
+    file = copied(tmp_path) / "jaxgen" / mutation.file
+    text = file.read_text(encoding="utf-8")
+    assert text.count(mutation.text) == 1, "the code has changed: this fault must be put elsewhere"
+    file.write_text(text.replace(mutation.text, mutation.becomes), encoding="utf-8")
+    done = run(tmp_path, mutation.tests)
+    assert done.returncode == 1, f"nobody noticed: {done.stdout[-2000:]}"
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.what)
+def test_the_fault_can_be_put_in(mutation: Mutation) -> None:
+    text = (ROOT / "jaxgen" / mutation.file).read_text(encoding="utf-8")
+    assert text.count(mutation.text) == 1
+    compile(text.replace(mutation.text, mutation.becomes), mutation.file, "exec")
