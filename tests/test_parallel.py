@@ -102,16 +102,6 @@ def test_resume_equals_unbroken_on_eight_devices(way: dict[str, Any], tmp_path: 
     assert games.fit(make(20), tmp_path / "part", **way).digest() == whole.digest()
 
 
-def test_a_run_of_eight_devices_goes_on_on_one_and_under_pmap(one: jaxgen.Run, tmp_path: Path) -> None:
-    def make(steps: int) -> jaxgen.Experiment:
-        return games.regression(batch_size=16, noise=0.0, ema=0.9, steps=steps)
-
-    games.fit(make(8), tmp_path, parallel="jit", fsdp=4)
-    games.fit(make(14), tmp_path, parallel="pmap")
-    run = games.fit(make(20), tmp_path)
-    np.testing.assert_allclose(flat(run), flat(one), atol=1e-4)
-
-
 @pytest.mark.parametrize("way", [WAYS["mesh"], WAYS["pmap"]], ids=["mesh", "pmap"])
 def test_accumulation_and_two_players(way: dict[str, Any]) -> None:
     make = lambda: games.adversarial(steps=6, every=2, ema=0.9)._replace(train=games.paired(16))
