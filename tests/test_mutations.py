@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-RESUMES = ("tests/test_loop.py", "resumed or unbroken")
+RESUMES = ("tests/test_trajectories.py", "a_resumed_run")
 CHECKPOINTS = ("tests/test_checkpoint.py", "")
 
 
