@@ -3,11 +3,14 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
@@ -53,6 +56,7 @@ class Checkpoints:
             # Renamed first, then deleted: a checkpoint that is half deleted must not look like one.
             policy = _Preserved(keep, self.best)
             chosen = {"preservation_policy": policy, "cleanup_tmp_directories": True, "todelete_subdir": TRASH}
+        _hush()
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
             "beside": ocp.StandardCheckpointHandler(),
@@ -182,9 +186,8 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self, what: str) -> Iterator[None]:
-        mend = "free space, or mend what is said, and give the same command again: it goes on from its last checkpoint."
         try:
-            with durable.explained(f"{what} in {self.folder.parent}", mend):
+            with durable.explained(f"{what} in {self.folder.parent}", durable.GO_ON):
                 yield
         except Exception:
             self._failed = True
@@ -192,7 +195,6 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[None]:
-        _hush()
         try:
             yield
         except (UserError, MemoryError):
@@ -279,17 +281,29 @@ def _signature(meta: Mapping[str, Any]) -> str:
 
 
 def _hush() -> None:
-    """Keeps to itself what tensorstore's threads say when one of many arrays could not be read, and orbax has left already."""
+    """Keeps to itself what orbax's and tensorstore's threads say of an error that is raised here as well, or was already."""
     if getattr(sys.unraisablehook, "hushed", False):
         return
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_worth_telling)
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        if str(unraisable.exc_value) != "Event loop is closed" and not _of_orbax("", unraisable.exc_traceback):
             before(unraisable)
 
     hook.hushed = True  # type: ignore[attr-defined]
     sys.unraisablehook = hook
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    trace = record.exc_info[2] if record.exc_info else None
+    return record.levelno < logging.ERROR or not _of_orbax(record.pathname, trace)
+
+
+def _of_orbax(path: str, trace: TracebackType | None) -> bool:
+    files = [path, *(frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace))]
+    return any(f"{os.sep}orbax{os.sep}" in file for file in files)
 
 
 def _line(error: Exception) -> str:

@@ -13,6 +13,9 @@ from jaxgen.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
+GO_ON = "free space, or mend what is said, and give the same command again: it goes on from its last checkpoint."
+"""How the sentence ends where a run that is under way was refused."""
+
 
 def write(path: Path, text: str) -> None:
     """Replaces a file by a new text: after a crash, or a cut of the power, it holds the old text or the new, all of it."""

@@ -6,7 +6,10 @@ import json
 import logging
 import math
 import os
+import socket
+import struct
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -90,26 +93,35 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, *, start: int) -> None:
-        if path.exists():
-            kept = read_jsonl(path, until=start)
-            durable.write(path, "".join(json.dumps(line) + "\n" for line in kept))
-        # Unbuffered: what the disk refused once is not tried again on closing.
-        self._file = path.open("ab", buffering=0)
+        with _explained(path):
+            if path.exists():
+                kept = read_jsonl(path, until=start)
+                durable.write(path, "".join(json.dumps(line) + "\n" for line in kept))
+            # Unbuffered: what the disk refused once is not tried again on closing.
+            self._file = path.open("ab", buffering=0)
 
     def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        with durable.explained(f"Writing {self._file.name}", "free space, and give the same command again to go on."):
-            rest = (json.dumps({"step": step, "split": split, **values}) + "\n").encode()
-            while rest:
-                rest = rest[self._file.write(rest) :]
+        with _explained(self._file.name):
+            _write(self._file, (json.dumps({"step": step, "split": split, **values}) + "\n").encode())
 
     def picture(self, step: int, name: str, path: Path) -> None:
         pass
 
     def sync(self) -> None:
-        os.fsync(self._file.fileno())
+        with _explained(self._file.name):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
+
+
+def _explained(path: Path | str) -> contextlib.AbstractContextManager[None]:
+    return durable.explained(f"Writing {path}", durable.GO_ON)
+
+
+def _write(file: Any, data: bytes) -> None:
+    while data:
+        data = data[file.write(data) :]
 
 
 def read_jsonl(path: Path, *, until: int | None = None) -> list[dict[str, Any]]:
@@ -132,30 +144,54 @@ def evaluated(history: Iterable[Mapping[str, Any]], name: str) -> dict[int, floa
 
 
 class TensorBoard:
-    """Event files that TensorBoard reads, written without TensorFlow."""
+    """Event files that TensorBoard reads, written without TensorFlow.
+
+    Of tensorboardX only the messages: its writer's thread ends on a full disk, and what waits for the thread waits for ever.
+    """
 
     def __init__(self, folder: Path, *, start: int) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
 
-        # purge_step: TensorBoard forgets what a run that died wrote beyond the checkpoint.
-        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+        with _explained(folder):
+            folder.mkdir(exist_ok=True)
+            # TensorBoard reads in the order of the names: a later file has the higher number, whatever the clock says.
+            numbers = [int(n) for p in folder.glob("events.out.tfevents.*") if (n := p.name.split(".")[3]).isdigit()]
+            number = max([int(time.time()), *(n + 1 for n in numbers)])
+            self._file = (folder / f"events.out.tfevents.{number:010}.{socket.gethostname()}").open("xb", buffering=0)
+        self._event(file_version="brain.Event:2")
+        if numbers:  # TensorBoard forgets what a run that died wrote beyond the checkpoint
+            self._event(step=start + 1, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(f"{split}/{name}", value, step)
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        tagged = [Summary.Value(tag=f"{split}/{name}", simple_value=value) for name, value in values.items()]
+        self._event(step=step, summary=Summary(value=tagged))
 
     def picture(self, step: int, name: str, path: Path) -> None:
-        import numpy as np
         from PIL import Image
+        from tensorboardX.proto.summary_pb2 import Summary
 
         with Image.open(path) as image:
-            self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+            width, height = image.size
+        shown = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=path.read_bytes())
+        self._event(step=step, summary=Summary(value=[Summary.Value(tag=name, image=shown)]))
 
     def sync(self) -> None:
         pass
 
     def close(self) -> None:
-        self._writer.close()
+        self._file.close()
+
+    def _event(self, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.record_writer import masked_crc32c
+
+        data = Event(wall_time=time.time(), **content).SerializeToString()
+        length = struct.pack("<Q", len(data))
+        checks = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
+        with _explained(self._file.name):
+            _write(self._file, length + checks[0] + data + checks[1])
 
 
 class WandB:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn
 import jax
 import jax.numpy as jnp
 
-from jaxgen import dispatch, forensics, logs, parallel, pictures, workdir
+from jaxgen import dispatch, durable, forensics, logs, parallel, pictures, workdir
 from jaxgen.checkpoint import Checkpoints, from_tree, to_tree
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator
@@ -248,7 +248,9 @@ class _Loop:
         if self.folder is not None:
             for name, picture in draw(self.experiment, state, self.seed).items():
                 if parallel.first():
-                    path = pictures.save(picture, self.folder.samples / f"{name}_{self.step:08d}.png")
+                    path = self.folder.samples / f"{name}_{self.step:08d}.png"
+                    with durable.explained(f"Writing {path}", durable.GO_ON):
+                        pictures.save(picture, path)
                     self.journal.picture(self.step, name, path)
 
     def _unreported(self, evaluators: Mapping[str, Evaluator]) -> bool:
@@ -259,7 +261,9 @@ class _Loop:
 
     def _report(self, results: Mapping[str, Mapping[str, float]]) -> None:
         for split, values in results.items():
-            self.journal.scalars(self.step, split, values)
+            # A run that was killed between two lines of a step has the first of them already.
+            if {"step": self.step, "split": split, **values} not in self.journal.history:
+                self.journal.scalars(self.step, split, values)
             self.values |= {f"{split}/{name}": value for name, value in values.items()}
 
     def _save(self) -> None:

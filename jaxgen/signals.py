@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: asked once, the loop saves and leaves; asked twice, it leaves at once."""
 
+import contextlib
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -34,7 +35,8 @@ class StopRequest:
         if self.signum is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.signum = signum
-        logs.say("Stopping: saving first (Ctrl-C again leaves at once).")
+        with contextlib.suppress(OSError, RuntimeError):  # nobody reads any more, or it came in the middle of a line
+            logs.say("Stopping: saving first (Ctrl-C again leaves at once).")
 
     @property
     def urgent(self) -> bool:

@@ -63,7 +63,16 @@ def cached(
             raise ValueError("examples are missing")
     except (OSError, ValueError, EOFError, TypeError) as error:  # NumPy's words for a torn file
         raise UserError(f"The cache {target} is damaged ({error}); delete it, and it is made again.") from None
-    return from_arrays(arrays, name=source.name, fingerprint=source.fingerprint)._replace(classes=source.classes)
+    whole = from_arrays(arrays, name=source.name, fingerprint=source.fingerprint)
+    sizes = [(a.base, a.base.size()) for a in arrays.values()]
+
+    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
+        # A page that a file has lost meanwhile ends the process without a word.
+        if any(file.size() != size for file, size in sizes):
+            raise UserError(f"The cache {target} was changed while it was in use; delete it, and it is made again.")
+        return whole.gather(indices)
+
+    return whole._replace(gather=gather, classes=source.classes)
 
 
 def _write(source: Source, target: Path, track: Callable[[Iterable[int], str], Iterable[int]]) -> None:

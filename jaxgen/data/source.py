@@ -121,14 +121,22 @@ def from_examples(
       classes: names of label values, by feature.
 
     Returns:
-      The source.
+      The source, whose `gather` raises a `UserError` where a disk refuses to read.
     """
     many = getattr(examples, "__getitems__", None) or (lambda indices: [examples[i] for i in indices])
 
     def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
         # array_record refuses an index twice in one read.
         unique, inverse = np.unique(indices, return_inverse=True)
-        stacked = _stack(list(many([int(i) for i in unique])), name)
+        try:
+            rows = list(many([int(i) for i in unique]))
+        except OSError as error:
+            if error.errno is None:  # not the system's: a decoder's, whose traceback says more
+                raise
+            reason = f"{error.strerror} {error.filename or ''}".strip()
+            mend = "restore the dataset, and give the same command again."
+            raise UserError(f"Reading {name} failed ({reason}): {mend}") from error
+        stacked = _stack(rows, name)
         return {feature: a[inverse] for feature, a in stacked.items()}
 
     return Source(name, fingerprint, len(examples), gather, classes or {})

@@ -149,23 +149,40 @@ def join(**streams: Shuffled) -> Joined:
     return Joined(streams)
 
 
-def in_order(source: Source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+class InOrder:
+    """The batches of one pass, each read when it is asked for."""
+
+    def __init__(self, source: Source, batch_size: int) -> None:
+        self._source, self._batch_size = source, batch_size
+
+    def __len__(self) -> int:
+        return -(-self._source.length // self._batch_size)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        indices = np.arange(i * self._batch_size, (i + 1) * self._batch_size)
+        mask = (indices < self._source.length).astype(np.float32)
+        indices = np.minimum(indices, self._source.length - 1)
+        return {**_numeric(self._source.gather(indices)), "index": indices.astype(np.int32), "mask": mask}
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return (self[i] for i in range(len(self)))
+
+
+def in_order(source: Source, batch_size: int) -> InOrder:
     """One pass for an evaluation: every example once, the last batch padded and `mask` 0 there.
 
     >>> from jaxgen.data import from_arrays
     >>> [b["mask"].tolist() for b in in_order(from_arrays({"x": np.arange(3)}), 2)]
     [[1.0, 1.0], [1.0, 0.0]]
     """
-    for start in range(0, source.length, batch_size):
-        indices = np.arange(start, start + batch_size)
-        mask = (indices < source.length).astype(np.float32)
-        indices = np.minimum(indices, source.length - 1)
-        yield {**_numeric(source.gather(indices)), "index": indices.astype(np.int32), "mask": mask}
+    return InOrder(source, batch_size)
 
 
 def examples(source: Source, n: int, transform: Transform = identity) -> dict[str, Array]:
     """The first n examples as an evaluation sees them, to show the same ones at every step."""
-    batch = next(in_order(source, min(n, source.length)))
+    batch = in_order(source, min(n, source.length))[0]
     return dict(apply_transform(transform, batch, jax.random.key(0), batch["index"]))
 
 
@@ -183,14 +200,14 @@ def prefetch(read: Callable[[Any], Any], items: Iterable[Any], *, threads: int =
 
     Args:
       read: reads one chunk of batches.
-      items: what to read.
+      items: what to read; those of a sequence are taken by the threads as well.
       threads: how many chunks are read at the same time.
       depth: how many chunks wait, ready.
 
     Returns:
       An iterator over the chunks.
     """
-    chunks = list(items)
+    chunks: Any = items if hasattr(items, "__getitem__") else list(items)
 
     class Chunks:
         def __len__(self) -> int:

@@ -193,3 +193,14 @@ def test_the_first_examples_are_what_an_evaluation_sees() -> None:
     assert (few["image"].shape, many["image"].shape) == ((3, 2, 2, 1), (30, 2, 2, 1))
     assert many["index"].tolist() == list(range(30))
     np.testing.assert_array_equal(few["image"], many["image"][:3])
+
+
+def test_an_evaluation_holds_a_few_batches_at_a_time() -> None:
+    read: list[int] = []
+    source = numbers(100)
+    watched = source._replace(gather=lambda indices: read.append(int(indices[0])) or source.gather(indices))
+    chunks = data.prefetch(lambda batch: batch, data.in_order(watched, 2))
+    assert next(chunks)["index"].tolist() == [0, 1]
+    time.sleep(0.2)
+    assert len(read) < 10
+    assert sum(1 for _ in chunks) == 49
