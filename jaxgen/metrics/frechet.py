@@ -12,19 +12,19 @@ class Moments(NamedTuple):
     """Number, mean and scatter of the features seen so far, in float64 on the host.
 
     Fields:
-      count: n.
+      n: how many.
       mean: `[d]`.
       scatter: the sum of the outer products of the deviations from the mean, `[d, d]`.
     """
 
-    count: int
+    n: int
     mean: np.ndarray
     scatter: np.ndarray
 
     @property
     def covariance(self) -> np.ndarray:
         """The scatter over n - 1, as the FID's convention has it."""
-        return self.scatter / (self.count - 1)
+        return self.scatter / (self.n - 1)
 
 
 def empty(dimension: int) -> Moments:
@@ -58,12 +58,12 @@ def merge(a: Moments, b: Moments) -> Moments:
 
     Source: Chan, Golub & LeVeque 1979.
     """
-    count = a.count + b.count
+    count = a.n + b.n
     if count == 0:
         return a
     delta = b.mean - a.mean
-    scatter = a.scatter + b.scatter + np.outer(delta, delta) * (a.count * b.count / count)
-    return Moments(count, a.mean + delta * (b.count / count), scatter)
+    scatter = a.scatter + b.scatter + np.outer(delta, delta) * (a.n * b.n / count)
+    return Moments(count, a.mean + delta * (b.n / count), scatter)
 
 
 def distance(a: Moments, b: Moments) -> float:
@@ -88,8 +88,8 @@ def distance(a: Moments, b: Moments) -> float:
 
     Source: Dowson & Landau 1982; Heusel et al. 2017, equation 6.
     """
-    if min(a.count, b.count) < 2:
-        raise ValueError(f"a covariance needs two examples; got {a.count} and {b.count}")
+    if min(a.n, b.n) < 2:
+        raise ValueError(f"a covariance needs two examples; got {a.n} and {b.n}")
     values, vectors = np.linalg.eigh(a.covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
     shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b.covariance @ root), 0.0)).sum()

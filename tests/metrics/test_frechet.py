@@ -41,7 +41,7 @@ def test_batches_do_not_matter(sizes: list[int]) -> None:
     sizes = [s for s, total in zip(sizes, np.cumsum(sizes), strict=True) if total <= 300]
     sizes.append(300 - sum(sizes))
     parts, whole = gathered(FEATURES, [s for s in sizes if s]), gathered(FEATURES, [300])
-    assert parts.count == 300
+    assert parts.n == 300
     np.testing.assert_allclose(parts.mean, FEATURES.astype(np.float64).mean(0), rtol=1e-6)
     np.testing.assert_allclose(parts.covariance, np.cov(FEATURES.astype(np.float64), rowvar=False), rtol=1e-5, atol=1e-5)
     assert frechet.distance(parts, whole) == pytest.approx(0.0, abs=1e-5)
@@ -51,7 +51,7 @@ def test_padding_counts_for_nothing() -> None:
     padded = np.concatenate([FEATURES[:100], np.full((28, 6), 1e6, np.float32)])
     mask = jnp.asarray(np.arange(128) < 100, jnp.float32)
     ours, plain = frechet.of(jnp.asarray(padded), mask), frechet.of(jnp.asarray(FEATURES[:100]))
-    assert ours.count == plain.count == 100
+    assert ours.n == plain.n == 100
     np.testing.assert_allclose(ours.scatter, plain.scatter, rtol=1e-4)
 
 
