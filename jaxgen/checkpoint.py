@@ -56,6 +56,8 @@ class Checkpoints:
             # Renamed first, then deleted: a checkpoint that is half deleted must not look like one.
             policy = _Preserved(keep, self.best)
             chosen = {"preservation_policy": policy, "cleanup_tmp_directories": True, "todelete_subdir": TRASH}
+            # Else threads wait 20 minutes for folders that could not be made, and the process with them.
+            chosen["async_options"] = ocp.AsyncOptions(create_directories_asynchronously=False)
         _hush()
         handlers = {
             "state": ocp.StandardCheckpointHandler(),

@@ -1,6 +1,7 @@
 """What a run tells while it goes: progress bars, `metrics.jsonl`, TensorBoard, Weights & Biases."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -22,6 +23,32 @@ from jaxgen.errors import UserError
 Bar: TypeAlias = tqdm
 
 
+class _Stderr:
+    """The standard error, which may be lost: a run does not end because nobody reads it any more."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def write(self, text: str) -> None:
+        with self._lossy():
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with self._lossy():
+            sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def _lossy(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.EIO):  # `| tee`, or a terminal, that has gone
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+_STDERR: Any = _Stderr()
+
+
 def bar(*, description: str, total: int | None = None, initial: int = 0, unit: str = "it", quiet: bool = False) -> Bar:
     """A progress bar with rate and ETA on stderr; in a log file it draws a line every half minute."""
     return tqdm(
@@ -32,6 +59,7 @@ def bar(*, description: str, total: int | None = None, initial: int = 0, unit: s
         disable=quiet,
         mininterval=_pause(),
         dynamic_ncols=True,
+        file=_STDERR,
     )
 
 
@@ -39,7 +67,8 @@ def track(iterable: Iterable[Any], *, description: str, total: int | None = None
     """The iterable, with a progress bar that disappears when it is through."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
-    yield from tqdm(iterable, desc=description, total=total, leave=False, disable=quiet, mininterval=_pause(), delay=0.5)
+    style = {"leave": False, "mininterval": _pause(), "delay": 0.5, "dynamic_ncols": True, "file": _STDERR}
+    yield from tqdm(iterable, desc=description, total=total, disable=quiet, **style)
 
 
 def _pause() -> float:
@@ -66,7 +95,7 @@ def muted(logger: str) -> Iterator[None]:
 
 def say(text: str) -> None:
     """Prints a line to stderr without tearing a progress bar."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(text, file=_STDERR)
 
 
 class Writer(Protocol):

@@ -66,7 +66,7 @@ def fit(
       NotFiniteError: if a loss, a gradient, a parameter or another part of the state is not finite; the last checkpoint is from
         before, and what the step began with is kept for `jaxgen replay`.
       KeyboardInterrupt: after Ctrl-C, when the state is saved.
-      SystemExit: 143 after SIGTERM, when the state is saved.
+      SystemExit: 143 after SIGTERM and 129 after SIGHUP, when the state is saved.
     """
     intervals = {"log_every": log_every, "evaluate_every": evaluate_every, "save_every": save_every, "keep": keep}
     _check(experiment, intervals, steps_per_call, seed, skip_not_finite)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: asked once, the loop saves and leaves; asked twice, it leaves at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: asked once, the loop saves and leaves; Ctrl-C twice, it leaves at once."""
 
 import contextlib
 import signal
@@ -15,7 +15,10 @@ class Stopped(Exception):  # noqa: N818 - no error
 
 
 class StopRequest:
-    """Notes SIGINT and SIGTERM while its `with` block runs; a second SIGINT raises KeyboardInterrupt where it arrives."""
+    """Notes SIGINT, SIGTERM and SIGHUP while its `with` block runs; a second SIGINT raises KeyboardInterrupt where it arrives.
+
+    What is ignored stays ignored, as `nohup` and a shell's `&` ask.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -23,8 +26,9 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._previous[signum] = signal.signal(signum, self._note)
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(signum) != signal.SIG_IGN:
+                    self._previous[signum] = signal.signal(signum, self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -35,7 +39,7 @@ class StopRequest:
         if self.signum is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.signum = signum
-        with contextlib.suppress(OSError, RuntimeError):  # nobody reads any more, or it came in the middle of a line
+        with contextlib.suppress(RuntimeError):  # it came in the middle of a line
             logs.say("Stopping: saving first (Ctrl-C again leaves at once).")
 
     @property
@@ -61,7 +65,7 @@ class StopRequest:
         return track
 
     def leave(self) -> NoReturn:
-        """Ends as the signal asks: KeyboardInterrupt, or SystemExit with 143."""
-        if self.signum == signal.SIGINT:
+        """Ends as the signal asks: KeyboardInterrupt, or SystemExit with 143 after SIGTERM and 129 after SIGHUP."""
+        if self.signum is None or self.signum == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + signal.SIGTERM)
+        raise SystemExit(128 + self.signum)
