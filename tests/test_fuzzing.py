@@ -274,9 +274,8 @@ def test_pickles_are_not_loaded(trained: Path, tmp_path: Path) -> None:
         folder = tmp_path / "run"
         shutil.copytree(trained, folder)
         (folder / name).write_bytes(bomb)
-        for read in (jaxgen.load, jaxgen.load_params, runs.digest):
-            with contextlib.suppress(jaxgen.UserError):
-                read(folder)
+        with contextlib.suppress(jaxgen.UserError):
+            jaxgen.load(folder)
         shutil.rmtree(folder)
     assert not mark.exists()
 
@@ -315,7 +314,7 @@ def _checkpoint_survives(trained: Path, folder: Path, draw: Any) -> None:
 
 
 @UNRAISABLE
-@FEW
+@settings(FUZZ, max_examples=12)
 @given(choices=st.data())
 def test_a_damaged_checkpoint_is_refused_or_the_same(trained: Path, tmp_path_factory: Any, choices: st.DataObject) -> None:
     _checkpoint_survives(trained, tmp_path_factory.mktemp("damaged") / "run", choices.draw)

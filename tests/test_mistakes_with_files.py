@@ -189,6 +189,13 @@ def test_of_a_folder_of_images(
     assert files(images.parent) == before
 
 
+def test_a_folder_that_is_called_like_a_picture_is_a_class(tmp_path: Path) -> None:
+    split(tmp_path, "train", "cat.png dog")
+    source = data.load(str(tmp_path), "train")
+    assert source.classes == {"label": ("cat.png", "dog")}
+    assert source.length == 8
+
+
 def test_a_cache_that_is_a_file(capsys: Any, images: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("JAXGEN_CACHE", str(picture(images.parent / "file.png")))
     told = refused(capsys, lambda: run("vae", ["--dataset", str(images)]))
