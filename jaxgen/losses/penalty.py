@@ -1,4 +1,4 @@
-"""What keeps a critic smooth: penalties on its gradient in the input, and the clipping of its weights.
+"""What keeps a critic smooth: penalties on its gradient in the input, and limits of its weights.
 
 A penalty is `(critic, real, fake, key, step) -> [B]`, with a critic `x [B, ...] -> [B]` that looks at each example by itself
 (so no batch normalisation, which mixes them). It already bears its weight, and is added to the discriminator's loss.
@@ -133,10 +133,40 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
 
     Source: Arjovsky et al. 2017, algorithm 1, line 7.
     """
+    return _projected(lambda p: jnp.clip(p, -limit, limit))
 
+
+def max_norm(limit: float) -> optax.GradientTransformation:
+    r"""Shortens the weights that lead to a unit to a norm of c as they move: `optax.chain(optax.sgd(0.1), max_norm(2))`.
+
+    $w \leftarrow w \min(1, c / \|w\|)$ for every column of a kernel `[inputs, units]`; biases are left alone. It comes last
+    in the chain.
+
+    Args:
+      limit: c.
+
+    Returns:
+      The transformation.
+
+    Raises:
+      ValueError: where `update` is called without the parameters.
+
+    Source: Srivastava et al. 2014, section 5.1; Goodfellow et al. 2013.
+    """
+
+    def shortened(p: Array) -> Array:
+        if p.ndim < 2:
+            return p
+        norm = jnp.sqrt((p**2).sum(tuple(range(p.ndim - 1)), keepdims=True))
+        return p * (limit / jnp.maximum(norm, limit))
+
+    return _projected(shortened)
+
+
+def _projected(project: Callable[[Array], Array]) -> optax.GradientTransformation:
     def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         if params is None:
-            raise ValueError("clip_weights needs the parameters that it clips; give them to update()")
-        return jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params), state
+            raise ValueError("a projection needs the parameters that it projects; give them to update()")
+        return jax.tree.map(lambda u, p: project(p + u) - p, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

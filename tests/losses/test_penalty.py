@@ -127,6 +127,21 @@ def test_clip_weights_keeps_every_parameter_within_the_limit(limit: float, seed:
     assert max(float(abs(p).max()) for p in jax.tree.leaves(moved)) <= limit * (1 + 1e-5)
 
 
-def test_clip_weights_wants_the_parameters() -> None:
+@given(st.floats(0.1, 3.0), st.integers(0, 10))
+@settings(max_examples=20, deadline=None)
+def test_max_norm_shortens_what_leads_to_a_unit_and_nothing_else(limit: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    params = {"w": jnp.array(rng.normal(size=(4, 3)), jnp.float32), "b": jnp.array(rng.normal(size=3), jnp.float32)}
+    updates = jax.tree.map(lambda p: 0.5 * p, params)
+    tx = penalty.max_norm(limit)
+    moved = optax.apply_updates(params, tx.update(updates, tx.init(params), params)[0])
+    free = jax.tree.map(lambda p: 1.5 * np.asarray(p), params)
+    norms = np.linalg.norm(free["w"], axis=0)
+    np.testing.assert_allclose(moved["w"], free["w"] * np.minimum(1, limit / norms), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(moved["b"], free["b"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("projection", [penalty.clip_weights, penalty.max_norm])
+def test_a_projection_wants_the_parameters(projection) -> None:
     with pytest.raises(ValueError, match="needs the parameters"):
-        penalty.clip_weights(0.01).update({"w": jnp.ones(1)}, optax.EmptyState())
+        projection(0.01).update({"w": jnp.ones(1)}, optax.EmptyState())

@@ -5,10 +5,20 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.nn import Maxout
+
+
+def symmetric(limit: float) -> nn.initializers.Initializer:
+    """Uniform in [-limit, limit]: what the code of Goodfellow et al. 2014 starts from."""
+
+    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
 
 
 class Generator(nn.Module):
@@ -21,6 +31,7 @@ class Generator(nn.Module):
       hidden: widths of the layers.
       activation: after each layer.
       output: brings the result to the data's range: a sigmoid for pixels in [0, 1], the identity for points.
+      kernel_init: of all kernels.
       dtype: of the computation; the parameters are float32.
     """
 
@@ -28,6 +39,7 @@ class Generator(nn.Module):
     hidden: tuple[int, ...] = (1200, 1200)
     activation: Callable[[Array], Array] = nn.relu
     output: Callable[[Array], Array] = nn.sigmoid
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -35,8 +47,8 @@ class Generator(nn.Module):
         """Generates a batch, in float32."""
         h = z
         for width in self.hidden:
-            h = self.activation(nn.Dense(width, dtype=self.dtype)(h))
-        h = nn.Dense(math.prod(self.shape), dtype=self.dtype)(h)
+            h = self.activation(nn.Dense(width, kernel_init=self.kernel_init, dtype=self.dtype)(h))
+        h = nn.Dense(math.prod(self.shape), kernel_init=self.kernel_init, dtype=self.dtype)(h)
         return self.output(h.astype(jnp.float32)).reshape(-1, *self.shape)
 
 
@@ -71,12 +83,14 @@ class MaxoutDiscriminator(nn.Module):
       units: of the maxout layers.
       pieces: of each unit.
       dropout: of the pixels, and of the units.
+      kernel_init: of all kernels.
       dtype: of the computation; the parameters are float32.
     """
 
     units: tuple[int, ...] = (240, 240)
     pieces: int = 5
     dropout: tuple[float, float] = (0.2, 0.5)
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -85,6 +99,6 @@ class MaxoutDiscriminator(nn.Module):
         of_pixels, of_units = self.dropout
         h = nn.Dropout(of_pixels, deterministic=not train)(x.reshape(x.shape[0], -1))
         for units in self.units:
-            h = Maxout(units, self.pieces, dtype=self.dtype)(h)
+            h = Maxout(units, self.pieces, kernel_init=self.kernel_init, dtype=self.dtype)(h)
             h = nn.Dropout(of_units, deterministic=not train)(h)
-        return nn.Dense(1, dtype=self.dtype)(h)[:, 0].astype(jnp.float32)
+        return nn.Dense(1, kernel_init=self.kernel_init, dtype=self.dtype)(h)[:, 0].astype(jnp.float32)
