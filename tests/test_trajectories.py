@@ -274,7 +274,7 @@ EVERY: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "flags"), EVERY, ids=lambda x: x if isinstance(x, str) else contract.titled(x))
 def test_every_stop_of_every_experiment(tmp_path: Path, name: str, flags: dict[str, Any]) -> None:
-    course = Course(tiny(name, **flags)._replace(final={}), tmp_path, **INTERVALS)
+    course = Course(tiny(name, **flags)._replace(final={}, pictures={}), tmp_path, **INTERVALS)
     for k in range(1, 7):
         course.stopped_by_steps(k)
     course.stopped_by_signals(*range(2, 7))  # calls of two steps end at step 2, of one step at each beyond
