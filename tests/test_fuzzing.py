@@ -19,6 +19,7 @@ from PIL import Image
 import jaxgen
 from jaxgen import data, logs, workdir
 from jaxgen import run as runs
+from jaxgen.errors import DamagedError
 
 FUZZ = settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
 FEW = settings(FUZZ, max_examples=25)
@@ -318,6 +319,23 @@ def _checkpoint_survives(trained: Path, folder: Path, draw: Any) -> None:
 @given(choices=st.data())
 def test_a_damaged_checkpoint_is_refused_or_the_same(trained: Path, tmp_path_factory: Any, choices: st.DataObject) -> None:
     _checkpoint_survives(trained, tmp_path_factory.mktemp("damaged") / "run", choices.draw)
+
+
+def test_arrays_of_another_run_are_not_taken_for_its_own(trained: Path, tmp_path: Path) -> None:
+    for name in ("run", "other"):
+        shutil.copytree(trained, tmp_path / name)
+    run = jaxgen.load(trained)
+    other = run.state._replace(params=jax.tree.map(lambda p: p + 1, run.state.params))
+    checkpoints = workdir.read(tmp_path / "other").checkpoints(keep=2)
+    checkpoints.save(other, {"nothing": np.zeros(1)}, step=2, meta=dict(checkpoints.meta(1)))
+    checkpoints.close()
+    # Whole, and by itself in order: only what the checkpoint says of its arrays tells.
+    state = tmp_path / "run" / "checkpoints" / "1" / "state"
+    shutil.rmtree(state)
+    shutil.copytree(tmp_path / "other" / "checkpoints" / "2" / "state", state)
+    for read in (runs.digest, jaxgen.load, jaxgen.load_params):
+        with pytest.raises(DamagedError):
+            read(tmp_path / "run")
 
 
 @UNRAISABLE
