@@ -71,6 +71,8 @@ class Mistakes:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, UserError):
             _leave(str(error), error.exit_code)
+        if isinstance(error, RuntimeError) and "Unable to initialize backend" in str(error):
+            _leave(f"JAX finds no device ({str(error).splitlines()[0]}); set JAX_PLATFORMS=cpu, or install JAX for yours.", 2)
         if isinstance(error, KeyboardInterrupt):
             _leave("Interrupted.", 130)
         if isinstance(error, BrokenPipeError):
@@ -117,6 +119,8 @@ def sample(
 
     if n < 1:
         raise UserError(f"--n is {n}; give 1 or more.")
+    if out.suffix not in (".png", ".npy"):
+        raise UserError(f"--out is {out}; name a .png or a .npy file in a folder of yours.")
     run = load(workdir, step=step, best=best, experiment=experiment)
     images = run.sample(n, seed=seed)
     if images.ndim != 4 and out.suffix != ".npy":
@@ -152,6 +156,8 @@ def evaluate(
     """
     from jaxgen.run import load
 
+    if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
+        raise UserError(f"--json is {json_file}, which is no file in a folder that exists; name one.")
     run = load(workdir, step=step, best=best, experiment=experiment)
     results = run.evaluate()
     print(f"{workdir} at step {run.position:,}")

@@ -20,12 +20,16 @@ GO_ON = "free space, or mend what is said, and give the same command again: it g
 def write(path: Path, text: str) -> None:
     """Replaces a file by a new text: after a crash, or a cut of the power, it holds the old text or the new, all of it."""
     scratch = path.with_name(f"{path.name}.tmp")
-    with scratch.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        # Before the rename: else the new name may outlive a cut of the power without what it names.
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            # Before the rename: else the new name may outlive a cut of the power without what it names.
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 

@@ -223,14 +223,20 @@ class TensorBoard:
             _write(self._file, length + checks[0] + data + checks[1])
 
 
+def import_wandb() -> Any:
+    """The package, or a sentence where it is absent."""
+    try:
+        import wandb
+    except ImportError:
+        raise UserError('--wandb needs the package wandb: `pip install "jaxgen[wandb]"`.') from None
+    return wandb
+
+
 class WandB:
     """Weights & Biases, by its own library (`pip install "jaxgen[wandb]"`); `WANDB_MODE=offline` works as it does there."""
 
     def __init__(self, project: str, folder: Path, config: Mapping[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise UserError('--wandb needs the package wandb: `pip install "jaxgen[wandb]"`.') from None
+        wandb = import_wandb()
         self._wandb = wandb
         # The id is the folder's, so that a resumed run goes on in the same chart.
         name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]

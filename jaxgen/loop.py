@@ -94,6 +94,8 @@ class _Loop:
         resources: contextlib.ExitStack,
     ) -> None:
         self.experiment, self.seed, self.quiet = experiment, seed, quiet or not parallel.first()
+        if wandb is not None:
+            logs.import_wandb()  # before a folder is made: it may be absent
         self.parallel = parallel.choose(kind, fsdp=fsdp)
         self.journal = logs.Journal()
         self.folder: workdir.Workdir | None = None

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+import experiments
 from jaxgen import checkpoint, logs, workdir
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
@@ -53,8 +55,10 @@ class Run:
           Images `[n, H, W, C]` in [0, 1], or points `[n, D]`.
 
         Raises:
-          UserError: if the model generates nothing.
+          UserError: if the model generates nothing, or the seed is out of range.
         """
+        if seed is not None and not 0 <= seed < 2**32:
+            raise UserError(f"--seed is {seed}; give a number from 0 to 4294967295.")
         if self.experiment.sample is None:
             raise UserError("This experiment has no sampler: its model generates nothing.")
         return np.asarray(self.experiment.sample(averaged(self.state), self._key(SAMPLE, seed), n))
@@ -197,22 +201,26 @@ def find_experiment(given: Callable[..., Experiment] | str | None, folder: workd
         raise UserError(f"{folder.path} has no flags on record; give load() the function that makes its experiment.")
     if given is None and not name.startswith("experiments."):
         raise UserError(
-            f"{folder.path} was trained by a file of its user's; name it to run it: --experiment {folder.record['file']}"
+            f"{folder.path} was trained by a file of its user's; name it to run it: `--experiment {folder.record['file']}`."
         )
     name = given or name
     if name.startswith("experiments."):
-        try:
-            return importlib.import_module(name).experiment
-        except ModuleNotFoundError:
-            raise UserError(
-                f"There is no {name} here, which {folder.path} needs; `jaxgen list` shows the experiments."
-            ) from None
-    spec = importlib.util.spec_from_file_location(Path(name).stem, name) if Path(name).is_file() else None
+        # Only what `jaxgen list` shows: a record may say anything.
+        if name.partition(".")[2] not in {module.name for module in pkgutil.iter_modules(experiments.__path__)}:
+            raise UserError(f"There is no {name} here, which {folder.path} needs; `jaxgen list` shows the experiments.")
+        return importlib.import_module(name).experiment
+    # The module's name is none that another could be imported by: a file may well be called jax.py.
+    spec = importlib.util.spec_from_file_location(f"file:{name}", name) if Path(name).is_file() else None
     if spec is None or spec.loader is None:
         raise UserError(f"{name} is no Python file; name the one that holds the experiment.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{name} is no Python that can be read ({error.msg}, line {error.lineno}); mend it.") from None
+    if not callable(getattr(module, "experiment", None)):
+        raise UserError(f"{name} has no function `experiment`; name the file that has it.")
     return module.experiment
 
 

@@ -27,6 +27,17 @@ FORMAT = 1
 FREE = ("steps", "data_dir", "cache_budget")
 """Flags that may differ on resume: how long, and from where the same examples come."""
 
+RECORD: Mapping[str, tuple[type, ...]] = {
+    "experiment": (str, type(None)),
+    "file": (str, type(None)),
+    "flags": (dict,),
+    "steps": (int,),
+    "seed": (int,),
+    "best": (str,),
+    "data": (dict,),
+}
+"""What a record holds, beside its format and the versions."""
+
 PACKAGES = ("jaxgen", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -111,13 +122,19 @@ def read(path: Path) -> Workdir:
     file = path / "run.json"
     if not file.is_file():
         raise UserError(f"{path} holds no run (it has no run.json); check the path, or train one with --workdir {path}.")
+    damaged = UserError(f"{file} is damaged: it is not the JSON that a run writes; restore it from a copy.")
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         version = record["format"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise UserError(f"{file} is damaged: it is not the JSON that a run writes; restore it from a copy.") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise damaged from None
+    if type(version) is not int or version < 1:
+        raise damaged
     if version > FORMAT:
         raise UserError(f"{path} was written by a newer jaxgen (format {version}, this one reads {FORMAT}); upgrade jaxgen.")
+    # By exact type: True is no seed, and a text of digits none either.
+    if not all(type(record.get(name)) in kinds for name, kinds in RECORD.items()) or not 0 <= record["seed"] < 2**32:
+        raise damaged
     return Workdir(path, record)
 
 
