@@ -124,7 +124,7 @@ def keep(experiment: Experiment, before: TrainState, seed: int, what: str, folde
     # As host arrays: what follows runs on one device, whatever the run is cut over.
     state = from_tree(before, jax.tree.map(np.asarray, to_tree(before)))
     step = int(state.step)
-    batch = jax.tree.map(lambda x: x[0], experiment.train.read(step, seed=seed))
+    batch = jax.tree.map(lambda x: jnp.asarray(x[0]), experiment.train.read(step, seed=seed))
     happened = f"Not finite in step {step + 1:,}: {blame(experiment, state, batch) or what}."
     mend = "Lower the learning rate, clip the gradient, or look for a logarithm or a division of zero in the loss."
     if folder is None:
@@ -132,7 +132,7 @@ def keep(experiment: Experiment, before: TrainState, seed: int, what: str, folde
     incidents = folder.incidents(keep=1)
     incidents.save(state, batch, step=step, meta={"position": step, "happened": happened})
     incidents.close()
-    return f"{happened} `jaxgen replay {folder.path}` says which operation made it; the checkpoints are from before. {mend}"
+    return f"{happened} `jaxgen replay {folder.arguments}` says which operation made it; the checkpoints are from before. {mend}"
 
 
 def replay(path: str | Path, *, experiment: Callable[..., Experiment] | str | None = None) -> list[str]:

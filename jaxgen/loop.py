@@ -339,7 +339,7 @@ class _Loop:
             f"  pictures     {path / 'samples'}",
             f"  checkpoints  {path / 'checkpoints'}",
             f"  go on        the same command with --steps {2 * self.experiment.steps}",
-            f"  {look}     jaxgen {look.strip()} {path}",
+            f"  {look}     jaxgen {look.strip()} {self.folder.arguments}",
         )
 
 

@@ -55,6 +55,12 @@ class Workdir:
                 durable.write(self.path / "run.json", json.dumps(self.record, indent=2) + "\n")
 
     @property
+    def arguments(self) -> str:
+        """What names this run to the command `jaxgen`: the folder, and the user's own file where it was made by one."""
+        name, file = self.record["experiment"], self.record["file"]
+        return str(self.path) if name is None or name.startswith("experiments.") else f"{self.path} --experiment {file}"
+
+    @property
     def metrics(self) -> Path:
         """The metrics, one JSON object a line."""
         return self.path / "metrics.jsonl"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from games import adversarial, fit, regression
+from games import ARRAYS, adversarial, fit, regression
 from jax import lax
 
 import jaxgen
@@ -125,6 +125,13 @@ def test_replay_repeats_the_step_bit_for_bit(tmp_path: Path) -> None:
     tree = incidents.tree(12)
     incidents.close()
     assert jaxgen.run.checkpoint.digest(tree, 12) == unbroken.digest()
+
+
+def test_labels_of_64_bits_are_kept_as_the_step_saw_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARRAYS, "label", np.arange(50))
+    with pytest.raises(NotFiniteError):
+        fit(broken(at=12), tmp_path)
+    assert "log made inf" in "".join(replay(tmp_path, experiment=broken))
 
 
 def test_a_step_that_is_finite_by_now_is_said_to_be(tmp_path: Path) -> None:
