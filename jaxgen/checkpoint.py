@@ -50,7 +50,7 @@ class Checkpoints:
     def __init__(
         self, folder: Path, *, keep: int | None = None, values: Callable[[], Mapping[int, float]] = dict[int, float]
     ) -> None:
-        self.folder, self._values, self._failed = folder.resolve(), values, False
+        self.folder, self._values, self._writes, self._failed = folder.resolve(), values, keep is not None, False
         chosen: dict[str, Any] = {"read_only": True}
         if keep is not None:
             # Renamed first, then deleted: a checkpoint that is half deleted must not look like one.
@@ -185,6 +185,9 @@ class Checkpoints:
             if not self._failed:
                 raise
         self._sweep()
+        if self._writes:
+            with contextlib.suppress(OSError):
+                (self.folder / TRASH).rmdir()
 
     @contextlib.contextmanager
     def _explained(self, what: str) -> Iterator[None]:
@@ -204,6 +207,11 @@ class Checkpoints:
         except Exception as error:
             if "RESOURCE_EXHAUSTED" in str(error):  # the device's memory, or the disk's
                 raise
+            if not (self.folder / str(step)).is_dir():
+                raise UserError(
+                    f"The checkpoint of step {step:,} in {self.folder} was deleted while it was read, as the run goes on; "
+                    "give the same command again."
+                ) from error
             others = ", ".join(f"{s:,}" for s in self.steps() if s != step)
             raise DamagedError(
                 f"The checkpoint of step {step:,} in {self.folder} is damaged ({_line(error)}); "
@@ -218,7 +226,9 @@ class Checkpoints:
         return specs
 
     def _sweep(self) -> None:
-        shutil.rmtree(self.folder / TRASH, ignore_errors=True)
+        # Not the folder itself, into which orbax may be moving the next one; and the writer alone: a reader changes nothing.
+        for old in (self.folder / TRASH).glob("*") if self._writes else ():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 class _Preserved:
@@ -300,7 +310,8 @@ def _hush() -> None:
 
 def _worth_telling(record: logging.LogRecord) -> bool:
     trace = record.exc_info[2] if record.exc_info else None
-    return record.levelno < logging.ERROR or not _of_orbax(record.pathname, trace)
+    of_tensorstore = record.name == "asyncio" and record.exc_info is not None and trace is None  # from no line of Python
+    return record.levelno < logging.ERROR or not (of_tensorstore or _of_orbax(record.pathname, trace))
 
 
 def _of_orbax(path: str, trace: TracebackType | None) -> bool:

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import pkgutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,7 @@ class Mistakes:
         if isinstance(error, RuntimeError) and "Unable to initialize backend" in str(error):
             _leave(f"JAX finds no device ({str(error).splitlines()[0]}); set JAX_PLATFORMS=cpu, or install JAX for yours.", 2)
         if isinstance(error, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # once more while Python ends would be a traceback
             _leave("Interrupted.", 130)
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -132,7 +132,9 @@ def keep(experiment: Experiment, before: TrainState, seed: int, what: str, folde
     incidents = folder.incidents(keep=1)
     incidents.save(state, batch, step=step, meta={"position": step, "happened": happened})
     incidents.close()
-    return f"{happened} `jaxgen replay {folder.arguments}` says which operation made it; the checkpoints are from before. {mend}"
+    return (
+        f"{happened} `jaxgen replay {folder.arguments}` says which operation made it; the checkpoints are from before. {mend}"
+    )
 
 
 def replay(path: str | Path, *, experiment: Callable[..., Experiment] | str | None = None) -> list[str]:

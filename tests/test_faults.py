@@ -219,10 +219,12 @@ def test_stopped(zygote: Zygote, truth: Truths, tmp_path: Path, stop: str) -> No
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_at_random_and_again(zygote: Zygote, truth: Truths, tmp_path: Path, signum: int) -> None:
     steps, draw, codes, last = 400, random.Random(signum), Counter[int](), 0
-    for _ in range(15):
-        child = zygote.start(tmp_path, steps=steps)
-        for span in (2.5, 0.3):
-            zygote.ask(wait=child.pid, seconds=draw.uniform(0.2, span))
+    for i in range(15):
+        log = tmp_path / f"log{i}"
+        child = zygote.start(tmp_path, steps=steps, log=log)
+        child.until(lambda log=log: log.exists() and log.stat().st_size)
+        for span in (3.0, 0.3):
+            zygote.ask(wait=child.pid, seconds=draw.uniform(0, span))
             child.send(signum)
         got = child.wait()
         silent(got)
@@ -231,7 +233,7 @@ def test_stopped_at_random_and_again(zygote: Zygote, truth: Truths, tmp_path: Pa
         assert now >= last
         last = now
     print(dict(codes), last)
-    assert codes.keys() <= {0, 130} if signum == signal.SIGINT else {0, 143, -signal.SIGTERM}
+    assert codes.keys() <= {0, -signum, 130 if signum == signal.SIGINT else 143}
     goes_on(zygote, tmp_path, truth(steps), steps=steps)
 
 
@@ -342,7 +344,7 @@ def test_the_data_cannot_be_read(zygote: Zygote, truth: Truths, tmp_path: Path) 
 def test_a_mistake_in_the_users_reader_keeps_its_traceback(zygote: Zygote, truth: Truths, tmp_path: Path, at: str) -> None:
     got = zygote.run(tmp_path, cache_budget=0, faults=[{"at": at, "nth": 15, "do": "mistake"}])
     assert got.code == 1
-    assert got.err.rstrip().endswith("ValueError: a mistake of the user's own")
+    assert "\nValueError: a mistake of the user's own\n" in got.err
     assert got.err.count("Traceback") == 1
     goes_on(zygote, tmp_path, truth(), cache_budget=0)
 
@@ -433,8 +435,10 @@ def test_reading_beside_a_run_that_deletes(zygote: Zygote, truth: Truths, tmp_pa
     read = Counter[str]()
     for _ in itertools.takewhile(lambda _: child.running(), itertools.count()):
         got = zygote.run(tmp_path, "digest", "run")
-        assert got.code == 0, got
+        if got.code:
+            assert "was deleted while it was read, as the run goes on; give the same command again." in sentence(got)
         read[got.out.strip()] += 1
-    print(len(read), "digests in", read.total(), "readings")
-    assert read.keys() <= known
+    print(len(read), "digests in", read.total(), "readings,", read[""], "too late")
+    assert read.keys() <= {*known, ""}
+    assert len(read) > 2
     assert child.wait().code == 0
