@@ -91,7 +91,11 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The committed steps."""
-        return sorted(self._manager.all_steps())
+        steps = sorted(self._manager.all_steps())
+        if not steps and not self._writes:  # a reader may have looked between one that came and one that went
+            self._manager.reload()
+            steps = sorted(self._manager.all_steps())
+        return steps
 
     def best(self) -> int | None:
         """The step with the least evaluated value, if any was evaluated."""

@@ -1,6 +1,5 @@
 """Starting, breaking and watching the processes of tests/breakable.py."""
 
-import contextlib
 import json
 import os
 import signal
@@ -49,7 +48,7 @@ class Child:
         return self.zygote.ask(wait=self.pid, seconds=0) is None
 
     def send(self, signum: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        if self.running():  # else its number may be another's by now
             os.kill(self.pid, signum)
 
     def until(self, reached: Callable[[], Any], seconds: float = PATIENCE) -> None:

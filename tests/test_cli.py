@@ -112,7 +112,7 @@ def test_a_mistake_is_answered_in_a_sentence(args: list[str], sentence: str, cap
 def test_mistakes_with_a_run(trained: Path, tmp_path: Path, capsys) -> None:
     assert "holds no run" in refused(capsys, cli.main, ["sample", str(tmp_path / "nowhere")])
     assert "--n is 0" in refused(capsys, cli.main, ["sample", str(trained), "--n", "0"])
-    assert "cannot be written" in refused(capsys, cli.main, ["sample", str(trained), "--out", str(tmp_path / "x.doc")])
+    assert "name a .png or a .npy" in refused(capsys, cli.main, ["sample", str(trained), "--out", str(tmp_path / "x.doc")])
     assert "no checkpoint of step 7" in refused(capsys, cli.main, ["evaluate", str(trained), "--step", "7"])
     assert "differs in --batch-size" in refused(capsys, vae, ["--workdir", str(trained), "--quiet"])
     (trained / "run.json").write_text("{")

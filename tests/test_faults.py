@@ -428,7 +428,7 @@ def test_the_clock_jumps(zygote: Zygote, truth: Truths, tmp_path: Path, jumps: t
 @pytest.mark.slow
 def test_reading_beside_a_run_that_deletes(zygote: Zygote, truth: Truths, tmp_path: Path) -> None:
     """`jaxgen digest` while checkpoints come and go: always that of one of them."""
-    steps = 400
+    steps = 150
     known = set(truth(steps).digests.values())
     child = zygote.start(tmp_path, steps=steps, keep=1)
     child.until(lambda: (tmp_path / "run/checkpoints/5").exists())

@@ -7,7 +7,7 @@ import contract
 import pytest
 
 VARIANTS: list[Any] = [
-    {"network": "conv", "likelihood": "gaussian", "bf16": True},
+    contract.slow({"network": "conv", "likelihood": "gaussian", "bf16": True}),
     contract.slow({"network": "residual", "ema": 0.9}),
 ]
 

@@ -14,7 +14,7 @@ from experiments import clip
 
 VARIANTS: list[Any] = [
     contract.slow({"ema": 0.9, "flip": True, "crop": 0, "weight_decay": 0.0}),
-    {"encoder": "vit", "bf16": True, "remat": True},
+    contract.slow({"encoder": "vit", "bf16": True, "remat": True}),
 ]
 
 

@@ -24,7 +24,7 @@ def test_variant(flags: dict[str, Any], tmp_path: Path) -> None:
     contract.hold("vae", flags, tmp_path)
 
 
-@pytest.mark.parametrize("dataset", ["mnist", contract.slow("cifar10"), contract.slow("usps"), "emoji"])
+@pytest.mark.parametrize("dataset", ["mnist", contract.slow("cifar10"), contract.slow("usps"), contract.slow("emoji")])
 def test_vae_on_any_prepared_dataset(dataset: str, shared: str, tmp_path: Path) -> None:
     flags = {
         "dataset": dataset,
