@@ -239,7 +239,12 @@ def start(folder: Path, *flags: str, process: int | None = None, port: int = 0, 
 
 
 def finish(*running: subprocess.Popen[str], code: int = 0) -> list[str]:
-    said = [process.communicate(timeout=240)[1] for process in running]
+    try:
+        said = [process.communicate(timeout=240)[1] for process in running]
+    except subprocess.TimeoutExpired:
+        for process in running:
+            process.kill()
+        raise AssertionError("\n".join(process.communicate()[1] or "" for process in running)) from None
     assert [process.returncode for process in running] == [code] * len(running), "\n".join(said)
     return said
 
