@@ -14,7 +14,11 @@ import experiments
 NAMES = [m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.ispkg]
 
 
-@pytest.mark.parametrize("name", NAMES)
+LONG = ("ncsn",)
+"""To compile; their networks are those of another experiment."""
+
+
+@pytest.mark.parametrize("name", [contract.slow(name) if name in LONG else name for name in NAMES])
 def test_experiment(name: str, tmp_path: Path) -> None:
     contract.hold(name, {}, tmp_path)
 

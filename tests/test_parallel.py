@@ -70,9 +70,10 @@ def test_one_device_is_eight(way: dict[str, Any], one: jaxgen.Run, tmp_path: Pat
 @pytest.mark.parametrize(
     ("system", "way"),
     [
-        *[(system, "fsdp") for system in SYSTEMS if system != "clip"],
+        ("vae", "fsdp"),
+        ("dcgan", "fsdp"),
         ("clip", "pmap"),  # its loss draws nothing
-        pytest.param("clip", "fsdp", marks=pytest.mark.slow),
+        *[pytest.param(system, "fsdp", marks=pytest.mark.slow) for system in ("ddpm", "clip")],
         *[pytest.param(system, way, marks=pytest.mark.slow) for system in SYSTEMS for way in ("mesh", "both")],
     ],
 )

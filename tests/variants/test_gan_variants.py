@@ -12,6 +12,7 @@ import jaxgen
 from jaxgen import data
 
 
+@pytest.mark.slow
 def test_spectral_dcgan_with_a_lazy_penalty(tmp_path: Path) -> None:
     flags = {"norm": "spectral", "loss": "hinge", "gamma": 1.0, "gamma_every": 2, "bf16": True, "accumulate": 2}
     contract.hold("dcgan", flags, tmp_path)
