@@ -41,6 +41,8 @@ setup(
         # Preparing official TFDS sets (mnist, cifar10 ...) from their raw downloads.
         "tf": ["tensorflow>=2.18"],
         "wandb": ["wandb>=0.18"],
+        # Optimal transport between samples, and weights of networks from elsewhere (safetensors).
+        "metrics": ["POT>=0.9.5", "safetensors>=0.5"],
         "notebooks": ["jupytext>=1.16", "jupyterlab>=4", "ipykernel>=6"],
         "test": [
             "pytest>=8",
@@ -49,10 +51,13 @@ setup(
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "beartype>=0.20",
+            "POT>=0.9.5",
+            "safetensors>=0.5",
             "ruff>=0.8",
             "mypy>=1.13",
         ],
-        # Outside implementations that the oracle tests (`pytest -m peers`) compare with.
+        # Outside implementations that the oracle tests (`pytest -m peers`) compare with. One more is installed by
+        # `pip install --no-deps torch-fidelity`: the torchvision that it asks for, and its metrics do not use, replaces PyTorch.
         "peers": ["torch>=2.5", "numpyro>=0.19", "diffusers>=0.30"],
     },
     entry_points={"console_scripts": ["jaxgen = jaxgen.cli:main"]},
