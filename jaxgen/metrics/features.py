@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxgen.logs import Track, track as show
+from jaxgen.logs import Track
+from jaxgen.logs import track as show
 from jaxgen.metrics.images import Images
 
 

@@ -1,14 +1,11 @@
 """Sets of images to compare: of a dataset, a folder, an array, or drawn from a model; read part by part, as bytes."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxgen.data import Source
 from jaxgen.errors import UserError
 
 CHUNK = 256
