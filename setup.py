@@ -56,8 +56,8 @@ setup(
             "ruff>=0.8",
             "mypy>=1.13",
         ],
-        # Outside implementations that the oracle tests (`pytest -m peers`) compare with. One more is installed by
-        # `pip install --no-deps torch-fidelity`: the torchvision that it asks for, and its metrics do not use, replaces PyTorch.
+        # Outside implementations that the oracle tests (`pytest -m peers`) compare with. One more comes by
+        # `pip install --no-deps torch-fidelity`: torchvision would come along and replace PyTorch, and its metrics do without.
         "peers": ["torch>=2.5", "numpyro>=0.19", "diffusers>=0.30"],
     },
     entry_points={"console_scripts": ["jaxgen = jaxgen.cli:main"]},
