@@ -1,0 +1,124 @@
+"""What a classifier reads off features that were learnt without labels: a linear one, and the nearest neighbours' vote."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+ROWS = 1024
+"""Test examples at a time, and training examples at a time: memory is the square of it, however many there are."""
+
+
+def linear(
+    train_features: Float[np.ndarray, "n d"],
+    train_labels: Int[np.ndarray, " n"],
+    test_features: Float[np.ndarray, "m d"],
+    test_labels: Int[np.ndarray, " m"],
+    *,
+    l2: float = 1e-4,
+    max_iter: int = 1000,
+) -> float:
+    r"""Accuracy of multinomial logistic regression on standardised features.
+
+    $\min_{W, b} \frac 1 n \sum_i -\log p(y_i | x_i) + \frac \lambda 2 \|W\|^2$ by L-BFGS, of features whose mean is 0 and whose
+    standard deviation is 1 over the training examples.
+
+    Args:
+      train_features: one row an example.
+      train_labels: their classes, any integers.
+      test_features: of the examples that are counted.
+      test_labels: their classes.
+      l2: $\lambda$, of the mean and not of the sum: it means the same for any n.
+      max_iter: of L-BFGS. Where it does not converge, scikit-learn's `ConvergenceWarning` says so: give it more.
+
+    Returns:
+      The share of the test examples whose most probable class is their own, in [0, 1].
+
+    Raises:
+      ValueError: if there is one class only.
+
+    >>> x, y = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
+    >>> linear(x, y, x + 0.5, y)
+    1.0
+
+    Source: Alain & Bengio 2016.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    # float64: the line search of L-BFGS stops early on the noise of float32.
+    scaler = StandardScaler().fit(np.asarray(train_features, np.float64))
+    classifier = LogisticRegression(C=1 / (l2 * len(train_features)), max_iter=max_iter)
+    classifier.fit(scaler.transform(np.asarray(train_features, np.float64)), train_labels)
+    return float(classifier.score(scaler.transform(np.asarray(test_features, np.float64)), test_labels))
+
+
+def nearest(
+    train_features: Float[np.ndarray, "n d"],
+    train_labels: Int[np.ndarray, " n"],
+    test_features: Float[np.ndarray, "m d"],
+    test_labels: Int[np.ndarray, " m"],
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> float:
+    r"""Accuracy of the vote of the k training examples that are nearest by the cosine.
+
+    A neighbour i counts $\exp(\cos(x_i, x) / \tau)$ for its class, and the class with the largest sum is the answer.
+
+    Args:
+      train_features: one row an example; may be memory-mapped.
+      train_labels: their classes, any integers.
+      test_features: of the examples that are counted.
+      test_labels: their classes.
+      k: how many vote: 200 in the paper, 20 in most of what came after it.
+      temperature: $\tau$.
+
+    Returns:
+      The share of the test examples whose answer is their own class, in [0, 1].
+
+    Raises:
+      ValueError: if there are fewer than k training examples, or k is below one.
+
+    >>> x, y = np.eye(2, dtype=np.float32), np.array([3, 5])
+    >>> nearest(x, y, x * 9, np.array([3, 3]), k=1)
+    0.5
+
+    Source: Wu et al. 2018, section 3.4.
+    """
+    if not 1 <= k <= len(train_features):
+        raise ValueError(f"a vote of {k} cannot be held among {len(train_features)} training examples")
+    classes, index = np.unique(train_labels, return_inverse=True)
+    correct = 0
+    for start in range(0, len(test_features), ROWS):
+        queries = _unit(jnp.asarray(test_features[start : start + ROWS], jnp.float32))
+        cosine, label = jnp.full((len(queries), k), -jnp.inf), jnp.zeros((len(queries), k), jnp.int32)
+        for first in range(0, len(train_features), ROWS):
+            block = jnp.asarray(train_features[first : first + ROWS], jnp.float32)
+            cosine, label = _closest(queries, block, jnp.asarray(index[first : first + ROWS], jnp.int32), cosine, label)
+        answers = classes[_vote(np.asarray(cosine), np.asarray(label), temperature, len(classes))]
+        correct += int((answers == test_labels[start : start + ROWS]).sum())
+    return correct / len(test_features)
+
+
+@jax.jit
+def _unit(x: Array) -> Array:
+    # An example without any feature (all units dead) is at a right angle to all others.
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+@jax.jit
+def _closest(queries: Array, block: Array, labels: Array, cosine: Array, label: Array) -> tuple[Array, Array]:
+    """The k nearest of those so far and of one more block, and their labels."""
+    more = jnp.matmul(queries, _unit(block).T, precision=jax.lax.Precision.HIGHEST)
+    cosine, i = jax.lax.top_k(jnp.concatenate([cosine, more], 1), cosine.shape[1])
+    labels = jnp.concatenate([label, jnp.broadcast_to(labels, more.shape)], 1)
+    return cosine, jnp.take_along_axis(labels, i, axis=1)
+
+
+def _vote(cosine: np.ndarray, label: np.ndarray, temperature: float, classes: int) -> np.ndarray:
+    # From the nearest one: exp(1 / tau) overflows for a small temperature.
+    weight = np.exp((cosine - cosine[:, :1]).astype(np.float64) / temperature)
+    votes = np.zeros((len(label), classes))
+    np.add.at(votes, (np.arange(len(label))[:, None], label), weight)
+    return votes.argmax(1)

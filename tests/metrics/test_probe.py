@@ -1,0 +1,93 @@
+"""Probes against scikit-learn's optimum and neighbours, and where the answer is known."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neighbors import KNeighborsClassifier
+
+from jaxgen.metrics import probe
+
+DIGITS = load_digits()
+X, Y = DIGITS.data.astype(np.float32)[:900], DIGITS.target[:900]
+TRAIN, TEST = (X[:500], Y[:500]), (X[500:], Y[500:])
+RNG = np.random.default_rng(0)
+NOISE = RNG.normal(size=(60, 2)) * [1, 30] + 100, RNG.integers(0, 3, 60)
+
+
+def test_linear_is_the_minimum_of_the_mean_and_the_penalty() -> None:
+    """Three classes that overlap, minimised by SciPy: the penalty is of the mean, and the scale of a feature no matter."""
+    (x, y), l2 = NOISE, 0.3
+    train, test = (x[:30], y[:30]), (x[30:], y[30:])
+    standard = lambda z: (z - train[0].mean(0)) / train[0].std(0)
+
+    def logits(p: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return standard(z) @ p[:6].reshape(2, 3) + p[6:]
+
+    def objective(p: np.ndarray) -> float:
+        a = logits(p, train[0])
+        return (logsumexp(a, axis=1) - a[np.arange(30), train[1]]).mean() + l2 / 2 * (p[:6] ** 2).sum()
+
+    p = minimize(objective, np.zeros(9), tol=1e-10).x
+    answers = logits(p, test[0]).argmax(1)
+    assert probe.linear(*train, *test, l2=l2) == pytest.approx((answers == test[1]).mean())
+    # Asked point by point: one answer for each class tells which one it was.
+    for i in range(30):
+        assert probe.linear(*train, test[0][i : i + 1], answers[i : i + 1], l2=l2) == 1
+
+
+def test_linear_does_not_feel_the_scale_of_features_or_the_names_of_classes() -> None:
+    plain = probe.linear(*TRAIN, *TEST)
+    assert 0.8 < plain < 1
+    scale = np.exp(RNG.normal(size=64)).astype(np.float32)
+    assert probe.linear(TRAIN[0] * scale + 5, 7 - 3 * TRAIN[1], TEST[0] * scale + 5, 7 - 3 * TEST[1]) == pytest.approx(plain)
+
+
+def test_linear_says_where_it_did_not_converge() -> None:
+    with pytest.warns(ConvergenceWarning):
+        probe.linear(*TRAIN, *TEST, max_iter=3)
+
+
+@pytest.mark.parametrize("rows", [64, 1024])
+@pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (20, 0.07), (20, 0.001), (300, 1.0)])
+def test_the_vote_is_scikit_learns(rows: int, k: int, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "ROWS", rows)
+    weigh = lambda distance: np.exp((1 - distance - (1 - distance).max(1, keepdims=True)) / temperature)
+    theirs = KNeighborsClassifier(k, weights=weigh, metric="cosine", algorithm="brute").fit(*TRAIN).score(*TEST)
+    assert probe.nearest(*TRAIN, *TEST, k=k, temperature=temperature) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_the_vote_is_of_directions_and_weighs_the_nearer_more() -> None:
+    train = np.array([[1, 0], [0, 1], [0.01, 1], [-1, 0]], np.float32)
+    x = np.array([[9, 1]], np.float32)
+    answers = lambda k, t: [
+        c for c in (4, 8, 9) if probe.nearest(train, np.array([4, 8, 8, 9]), x, np.array([c]), k=k, temperature=t)
+    ]
+    assert answers(1, 0.07) == [4]
+    assert answers(3, 0.07) == [4]  # one near, two far
+    assert answers(3, 100.0) == [8]  # all the same: two against one
+    assert answers(4, 100.0) == [8]
+
+
+def test_features_that_know_nothing_score_chance() -> None:
+    rng = np.random.default_rng(1)
+    train, test = (rng.normal(size=(600, 4)).astype(np.float32) for _ in range(2))
+    labels = rng.integers(0, 2, (2, 600))
+    for accuracy in (probe.linear(train, labels[0], test, labels[1]), probe.nearest(train, labels[0], test, labels[1])):
+        assert abs(accuracy - 0.5) < 4 * np.sqrt(0.25 / 600)
+    dead = np.zeros((600, 4), np.float32)
+    assert 0 <= probe.nearest(dead, labels[0], dead, labels[1]) <= 1
+
+
+def test_memory_mapped_features_are_read_in_parts(tmp_path) -> None:
+    mapped = np.memmap(tmp_path / "features", np.float32, "w+", shape=TRAIN[0].shape)
+    mapped[:] = TRAIN[0]
+    assert probe.nearest(mapped, TRAIN[1], *TEST) == probe.nearest(*TRAIN, *TEST)
+
+
+@pytest.mark.parametrize("k", [0, 501])
+def test_a_vote_without_voters_is_refused(k: int) -> None:
+    with pytest.raises(ValueError, match=f"a vote of {k} cannot be held among 500"):
+        probe.nearest(*TRAIN, *TEST, k=k)
