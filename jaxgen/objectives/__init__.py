@@ -6,6 +6,7 @@ from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.elbo import constrained_elbo, elbo, importance_weighted, importance_weighted_bound
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.score_matching import by_variance, denoiser_of, denoising_score_matching, uniform
+from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.variational_bound import Bound, variational_bound, variational_diffusion
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "adversarial",
     "apply",
     "by_variance",
+    "classification",
     "clip_scale",
     "constrained_elbo",
     "contrastive",

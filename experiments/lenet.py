@@ -1,0 +1,119 @@
+"""LeNet (LeCun et al. 1998), a small convolutional classifier; its features are what sets of small images are compared in.
+
+python -m experiments.lenet                                                # digits, nothing to download
+python -m experiments.lenet --dataset mnist --data-dir D
+python -m experiments.lenet --dataset cifar10 --data-dir D --channels 64 128 --hidden 256 --shift 4 --flip --steps 10000
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxgen
+from jaxgen import data, objectives
+from jaxgen.analysis import confusion
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.models.classifiers import LeNet
+from jaxgen.types import Array, Key
+
+LOOKED_AT = 10_000
+"""Test images, at most, among which the picture's are found."""
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    cache_budget: NonNegative = 4.0,
+    channels: Counts = (32, 64),
+    hidden: Counts = (128,),
+    dropout: Share = 0.5,
+    smoothing: Share = 0.0,
+    shift: Whole = 0,
+    flip: bool = False,
+    optimizer: Literal["adam", "sgd"] = "adam",
+    steps: Whole = 2000,
+    batch_size: Count = 128,
+    learning_rate: Positive | None = None,
+    cosine: bool = True,
+    ema: Share | None = None,
+    accumulate: Count = 1,
+    bf16: bool = False,
+) -> jaxgen.Experiment:
+    """A classifier of the labelled images of any dataset.
+
+    Args:
+      dataset: a TFDS name, or a folder with the subfolders train and test.
+      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's decoded cache may take; 0 streams.
+      channels: feature maps of the 5x5 convolutions, the largest map first; each halves the side.
+      hidden: widths of the dense layers; the last one's activations are the features.
+      dropout: share of the features that are dropped in training.
+      smoothing: share of the target that is spread over all classes.
+      shift: pixels by which training images are moved at random, at most, along either axis.
+      flip: show training images as in a mirror half of the time.
+      optimizer: Adam, or stochastic gradient descent with momentum 0.9.
+      steps: training steps.
+      batch_size: images in a step.
+      learning_rate: by default 1e-3 with Adam, 0.05 with SGD.
+      cosine: let the learning rate fall to zero along a cosine over all steps.
+      ema: decay of the parameter averages that are evaluated.
+      accumulate: micro-batches that a batch is cut into to save memory.
+      bf16: compute in bfloat16; parameters and reductions stay in float32.
+
+    Returns:
+      The experiment.
+    """
+    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
+    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    image = data.common_shape("image", train, test)
+    classes = len(data.common_classes("label", train, test))
+    if shift and image[0] != image[1]:
+        raise jaxgen.UserError(
+            f"--shift {shift} wants square images, and those of {dataset} are {image[0]}x{image[1]}; leave it out."
+        )
+    moved = data.chain(data.pad(shift), data.crop(image[0])) if shift else data.identity
+    augmented = data.chain(data.scale(), moved, data.flip() if flip else data.identity)
+
+    model = LeNet(classes, channels, hidden, dropout, dtype=jnp.bfloat16 if bf16 else jnp.float32)
+    peak = learning_rate or {"adam": 1e-3, "sgd": 0.05}[optimizer]
+    rate = optax.cosine_decay_schedule(peak, max(steps, 1)) if cosine else optax.constant_schedule(peak)
+    tx = {"adam": optax.adam(rate), "sgd": optax.sgd(rate, momentum=0.9)}[optimizer]
+    player = jaxgen.Player(objectives.classification(model, smoothing=smoothing), tx)
+
+    @jax.jit
+    def logits(state: jaxgen.TrainState, images: Array) -> Array:
+        return objectives.apply(model, state.params, state.vars, images.astype(jnp.float32) / 255)[0]
+
+    def confusions(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        parts = [test.gather(np.arange(i, min(i + 1000, test.length))) for i in range(0, min(test.length, LOOKED_AT), 1000)]
+        p = np.concatenate([np.asarray(jax.nn.softmax(logits(state, part["image"]))) for part in parts])
+        images, label = (np.concatenate([part[feature] for part in parts]) for feature in ("image", "label"))
+        shown = min(classes, 20)
+        cells = confusion.confusions(images.astype(np.float32) / 255, label, p, classes=shown)
+        wrong = int((p.argmax(1) != label).sum())
+        caption = (
+            f"Test images, {wrong:,} of {len(label):,} of them wrong; the row is the class, the column what it is taken for: off the "
+            f"diagonal the surest mistake, on it the right answer that was least sure; step {int(state.step):,}"
+        )
+        return jaxgen.Picture(cells, shown, caption)
+
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, augmented),
+        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)))),
+        players={"model": player},
+        steps=steps,
+        evaluators={"test": jaxgen.mean_over(test, jaxgen.loss_of(player), batch_size=500, transform=data.scale())},
+        pictures={"confusions": confusions},
+        ema=ema,
+        accumulate=accumulate,
+        schedules={"learning_rate": rate},
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)

@@ -1,0 +1,31 @@
+"""What a classifier takes for what, in images."""
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+
+def confusions(
+    images: Float[np.ndarray, "n h w c"], label: Int[np.ndarray, " n"], p: Shaped[np.ndarray, "n k"], *, classes: int
+) -> Float[np.ndarray, "m h w c"]:
+    """A confusion matrix of images: the row is the class, the column what it is taken for.
+
+    Off the diagonal stands the surest mistake, on it the right answer that was least sure. White is where there is none.
+
+    Args:
+      images: in [0, 1].
+      label: their classes.
+      p: probabilities, or anything that grows with them.
+      classes: how many of the first classes to show, k at most.
+
+    Returns:
+      `[classes * classes, H, W, C]`, row by row.
+    """
+    guess = p.argmax(1)
+    sure = p.max(1)
+    cells = np.ones((classes, classes, *images.shape[1:]), np.float32)
+    for i in range(classes):
+        for j in range(classes):
+            (there,) = np.nonzero((label == i) & (guess == j))
+            if len(there):
+                cells[i, j] = images[there[sure[there].argmin() if i == j else sure[there].argmax()]]
+    return cells.reshape(-1, *images.shape[1:])

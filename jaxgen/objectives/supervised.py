@@ -1,0 +1,33 @@
+"""Classification of labelled examples."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxgen.game import Aux, LossFn, TrainState
+from jaxgen.losses.classification import cross_entropy
+from jaxgen.objectives.apply import apply
+from jaxgen.types import Array, Batch, Key, Params
+
+
+def classification(
+    model: nn.Module, *, smoothing: float = 0.0, name: str = "model", feature: str = "image", label: str = "label"
+) -> LossFn:
+    r"""The cross-entropy $-\sum_y q(y) \log p(y | x)$, where q is one at the label, or smoothed.
+
+    Args:
+      model: a linen module that maps x to logits `[B, K]`.
+      smoothing: the share of q that is spread evenly over all classes, in training alone: evaluated is the likelihood.
+      name: the parameters' name.
+      feature: the batch's feature x.
+      label: the batch's feature of classes, `[B]`.
+
+    Returns:
+      A loss with the metric `error`: 1 where the likeliest class is another than the label.
+    """
+
+    def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
+        logits, vars = apply(model, params, state.vars, batch[feature], key=key, name=name, train=train)
+        error = (logits.argmax(-1) != batch[label]).astype(jnp.float32)
+        return cross_entropy(logits, batch[label], smoothing=smoothing if train else 0.0), Aux(vars, {"error": error})
+
+    return loss
