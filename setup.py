@@ -15,7 +15,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["jaxgen", "jaxgen.*", "experiments", "experiments.*"]),
-    package_data={"jaxgen": ["py.typed", "README.md"]},
+    package_data={"jaxgen": ["py.typed", "README.md"], "experiments.ledger": ["README.md", "results/*.json", "results/*/*.jsonl"]},
     install_requires=[
         "jax>=0.10",
         "flax>=0.12.7",
@@ -60,5 +60,5 @@ setup(
         # `pip install --no-deps torch-fidelity`: torchvision would come along and replace PyTorch, and its metrics do without.
         "peers": ["torch>=2.5", "numpyro>=0.19", "diffusers>=0.30"],
     },
-    entry_points={"console_scripts": ["jaxgen = jaxgen.cli:main"]},
+    entry_points={"console_scripts": ["jaxgen = jaxgen.commands:main"]},
 )

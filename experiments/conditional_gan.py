@@ -109,6 +109,7 @@ def experiment(
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
         pictures={"labels": labelled, "interpolations": interpolate},
         sample=sample,
+        classes=classes,
         ema=ema,
     )
 

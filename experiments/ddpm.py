@@ -187,6 +187,7 @@ def experiment(
         final={"test": over_test(bound)},
         pictures={"samples": samples, "forward": forward, "reverse": reverse},
         sample=sample,
+        classes=classes or None,
         ema=decay,
         accumulate=accumulate,
     )

@@ -51,6 +51,7 @@ class Experiment(NamedTuple):
       final: run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
       pictures: drawn at every evaluation, `(state, key) -> Picture`.
       sample: `(state, key, n) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; None where a model generates nothing.
+      classes: of labelled samples, of which the i-th of a draw is of class i modulo this; None if they have no labels.
       ema: decay of the parameter averages, or None.
       accumulate: micro-batches in a batch.
       schedules: logged by name, and compared when a run goes on with more steps.
@@ -66,6 +67,7 @@ class Experiment(NamedTuple):
     final: Mapping[str, Evaluator] = {}
     pictures: Mapping[str, Callable[[TrainState, Key], Picture]] = {}
     sample: Callable[[TrainState, Key, int], Array] | None = None
+    classes: int | None = None
     ema: float | Schedule | None = None
     accumulate: int = 1
     schedules: Mapping[str, Schedule] = {}

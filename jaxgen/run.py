@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import jax
 import numpy as np
 
 import experiments
-from jaxgen import checkpoint, logs, workdir
+from jaxgen import checkpoint, data, logs, workdir
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
+from jaxgen.metrics import images, measure
+from jaxgen.metrics.features import Extractor
+from jaxgen.metrics.protocol import Measurement
 from jaxgen.pictures import Picture
 
 SAMPLE, EVALUATE, DRAW = 2, 3, 4  # folded into the run's key; 0 and 1 are the initial parameters and the steps
@@ -79,6 +82,61 @@ class Run:
                 results[split] = {**results.get(split, {}), **values}
         return results
 
+    def measure(
+        self,
+        metrics: Iterable[str],
+        *,
+        n: int = 10_000,
+        split: str = "test",
+        extractor: Extractor | None = None,
+        seed: int | None = None,
+        checkpoint: str = "last",
+        track: Track = logs.track,
+    ) -> dict[str, Measurement]:
+        """Measures the model's samples against the images of its dataset.
+
+        Args:
+          metrics: names in `jaxgen.metrics.measure.METRICS`.
+          n: how many samples.
+          split: of the dataset, whose images are the real ones; the floor is that of the other split's.
+          extractor: the network in whose features; None means pixels.
+          seed: of the draw and of every subset; None means the run's.
+          checkpoint: how this one was chosen, for the protocol.
+          track: shows the progress.
+
+        Returns:
+          By name, each value with its protocol and its floor.
+
+        Raises:
+          UserError: if the model generates no images, or a metric cannot be had of them.
+        """
+        if self.experiment.sample is None or self.experiment.config is None:
+            raise UserError("This experiment has no sampler: its model generates nothing.")
+        flags = self.experiment.config.flags
+        if "dataset" not in flags:
+            raise UserError("This experiment has no flag --dataset to hold its samples against; measure two folders or arrays.")
+        sample, state = self.experiment.sample, averaged(self.state)
+        real, others = (data.load(flags["dataset"], s, data_dir=flags.get("data_dir")) for s in (split, _other(split)))
+        drawn = images.drawn(
+            lambda key, n: sample(state, key, n),
+            self._key(SAMPLE, seed),
+            n,
+            name=str(self.workdir or self.experiment.config.name),
+            classes=self.experiment.classes,
+            track=track,
+        )
+        with drawn as fake:
+            return measure.measure(
+                real,
+                fake,
+                metrics,
+                extractor=extractor,
+                others=others,
+                checkpoint=checkpoint,
+                seed=self.seed if seed is None else seed,
+                track=track,
+            )
+
     def pictures(self) -> dict[str, Picture]:
         """The experiment's pictures, by name."""
         return draw(self.experiment, self.state, self.seed)
@@ -89,6 +147,10 @@ class Run:
 
     def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
         return jax.random.fold_in(jax.random.key(self.seed if seed is None else seed), purpose)
+
+
+def _other(split: str) -> str:
+    return "train" if split == "test" else "test"
 
 
 def evaluate(evaluators: Mapping[str, Evaluator], state: TrainState, seed: int, track: Track) -> dict[str, dict[str, float]]:

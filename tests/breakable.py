@@ -26,7 +26,7 @@ import numpy as np
 from games import ARRAYS, regression
 
 import jaxgen
-from jaxgen import cli, data
+from jaxgen import cli, commands, data
 
 IMPORTED = (
     "grain",
@@ -283,7 +283,7 @@ def main() -> None:
             return
         become(request)
         if request["command"] == "jaxgen":
-            cli.main(request["args"])
+            commands.main(request["args"])
             return
     cli.run_experiment(experiment)
 

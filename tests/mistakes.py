@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen import cli
+from jaxgen import cli, commands
 
 
 def run(command: str, args: list[str]) -> None:
     """What a user types: `jaxgen ARGS`, or `python -m experiments.COMMAND ARGS`."""
     if command == "jaxgen":
-        cli.main(args)
+        commands.main(args)
     else:
         cli.run_experiment(importlib.import_module(f"experiments.{command}").experiment, args)
 

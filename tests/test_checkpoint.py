@@ -12,7 +12,7 @@ import pytest
 from games import fit, regression
 
 import jaxgen
-from jaxgen import checkpoint, cli, durable, logs, run
+from jaxgen import checkpoint, commands, durable, logs, run
 from jaxgen.errors import DamagedError, UserError
 from jaxgen.logs import read_jsonl
 
@@ -120,7 +120,7 @@ def test_where_none_is_whole_the_run_stops_and_nothing_is_moved(run_folder: Path
 def test_the_commands_name_the_checkpoints_that_are_left(run_folder: Path, capsys) -> None:
     data_file(run_folder, 20).write_bytes(b"rubbish")
     with pytest.raises(SystemExit) as left:
-        cli.main(["digest", str(run_folder)])
+        commands.main(["digest", str(run_folder)])
     assert left.value.code == 2
     assert "there are those of step 5, 10, 15" in capsys.readouterr().err
     assert jaxgen.load(run_folder, step=15, experiment=regression).position == 15

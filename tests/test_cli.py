@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgen import cli
+from jaxgen import cli, commands
 from jaxgen.logs import read_jsonl
 
 ROOT = Path(__file__).parents[1]
@@ -63,23 +63,23 @@ def test_help_names_every_flag_and_its_default(capsys) -> None:
 
 def test_sample_evaluate_digest(trained: Path, tmp_path: Path, capsys) -> None:
     capsys.readouterr()
-    cli.main(["sample", str(trained), "--n", "9", "--out", str(tmp_path / "new" / "grid.png")])
+    commands.main(["sample", str(trained), "--n", "9", "--out", str(tmp_path / "new" / "grid.png")])
     assert (tmp_path / "new" / "grid.png").stat().st_size > 0
-    cli.main(["sample", str(trained), "--n", "9", "--out", str(tmp_path / "x.npy")])
+    commands.main(["sample", str(trained), "--n", "9", "--out", str(tmp_path / "x.npy")])
     assert np.load(tmp_path / "x.npy").shape == (9, 8, 8, 1)
-    cli.main(["evaluate", str(trained), "--json", str(tmp_path / "values.json")])
+    commands.main(["evaluate", str(trained), "--json", str(tmp_path / "values.json")])
     assert "test nll" in capsys.readouterr().out
     assert '"nll"' in (tmp_path / "values.json").read_text()
-    cli.main(["digest", str(trained)])
+    commands.main(["digest", str(trained)])
     assert re.fullmatch(r"[0-9a-f]{64}\n", capsys.readouterr().out)
 
 
 def test_list_and_data(capsys) -> None:
-    cli.main(["list"])
+    commands.main(["list"])
     assert "experiments.vae" in capsys.readouterr().out
-    cli.main(["data", "prepare", "digits"])
+    commands.main(["data", "prepare", "digits"])
     assert "digits/1.0.0 train: 1,437 examples" in capsys.readouterr().out
-    cli.main(["data", "list"])
+    commands.main(["data", "list"])
     assert "digits" in capsys.readouterr().out.split()
 
 
@@ -110,15 +110,15 @@ def test_a_mistake_is_answered_in_a_sentence(args: list[str], sentence: str, cap
 
 
 def test_mistakes_with_a_run(trained: Path, tmp_path: Path, capsys) -> None:
-    assert "holds no run" in refused(capsys, cli.main, ["sample", str(tmp_path / "nowhere")])
-    assert "--n is 0" in refused(capsys, cli.main, ["sample", str(trained), "--n", "0"])
-    assert "name a .png or a .npy" in refused(capsys, cli.main, ["sample", str(trained), "--out", str(tmp_path / "x.doc")])
-    assert "no checkpoint of step 7" in refused(capsys, cli.main, ["evaluate", str(trained), "--step", "7"])
+    assert "holds no run" in refused(capsys, commands.main, ["sample", str(tmp_path / "nowhere")])
+    assert "--n is 0" in refused(capsys, commands.main, ["sample", str(trained), "--n", "0"])
+    assert "name a .png or a .npy" in refused(capsys, commands.main, ["sample", str(trained), "--out", str(tmp_path / "x.doc")])
+    assert "no checkpoint of step 7" in refused(capsys, commands.main, ["evaluate", str(trained), "--step", "7"])
     assert "differs in --batch-size" in refused(capsys, vae, ["--workdir", str(trained), "--quiet"])
     (trained / "run.json").write_text("{")
-    assert "is damaged" in refused(capsys, cli.main, ["digest", str(trained)])
+    assert "is damaged" in refused(capsys, commands.main, ["digest", str(trained)])
     (trained / "run.json").write_text('{"format": 99}')
-    assert "newer jaxgen" in refused(capsys, cli.main, ["digest", str(trained)])
+    assert "newer jaxgen" in refused(capsys, commands.main, ["digest", str(trained)])
 
 
 def test_a_copy_of_an_experiment_runs_outside_of_the_repository(tmp_path: Path) -> None:

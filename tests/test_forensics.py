@@ -12,7 +12,7 @@ from games import ARRAYS, adversarial, fit, regression
 from jax import lax
 
 import jaxgen
-from jaxgen import cli
+from jaxgen import commands
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.forensics import origins, replay
 from jaxgen.logs import read_jsonl
@@ -147,7 +147,7 @@ def test_a_run_that_was_finite_has_nothing_to_replay(tmp_path: Path, capsys) -> 
         replay(tmp_path, experiment=regression)
     assert not (tmp_path / "not_finite").exists()
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["replay", str(tmp_path / "nowhere")])
+        commands.main(["replay", str(tmp_path / "nowhere")])
     assert "holds no run" in capsys.readouterr().err
 
 

@@ -23,9 +23,10 @@ ORDER = [
     {"checkpoint", "dispatch", "signals"},
     {"workdir"},
     {"run"},
-    {"forensics"},
+    {"extractors", "forensics"},
     {"loop"},
     {"cli"},
+    {"commands"},
     {"__init__", "__main__"},
 ]
 NEVER = {

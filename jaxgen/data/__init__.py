@@ -2,7 +2,16 @@
 
 from jaxgen.data.cache import cached
 from jaxgen.data.load import load, names, prepare, resize
-from jaxgen.data.source import Source, common_classes, common_shape, from_arrays, from_examples, from_folder, map_examples
+from jaxgen.data.source import (
+    Source,
+    common_classes,
+    common_shape,
+    from_arrays,
+    from_examples,
+    from_folder,
+    map_examples,
+    take,
+)
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
 from jaxgen.data.text import Tokenizer, detokenise, texts, tokenise, tokenised, train_tokenizer
 from jaxgen.data.transforms import (
@@ -54,6 +63,7 @@ __all__ = [
     "resize",
     "scale",
     "shuffled",
+    "take",
     "texts",
     "tokenise",
     "tokenised",

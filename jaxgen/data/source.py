@@ -142,6 +142,24 @@ def from_examples(
     return Source(name, fingerprint, len(examples), gather, classes or {})
 
 
+def take(source: Source, indices: np.ndarray) -> Source:
+    """The examples of a source with these numbers, in this order.
+
+    Args:
+      source: where they come from.
+      indices: their numbers, `[n]`.
+
+    Returns:
+      A source of n examples.
+
+    >>> source = from_arrays({"label": np.array([7, 8, 9])})
+    >>> take(source, np.array([2, 0])).gather(np.array([0, 1]))["label"].tolist()
+    [9, 7]
+    """
+    mark = hashlib.sha256(f"{source.fingerprint} {_hash({'indices': indices})}".encode()).hexdigest()[:16]
+    return source._replace(fingerprint=mark, length=len(indices), gather=lambda own: source.gather(indices[own]))
+
+
 def map_examples(source: Source, fn: Callable[[dict[str, Any]], dict[str, Any]], *, name: str) -> Source:
     """A source whose examples went through `fn` on the host (resizing, tokenising), one at a time.
 

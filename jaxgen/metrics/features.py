@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from jaxgen.data import Source, in_order, prefetch
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
-from jaxgen.metrics.images import Images
 
 
 class Outputs(NamedTuple):
@@ -56,11 +56,11 @@ class Features(NamedTuple):
 
 
 @contextmanager
-def extract(images: Images, extractor: Extractor, *, batch_size: int = 256, track: Track = show) -> Iterator[Features]:
-    """The features of a set, batch by batch, each batch cut over all devices of the host.
+def extract(source: Source, extractor: Extractor, *, batch_size: int = 256, track: Track = show) -> Iterator[Features]:
+    """The features of a set of images, batch by batch, each batch cut over all devices of the host.
 
     Args:
-      images: the set.
+      source: the set.
       extractor: the network.
       batch_size: images at once, over all devices; the features do not depend on it.
       track: shows the progress.
@@ -70,25 +70,24 @@ def extract(images: Images, extractor: Extractor, *, batch_size: int = 256, trac
     """
     devices = jax.local_devices()
     size = -(-batch_size // len(devices)) * len(devices)
-    placement = jax.sharding.NamedSharding(jax.make_mesh((len(devices),), ("data",), devices=devices), jax.P("data"))
+    mesh = jax.make_mesh((len(devices),), ("data",), devices=devices)
+    placement = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     apply = jax.jit(extractor.apply)
     with tempfile.TemporaryDirectory() as folder:
         files: Features | None = None
-        for start in track(
-            range(0, images.n, size), description=f"{extractor.name} of {images.name}", total=-(-images.n // size)
-        ):
-            batch = images.read(start, min(start + size, images.n))
-            own = len(batch)
-            # One shape, one program: the last batch is filled up.
-            padded = np.concatenate([batch, np.repeat(batch[-1:], size - own, axis=0)])
-            outputs = jax.device_get(apply(jax.device_put(padded, placement)))
+        # Short batches come filled up: one shape, one program.
+        reader = prefetch(lambda batch: batch, in_order(source, size))
+        for batch in track(reader, description=f"{extractor.name} of {source.name}", total=-(-source.length // size)):
+            index = batch["index"][batch["mask"] > 0]
+            outputs = jax.device_get(apply(jax.device_put(batch["image"], placement)))
             if files is None:
-                files = Features(*(_file(Path(folder) / name, images.n, x) for name, x in outputs._asdict().items()))
+                files = Features(*(_file(Path(folder) / name, source.length, x) for name, x in outputs._asdict().items()))
             for file, x in zip(files, outputs, strict=True):
-                file[start : start + own] = x[:own]
-        assert files is not None, "a set has one image or more"
+                file[index] = x[: len(index)]
+        assert files is not None, "a source has one example or more"
         yield files
 
 
 def _file(path: Path, n: int, batch: np.ndarray) -> np.ndarray:
-    return np.memmap(path, np.float32, "w+", shape=(n, batch.shape[1]))
+    width = batch.shape[1]
+    return np.memmap(path, np.float32, "w+", shape=(n, width)) if width else np.zeros((n, 0), np.float32)

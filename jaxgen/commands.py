@@ -1,0 +1,339 @@
+"""The command `jaxgen`: what can be asked of runs, datasets and sets of images."""
+
+import ast
+import json
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from jaxgen import durable
+from jaxgen.cli import Mistakes
+from jaxgen.errors import UserError
+
+MetricName = Literal[
+    "frechet",
+    "kernel",
+    "score",
+    "precision_recall",
+    "density_coverage",
+    "two_sample",
+    "wasserstein",
+    "sinkhorn",
+    "sliced_wasserstein",
+    "ms_ssim",
+    "classification_accuracy",
+]
+"""Those of `jaxgen.metrics.measure`, written here so that `--help` need not import it; a test holds that they are the same."""
+
+
+def list_experiments() -> None:
+    """List the experiments, each with the first line of its description."""
+    import experiments
+
+    for module in pkgutil.iter_modules(experiments.__path__):
+        if not module.ispkg:
+            print(f"{'experiments.' + module.name:32} {_first_line(module)}")
+
+
+def sample(
+    workdir: Positional[Path],
+    *,
+    n: int = 64,
+    out: Path = Path("samples.png"),
+    seed: int | None = None,
+    best: bool = False,
+    step: int | None = None,
+    experiment: str | None = None,
+) -> None:
+    """Draw samples from a trained run into a picture.
+
+    Args:
+      workdir: the run.
+      n: how many samples.
+      out: the picture to write; .npy writes the array, [n, H, W, C] in [0, 1] or points [n, D], instead.
+      seed: of the draw; by default the run's.
+      best: use the best checkpoint, not the last.
+      step: use the checkpoint of this step.
+      experiment: the file that made the run, where it is not one of `jaxgen list`.
+    """
+    import numpy as np
+
+    from jaxgen import pictures
+    from jaxgen.run import load
+
+    if n < 1:
+        raise UserError(f"--n is {n}; give 1 or more.")
+    if out.suffix not in (".png", ".npy"):
+        raise UserError(f"--out is {out}; name a .png or a .npy file in a folder of yours.")
+    run = load(workdir, step=step, best=best, experiment=experiment)
+    images = run.sample(n, seed=seed)
+    if images.ndim != 4 and out.suffix != ".npy":
+        raise UserError(f"The samples of {workdir} are points, {list(images.shape)}, and no images; give --out samples.npy.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == ".npy":
+            np.save(out, images)
+        else:
+            caption = f"{n} samples of {workdir} at step {run.position:,}"
+            pictures.save(pictures.Picture(images, round(n**0.5) or 1, caption), out)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{out} cannot be written ({error}); name a .png or a .npy file in a folder of yours.") from None
+    print(out)
+
+
+def evaluate(
+    workdir: Positional[Path],
+    *,
+    metrics: tuple[MetricName, ...] = (),
+    extractor: Path | None = None,
+    n: int = 10_000,
+    split: Literal["test", "train"] = "test",
+    seed: int | None = None,
+    best: bool = False,
+    step: int | None = None,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    experiment: str | None = None,
+) -> None:
+    """Evaluate a trained run on its test split; or, with --metrics, measure its samples against its dataset.
+
+    Args:
+      workdir: the run.
+      metrics: of the samples, instead of the experiment's own evaluators; each value comes with its protocol.
+      extractor: in whose features: a run of `experiments.lenet`, or a file of InceptionV3's weights; by default pixels.
+      n: how many samples.
+      split: whose images the samples are held against.
+      seed: of the samples and of every subset; by default the run's.
+      best: use the best checkpoint, not the last.
+      step: use the checkpoint of this step.
+      json_file: also write the values, with their protocols, to this file; `jaxgen compare` reads it.
+      experiment: the file that made the run, where it is not one of `jaxgen list`.
+    """
+    from jaxgen.metrics import protocol
+    from jaxgen.run import load
+
+    _check_json(json_file)
+    if n < 1:
+        raise UserError(f"--n is {n}; give 1 or more.")
+    features = _extractor(extractor)
+    run = load(workdir, step=step, best=best, experiment=experiment)
+    print(f"{workdir} at step {run.position:,}")
+    results: dict[str, Any] = {"step": run.position}
+    if metrics:
+        chosen = "best" if best else "last" if step is None else f"step {step}"
+        found = run.measure(metrics, n=n, split=split, extractor=features, seed=seed, checkpoint=chosen)
+        _show(found)
+        results["measurements"] = protocol.to_json(found)
+    else:
+        results |= run.evaluate()
+        for name, values in results.items():
+            for key, value in values.items() if isinstance(values, dict) else ():
+                print(f"  {name + ' ' + key:32} {value:.4f}")
+    _write_json(json_file, results)
+
+
+def measure(
+    real: Positional[Path],
+    fake: Positional[Path],
+    *,
+    metrics: tuple[MetricName, ...],
+    extractor: Path | None = None,
+    others: Path | None = None,
+    seed: int = 0,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+) -> None:
+    """Measure images of any origin against real ones.
+
+    Args:
+      real: the real images: a folder, an .npy file [n, H, W, C], or an .npz file with `image` and `label`.
+      fake: the others, likewise.
+      metrics: what to measure; each value comes with its protocol.
+      extractor: in whose features: a run of `experiments.lenet`, or a file of InceptionV3's weights; by default pixels.
+      others: other real images, for the values of real against real; by default two halves of the real ones.
+      seed: of every subset.
+      json_file: also write the values, with their protocols, to this file; `jaxgen compare` reads it.
+    """
+    from jaxgen.metrics import images, protocol
+    from jaxgen.metrics.measure import measure
+
+    _check_json(json_file)
+    features = _extractor(extractor)
+    more = None if others is None else images.read(others)
+    found = measure(images.read(real), images.read(fake), metrics, extractor=features, others=more, seed=seed)
+    print(f"{fake} against {real}")
+    _show(found)
+    _write_json(json_file, {"measurements": protocol.to_json(found)})
+
+
+def compare(a: Positional[Path], b: Positional[Path]) -> None:
+    """Compare the values in two files that `--json` wrote; values of different protocols are refused.
+
+    Args:
+      a: the one.
+      b: the other.
+    """
+    from jaxgen.metrics import protocol
+
+    found = []
+    for path in (a, b):
+        with durable.explained(f"Reading {path}", "name a file that `--json` wrote."):
+            found.append(protocol.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path)))
+    shared = [name for name in found[0] if name in found[1]]
+    if not shared:
+        raise UserError(f"{a} and {b} have no metric in common: {', '.join(found[0])}; {', '.join(found[1])}.")
+    differences = {name: protocol.difference(found[1][name], found[0][name]) for name in shared}
+    for name, change in differences.items():
+        print(f"{name:32} {found[0][name].value:.5g} -> {found[1][name].value:.5g}   {change:+.4g}")
+
+
+def reproduce(
+    row: Positional[str | None] = None,
+    *,
+    data_dir: str | None = None,
+    runs: Path = Path("runs/ledger"),
+    out: Path | None = None,
+) -> None:
+    """Reproduce a figure of a paper by its command, and record what was measured; without a name, list the figures.
+
+    Args:
+      row: the name of the row.
+      data_dir: folder of prepared sets.
+      runs: where the runs lie; the same command goes on with one that was stopped.
+      out: folder of the records; by default that of the ledger.
+    """
+    from experiments.ledger import page
+    from experiments.ledger.reproduce import RESULTS, read, reproduce
+    from experiments.ledger.rows import ROWS
+
+    results = out or RESULTS
+    if row is None:
+        for name, entry in ROWS.items():
+            print(f"{name:24} {page.status(name, read(results)):18} {entry.system}; {entry.dataset}; paper {entry.paper}")
+        return
+    record = reproduce(row, data_dir=data_dir, runs=runs, results=results)
+    print(f"{row}: {page.ours(record)}; paper {ROWS[row].paper}; {page.status(row, read(results))}")
+
+
+def ledger() -> None:
+    """Write the ledger's page and its table in the README from the records."""
+    from experiments.ledger import page
+
+    readme = Path(page.__file__).parents[2] / "README.md"
+    with durable.explained(f"Writing {page.PAGE} and {readme}", "run it in a clone of the repository."):
+        document = page.put(readme.read_text(encoding="utf-8"), page.table())
+        durable.write(page.PAGE, page.page())
+        durable.write(readme, document)
+    print(page.PAGE, readme, sep="\n")
+
+
+def digest(workdir: Positional[Path]) -> None:
+    """Print one hash over the latest checkpoint: parameters, optimizers, averages, variables, key, step, data position.
+
+    Args:
+      workdir: the run.
+    """
+    from jaxgen import run
+
+    print(run.digest(workdir))
+
+
+def replay(workdir: Positional[Path], *, experiment: str | None = None) -> None:
+    """Repeat the step in which a run was not finite, and say which operation made it.
+
+    Args:
+      workdir: the run.
+      experiment: the file that made the run, where it is not one of `jaxgen list`.
+    """
+    from jaxgen.forensics import replay
+
+    print(*replay(workdir, experiment=experiment), sep="\n")
+
+
+def data_list(*, data_dir: str | None = None) -> None:
+    """List the datasets that can be read now.
+
+    Args:
+      data_dir: folder of prepared sets; by default $TFDS_DATA_DIR or TFDS's own.
+    """
+    from jaxgen import data
+
+    for name in data.names(data_dir):
+        print(name)
+
+
+def data_prepare(dataset: Positional[str], *, data_dir: str | None = None) -> None:
+    """Prepare a TFDS dataset; the official ones need the extra `tf` and a network.
+
+    Args:
+      dataset: a TFDS name.
+      data_dir: folder to prepare it in; by default $TFDS_DATA_DIR or TFDS's own.
+    """
+    from jaxgen import data
+
+    builder = data.prepare(dataset, data_dir=data_dir)
+    for split, info in builder.info.splits.items():
+        print(f"{builder.info.full_name} {split}: {info.num_examples:,} examples in {builder.data_path}")
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "list": list_experiments,
+    "sample": sample,
+    "evaluate": evaluate,
+    "measure": measure,
+    "compare": compare,
+    "reproduce": reproduce,
+    "ledger": ledger,
+    "digest": digest,
+    "replay": replay,
+    "data list": data_list,
+    "data prepare": data_prepare,
+}
+
+
+def main(args: list[str] | None = None) -> None:
+    """The command `jaxgen`."""
+    args = sys.argv[1:] if args is None else args
+    if " ".join(args[:2]) in COMMANDS:
+        args = [" ".join(args[:2]), *args[2:]]
+    with Mistakes():
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="jaxgen", description="Generative and representation models in JAX.", args=args
+        )
+
+
+def _extractor(path: Path | None) -> Any:
+    if path is None:
+        return None
+    from jaxgen import extractors
+
+    return extractors.find(path)
+
+
+def _show(measurements: Mapping[str, Any]) -> None:
+    for measurement in measurements.values():
+        print(f"  {measurement}")
+    if measurements:
+        shared = next(iter(measurements.values())).protocol
+        chosen = f", checkpoint: {shared.checkpoint}" if shared.checkpoint else ""
+        print(f"  of {shared.n_fake:,} samples (seed {shared.seed}{chosen}) and {shared.n_real:,} real images, {shared.real}")
+
+
+def _check_json(path: Path | None) -> None:
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UserError(f"--json is {path}, which is no file in a folder that exists; name one.")
+
+
+def _write_json(path: Path | None, results: Mapping[str, Any]) -> None:
+    if path is not None:
+        with durable.explained(f"Writing {path}", "name a file in a folder of yours."):
+            durable.write(path, json.dumps(results, indent=2) + "\n")
+
+
+def _first_line(module: Any) -> str:
+    # Read, not imported: listing needs no jax.
+    source = module.module_finder.find_spec(module.name).loader.get_source(module.name)
+    return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]

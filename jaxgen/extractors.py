@@ -1,0 +1,38 @@
+"""The feature extractor that a user names: a LeNet that was trained here, or a file of InceptionV3's weights."""
+
+from pathlib import Path
+
+from jaxgen import data, run
+from jaxgen.errors import UserError
+from jaxgen.metrics import inception_v3, lenet
+from jaxgen.metrics.features import Extractor
+
+LENET = "experiments.lenet"
+WEIGHTS = (".pth", ".pt", ".safetensors")
+
+
+def find(path: Path) -> Extractor:
+    """The extractor of a path.
+
+    Args:
+      path: the workdir of a run of `experiments.lenet`, or a file of InceptionV3's weights.
+
+    Returns:
+      The extractor; nothing is downloaded.
+
+    Raises:
+      UserError: if there is none.
+    """
+    if path.suffix in WEIGHTS and not path.is_dir():
+        return inception_v3.load(path)
+    trained = run.load(path)
+    config = trained.experiment.config
+    if config is None or config.name != LENET:
+        raise UserError(
+            f"{path} is a run of {config.name if config else 'an experiment without flags'}, which extracts no features; give "
+            f"a run of {LENET}, or a file of InceptionV3's weights ({', '.join(WEIGHTS)})."
+        )
+    shape = data.load(config.flags["dataset"], "train", data_dir=config.flags["data_dir"]).shape("image")
+    height, width, colours = shape
+    params = {**trained.state.params, **trained.state.ema}["model"]
+    return lenet.extractor(params, shape=(height, width, colours))
