@@ -2,17 +2,22 @@
 
 from jaxgen.objectives.adversarial import adversarial
 from jaxgen.objectives.apply import apply
+from jaxgen.objectives.bottleneck import Prediction, bottleneck, bottleneck_prediction
 from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.elbo import constrained_elbo, elbo, importance_weighted, importance_weighted_bound
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.score_matching import by_variance, denoiser_of, denoising_score_matching, uniform
+from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.variational_bound import Bound, variational_bound, variational_diffusion
 
 __all__ = [
     "Bound",
+    "Prediction",
     "adversarial",
     "apply",
+    "bottleneck",
+    "bottleneck_prediction",
     "by_variance",
     "classification",
     "clip_scale",
@@ -23,6 +28,7 @@ __all__ = [
     "elbo",
     "importance_weighted",
     "importance_weighted_bound",
+    "k_sparse",
     "reconstruction",
     "uniform",
     "variational_bound",

@@ -2,5 +2,6 @@
 
 from jaxgen.models.autoencoders import conv, mlp, residual
 from jaxgen.models.autoencoders.autoencoder import Autoencoder
+from jaxgen.models.autoencoders.sparse import SparseAutoencoder
 
-__all__ = ["Autoencoder", "conv", "mlp", "residual"]
+__all__ = ["Autoencoder", "SparseAutoencoder", "conv", "mlp", "residual"]

@@ -1,0 +1,146 @@
+"""k-sparse autoencoder (Makhzani & Frey 2013): linear units with tied weights, of which the k most active remain.
+
+python -m experiments.sparse_autoencoder                                                # digits, nothing to download
+python -m experiments.sparse_autoencoder --dataset mnist --data-dir D
+
+The final evaluation trains a linear classifier on the codes of the training images, with alpha * k units kept.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxgen
+from jaxgen import data, objectives
+from jaxgen.analysis.latent_space import reconstructions
+from jaxgen.distributions import sum_event
+from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
+from jaxgen.logs import Track
+from jaxgen.metrics import probe
+from jaxgen.models.autoencoders import SparseAutoencoder
+from jaxgen.types import Array, Batch, Key
+
+CHUNK = 500
+"""Images that are encoded at a time for the classifier."""
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    cache_budget: NonNegative = 4.0,
+    latents: Count = 1000,
+    k: Count = 25,
+    k_start: Count = 100,
+    alpha: Positive = 3.0,
+    optimizer: Literal["momentum", "adam"] = "momentum",
+    learning_rate: Positive = 0.01,
+    final_learning_rate: Positive = 0.001,
+    momentum: Share = 0.9,
+    steps: Whole = 4000,
+    batch_size: Count = 100,
+    l2: Positive = 1e-4,
+    ema: Share | None = None,
+    bf16: bool = False,
+) -> jaxgen.Experiment:
+    """A k-sparse autoencoder on the labelled images of any dataset.
+
+    Args:
+      dataset: a TFDS name, or a folder with the subfolders train and test; its images have a label.
+      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's decoded cache may take; 0 streams.
+      latents: number of units.
+      k: how many are kept.
+      k_start: how many are kept at first; over the first half of the steps it falls to k along a line.
+      alpha: the classifier's codes keep alpha * k units.
+      optimizer: momentum or adam.
+      learning_rate: at first.
+      final_learning_rate: after the first half of the steps, to which it falls along a line.
+      momentum: of the optimizer momentum.
+      steps: training steps.
+      batch_size: images in a step.
+      l2: of the classifier's weights.
+      ema: decay of the parameter averages that are evaluated.
+      bf16: compute in bfloat16; parameters and reductions stay in float32.
+
+    Returns:
+      The experiment.
+    """
+    if k > latents:
+        raise jaxgen.UserError(f"--k {k} units cannot be kept of --latents {latents}; give a smaller k or more latents.")
+    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
+    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    image = data.common_shape("image", train, test)
+    data.common_classes("label", train, test)
+    transform = data.scale()
+
+    model = SparseAutoencoder(image, latents, dtype=jnp.bfloat16 if bf16 else jnp.float32)
+    half = max(steps // 2, 1)
+    kept = optax.linear_schedule(max(k_start, k), k, half)
+    rate = optax.linear_schedule(learning_rate, final_learning_rate, half)
+    tx = {"momentum": optax.sgd(rate, momentum), "adam": optax.adam(rate)}[optimizer]
+    player = jaxgen.Player(objectives.k_sparse(model, k=kept, most=max(k_start, k)), tx)
+    wide = min(round(alpha * k), latents)
+
+    @jax.jit
+    def encode(state: jaxgen.TrainState, x: Array) -> Array:
+        return objectives.apply(model, state.params, state.vars, x, wide, method="encode")[0]
+
+    @jax.jit
+    def reconstruct(state: jaxgen.TrainState, x: Array) -> Array:
+        z = objectives.apply(model, state.params, state.vars, x, k, method="encode")[0]
+        return objectives.apply(model, state.params, state.vars, z, method="decode")[0]
+
+    def measure(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        # With k units also while training still keeps more: the values of all steps compare.
+        return {"squared_error": sum_event((reconstruct(state, batch["image"]) - batch["image"]) ** 2)}
+
+    def codes(state: jaxgen.TrainState, source: data.Source, track: Track) -> tuple[np.ndarray, np.ndarray]:
+        reader = data.in_order(source, CHUNK)
+        found, labels = [], []
+        for batch in track(reader, description=f"encoding {source.name}", total=len(reader)):
+            ready = data.apply_transform(transform, batch, jax.random.key(0), batch["index"])
+            found.append(np.asarray(encode(state, ready["image"])))
+            labels.append(batch["label"])
+        n = source.length
+        return np.concatenate(found)[:n], np.concatenate(labels)[:n]
+
+    def classify(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
+        accuracy = probe.linear(*codes(state, train, track), *codes(state, test, track), l2=l2)
+        return {"linear_error": 100.0 * (1.0 - accuracy)}
+
+    shown = data.examples(test, 32, transform)["image"]
+
+    def filters(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        columns = min(20, latents)
+        weights = state.params["model"]["kernel"].T[: min(latents, 200) // columns * columns]
+        # Grey is zero; each filter has its own scale.
+        bright = 0.5 + 0.5 * weights / jnp.maximum(abs(weights).max(1, keepdims=True), 1e-12)
+        caption = f"Weights of the first units, grey for zero; step {int(state.step):,}"
+        return jaxgen.Picture(bright.reshape(-1, *image), columns, caption)
+
+    def rebuilt(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        caption = f"Test images, each with its reconstruction from {k} units below; step {int(state.step):,}"
+        return jaxgen.Picture(reconstructions(shown, reconstruct(state, shown), columns=16), 16, caption)
+
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, transform),
+        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)))),
+        players={"model": player},
+        steps=steps,
+        evaluators={"test": jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)},
+        final={"test": classify},
+        pictures={"filters": filters, "reconstructions": rebuilt},
+        ema=ema,
+        schedules={"learning_rate": rate, "k": kept},
+        best="test/squared_error",
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)
