@@ -39,7 +39,7 @@ def experiment(
     steps: Whole = 2000,
     batch_size: Count = 128,
     learning_rate: Positive | None = None,
-    cosine: bool = True,
+    cosine: bool = False,
     ema: Share | None = None,
     accumulate: Count = 1,
     bf16: bool = False,
@@ -97,8 +97,8 @@ def experiment(
         cells = confusion.confusions(images.astype(np.float32) / 255, label, p, classes=shown)
         wrong = int((p.argmax(1) != label).sum())
         caption = (
-            f"Test images, {wrong:,} of {len(label):,} of them wrong; the row is the class, the column what it is taken for: off the "
-            f"diagonal the surest mistake, on it the right answer that was least sure; step {int(state.step):,}"
+            f"Test images, {wrong:,} of {len(label):,} taken for another class. Row: the class; column: what it is taken for. "
+            f"Off the diagonal the surest mistake, on it the right answer that was least sure; step {int(state.step):,}"
         )
         return jaxgen.Picture(cells, shown, caption)
 

@@ -1,0 +1,78 @@
+"""The extractor that is a trained LeNet: for images of few pixels, which networks of large photographs know nothing of."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt8
+
+from jaxgen.errors import UserError
+from jaxgen.metrics.features import Extractor, Outputs
+from jaxgen.models.classifiers import LeNet
+
+LENET_VERSION = "1"
+"""Of this code: raised whenever the same weights give other features."""
+
+
+def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int]) -> Extractor:
+    """The features of a LeNet before its logits, and its logits.
+
+    Args:
+      params: its parameters.
+      shape: H, W and C of the images that it was trained on; it is asked of no others.
+
+    Returns:
+      The extractor `lenet`, whose version is a hash of the parameters.
+
+    Raises:
+      UserError: if the parameters are no LeNet's of such images. The extractor itself raises it for images of another shape.
+    """
+    model = network(params)
+    expected = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))["params"]
+    if jax.tree.map(jnp.shape, dict(params)) != jax.tree.map(jnp.shape, expected):
+        raise UserError(f"These parameters are not of a LeNet for images of {_told(shape)}; give the shape it was trained on.")
+
+    def apply(images: UInt8[Array, "n h w c"]) -> Outputs:
+        if images.shape[1:] != shape:
+            raise UserError(
+                f"The LeNet was trained on images of {_told(shape)}, and these are of {_told(images.shape[1:])}; "
+                "train one on these by `python -m experiments.lenet`."
+            )
+        features: Any = model.apply({"params": params}, images.astype(jnp.float32) / 255, method="embed")
+        logits: Any = model.apply({"params": params}, features, method="classify")
+        return Outputs(features, logits)
+
+    return Extractor("lenet", f"{LENET_VERSION}-{digest(params)[:8]}", "none", apply)
+
+
+def network(params: Mapping[str, Any]) -> LeNet:
+    """The network whose parameters these are, by their shapes.
+
+    Raises:
+      UserError: if they are no LeNet's.
+    """
+    try:
+        convs = tuple(
+            params[f"convs_{i}"]["kernel"].shape[-1] for i in range(sum(name.startswith("convs_") for name in params))
+        )
+        denses = tuple(params[f"denses_{i}"]["kernel"].shape[-1] for i in range(sum(n.startswith("denses_") for n in params)))
+        return LeNet(params["out"]["kernel"].shape[-1], convs, denses)
+    except (KeyError, TypeError, AttributeError):
+        raise UserError("These parameters are no LeNet's; give the folder of a run of experiments.lenet.") from None
+
+
+def digest(params: Any) -> str:
+    """64 hexadecimal digits that are equal exactly when every name and every bit of the parameters is."""
+    hasher = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(params):
+        array = np.asarray(leaf)
+        hasher.update(f"{jax.tree_util.keystr(path, simple=True, separator='/')} {array.dtype} {array.shape} ".encode())
+        hasher.update(array.tobytes())
+    return hasher.hexdigest()
+
+
+def _told(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
