@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from tqdm import tqdm
 
@@ -75,6 +75,7 @@ def _pause() -> float:
     return 0.2 if sys.stderr.isatty() else 30.0
 
 
+@runtime_checkable
 class Track(Protocol):
     """Shows the progress over an iterable, and may stop it."""
 

@@ -51,11 +51,11 @@ def common_shape(feature: str, *sources: Source) -> tuple[int, ...]:
     Raises:
       UserError: if a source lacks the feature, or has another shape.
     """
-    shapes = {source.name: source.shape(feature) for source in sources}
-    if len(set(shapes.values())) > 1:
-        told = ", ".join(f"{name} of {'x'.join(map(str, shape))}" for name, shape in shapes.items())
+    shapes = [source.shape(feature) for source in sources]
+    if len(set(shapes)) > 1:
+        told = ", ".join(f"{source.name} of {'x'.join(map(str, shape))}" for source, shape in zip(sources, shapes, strict=True))
         raise UserError(f"One model cannot take every {feature}: {told}; bring them to one shape.")
-    return next(iter(shapes.values()))
+    return shapes[0]
 
 
 def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
@@ -64,14 +64,15 @@ def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
     Raises:
       UserError: if a source has no classes, or other ones.
     """
-    classes = {source.name: source.classes.get(feature, ()) for source in sources}
-    for name, found in classes.items():
+    classes = [source.classes.get(feature, ()) for source in sources]
+    named = [(source.name, found) for source, found in zip(sources, classes, strict=True)]
+    for name, found in named:
         if not found:
             raise UserError(f"{name} has no classes of a feature {feature!r}; take a set that has, or a model that needs none.")
-    if len(set(classes.values())) > 1:
-        told = ", ".join(f"{name} has {' '.join(found[:5])}{' ...' if found[5:] else ''}" for name, found in classes.items())
+    if len(set(classes)) > 1:
+        told = ", ".join(f"{name} has {' '.join(found[:5])}{' ...' if found[5:] else ''}" for name, found in named)
         raise UserError(f"A {feature} means different things: {told}; give all splits the same classes.")
-    return next(iter(classes.values()))
+    return classes[0]
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], *, name: str = "arrays", fingerprint: str | None = None) -> Source:

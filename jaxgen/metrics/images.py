@@ -1,6 +1,8 @@
 """Sets of images to compare, as sources of bytes: of a model's samples, a file, or a folder."""
 
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,9 +90,12 @@ def read(path: Path) -> data.Source:
     if path.suffix not in (".npy", ".npz") or not path.is_file():
         raise UserError(f"{path} is no set of images; give a folder, an .npy file, or an .npz file with `image` and `label`.")
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        arrays = {"image": found} if path.suffix == ".npy" else {f: found[f] for f in ("image", "label") if f in found.files}
-    except (OSError, ValueError, EOFError) as error:
+        if path.suffix == ".npy":
+            arrays = {"image": np.load(path, mmap_mode="r", allow_pickle=False)}
+        else:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+                arrays = {feature: found[feature] for feature in ("image", "label") if feature in found.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} cannot be read as an array ({error}); write it again.") from None
     if "image" not in arrays:
         raise UserError(f"{path} has no array `image`; give it one.")

@@ -86,8 +86,9 @@ def _density_coverage(real: Side, fake: Side, seed: int, *, k: int) -> Mapping[s
 
 def _two_sample(real: Side, fake: Side, seed: int) -> Mapping[str, Value]:
     n = min(len(real.features.features), len(fake.features.features))
-    rng = np.random.default_rng(seed)
-    on_real, on_fake = neighbours.two_sample(*(x.features.features[rng.permutation(x.source.length)[:n]] for x in (real, fake)))
+    # As many of both: of the larger set some at random.
+    some = [x.features.features[np.random.default_rng(seed).permutation(x.source.length)[:n]] for x in (real, fake)]
+    on_real, on_fake = neighbours.two_sample(*some)
     return {
         "two_sample": Value((on_real + on_fake) / 2),
         "two_sample_real": Value(on_real),

@@ -181,3 +181,12 @@ def test_a_torn_image_is_named(tmp_path: Path, kind: str) -> None:
     (tmp_path / "b.png").write_bytes(torn(kind))
     with pytest.raises(UserError, match=r"^.*/b\.png cannot be read as an image \(.+\); mend or remove it\.$"):
         data.from_folder(tmp_path).gather(np.arange(2))
+
+
+def test_sets_of_one_name_are_told_apart() -> None:
+    small, large = (data.from_arrays({"image": np.zeros((2, side, side, 1), np.uint8)}, name="mine") for side in (4, 8))
+    with pytest.raises(UserError, match="mine of 4x4x1, mine of 8x8x1"):
+        data.common_shape("image", small, large)
+    named = [small._replace(classes={"label": classes}) for classes in (("a", "b"), ("a", "c"))]
+    with pytest.raises(UserError, match="mine has a b, mine has a c"):
+        data.common_classes("label", *named)

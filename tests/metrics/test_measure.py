@@ -1,0 +1,220 @@
+"""Measurements of two sets: what is in the protocol, what is not, and that no value depends on how it was computed."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen import data
+from jaxgen.errors import UserError
+from jaxgen.metrics import frechet, images, inception, measure, protocol
+from jaxgen.metrics.features import Extractor, Outputs, extract
+
+RNG = np.random.default_rng(0)
+REAL = RNG.integers(0, 200, (90, 4, 4, 1)).astype(np.uint8)
+FAKE = RNG.integers(40, 256, (70, 4, 4, 1)).astype(np.uint8)
+WEIGHTS = RNG.normal(size=(16, 5)).astype(np.float32)
+ALL = ("frechet", "score", "precision_recall", "density_coverage", "two_sample")
+
+
+def project(x: jax.Array) -> Outputs:
+    features = jnp.matmul(x.reshape(len(x), -1).astype(jnp.float32) / 255, jnp.asarray(WEIGHTS))
+    return Outputs(features, 3 * features[:, :3])
+
+
+EXTRACTOR = Extractor("projection", "1-abcd", "none", project)
+
+
+def of(x: np.ndarray, name: str = "some") -> data.Source:
+    return data.from_arrays({"image": x}, name=name)
+
+
+def through(x: np.ndarray) -> np.ndarray:
+    return x.reshape(len(x), -1).astype(np.float32) / 255 @ WEIGHTS
+
+
+def test_values_are_those_of_the_features() -> None:
+    found = measure.measure(of(REAL, "real"), of(FAKE), ALL, extractor=EXTRACTOR, seed=3, checkpoint="best")
+    a, b = through(REAL), through(FAKE)
+    expected = frechet.distance(frechet.of(jnp.asarray(a)), frechet.of(jnp.asarray(b)))
+    assert found["frechet_projection"].value == pytest.approx(expected, rel=1e-5)
+    score = inception.score([inception.of(part) for part in np.array_split(3 * b[:, :3], 10)])
+    assert (found["score_projection"].value, found["score_projection"].std) == pytest.approx(score, rel=1e-4)
+    assert found["precision_projection"].protocol == protocol.Protocol(
+        metric="precision_projection",
+        extractor="projection 1-abcd",
+        resizer="none",
+        real=f"real {of(REAL).fingerprint}",
+        n_real=90,
+        n_fake=70,
+        seed=3,
+        checkpoint="best",
+        settings=(("k", 3),),
+    )
+    assert {name.removesuffix("_projection") for name in found} == {
+        "frechet",
+        "score",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "two_sample",
+        "two_sample_real",
+        "two_sample_fake",
+    }
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 33, 1000])
+def test_features_depend_neither_on_the_batch_nor_on_the_devices(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for devices in (jax.devices(), jax.devices()[:1], jax.devices()[:3]):
+        monkeypatch.setattr(jax, "local_devices", lambda devices=devices: devices)
+        with extract(of(REAL), EXTRACTOR, batch_size=batch_size) as features:
+            np.testing.assert_allclose(features.features, through(REAL), rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(features.logits, 3 * through(REAL)[:, :3], rtol=1e-5, atol=1e-5)
+
+
+def test_the_floor_is_of_real_images_and_says_how_many() -> None:
+    others = RNG.integers(0, 200, (100, 4, 4, 1)).astype(np.uint8)
+    given = measure.measure(of(REAL), of(FAKE), ["frechet"], extractor=EXTRACTOR, others=of(others))["frechet_projection"]
+    assert given.floor_n == 70
+    assert given.floor is not None
+    assert given.floor < given.value / 5
+    halves = measure.measure(of(REAL), of(FAKE), ["frechet"], extractor=EXTRACTOR)["frechet_projection"]
+    assert halves.floor_n == 45
+    assert halves.floor is not None
+    assert halves.floor < halves.value / 2
+    exactly = measure.measure(of(REAL), of(FAKE), ["frechet"], extractor=EXTRACTOR, others=of(REAL))["frechet_projection"]
+    assert exactly.floor_n == 70
+    same = measure.measure(of(REAL), of(np.concatenate([REAL] * 2)), ["frechet"], extractor=EXTRACTOR, others=of(REAL))
+    assert same["frechet_projection"].floor == pytest.approx(0, abs=1e-5)
+
+
+def test_pixels_are_features_too_and_classify_nothing() -> None:
+    found = measure.measure(of(REAL), of(FAKE), ["two_sample"])
+    assert found["two_sample_pixels"].protocol.extractor == "pixels 1"
+    with pytest.raises(UserError, match="a network that classifies"):
+        measure.measure(of(REAL), of(FAKE), ["score"])
+
+
+def test_what_cannot_be_measured_is_said() -> None:
+    with pytest.raises(UserError, match="subsets of 1,000; give it as many images, not 70"):
+        measure.measure(of(REAL), of(FAKE), ["kernel"])
+    with pytest.raises(UserError, match="bring them to one shape"):
+        measure.measure(of(REAL), of(FAKE[:, :3]), ["frechet"])
+    with pytest.raises(UserError, match="Too few images"):
+        measure.measure(of(REAL), of(FAKE[:3]), ["precision_recall"])
+    with pytest.raises(UserError, match="10 splits"):
+        measure.measure(of(REAL), of(FAKE[:3]), ["score"], extractor=EXTRACTOR)
+
+
+def test_settings_are_part_of_the_protocol() -> None:
+    few = measure.measure(of(REAL), of(FAKE), ["kernel"], settings={"size": 20, "subsets": 3})["kernel_pixels"]
+    assert few.protocol.settings == (("size", 20), ("subsets", 3))
+    more = measure.measure(of(REAL), of(FAKE), ["kernel"], settings={"size": 30, "subsets": 3})["kernel_pixels"]
+    with pytest.raises(UserError, match=r"settings is \(\('size', 30\)"):
+        protocol.difference(more, few)
+
+
+FIELDS = [f for f in protocol.Protocol._fields if f != "settings"]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_of_a_protocol_keeps_values_apart(field: str) -> None:
+    one = protocol.Measurement(1.0, protocol.Protocol("m", "e", "r", "d", 1, 2, 3, "last"))
+    assert protocol.difference(one, one._replace(value=0.25)) == 0.75
+    other = one._replace(protocol=one.protocol._replace(**{field: 99}))
+    with pytest.raises(UserError, match=f"{field} is"):
+        protocol.difference(one, other)
+
+
+def test_json_carries_all_of_it() -> None:
+    found = measure.measure(of(REAL), of(FAKE), ["kernel", "frechet"], settings={"size": 20, "subsets": 3})
+    text = json.dumps({"measurements": protocol.to_json(found)})
+    assert protocol.from_json(text, "file") == found
+    for broken in ("", "[]", "{}", '{"measurements": {"a": 1}}', text.replace('"n_fake"', '"fake"')):
+        with pytest.raises(UserError, match="file holds no measurements"):
+            protocol.from_json(broken, "file")
+
+
+class TestDrawn:
+    """Sets of samples."""
+
+    @staticmethod
+    def sample(key: jax.Array, n: int) -> jax.Array:
+        return jax.random.uniform(key, (n, 2, 2, 1))
+
+    def test_a_larger_set_begins_with_the_smaller_one(self) -> None:
+        with (
+            images.drawn(self.sample, jax.random.key(0), 300, name="few") as few,
+            images.drawn(self.sample, jax.random.key(0), 510, name="many", classes=3) as many,
+        ):
+            assert (few.length, many.length) == (300, 510)
+            first = np.arange(300)
+            np.testing.assert_array_equal(few.gather(first)["image"], many.gather(first)["image"])
+            all_of_them = many.gather(np.arange(510))
+            assert len(np.unique(all_of_them["image"].reshape(510, -1), axis=0)) > 500
+            np.testing.assert_array_equal(all_of_them["label"], np.arange(510) % 250 % 3)
+            assert "label" not in few.gather(first)
+
+    def test_what_is_no_image_is_said(self) -> None:
+        with (
+            pytest.raises(UserError, match="are points"),
+            images.drawn(lambda key, n: jnp.zeros((n, 2)), jax.random.key(0), 5, name="w"),
+        ):
+            pass
+        with (
+            pytest.raises(UserError, match="not finite"),
+            images.drawn(lambda key, n: jnp.full((n, 2, 2, 1), jnp.nan), jax.random.key(0), 5, name="w"),
+        ):
+            pass
+
+
+class TestRead:
+    """Sets that a user names."""
+
+    def test_arrays_of_bytes_and_of_floats_are_one_set(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "bytes.npy", REAL)
+        np.save(tmp_path / "floats.npy", REAL[..., 0].astype(np.float32) / 255)
+        np.savez(tmp_path / "both.npz", image=REAL, label=np.arange(90) % 4)
+        for name in ("bytes.npy", "floats.npy", "both.npz"):
+            np.testing.assert_array_equal(images.read(tmp_path / name).gather(np.arange(90))["image"], REAL)
+        np.testing.assert_array_equal(images.read(tmp_path / "both.npz").gather(np.arange(9))["label"], np.arange(9) % 4)
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        from PIL import Image
+
+        for i, x in enumerate(REAL[:3]):
+            Image.fromarray(np.repeat(x, 3, axis=-1)).save(tmp_path / f"{i}.png")
+        np.testing.assert_array_equal(images.read(tmp_path).gather(np.arange(3))["image"][..., :1], REAL[:3])
+
+    @pytest.mark.parametrize(
+        ("array", "sentence"),
+        [
+            (np.zeros((3, 4)), "shape .* give images"),
+            (np.zeros((0, 4, 4, 1)), "shape .* give images"),
+            (np.full((3, 4, 4, 1), 2.0), "from 2 to 2; give floats from 0 to 1"),
+            (np.full((3, 4, 4, 1), np.nan), "give floats from 0 to 1"),
+            (np.full((3, 4, 4, 1), -1), "holds int64"),
+            (np.array([{"a": 1}], object), "cannot be read as an array"),
+        ],
+    )
+    def test_what_is_no_set_is_said(self, array: np.ndarray, sentence: str, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", array, allow_pickle=True)
+        with pytest.raises(UserError, match=sentence):
+            images.read(tmp_path / "x.npy")
+
+    def test_files_that_are_none(self, tmp_path: Path) -> None:
+        (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 and no more")
+        (tmp_path / "x.txt").write_text("x")
+        np.savez(tmp_path / "other.npz", pictures=REAL)
+        for name, sentence in {
+            "torn.npz": "cannot be read as an array",
+            "x.txt": "is no set of images",
+            "absent": "is no set of images",
+            "other.npz": "has no array `image`",
+        }.items():
+            with pytest.raises(UserError, match=sentence):
+                images.read(tmp_path / name)
