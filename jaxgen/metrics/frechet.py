@@ -46,6 +46,22 @@ def of(features: Float[Array, "n d"], mask: Float[Array, " n"] | None = None) ->
     return Moments(round(float(count)), mean.astype(np.float64), scatter.astype(np.float64))
 
 
+def over(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
+    """The moments of a set that no device holds at once.
+
+    Args:
+      features: one row an example; may be memory-mapped.
+      rows: how many of them are on the device at a time; the moments do not depend on it.
+
+    Returns:
+      Its moments.
+    """
+    total = empty(features.shape[1])
+    for start in range(0, len(features), rows):
+        total = merge(total, of(jnp.asarray(features[start : start + rows], jnp.float32)))
+    return total
+
+
 def merge(a: Moments, b: Moments) -> Moments:
     r"""The moments of two sets as those of one, $S = S_a + S_b + \frac{n_a n_b}{n_a + n_b} \delta \delta^\top$.
 

@@ -1,11 +1,15 @@
 """Kernel distance between two sets of features: the squared maximum mean discrepancy, over random subsets."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+ROWS = 1024
+"""Of a matrix of kernel values at a time: memory is the square of it, however large a subset is."""
 
 
 class KernelDistance(NamedTuple):
@@ -41,7 +45,7 @@ def distance(
     r"""Squared MMD under the polynomial kernel $k(x, y) = (x^\top y / d + 1)^3$, averaged over pairs of subsets.
 
     Args:
-      a: features, one row an example.
+      a: features, one row an example; may be memory-mapped.
       b: the other set's.
       of_a: the subsets of a, as `draw` gives them; the convention is 100 of 1,000.
       of_b: those of b.
@@ -55,27 +59,49 @@ def distance(
 
     Source: Bińkowski et al. 2018, section 4; the estimator is that of Gretton et al. 2012, equation 3.
     """
-    # In float64: what is left of three means of large numbers is small.
-    with jax.enable_x64(True):
-        values = [
-            float(mmd(jnp.asarray(a[i], jnp.float64), jnp.asarray(b[j], jnp.float64))) for i, j in zip(of_a, of_b, strict=True)
-        ]
+    values = [mmd(a, b, i, j) for i, j in zip(of_a, of_b, strict=True)]
     return KernelDistance(float(np.mean(values)), float(np.std(values)))
 
 
-@jax.jit
-def mmd(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
-    r"""The unbiased squared MMD.
+def mmd(
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], of_a: Int[np.ndarray, " k"], of_b: Int[np.ndarray, " l"]
+) -> float:
+    r"""The unbiased squared MMD of the rows i of a and j of b, k and l in number.
 
-    $\frac{1}{n(n-1)} \sum_{i \ne j} k(x_i, x_j) + \frac{1}{m(m-1)} \sum_{i \ne j} k(y_i, y_j)
-    - \frac{2}{nm} \sum_{i,j} k(x_i, y_j)$.
+    $\frac{1}{k(k-1)} \sum_{i \ne i'} k(a_i, a_{i'}) + \frac{1}{l(l-1)} \sum_{j \ne j'} k(b_j, b_{j'})
+    - \frac{2}{kl} \sum_{i,j} k(a_i, b_j)$.
+
+    Args:
+      a: features, one row an example.
+      b: the other set's.
+      of_a: which rows of a.
+      of_b: which rows of b.
+
+    Returns:
+      Its value, summed in float64: what is left of three means of large numbers is small.
     """
+    k, m = len(of_a), len(of_b)
+    with jax.enable_x64(True):
+        within_a = _total(a, of_a, a, of_a) - _diagonal(a, of_a)
+        within_b = _total(b, of_b, b, of_b) - _diagonal(b, of_b)
+        return within_a / (k * (k - 1)) + within_b / (m * (m - 1)) - 2 * _total(a, of_a, b, of_b) / (k * m)
 
-    def kernel(a: Array, b: Array) -> Array:
-        return (jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST) / a.shape[1] + 1) ** 3
 
-    def within(a: Array) -> Array:
-        gram = kernel(a, a)
-        return (gram.sum() - jnp.trace(gram)) / (a.shape[0] * (a.shape[0] - 1))
+def _total(a: np.ndarray, of_a: np.ndarray, b: np.ndarray, of_b: np.ndarray) -> float:
+    """The kernel's sum over all pairs."""
+    return sum(float(_block_sum(x, y)) for x in _blocks(a, of_a) for y in _blocks(b, of_b))
 
-    return within(x) + within(y) - 2 * kernel(x, y).mean()
+
+def _diagonal(a: np.ndarray, of_a: np.ndarray) -> float:
+    """The kernel's sum over the pairs of a row and itself."""
+    return sum(float(((jnp.square(x).sum(1) / x.shape[1] + 1) ** 3).sum()) for x in _blocks(a, of_a))
+
+
+def _blocks(x: np.ndarray, rows: np.ndarray) -> Iterator[Array]:
+    for start in range(0, len(rows), ROWS):
+        yield jnp.asarray(x[rows[start : start + ROWS]], jnp.float64)
+
+
+@jax.jit
+def _block_sum(a: Array, b: Array) -> Array:
+    return ((jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST) / a.shape[1] + 1) ** 3).sum()

@@ -1,5 +1,6 @@
 """What nearest neighbours in a feature space tell: precision and recall, density and coverage, and a two-sample test."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -7,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-ROWS = 1024
-"""Of a matrix of distances at a time: memory is this many rows, however many there are."""
+ROWS, COLUMNS = 1024, 8192
+"""Of a matrix of distances at a time: the device holds a block of it and the features of its sides, however many there are."""
 
 
 class Manifolds(NamedTuple):
@@ -32,7 +33,7 @@ def manifolds(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *,
     r"""Precision and recall, density and coverage, with balls $B_k$ to the k-th nearest neighbour in the own set.
 
     Args:
-      real: features of real examples.
+      real: features of real examples; may be memory-mapped, since one block of them is read at a time.
       fake: features of samples.
       k: the convention is 3 for precision and recall, 5 for density and coverage.
 
@@ -48,23 +49,20 @@ def manifolds(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *,
         raise ValueError(f"a {k}-th neighbour needs {k + 1} examples; got {len(real)} and {len(fake)}")
     # About a common centre: squares of large numbers would not leave their small differences.
     centre = real.mean(0)
-    real, fake = (np.asarray(x - centre, np.float32) for x in (real, fake))
-    real_radius, fake_radius = _radius(real, k), _radius(fake, k)
-    of_fake, inside = np.zeros(len(fake)), 0
-    recalled, covered = [], []
-    for start in range(0, len(real), ROWS):
-        rows = slice(start, start + ROWS)
-        squared = np.asarray(_squared(real[rows], fake))
-        balls = squared <= real_radius[rows, None]
-        of_fake += balls.sum(0)
-        covered.append(balls.any(1))
-        recalled.append((squared <= fake_radius[None]).any(1))
-        inside += int(balls.sum())
+    real_radius, fake_radius = _radius(real, centre, k), _radius(fake, centre, k)
+    of_fake = np.zeros(len(fake), np.int64)
+    covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
+    for rows, x in _blocks(real, centre, ROWS):
+        for columns, y in _blocks(fake, centre, COLUMNS):
+            counts, in_ball, in_fake = jax.device_get(_inside(x, y, real_radius[rows], fake_radius[columns]))
+            of_fake[columns] += counts
+            covered[rows] |= in_ball
+            recalled[rows] |= in_fake
     return Manifolds(
         float((of_fake > 0).mean()),
-        float(np.concatenate(recalled).mean()),
-        inside / (k * len(fake)),
-        float(np.concatenate(covered).mean()),
+        float(recalled.mean()),
+        float(of_fake.sum() / (k * len(fake))),
+        float(covered.mean()),
     )
 
 
@@ -86,26 +84,64 @@ def two_sample(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"]) -
     """
     if len(real) != len(fake):
         raise ValueError(f"as many samples as real examples are wanted; got {len(fake)} and {len(real)}")
-    centre = real.mean(0)
-    both = np.asarray(np.concatenate([real, fake]) - centre, np.float32)
-    nearest = []
-    for start in range(0, len(both), ROWS):
-        squared = np.array(_squared(both[start : start + ROWS], both))
-        squared[np.arange(len(squared)), start + np.arange(len(squared))] = np.inf
-        nearest.append(squared.argmin(1))
-    is_real = np.concatenate(nearest) < len(real)
-    return float(is_real[: len(real)].mean()), float(1 - is_real[len(real) :].mean())
+    centre, n = real.mean(0), len(real)
+    is_real = []
+    for of_rows, first in ((real, 0), (fake, n)):
+        for rows, x in _blocks(of_rows, centre, ROWS):
+            own = first + np.arange(rows.start, rows.stop)
+            best, nearest = np.full(len(own), np.inf, np.float32), np.zeros(len(own), np.int64)
+            for of_columns, offset in ((real, 0), (fake, n)):
+                for columns, y in _blocks(of_columns, centre, COLUMNS):
+                    squared, i = jax.device_get(_nearest_other(x, y, own - (offset + columns.start)))
+                    # The earlier of two that are as near, as of one row of distances.
+                    nearest = np.where(squared < best, offset + columns.start + i, nearest)
+                    best = np.minimum(squared, best)
+            is_real.append(nearest < n)
+    told = np.concatenate(is_real)
+    return float(told[:n].mean()), float(1 - told[n:].mean())
 
 
-def _radius(x: np.ndarray, k: int) -> np.ndarray:
+def _blocks(x: np.ndarray, centre: np.ndarray, size: int) -> Iterator[tuple[slice, Array]]:
+    """Features about a centre, so many rows at a time, on the device."""
+    for start in range(0, len(x), size):
+        rows = slice(start, min(start + size, len(x)))
+        yield rows, jnp.asarray(np.asarray(x[rows] - centre, np.float32))
+
+
+def _radius(x: np.ndarray, centre: np.ndarray, k: int) -> np.ndarray:
     """Squared distance to the k-th nearest other row."""
-    # The nearest of all is the row itself.
-    return np.concatenate(
-        [np.partition(np.asarray(_squared(x[i : i + ROWS], x)), k, axis=1)[:, k] for i in range(0, len(x), ROWS)]
-    )
+    found = []
+    for _, rows in _blocks(x, centre, ROWS):
+        # The nearest of all is the row itself.
+        smallest = jnp.full((len(rows), k + 1), jnp.inf)
+        for _, columns in _blocks(x, centre, COLUMNS):
+            smallest = _smallest(rows, columns, smallest)
+        found.append(np.asarray(smallest[:, k]))
+    return np.concatenate(found)
 
 
-@jax.jit
 def _squared(a: Array, b: Array) -> Array:
     cross = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
     return jnp.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * cross, 0.0)
+
+
+@jax.jit
+def _smallest(a: Array, b: Array, smallest: Array) -> Array:
+    """The smallest squared distances so far and to one more block, in order."""
+    more = jnp.concatenate([smallest, _squared(a, b)], 1)
+    return -jax.lax.top_k(-more, smallest.shape[1])[0]
+
+
+@jax.jit
+def _inside(real: Array, fake: Array, real_radius: Array, fake_radius: Array) -> tuple[Array, Array, Array]:
+    """How many balls hold each sample, whether each ball holds one, and whether each centre lies in the ball of one."""
+    squared = _squared(real, fake)
+    balls = squared <= real_radius[:, None]
+    return balls.sum(0), balls.any(1), (squared <= fake_radius).any(1)
+
+
+@jax.jit
+def _nearest_other(a: Array, b: Array, own: Array) -> tuple[Array, Array]:
+    """Squared distance and place of the nearest in the block, less the place `own`, where the row itself would be."""
+    squared = jnp.where(jnp.arange(b.shape[0]) == own[:, None], jnp.inf, _squared(a, b))
+    return squared.min(1), squared.argmin(1)

@@ -30,21 +30,23 @@ def gathered(features: np.ndarray, sizes: list[int]) -> frechet.Moments:
     return total
 
 
+def gaussian(mean: np.ndarray, covariance: np.ndarray) -> frechet.Moments:
+    return frechet.Moments(11, mean, 10 * covariance)
+
+
 def test_it_is_scipys() -> None:
     ours = frechet.distance(gathered(FEATURES, [300]), gathered(OTHERS, [200]))
     assert ours == pytest.approx(by_scipy(FEATURES, OTHERS), rel=1e-5)
 
 
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=8))
+@given(st.lists(st.sampled_from([1, 2, 31]), min_size=2, max_size=8).filter(lambda sizes: sum(sizes) > 12))
 @settings(max_examples=20, deadline=None)
 def test_batches_do_not_matter(sizes: list[int]) -> None:
-    sizes = [s for s, total in zip(sizes, np.cumsum(sizes), strict=True) if total <= 300]
-    sizes.append(300 - sum(sizes))
-    parts, whole = gathered(FEATURES, [s for s in sizes if s]), gathered(FEATURES, [300])
-    assert parts.n == 300
-    np.testing.assert_allclose(parts.mean, FEATURES.astype(np.float64).mean(0), rtol=1e-6)
-    np.testing.assert_allclose(parts.covariance, np.cov(FEATURES.astype(np.float64), rowvar=False), rtol=1e-5, atol=1e-5)
-    assert frechet.distance(parts, whole) == pytest.approx(0.0, abs=1e-5)
+    parts, seen = gathered(FEATURES, sizes), FEATURES[: sum(sizes)].astype(np.float64)
+    assert parts.n == len(seen)
+    np.testing.assert_allclose(parts.mean, seen.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(parts.covariance, np.cov(seen, rowvar=False), rtol=1e-5, atol=1e-5)
+    assert frechet.distance(parts, gaussian(seen.mean(0), np.cov(seen, rowvar=False))) == pytest.approx(0.0, abs=1e-4)
 
 
 def test_padding_counts_for_nothing() -> None:
@@ -78,3 +80,47 @@ def test_fewer_examples_than_dimensions() -> None:
     assert frechet.distance(gathered(few, [4]), gathered(few, [4])) == pytest.approx(0.0, abs=1e-4)
     with pytest.raises(ValueError, match="needs two examples; got 1 and 4"):
         frechet.distance(gathered(few, [1]), gathered(few, [4]))
+
+
+def test_a_set_in_a_file_is_the_set(tmp_path) -> None:
+    mapped = np.memmap(tmp_path / "features", np.float32, "w+", shape=FEATURES.shape)
+    mapped[:] = FEATURES
+    for rows in (7, 100, 8192):
+        ours = frechet.over(mapped, rows)
+        assert ours.n == 300
+        np.testing.assert_allclose(ours.mean, FEATURES.astype(np.float64).mean(0), rtol=1e-6)
+        np.testing.assert_allclose(ours.covariance, np.cov(FEATURES.astype(np.float64), rowvar=False), rtol=1e-5, atol=1e-5)
+    assert frechet.over(FEATURES[:0]).n == 0
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=50, deadline=None)
+def test_of_gaussians_with_the_same_axes(seed: int) -> None:
+    """The difference of the standard deviations along each axis, squared; the axes themselves do not matter."""
+    rng = np.random.default_rng(seed)
+    means, deviations = rng.normal(size=(2, 2, 5))
+    deviations = np.abs(deviations) * rng.integers(0, 2, (2, 5))  # of no width along some
+    axes = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    a, b = (gaussian(axes @ m, (axes * s**2) @ axes.T) for m, s in zip(means, deviations, strict=True))
+    expected = ((means[0] - means[1]) ** 2).sum() + ((deviations[0] - deviations[1]) ** 2).sum()
+    assert frechet.distance(a, b) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert frechet.distance(b, a) == pytest.approx(frechet.distance(a, b), rel=1e-6, abs=1e-6)
+
+
+def test_of_two_gaussians_in_the_plane() -> None:
+    """tr (A B)^(1/2) of two by two is (tr AB + 2 (det AB)^(1/2))^(1/2)."""
+    one, two = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[1.0, -0.9], [-0.9, 3.0]])
+    product = one @ two
+    shared = np.sqrt(np.trace(product) + 2 * np.sqrt(np.linalg.det(product)))
+    ours = frechet.distance(gaussian(np.zeros(2), one), gaussian(np.ones(2), two))
+    assert ours == pytest.approx(2 + 7 - 2 * shared, rel=1e-9)
+
+
+def test_neither_the_order_nor_the_axes_of_features_matter() -> None:
+    rng = np.random.default_rng(2)
+    axes = np.linalg.qr(rng.normal(size=(6, 6)))[0].astype(np.float32)
+    plain = frechet.distance(frechet.over(FEATURES), frechet.over(OTHERS))
+    shuffled = frechet.distance(frechet.over(rng.permutation(FEATURES)), frechet.over(rng.permutation(OTHERS)))
+    turned = frechet.distance(frechet.over(FEATURES @ axes), frechet.over(OTHERS @ axes))
+    assert shuffled == pytest.approx(plain, rel=1e-6)
+    assert turned == pytest.approx(plain, rel=1e-4)

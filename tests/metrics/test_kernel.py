@@ -40,3 +40,22 @@ def test_subsets_repeat_none_and_are_their_seeds() -> None:
     assert (drawn != kernel.draw(30, subsets=5, size=20, seed=2)).any()
     with pytest.raises(ValueError, match="a subset of 31 cannot be drawn from 30"):
         kernel.draw(30, subsets=1, size=31, seed=0)
+
+
+@pytest.mark.parametrize("rows", [7, 20])
+def test_neither_blocks_nor_files_change_it(rows: int, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    of_a, of_b = np.arange(40), np.arange(50)
+    whole = kernel.mmd(A, B, of_a, of_b)
+    assert whole == pytest.approx(written_out(A, B), rel=1e-10)
+    mapped = np.memmap(tmp_path / "features", np.float32, "w+", shape=A.shape)
+    mapped[:] = A
+    monkeypatch.setattr(kernel, "ROWS", rows)
+    assert kernel.mmd(mapped, B, of_a, of_b) == pytest.approx(whole, rel=1e-12)
+
+
+def test_neither_the_order_nor_the_axes_of_features_matter() -> None:
+    rng = np.random.default_rng(1)
+    axes = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    plain = kernel.mmd(A, B, np.arange(40), np.arange(50))
+    assert kernel.mmd(A, B, rng.permutation(40), rng.permutation(50)) == pytest.approx(plain, rel=1e-10)
+    assert kernel.mmd(A @ axes, B @ axes, np.arange(40), np.arange(50)) == pytest.approx(plain, rel=1e-10)

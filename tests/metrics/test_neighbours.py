@@ -19,10 +19,15 @@ def written_out(real: np.ndarray, fake: np.ndarray, k: int) -> neighbours.Manifo
     return neighbours.Manifolds(in_real.any(0).mean(), in_fake.any(1).mean(), in_real.sum(0).mean() / k, in_real.any(1).mean())
 
 
-@pytest.mark.parametrize("k", [1, 3, 5])
-@pytest.mark.parametrize("rows", [7, 1024])
-def test_all_four_are_what_the_distances_say(k: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+BLOCKS = pytest.mark.parametrize(("rows", "columns"), [(64, 40), (40, 4), (1024, 8192)])
+"""Of a matrix of distances, 150 by 110 or square: none divides it, and the second is narrower than a neighbourhood."""
+
+
+@pytest.mark.parametrize("k", [1, 5])
+@BLOCKS
+def test_all_four_are_what_the_distances_say(k: int, rows: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "ROWS", rows)
+    monkeypatch.setattr(neighbours, "COLUMNS", columns)
     ours = neighbours.manifolds(REAL, FAKE, k=k)
     np.testing.assert_allclose(ours, written_out(REAL.astype(np.float64), FAKE.astype(np.float64), k), atol=1e-6)
 
@@ -39,9 +44,10 @@ def test_a_set_without_a_kth_neighbour_is_refused() -> None:
         neighbours.manifolds(REAL, FAKE[:3], k=3)
 
 
-@pytest.mark.parametrize("rows", [13, 1024])
-def test_two_samples_are_told_apart_as_by_scikit_learn(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@BLOCKS
+def test_two_samples_are_told_apart_as_by_scikit_learn(rows: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "ROWS", rows)
+    monkeypatch.setattr(neighbours, "COLUMNS", columns)
     real = REAL[:110]
     both, labels = np.concatenate([real, FAKE]), np.repeat([1, 0], 110)
     expected = []
@@ -53,3 +59,21 @@ def test_two_samples_are_told_apart_as_by_scikit_learn(rows: int, monkeypatch: p
     np.testing.assert_allclose(ours, (np.mean(expected[:110]), np.mean(expected[110:])), atol=1e-6)
     with pytest.raises(ValueError, match="as many samples as real examples are wanted; got 110 and 150"):
         neighbours.two_sample(REAL, FAKE)
+
+
+def test_a_copied_set_is_taken_for_the_other_one() -> None:
+    """The nearest of a sample is the example it copies, and the other way round."""
+    assert neighbours.two_sample(REAL, REAL) == (0, 0)
+
+
+def test_neither_files_nor_the_order_nor_the_axes_of_features_matter(tmp_path) -> None:
+    rng = np.random.default_rng(1)
+    axes = np.linalg.qr(rng.normal(size=(4, 4)))[0].astype(np.float32)
+    mapped = np.memmap(tmp_path / "features", np.float32, "w+", shape=REAL.shape)
+    mapped[:] = REAL
+    plain, told = neighbours.manifolds(REAL, FAKE, k=3), neighbours.two_sample(REAL[:110], FAKE)
+    assert neighbours.manifolds(mapped, FAKE, k=3) == plain
+    assert neighbours.two_sample(mapped[:110], FAKE) == told
+    for change in (lambda x: rng.permutation(x), lambda x: x @ axes):
+        assert neighbours.manifolds(change(REAL), change(FAKE), k=3) == pytest.approx(plain, abs=1e-6)
+        assert neighbours.two_sample(change(REAL[:110]), change(FAKE)) == pytest.approx(told, abs=1e-6)
