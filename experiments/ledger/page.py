@@ -92,9 +92,10 @@ def _section(name: str, row: Row, records: Mapping[str, Mapping[str, Any]]) -> l
     record = records[name]
     lines.append(f"- Status: {status(name, records)}; ours {ours(record)}.")
     for run in record["runs"]:
+        others = "".join(f", {other.partition('/')[2]} {value:.4g}" for other, value in run["also"].items())
         versions = f"jax {run['versions']['jax']}, flax {run['versions']['flax']}"
         lines.append(
-            f"- Seed {run['seed']}: {run['value']:.5g} at step {run['step']:,}; {_minutes(run['seconds'])} on {run['device']}, "
+            f"- Seed {run['seed']}: {run['value']:.5g}{others} at step {run['step']:,}; {_minutes(run['seconds'])} on {run['device']}, "
             f"{run['date']}, {versions}; config {run['config']}, [metrics](results/{run['metrics']})."
         )
     return lines

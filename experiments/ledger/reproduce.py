@@ -113,6 +113,7 @@ def _collect(row: Row, name: str, seed: int, folder: Path, results: Path) -> dic
         "seed": seed,
         "step": step,
         "value": value,
+        "also": {other: logs.evaluated(lines, other).get(step) for other in row.also},
         "metrics": metrics.as_posix(),
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "config": hashlib.sha256(config.encode()).hexdigest()[:12],

@@ -1,0 +1,102 @@
+"""`jaxgen evaluate --metrics`, `measure` and `compare`: numbers with their protocol from the command line."""
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from contract import make
+from mistakes import refused
+
+import jaxgen
+from jaxgen import commands
+from jaxgen.metrics import images, measure, protocol
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("measuring") / "run"
+    jaxgen.fit(make("vae", steps=3), workdir=str(folder), quiet=True, save_every=2)
+    return folder
+
+
+def test_the_command_line_knows_every_metric() -> None:
+    assert set(get_args(commands.MetricName)) == set(measure.METRICS)
+
+
+def test_samples_of_a_run_against_its_dataset(trained: Path, tmp_path: Path, capsys) -> None:
+    capsys.readouterr()
+    args = ["evaluate", str(trained), "--metrics", "frechet", "precision_recall", "--n", "300", "--seed", "5"]
+    commands.main([*args, "--json", str(tmp_path / "a.json")])
+    out = capsys.readouterr().out
+    assert "frechet_pixels" in out
+    assert "real against real" in out
+    assert "of 300 samples (seed 5, checkpoint: last) and 360 real images, digits/1.0.0 test" in out
+    found = protocol.from_json((tmp_path / "a.json").read_text(), "a.json")
+    assert set(found) == {"frechet_pixels", "precision_pixels", "recall_pixels"}
+    # By hand: the same samples through the same functions.
+    run = jaxgen.load(trained)
+    again = run.measure(["frechet"], n=300, seed=5)
+    assert again["frechet_pixels"] == found["frechet_pixels"]
+    assert run.measure(["frechet"], n=300, seed=6)["frechet_pixels"].value != found["frechet_pixels"].value
+    train = run.measure(["frechet"], n=300, seed=5, split="train")["frechet_pixels"]
+    assert train.protocol.n_real == 1437
+    assert found["frechet_pixels"].floor is not None
+    assert found["frechet_pixels"].floor < found["frechet_pixels"].value
+
+
+def test_compare_takes_one_protocol_only(trained: Path, tmp_path: Path, capsys) -> None:
+    for name, flags in {"a": [], "b": ["--step", "2"], "c": ["--n", "299"], "d": ["--best"]}.items():
+        args = ["evaluate", str(trained), "--metrics", "frechet", "--n", "300", *flags]
+        commands.main([*args, "--json", str(tmp_path / f"{name}.json")])
+    capsys.readouterr()
+    commands.main(["compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")])
+    assert "frechet_pixels" in (out := capsys.readouterr().out)
+    assert out.strip().endswith("+0")
+
+    def compared(other: str) -> str:
+        return refused(capsys, lambda: commands.main(["compare", str(tmp_path / "a.json"), str(tmp_path / other)]))
+
+    assert "checkpoint is step 2 and last" in compared("b.json")
+    assert "n_fake is 299 and 300" in compared("c.json")
+    assert "checkpoint is best and last" in compared("d.json")
+    assert "failed (no such file or directory)" in compared("absent.json")
+    (tmp_path / "other.json").write_text("{}")
+    assert "holds no measurements" in compared("other.json")
+    (tmp_path / "empty.json").write_text('{"measurements": {}}')
+    assert "no metric in common" in compared("empty.json")
+
+
+def test_arrays_and_folders_that_are_of_no_run(tmp_path: Path, capsys) -> None:
+    from PIL import Image
+
+    real, fake = (RNG.integers(low, 256, (60, 6, 6, 3)).astype(np.uint8) for low in (0, 60))
+    np.save(tmp_path / "real.npy", real)
+    (tmp_path / "fake").mkdir()
+    for i, x in enumerate(fake):
+        Image.fromarray(x).save(tmp_path / "fake" / f"{i:03}.png")
+    commands.main(["measure", str(tmp_path / "real.npy"), str(tmp_path / "fake"), "--metrics", "frechet", "two_sample"])
+    out = capsys.readouterr().out
+    value = measure.measure(images.of_arrays(real), images.of_arrays(fake), ["frechet"])["frechet_pixels"].value
+    assert f"{value:.5g}" in out
+    assert "two_sample_pixels" in out
+
+
+def test_mistakes(trained: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", RNG.integers(0, 256, (30, 8, 8, 1)).astype(np.uint8))
+    for args, sentence in {
+        f"evaluate {trained} --metrics fid": "invalid choice 'fid'",
+        f"evaluate {trained} --metrics frechet --n 0": "--n is 0; give 1 or more.",
+        f"evaluate {trained} --metrics frechet --n 20 --extractor nowhere": "nowhere holds no run",
+        f"evaluate {trained} --metrics frechet --n 20 --extractor {trained}": "which extracts no features; give a run of",
+        f"evaluate {trained} --metrics frechet --n 20 --extractor x.pth": "x.pth",
+        f"evaluate {trained} --metrics score --n 20": "a network that classifies",
+        f"evaluate {trained} --metrics kernel --n 20": "subsets of 1,000",
+        f"evaluate {trained} --metrics frechet --json {tmp_path}": "which is no file in a folder that exists",
+        "measure x.npy absent.npy --metrics frechet": "absent.npy is no set of images",
+        "measure x.npy x.npy": "metrics",
+    }.items():
+        assert sentence in refused(capsys, lambda args=args: commands.main(args.split())), args
