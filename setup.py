@@ -15,7 +15,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["jaxgen", "jaxgen.*", "experiments", "experiments.*"]),
-    package_data={"jaxgen": ["py.typed", "README.md"], "experiments.ledger": ["README.md", "results/*.json", "results/*/*.jsonl"]},
+    package_data={
+        "jaxgen": ["py.typed", "README.md"],
+        "experiments.ledger": ["README.md", "results/*.json", "results/*/*.jsonl"],
+    },
     install_requires=[
         "jax>=0.10",
         "flax>=0.12.7",

@@ -74,7 +74,7 @@ def _section(name: str, row: Row, records: Mapping[str, Mapping[str, Any]]) -> l
     bounds += [f"at least {row.at_least:g}"] if row.at_least is not None else []
     bounds += [f"less than that of `{row.less_than}`"] if row.less_than is not None else []
     lines = [
-        f"{row.system}. {row.dataset}. {row.figure[0].upper()}{row.figure[1:]}.",
+        " ".join(f"{part[0].upper()}{part[1:]}." for part in (row.system, row.dataset, row.figure)),
         "",
         "```",
         row.command,
@@ -94,8 +94,9 @@ def _section(name: str, row: Row, records: Mapping[str, Mapping[str, Any]]) -> l
     for run in record["runs"]:
         others = "".join(f", {other.partition('/')[2]} {value:.4g}" for other, value in run["also"].items())
         versions = f"jax {run['versions']['jax']}, flax {run['versions']['flax']}"
+        took = f"{_minutes(run['seconds'])} on {run['device']}"
         lines.append(
-            f"- Seed {run['seed']}: {run['value']:.5g}{others} at step {run['step']:,}; {_minutes(run['seconds'])} on {run['device']}, "
+            f"- Seed {run['seed']}: {run['value']:.5g}{others} at step {run['step']:,}; {took}, "
             f"{run['date']}, {versions}; config {run['config']}, [metrics](results/{run['metrics']})."
         )
     return lines
