@@ -10,12 +10,12 @@ class Reliability(NamedTuple):
     """What `reliability` finds, a row for each bin that holds an answer, from the least sure to the surest.
 
     Fields:
-      count: answers in the bin, `[b]`.
+      n: answers in the bin, `[b]`.
       confidence: their mean, `[b]`.
       accuracy: the share of them that are right, `[b]`.
     """
 
-    count: np.ndarray
+    n: np.ndarray
     confidence: np.ndarray
     accuracy: np.ndarray
 
@@ -79,7 +79,7 @@ def expected_error(table: Reliability) -> float:
 
     Source: Naeini et al. 2015; Guo et al. 2017, equation 3.
     """
-    return float((table.count * np.abs(table.accuracy - table.confidence)).sum() / table.count.sum())
+    return float((table.n * np.abs(table.accuracy - table.confidence)).sum() / table.n.sum())
 
 
 def maximum_error(table: Reliability) -> float:

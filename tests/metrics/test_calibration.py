@@ -17,7 +17,7 @@ def two_classes(confidence: list[float], right: list[int]) -> tuple[np.ndarray, 
 def test_a_table_by_hand() -> None:
     p, labels = two_classes([0.55, 0.6, 0.62, 0.75, 0.99, 1.0], [1, 0, 1, 1, 1, 0])
     table = reliability(p, labels, bins=10)
-    assert table.count.tolist() == [2, 1, 1, 2]  # 0.6 belongs to (0.5, 0.6], 1.0 to the last
+    assert table.n.tolist() == [2, 1, 1, 2]  # 0.6 belongs to (0.5, 0.6], 1.0 to the last
     np.testing.assert_allclose(table.confidence, [0.575, 0.62, 0.75, 0.995])
     np.testing.assert_allclose(table.accuracy, [0.5, 1, 1, 0.5])
     gaps = [0.075, 0.38, 0.25, 0.495]
@@ -28,7 +28,7 @@ def test_a_table_by_hand() -> None:
 def test_bins_of_equal_mass_by_hand() -> None:
     p, labels = two_classes([1.0, 0.55, 0.99, 0.6, 0.75], [0, 1, 1, 0, 1])
     table = reliability(p, labels, bins=2, equal_mass=True)
-    assert table.count.tolist() == [3, 2]
+    assert table.n.tolist() == [3, 2]
     np.testing.assert_allclose(table.confidence, [1.9 / 3, 0.995])
     np.testing.assert_allclose(table.accuracy, [2 / 3, 0.5])
     assert reliability(p, labels, bins=9, equal_mass=True).count.tolist() == [1] * 5
