@@ -75,7 +75,8 @@ def experiment(
         raise jaxgen.UserError(f"--k {k} units cannot be kept of --latents {latents}; give a smaller k or more latents.")
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
-    image = data.common_shape("image", train, test)
+    height, width, channels = data.common_shape("image", train, test)
+    image = (height, width, channels)
     data.common_classes("label", train, test)
     transform = data.scale()
 
@@ -111,22 +112,26 @@ def experiment(
         return np.concatenate(found)[:n], np.concatenate(labels)[:n]
 
     def classify(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        accuracy = probe.linear(*codes(state, train, track), *codes(state, test, track), l2=l2)
-        return {"linear_error": 100.0 * (1.0 - accuracy)}
+        features, labels = codes(state, test, track)
+        accuracy = probe.linear(*codes(state, train, track), features, labels, l2=l2)
+        return {"linear_error": 100.0 * (1.0 - accuracy), "units_used": float((features != 0).any(0).sum())}
 
-    shown = data.examples(test, 32, transform)["image"]
+    shown = data.examples(test, 1000, transform)["image"]
 
     def filters(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         columns = min(20, latents)
-        weights = state.params["model"]["kernel"].T[: min(latents, 200) // columns * columns]
+        often = (encode(state, shown) != 0).sum(0)
+        first = jnp.argsort(-often)[: min(latents, 200) // columns * columns]
+        weights = state.params["model"]["kernel"].T[first]
         # Grey is zero; each filter has its own scale.
         bright = 0.5 + 0.5 * weights / jnp.maximum(abs(weights).max(1, keepdims=True), 1e-12)
-        caption = f"Weights of the first units, grey for zero; step {int(state.step):,}"
+        caption = f"Weights of the units that are kept most often, these first, grey for zero; step {int(state.step):,}"
         return jaxgen.Picture(bright.reshape(-1, *image), columns, caption)
 
     def rebuilt(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        x = shown[:32]
         caption = f"Test images, each with its reconstruction from {k} units below; step {int(state.step):,}"
-        return jaxgen.Picture(reconstructions(shown, reconstruct(state, shown), columns=16), 16, caption)
+        return jaxgen.Picture(reconstructions(x, reconstruct(state, x), columns=16), 16, caption)
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),

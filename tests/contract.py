@@ -31,6 +31,8 @@ TINY = {
     "text_depth": 1,
     "embedding": 8,
     "pairs": 40,
+    "k": 1,
+    "k_start": 2,
 }
 """By flag, where an experiment has it."""
 

@@ -96,6 +96,7 @@ def ellipses(
     if classes <= 20:
         marks = [Line2D([], [], color=colours[c], marker="o", linestyle="") for c in range(classes)]
         axes.legend(marks, [str(c) for c in range(classes)], loc="upper right", fontsize=9)
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=[], yticks=[], aspect="equal")
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+    axes.set_axis_off()
     canvas.draw()
     return np.asarray(canvas.buffer_rgba(), np.float32)[..., :3] / 255
