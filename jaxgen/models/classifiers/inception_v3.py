@@ -135,8 +135,8 @@ class Unit(nn.Module):
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32).astype(self.dtype)
         strides, axes = (self.stride, self.stride), ("NHWC", "HWIO", "NHWC")
-        # XLA's own convolution on a CPU too: as fast as gathered patches where there is no loop, compiled in a sixth of the time,
-        # and with a sixth of the memory, of which a batch of images of 299x299 needs much.
+        # XLA's own convolution on a CPU too: as fast as gathered patches where there is no loop, compiled in a sixth of the
+        # time, and with a sixth of the memory, of which a batch of images of 299x299 needs much.
         y = lax.conv_general_dilated(x.astype(self.dtype), kernel, strides, self.padding, dimension_numbers=axes)
         return jax.nn.relu(BatchNorm(epsilon=1e-3, dtype=self.dtype, name="bn")(y, train=False))
 

@@ -1,0 +1,121 @@
+"""Classification accuracy score: what a classifier that saw samples alone is worth on real images."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxgen import data
+from jaxgen.data import Source
+from jaxgen.errors import UserError
+from jaxgen.game import Aux, Player, TrainState, create_state, make_train_step
+from jaxgen.logs import Track
+from jaxgen.logs import track as show
+from jaxgen.losses.classification import cross_entropy
+from jaxgen.models.classifiers import LeNet
+from jaxgen.types import Array, Batch, Key, Params
+
+CHUNK = 20
+"""Training steps in a call."""
+
+
+class Recipe(NamedTuple):
+    """How the classifier is made and trained: all of it belongs to the protocol.
+
+    Fields:
+      channels: of the LeNet's convolutions.
+      hidden: widths of its dense layers.
+      dropout: of its features.
+      steps: training steps.
+      batch_size: images in a step.
+      learning_rate: of Adam at the start; it falls to zero along a cosine.
+      seed: of its initial parameters, of the order of the images, and of what is dropped.
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    hidden: tuple[int, ...] = (128,)
+    dropout: float = 0.5
+    steps: int = 2000
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+
+def score(train: Source, test: Source, *, classes: int, recipe: Recipe = Recipe(), track: Track = show) -> float:  # noqa: B008
+    """Trains a LeNet on one set of labelled images and counts on another.
+
+    The classifier is small, so that the score is within reach of a laptop: it is no figure to hold against those of the paper,
+    whose classifier is a ResNet-50. What it can be held against is its own floor, that is the score of as many real images in
+    the samples' place, and other samples' by the same recipe.
+
+    Args:
+      train: samples as bytes `image`, and the classes that they were asked for, `label`. Or real images, for the floor.
+      test: real images with their classes.
+      classes: how many there are.
+      recipe: of the classifier.
+      track: shows the progress.
+
+    Returns:
+      The share of the test images that are taken for their own class; always to guess one class scores its share.
+
+    Raises:
+      UserError: if a set has no labels or other ones, or the images are not of one shape.
+
+    Source: Ravuri & Vinyals 2019, section 3.
+    """
+    shape = data.common_shape("image", train, test)
+    for source in (train, test):
+        if "label" not in source.gather(np.zeros(1, np.int64)):
+            raise UserError(f"{source.name} has no labels, of which a classifier is made; give a conditional model's samples.")
+    if train.classes.get("label") and test.classes.get("label"):
+        data.common_classes("label", train, test)
+    model = LeNet(classes, recipe.channels, recipe.hidden, recipe.dropout)
+
+    def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
+        x = batch["image"].astype(jnp.float32) / 255
+        logits: Any = model.apply({"params": params["model"]}, x, train=train, rngs={"dropout": key})
+        return cross_entropy(logits, batch["label"]), Aux()
+
+    rate = optax.cosine_decay_schedule(recipe.learning_rate, max(recipe.steps, 1))
+    players = {"model": Player(loss, optax.adam(rate))}
+    step = make_train_step(players)
+
+    @jax.jit
+    def several(state: TrainState, batches: Batch) -> TrainState:
+        return jax.lax.scan(lambda state, batch: (step(state, batch)[0], None), state, batches)[0]
+
+    @jax.jit
+    def begin(key: Key) -> Params:
+        return {"model": model.init(key, jnp.zeros((1, *shape)))["params"]}
+
+    init_key, key = jax.random.split(jax.random.key(recipe.seed))
+    state = create_state(key, begin(init_key), {}, players)
+    stream = data.shuffled(train, recipe.batch_size)
+    starts = range(0, recipe.steps, CHUNK)
+    for start in track(starts, description=f"a classifier of {train.name}", total=len(starts)):
+        read = stream.read(start, seed=recipe.seed, steps=min(CHUNK, recipe.steps - start))
+        state = several(state, _labelled(read, train, classes))
+    return _accuracy(model, state.params, test, classes)
+
+
+def _accuracy(model: LeNet, params: Params, test: Source, classes: int) -> float:
+    @jax.jit
+    def right(params: Params, batch: Batch) -> Array:
+        logits: Any = model.apply({"params": params["model"]}, batch["image"].astype(jnp.float32) / 255)
+        return jnp.where(batch["mask"] > 0, logits.argmax(-1) == batch["label"], False).sum()
+
+    batches = data.in_order(test, min(500, test.length))
+    counts = [int(right(params, {**_labelled(batch, test, classes), "mask": batch["mask"]})) for batch in batches]
+    return sum(counts) / test.length
+
+
+def _labelled(batch: Batch, source: Source, classes: int) -> dict[str, np.ndarray]:
+    """Images and labels, which are seen to be classes."""
+    label = np.asarray(batch["label"])
+    if not (np.issubdtype(label.dtype, np.integer) and label.min() >= 0 and label.max() < classes):
+        raise UserError(
+            f"{source.name} has a label {label.max()}, and there are the classes 0 to {classes - 1}; give it those."
+        )
+    return {"image": batch["image"], "label": label.astype(np.int32)}
