@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jaxgen import data, run
 from jaxgen.errors import UserError
-from jaxgen.metrics import lenet
+from jaxgen.metrics import inception_v3, lenet
 from jaxgen.metrics.features import Extractor
 
 LENET = "experiments.lenet"
@@ -24,8 +24,6 @@ def find(path: Path) -> Extractor:
       UserError: if there is none.
     """
     if path.suffix in WEIGHTS and not path.is_dir():
-        from jaxgen.metrics import inception_v3
-
         return inception_v3.load(path)
     trained = run.load(path)
     config = trained.experiment.config

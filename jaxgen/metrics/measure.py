@@ -11,7 +11,7 @@ from jaxgen.data import Source, common_shape, take
 from jaxgen.errors import UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
-from jaxgen.metrics import frechet, inception, kernel, neighbours
+from jaxgen.metrics import frechet, inception, inception_v3, kernel, neighbours, transport
 from jaxgen.metrics.features import Extractor, Features, Outputs, extract
 from jaxgen.metrics.protocol import Measurement, Protocol
 from jaxgen.types import Array
@@ -96,6 +96,25 @@ def _two_sample(real: Side, fake: Side, seed: int) -> Mapping[str, Value]:
     }
 
 
+def _drawn(real: Side, fake: Side, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most n of each set's features at random, in float64: what is quadratic in their number takes no more."""
+    a, b = (x.features.features[np.random.default_rng(seed).permutation(x.source.length)[:n]] for x in (real, fake))
+    return np.asarray(a, np.float64), np.asarray(b, np.float64)
+
+
+def _wasserstein(real: Side, fake: Side, seed: int, *, p: int, n: int) -> Mapping[str, Value]:
+    return {"wasserstein": Value(transport.wasserstein(*_drawn(real, fake, n, seed), p=p))}
+
+
+def _sinkhorn(real: Side, fake: Side, seed: int, *, p: int, n: int, relative_epsilon: float) -> Mapping[str, Value]:
+    a, b = _drawn(real, fake, n, seed)
+    # In units of the real set's own squared distances, so that one number does for every network.
+    epsilon = relative_epsilon * 2 * float(a.var(0).sum())
+    if not epsilon > 0:
+        raise UserError("All real images have the same features, which leaves no scale to regularise by; give others.")
+    return {"sinkhorn": Value(transport.sinkhorn_divergence(a, b, epsilon=epsilon, p=p))}
+
+
 METRICS: Mapping[str, Metric] = {
     "frechet": Metric(_frechet),
     "kernel": Metric(_kernel, {"subsets": 100, "size": 1000}),
@@ -103,6 +122,8 @@ METRICS: Mapping[str, Metric] = {
     "precision_recall": Metric(_precision_recall, {"k": 3}),
     "density_coverage": Metric(_density_coverage, {"k": 5}),
     "two_sample": Metric(_two_sample),
+    "wasserstein": Metric(_wasserstein, {"p": 2, "n": 2000}),
+    "sinkhorn": Metric(_sinkhorn, {"p": 2, "n": 2000, "relative_epsilon": 0.05}),
 }
 """By the name that the command line knows, with the conventions of the papers."""
 
@@ -114,6 +135,10 @@ def pixels() -> Extractor:
         return Outputs(images.reshape(len(images), -1).astype(jnp.float32) / 255, jnp.zeros((len(images), 0)))
 
     return Extractor("pixels", "1", "none", apply)
+
+
+CONVENTION = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
+"""What values are called in the features of the network, with the weights, that these names stand for; elsewhere they are not."""
 
 
 def measure(
@@ -164,7 +189,7 @@ def measure(
             own = {name: (settings or {}).get(name, default) for name, default in metric.settings.items()}
             values, floor = metric.values(*sides, seed, **own), _floor(metric, floors, seed, own)
             for name, value in values.items():
-                full = name if metric.pixels else f"{name}_{extractor.name}"
+                full = name if metric.pixels else _named(name, extractor)
                 protocol = Protocol(
                     metric=full,
                     extractor="" if metric.pixels else f"{extractor.name} {extractor.version}",
@@ -185,6 +210,11 @@ def measure(
                     None if least is None else floors[1].source.length,
                 )
         return found
+
+
+def _named(name: str, extractor: Extractor) -> str:
+    own = f"{name}_{extractor.name}"
+    return CONVENTION.get(name, own) if inception_v3.is_reference(extractor) else own
 
 
 def _floor(metric: Metric, sides: tuple[Side, Side], seed: int, settings: Mapping[str, Any]) -> Mapping[str, Value]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from jaxgen import data
 from jaxgen.errors import UserError
@@ -90,6 +91,26 @@ def test_the_floor_is_of_real_images_and_says_how_many() -> None:
     assert exactly.floor_n == 70
     same = measure.measure(of(REAL), of(np.concatenate([REAL] * 2)), ["frechet"], extractor=EXTRACTOR, others=of(REAL))
     assert same["frechet_projection"].floor == pytest.approx(0, abs=1e-5)
+
+
+def test_only_the_weights_of_the_convention_make_an_fid() -> None:
+    for version, name in {"1-6726825d": "fid", "1-6726825e": "frechet_inception"}.items():
+        found = measure.measure(of(REAL), of(FAKE), ["frechet"], extractor=EXTRACTOR._replace(name="inception", version=version))
+        assert list(found) == [name]
+        assert found[name].protocol.metric == name
+        assert found[name].protocol.extractor == f"inception {version}"
+
+
+def test_transport_of_as_many_as_it_says() -> None:
+    found = measure.measure(of(REAL), of(FAKE), ["wasserstein", "sinkhorn"], extractor=EXTRACTOR, settings={"n": 60})
+    a, b = (through(x)[np.random.default_rng(0).permutation(len(x))[:60]].astype(np.float64) for x in (REAL, FAKE))
+    cost = ((a[:, None] - b[None]) ** 2).sum(-1)
+    rows, columns = linear_sum_assignment(cost)
+    assert found["wasserstein_projection"].value == pytest.approx(np.sqrt(cost[rows, columns].mean()), rel=1e-5)
+    assert found["wasserstein_projection"].protocol.settings == (("n", 60), ("p", 2))
+    assert 0 < found["sinkhorn_projection"].value < cost[rows, columns].mean()
+    with pytest.raises(UserError, match="All real images have the same features"):
+        measure.measure(of(REAL[:1].repeat(20, 0)), of(FAKE), ["sinkhorn"])
 
 
 def test_pixels_are_features_too_and_classify_nothing() -> None:
