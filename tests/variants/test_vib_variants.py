@@ -15,7 +15,7 @@ from experiments.vib import debiased
 
 VARIANTS: list[Any] = [
     {"covariance": "full", "beta": 0.0, "ema": None},
-    {"covariance": "full", "latents": 3, "bf16": True, "train_samples": 1},
+    contract.slow({"covariance": "full", "latents": 3, "bf16": True, "train_samples": 1}),
     contract.slow({"latents": 1, "hidden": (), "covariance": "full"}),
 ]
 
