@@ -1,0 +1,107 @@
+"""Parzen-window estimate of the log-likelihood, by which models of 2014 were compared that have none of their own."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+ROWS, COLUMNS = 256, 4096
+"""Points, and samples for each of them, at a time: memory is a block of distances, however many there are."""
+
+SIGMAS = tuple(float(s) for s in np.logspace(-1, 0, 10))
+"""The widths that the protocol tries: ten from 0.1 to 1."""
+
+
+class LogLikelihood(NamedTuple):
+    r"""What `estimate` finds.
+
+    Fields:
+      mean: over the test points, in nats.
+      error: standard error of the mean over the test points; the samples' own noise and bias are not in it.
+      sigma: $\sigma$ that was chosen.
+    """
+
+    mean: float
+    error: float
+    sigma: float
+
+
+def log_density(points: Float[np.ndarray, "n d"], samples: Float[np.ndarray, "m d"], sigma: float) -> Float[np.ndarray, " n"]:
+    r"""Log density of points under the mixture of Gaussians that are centred at the samples.
+
+    $\log \frac 1 m \sum_j N(x; y_j, \sigma^2 I)$.
+
+    Args:
+      points: x.
+      samples: y, of a model.
+      sigma: $\sigma > 0$.
+
+    Returns:
+      One value a point, in nats.
+
+    Raises:
+      ValueError: if sigma is not above 0.
+
+    >>> round(float(log_density(np.zeros((1, 2)), np.zeros((3, 2)), 1.0)[0]), 5)  # -log 2 pi
+    -1.83788
+
+    Source: Breuleux, Bengio & Vincent 2009.
+    """
+    if sigma <= 0:
+        raise ValueError(f"the width of a window is above 0; got {sigma}")
+    out = []
+    # In float64: at sigma 0.1, an error of 1e-6 in a squared distance of 100 pixels is 0.005 nats.
+    with jax.enable_x64(True):
+        width = jnp.asarray(sigma, jnp.float64)
+        for start in range(0, len(points), ROWS):
+            x = jnp.asarray(points[start : start + ROWS], jnp.float64)
+            total = jnp.full(len(x), -jnp.inf, jnp.float64)
+            for first in range(0, len(samples), COLUMNS):
+                total = _add(total, x, jnp.asarray(samples[first : first + COLUMNS], jnp.float64), width)
+            out.append(np.asarray(total))
+    d = points.shape[1]
+    return np.concatenate(out) - np.log(len(samples)) - d / 2 * np.log(2 * np.pi * sigma**2)
+
+
+def estimate(
+    samples: Float[np.ndarray, "m d"],
+    validation: Float[np.ndarray, "v d"],
+    test: Float[np.ndarray, "n d"],
+    *,
+    sigmas: Sequence[float] = SIGMAS,
+) -> LogLikelihood:
+    r"""Mean log-likelihood of test points, with the width that suits a validation set best.
+
+    Not a likelihood of the model: it rises with the number of samples, of which millions are too few in many dimensions, and
+    the centres of k-means beat the true data (Theis et al. 2016, section 3). For the tables of 2014 alone, which take
+    10,000 samples, pixels in [0, 1] and the 10,000 test images of MNIST.
+
+    Args:
+      samples: of a model.
+      validation: points that $\sigma$ is chosen on: neither the test's nor the samples'.
+      test: points that are counted.
+      sigmas: what is tried.
+
+    Returns:
+      The mean, its standard error and $\sigma$.
+
+    Raises:
+      ValueError: if there are fewer than two test points, of which there is no error.
+
+    Source: Goodfellow et al. 2014, section 5.
+    """
+    if len(test) < 2:
+        raise ValueError(f"a standard error needs two points; got {len(test)}")
+    sigma = max(sigmas, key=lambda s: float(log_density(validation, samples, s).mean()))
+    values = log_density(test, samples, sigma)
+    return LogLikelihood(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), sigma)
+
+
+@jax.jit
+def _add(total: Array, x: Array, y: Array, sigma: Array) -> Array:
+    """The logarithm of a sum of exponentials, by one more block of samples."""
+    squared = (x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+    return jnp.logaddexp(total, jax.nn.logsumexp(-squared / (2 * sigma**2), axis=1))

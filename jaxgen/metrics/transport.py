@@ -1,0 +1,191 @@
+"""Optimal transport between two sets of points: the exact Wasserstein distance, and the Sinkhorn divergence."""
+
+import math
+import warnings
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxgen.errors import UserError
+
+
+def wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], *, p: float | int = 2) -> float:
+    r"""The p-Wasserstein distance of two sets of points of equal weights, exactly.
+
+    $W_p = (\min_\pi \sum_{ij} \pi_{ij} |x_i - y_j|^p)^{1/p}$ over the couplings $\pi$ of the two, by a network simplex on
+    the host. Memory is a few times n m numbers of float64, and time between $n^2$ and $n^3$: in the plane two seconds for 2,000
+    points against 2,000, and eight for 4,000.
+
+    In many dimensions it is the sets that are far apart and not their laws: the distance falls as $n^{-1/d}$. Compare values of
+    equal n, beside the value of two sets of the data.
+
+    Args:
+      x: points.
+      y: other points, in any number.
+      p: the power of the Euclidean distance, one or more.
+
+    Returns:
+      The distance, in the unit of the points.
+
+    Raises:
+      ValueError: if p is below one, with which it is no distance.
+      UserError: if POT is not installed.
+
+    >>> round(wasserstein(np.array([[0.0], [1.0]]), np.array([[5.0], [2.0]]), p=1), 6)
+    3.0
+
+    Source: Kantorovich 1942; Bonneel et al. 2011, for the simplex.
+    """
+    cost = _cost(x, y, p)
+    # The default number of pivots is soon used up; the solver warns where it stops early.
+    total = _pot().emd2(_weights(len(x)), _weights(len(y)), cost, numItermax=100_000_000)
+    return float(max(total, 0.0) ** (1 / p))
+
+
+def entropic(
+    x: Float[np.ndarray, "n d"],
+    y: Float[np.ndarray, "m d"],
+    *,
+    epsilon: float,
+    p: float | int = 2,
+    max_iter: int = 2_000,
+    tolerance: float = 1e-5,
+) -> float:
+    r"""The entropic cost of transport, $\min_\pi \sum_{ij} \pi_{ij} |x_i - y_j|^p + \varepsilon KL(\pi \| a \otimes b)$.
+
+    By Sinkhorn's iterations on logarithms, in float64, on the device, which holds the matrix of all n m costs. It is a cost and
+    not its root: between $W_p^p$ and $W_p^p + \varepsilon \log \min(n, m)$, and that of independent pairs as $\varepsilon$ grows.
+
+    Args:
+      x: points, of equal weights a.
+      y: other points, in any number, of equal weights b.
+      epsilon: $\varepsilon > 0$, in the unit of the cost: a hundredth of its mean is a beginning.
+      p: the power of the Euclidean distance, one or more.
+      max_iter: of Sinkhorn's; where they do not converge, a `RuntimeWarning` says so: give more, or a larger $\varepsilon$.
+      tolerance: of the plan's marginals, in total variation; the error of the cost is of its square.
+
+    Returns:
+      The cost. It is above 0 even between a set and itself: `sinkhorn_divergence` is not.
+
+    Raises:
+      ValueError: if p is below one, or epsilon is not above 0.
+
+    Source: Cuturi 2013; Feydy et al. 2019, section 2, whose dual's value it is.
+    """
+    if epsilon <= 0:
+        raise ValueError(f"epsilon is above 0; got {epsilon}; at 0 the cost is wasserstein's")
+    cost = _cost(x, y, p)
+    with jax.enable_x64(True):
+        value, error = (float(v) for v in _sinkhorn(jnp.asarray(cost), epsilon, max_iter, tolerance, same=x is y))
+    if not error <= tolerance:
+        warnings.warn(
+            f"Sinkhorn's iterations left an error of {error:.1g} in the marginals; give more, or a larger epsilon",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return value
+
+
+def sinkhorn_divergence(
+    x: Float[np.ndarray, "n d"],
+    y: Float[np.ndarray, "m d"],
+    *,
+    epsilon: float,
+    p: float | int = 2,
+    max_iter: int = 2_000,
+    tolerance: float = 1e-5,
+) -> float:
+    r"""The Sinkhorn divergence, $OT_\varepsilon(x, y) - \frac 1 2 OT_\varepsilon(x, x) - \frac 1 2 OT_\varepsilon(y, y)$.
+
+    0 for equal sets and above 0 for others. It goes to $W_p^p$ as $\varepsilon$ goes to 0, and as it grows to the squared MMD
+    of the kernel $-\frac 1 2 |x - y|^p$: for p = 2 the squared difference of the means alone. In many
+    dimensions it needs fewer points than the exact distance.
+
+    Args:
+      x: points.
+      y: other points, in any number.
+      epsilon: as in `entropic`; part of the protocol.
+      p: 1 or 2, with which it is positive.
+      max_iter: as in `entropic`.
+      tolerance: as in `entropic`.
+
+    Returns:
+      The divergence, in the unit of the cost.
+
+    Raises:
+      ValueError: as `entropic`.
+
+    Source: Genevay et al. 2018; Feydy et al. 2019, theorem 1.
+    """
+    pairs = ((x, y), (x, x), (y, y))
+    across, of_x, of_y = (entropic(a, b, epsilon=epsilon, p=p, max_iter=max_iter, tolerance=tolerance) for a, b in pairs)
+    return across - of_x / 2 - of_y / 2
+
+
+def _weights(n: int) -> np.ndarray:
+    return np.full(n, 1 / n)
+
+
+def _cost(x: np.ndarray, y: np.ndarray, p: float | int) -> np.ndarray:
+    from scipy.spatial.distance import cdist
+
+    if p < 1:
+        raise ValueError(f"the power of a Wasserstein distance is one or more; got {p}")
+    # Differences, and not the binomial formula, whose cancellation small distances would feel.
+    if p == 2:
+        return cdist(x, y, "sqeuclidean")
+    return cdist(x, y) ** p
+
+
+def _pot() -> Any:
+    try:
+        import ot
+    except ImportError:
+        raise UserError('Optimal transport needs POT: pip install "jaxgen[metrics]".') from None
+    return ot
+
+
+Carry = tuple[tuple[Array, Array], Array, Array, Array]
+"""Both potentials, the last error, the number of steps, and epsilon as it is."""
+
+
+@partial(jax.jit, static_argnames="same")
+def _sinkhorn(cost: Array, epsilon: Any, max_iter: Any, tolerance: Any, same: bool) -> tuple[Array, Array]:
+    """The dual's value, and the total variation of the second marginal from equal weights."""
+
+    def best(f: Array, eps: Array, cost: Array) -> Array:
+        """The second potential that goes with the first: the soft minimum of cost - f over the first set."""
+        return -eps * (jax.nn.logsumexp((f[:, None] - cost) / eps, axis=0) - math.log(len(f)))
+
+    def step(potentials: tuple[Array, Array], eps: Array) -> tuple[tuple[Array, Array], Array]:
+        f, g = potentials
+        found = best(f, eps, cost)
+        # The plan's second marginal is exp((g - found) / eps) / m, where f is the best for g.
+        marginal = jnp.exp((g - found) / eps)
+        if same:
+            # One potential; its mean with the best for it converges within tens of steps, where taking turns creeps.
+            f = (f + found) / 2
+            return (f, f), marginal
+        return (best(found, eps, cost.T), found), marginal
+
+    def unfinished(carry: Carry) -> Array:
+        _, error, i, eps = carry
+        return (i < max_iter) & ((error > tolerance) | (eps > epsilon))
+
+    def body(carry: Carry) -> Carry:
+        potentials, _, i, eps = carry
+        # From a large epsilon down, by halves: each is solved nearly by the potentials of the one before.
+        eps = jnp.maximum(eps / 2, epsilon)
+        potentials, marginal = step(potentials, eps)
+        return potentials, abs(marginal - 1).mean() / 2, i + 1, eps
+
+    nothing = (jnp.zeros(cost.shape[0]), jnp.zeros(cost.shape[1]))
+    initial = (nothing, jnp.array(jnp.inf), jnp.array(0), jnp.maximum(cost.max(), epsilon))
+    (f, g), error, _, eps = jax.lax.while_loop(unfinished, body, initial)
+    # The dual's value also where the plan's mass is not yet one.
+    mass = jnp.exp((g - best(f, eps, cost)) / eps).mean()
+    return f.mean() + g.mean() - eps * (mass - 1), error
