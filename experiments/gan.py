@@ -13,15 +13,23 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
 from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
+from jaxgen.logs import Track
 from jaxgen.losses import adversarial, penalty
+from jaxgen.metrics import parzen
 from jaxgen.models.gan import mlp
 from jaxgen.types import Array, Batch, Key
+
+CHUNK = 1000
+"""Samples that are drawn at a time."""
+VALIDATION = 1000
+"""Images on which the width of the Parzen windows is chosen."""
 
 LOSSES = {"minimax": adversarial.minimax, "non_saturating": adversarial.non_saturating}
 
@@ -44,6 +52,7 @@ def experiment(
     max_norm: Positive = 1.9365,
     ema: Share | None = None,
     bf16: bool = False,
+    parzen_samples: Count = 10_000,
 ) -> jaxgen.Experiment:
     """A GAN of dense layers on the images of any dataset.
 
@@ -63,6 +72,7 @@ def experiment(
       max_norm: of the weights that lead to a unit of the discriminator.
       ema: decay of the parameter averages that are evaluated and sampled from.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
+      parzen_samples: of the final Parzen-window estimate of log p(x); the paper has 10,000.
 
     Returns:
       The experiment.
@@ -90,6 +100,19 @@ def experiment(
         values, aux = d_loss(state.params, state, batch, key, train=False)
         return {"discriminator_loss": values, **aux.metrics}
 
+    def window(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
+        starts = range(0, parzen_samples, CHUNK)
+        drawn = [
+            np.asarray(sample(state, jax.random.fold_in(key, start), min(CHUNK, parzen_samples - start)))
+            for start in track(starts, description="samples for Parzen windows", total=len(starts))
+        ]
+        # The width is chosen on images of the training set, which the generator has never seen.
+        order = np.random.default_rng(0).permutation(train.length)[:VALIDATION]
+        validation, images = (source.gather(i)["image"] for source, i in ((train, order), (test, np.arange(test.length))))
+        flat = [x.reshape(len(x), -1).astype(np.float64) for x in (np.concatenate(drawn), validation / 255, images / 255)]
+        found = parzen.estimate(*flat)
+        return {"parzen": found.mean, "parzen_error": found.error, "parzen_sigma": found.sigma}
+
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, data.scale()),
         init=jaxgen.initialize(
@@ -101,6 +124,7 @@ def experiment(
         },
         steps=steps,
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=data.scale())},
+        final={"test": window},
         pictures=latent_space.prior_album(decode, draw),
         sample=sample,
         ema=ema,

@@ -20,6 +20,7 @@ TINY = {
     "hidden": (8,),
     "channels": (4, 8),
     "nll_samples": 4,
+    "parzen_samples": 20,
     "timesteps": 6,
     "sampling_steps": 4,
     "langevin_steps": 2,

@@ -11,7 +11,7 @@ from jaxgen.data import Source, common_shape, take
 from jaxgen.errors import UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
-from jaxgen.metrics import frechet, inception, inception_v3, kernel, neighbours, transport
+from jaxgen.metrics import classification_accuracy, frechet, inception, inception_v3, kernel, neighbours, transport
 from jaxgen.metrics.features import Extractor, Features, Outputs, extract
 from jaxgen.metrics.protocol import Measurement, Protocol
 from jaxgen.types import Array
@@ -115,6 +115,17 @@ def _sinkhorn(real: Side, fake: Side, seed: int, *, p: int, n: int, relative_eps
     return {"sinkhorn": Value(transport.sinkhorn_divergence(a, b, epsilon=epsilon, p=p))}
 
 
+def _classification_accuracy(real: Side, fake: Side, seed: int, **recipe: Any) -> Mapping[str, Value]:
+    labels = real.source.gather(np.arange(real.source.length)).get("label")
+    if labels is None:
+        raise UserError(f"{real.source.name} has no labels, which this metric asks for; give a set that has.")
+    classes = len(real.source.classes.get("label", ())) or int(labels.max()) + 1
+    made = classification_accuracy.Recipe(seed=seed, **recipe)
+    return {
+        "classification_accuracy": Value(classification_accuracy.score(fake.source, real.source, classes=classes, recipe=made))
+    }
+
+
 METRICS: Mapping[str, Metric] = {
     "frechet": Metric(_frechet),
     "kernel": Metric(_kernel, {"subsets": 100, "size": 1000}),
@@ -124,6 +135,11 @@ METRICS: Mapping[str, Metric] = {
     "two_sample": Metric(_two_sample),
     "wasserstein": Metric(_wasserstein, {"p": 2, "n": 2000}),
     "sinkhorn": Metric(_sinkhorn, {"p": 2, "n": 2000, "relative_epsilon": 0.05}),
+    "classification_accuracy": Metric(
+        _classification_accuracy,
+        {k: v for k, v in classification_accuracy.Recipe()._asdict().items() if k != "seed"},
+        pixels=True,
+    ),
 }
 """By the name that the command line knows, with the conventions of the papers."""
 
@@ -138,7 +154,7 @@ def pixels() -> Extractor:
 
 
 CONVENTION = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
-"""What values are called in the features of the network, with the weights, that these names stand for; elsewhere they are not."""
+"""What values are called in the features of the network and the weights that these names stand for, and nowhere else."""
 
 
 def measure(

@@ -104,7 +104,7 @@ def from_json(text: str, name: str) -> dict[str, Measurement]:
     try:
         found = {}
         for key, fields in json.loads(text)["measurements"].items():
-            settings = tuple((k, v) for k, v in fields["protocol"]["settings"])
+            settings = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in fields["protocol"]["settings"])
             found[key] = Measurement(**{**fields, "protocol": Protocol(**{**fields["protocol"], "settings": settings})})
     except (ValueError, TypeError, KeyError, AttributeError):
         raise UserError(

@@ -95,7 +95,8 @@ def test_the_floor_is_of_real_images_and_says_how_many() -> None:
 
 def test_only_the_weights_of_the_convention_make_an_fid() -> None:
     for version, name in {"1-6726825d": "fid", "1-6726825e": "frechet_inception"}.items():
-        found = measure.measure(of(REAL), of(FAKE), ["frechet"], extractor=EXTRACTOR._replace(name="inception", version=version))
+        extractor = EXTRACTOR._replace(name="inception", version=version)
+        found = measure.measure(of(REAL), of(FAKE), ["frechet"], extractor=extractor)
         assert list(found) == [name]
         assert found[name].protocol.metric == name
         assert found[name].protocol.extractor == f"inception {version}"
@@ -111,6 +112,25 @@ def test_transport_of_as_many_as_it_says() -> None:
     assert 0 < found["sinkhorn_projection"].value < cost[rows, columns].mean()
     with pytest.raises(UserError, match="All real images have the same features"):
         measure.measure(of(REAL[:1].repeat(20, 0)), of(FAKE), ["sinkhorn"])
+
+
+@pytest.mark.trains
+def test_a_classifier_learns_from_labelled_samples() -> None:
+    label = np.arange(120) % 3
+    bright = (FAKE[:1] // 8 + 100 * label[:, None, None, None]).astype(np.uint8)
+    real = data.from_arrays({"image": bright, "label": label}, name="real")
+    quick = {"channels": (4,), "hidden": (16,), "dropout": 0.0, "steps": 120, "batch_size": 60, "learning_rate": 1e-2}
+    for turn, expected in ((0, 1.0), (1, 0.0)):
+        fake = data.from_arrays({"image": bright, "label": (label + turn) % 3}, name="fake")
+        found = measure.measure(real, fake, ["classification_accuracy"], settings=quick)["classification_accuracy"]
+        assert found.value == pytest.approx(expected, abs=0.1)
+        assert found.floor == pytest.approx(1.0, abs=0.1)
+        assert found.protocol.extractor == ""
+        assert dict(found.protocol.settings) == quick
+        assert protocol.from_json(json.dumps({"measurements": protocol.to_json({"a": found})}), "f")["a"] == found
+    for sets in ((of(bright), real), (real, of(bright))):
+        with pytest.raises(UserError, match="has no labels"):
+            measure.measure(*sets, ["classification_accuracy"], settings=quick)
 
 
 def test_pixels_are_features_too_and_classify_nothing() -> None:
