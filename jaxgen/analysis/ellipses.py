@@ -40,7 +40,7 @@ def ellipses(
     shade: Callable[[np.ndarray], Any] | None = None,
     size: int = 640,
 ) -> np.ndarray:
-    """Each distribution as the ellipse that holds 95 % of it, in its class's colour.
+    """Each distribution as the ellipse that holds 95 % of it and a dot in the middle, in its class's colour.
 
     Args:
       means: of each distribution.
@@ -78,8 +78,7 @@ def ellipses(
         grid = np.stack(np.meshgrid(*np.linspace(low, high, 160).T), -1)
         values = np.asarray(shade(grid.reshape(-1, 2).astype(np.float32)), np.float64).reshape(160, 160)
         axes.imshow(values, cmap="Greys", origin="lower", extent=(low[0], high[0], low[1], high[1]), alpha=0.6)
-    colours = colormaps["tab10" if classes <= 10 else "hsv"](np.linspace(0, 1, max(classes, 10 if classes <= 10 else 1)))
-    # Where they are too narrow to be seen, the lines around them are.
+    colours = colormaps["tab10"](np.arange(10)) if classes <= 10 else colormaps["hsv"](np.arange(classes) / classes)
     axes.add_collection(
         EllipseCollection(
             diameters[:, 1],
@@ -88,11 +87,12 @@ def ellipses(
             units="xy",
             offsets=means,
             offset_transform=axes.transData,
-            facecolors=[(*colours[c][:3], 0.15) for c in labels],
-            edgecolors=[(*colours[c][:3], 0.8) for c in labels],
+            facecolors=[(*colours[c][:3], 0.1) for c in labels],
+            edgecolors=[(*colours[c][:3], 0.5) for c in labels],
             linewidths=0.7,
         )
     )
+    axes.scatter(*means.T, s=5, c=colours[np.asarray(labels)], linewidths=0, zorder=3)
     if classes <= 20:
         marks = [Line2D([], [], color=colours[c], marker="o", linestyle="") for c in range(classes)]
         axes.legend(marks, [str(c) for c in range(classes)], loc="upper right", fontsize=9)
