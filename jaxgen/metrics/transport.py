@@ -58,7 +58,7 @@ def entropic(
     r"""The entropic cost of transport, $\min_\pi \sum_{ij} \pi_{ij} |x_i - y_j|^p + \varepsilon KL(\pi \| a \otimes b)$.
 
     By Sinkhorn's iterations on logarithms, in float64, on the device, which holds the matrix of all n m costs. It is a cost and
-    not its root: between $W_p^p$ and $W_p^p + \varepsilon \log \min(n, m)$, and that of independent pairs as $\varepsilon$ grows.
+    not its root: between $W_p^p$ and $W_p^p + \varepsilon \log \min(n, m)$, and that of independent pairs as it grows.
 
     Args:
       x: points, of equal weights a.
