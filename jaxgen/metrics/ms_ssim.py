@@ -34,7 +34,7 @@ def ms_ssim(
     At a scale, means, variances and the covariance are those below a Gaussian window of 11 by 11 pixels and standard deviation
     1.5, wherever it fits into the image: $l = \frac{2 \mu_a \mu_b + C_1}{\mu_a^2 + \mu_b^2 + C_1}$ and
     $cs = \frac{2 \sigma_{ab} + C_2}{\sigma_a^2 + \sigma_b^2 + C_2}$ with $C_i = (255 K_i)^2$, averaged over the places. The
-    next scale is the means of squares of 2 by 2 pixels, an odd edge mirrored. A negative average of cs counts as 0. Channels are
+    next scale is the means of squares of 2 by 2 pixels, an odd edge mirrored. A negative average of cs is 0. Channels are
     compared one by one, and averaged at the end.
 
     Args:
