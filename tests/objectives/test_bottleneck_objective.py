@@ -120,9 +120,17 @@ def test_values_of_examples_do_not_depend_on_each_other() -> None:
 @KINDS
 def test_the_gradient_reaches_every_parameter(kind: Any) -> None:
     model, params = build(kind)
-    grads = jax.grad(lambda p: run(bottleneck(model, beta=1e-3), p)[0].mean())(params)
-    for path, g in jax.tree_util.tree_leaves_with_path(grads):
+
+    def gradient(beta: float) -> Any:
+        return jax.grad(lambda p: run(bottleneck(model, beta=beta), p)[0].mean())(params)["model"]
+
+    told, both = gradient(0.0), gradient(1.0)
+    for path, g in jax.tree_util.tree_leaves_with_path(told):
         assert (np.abs(g) > 0).all(), path
+    # The rate adds its own to the encoder's, and knows nothing of the decoder.
+    for name in ("encoder", "posterior"):
+        assert all((a != b).all() for a, b in zip(*map(jax.tree.leaves, (told[name], both[name])), strict=True))
+    jax.tree.map(np.testing.assert_array_equal, told["decoder"], both["decoder"])
 
 
 def test_a_code_that_is_the_prior_has_no_rate() -> None:
