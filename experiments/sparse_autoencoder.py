@@ -37,6 +37,7 @@ def experiment(
     latents: Count = 1000,
     k: Count = 25,
     k_start: Count = 100,
+    anneal_steps: Count | None = None,
     alpha: Positive = 3.0,
     optimizer: Literal["momentum", "adam"] = "momentum",
     learning_rate: Positive = 0.01,
@@ -56,11 +57,12 @@ def experiment(
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       latents: number of units.
       k: how many are kept.
-      k_start: how many are kept at first; over the first half of the steps it falls to k along a line.
+      k_start: how many are kept at first.
+      anneal_steps: over which k_start falls to k, and the learning rate to its end, along lines; by default half of the steps.
       alpha: the classifier's codes keep alpha * k units.
       optimizer: momentum or adam.
       learning_rate: at first.
-      final_learning_rate: after the first half of the steps, to which it falls along a line.
+      final_learning_rate: after anneal_steps.
       momentum: of the optimizer momentum.
       steps: training steps.
       batch_size: images in a step.
@@ -81,9 +83,9 @@ def experiment(
     transform = data.scale()
 
     model = SparseAutoencoder(image, latents, dtype=jnp.bfloat16 if bf16 else jnp.float32)
-    half = max(steps // 2, 1)
-    kept = optax.linear_schedule(max(k_start, k), k, half)
-    rate = optax.linear_schedule(learning_rate, final_learning_rate, half)
+    anneal = anneal_steps or max(steps // 2, 1)
+    kept = optax.linear_schedule(max(k_start, k), k, anneal)
+    rate = optax.linear_schedule(learning_rate, final_learning_rate, anneal)
     tx = {"momentum": optax.sgd(rate, momentum), "adam": optax.adam(rate)}[optimizer]
     player = jaxgen.Player(objectives.k_sparse(model, k=kept, most=max(k_start, k)), tx)
     wide = min(round(alpha * k), latents)

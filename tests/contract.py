@@ -31,9 +31,11 @@ TINY = {
     "text_width": 8,
     "text_depth": 1,
     "embedding": 8,
+    "encoder": "vit",
     "pairs": 40,
     "k": 1,
     "k_start": 2,
+    "anneal_steps": 2,
 }
 """By flag, where an experiment has it."""
 

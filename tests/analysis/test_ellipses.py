@@ -58,9 +58,12 @@ def test_an_ellipse_is_drawn_where_its_distribution_is(tilt: float) -> None:
 def test_classes_have_their_colours() -> None:
     means, cov = np.array([[-4.0, 0.0], [4.0, 0.0]]), np.array([np.eye(2)] * 2)
     image = ellipses(means, cov, np.array([0, 1]), 2)
-    left, right = image[320, 60:250].reshape(-1, 3), image[320, 390:580].reshape(-1, 3)
-    left, right = (x[x.min(-1) < 0.95].mean(0) for x in (left, right))
-    assert np.abs(left - right).max() > 0.05
+    left, right = image[300:, :300], image[300:, 340:]
+    # The first colour is a blue, the second an orange, inside and around.
+    assert (left[..., 2] - left[..., 0]).max() > 0.3
+    assert (right[..., 0] - right[..., 2]).max() > 0.3
+    assert (left[..., 0] - left[..., 2]).max() < 0.02
+    assert (right[..., 2] - right[..., 0]).max() < 0.02
 
 
 def test_what_lies_behind_is_drawn_upright() -> None:

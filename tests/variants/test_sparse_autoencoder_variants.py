@@ -24,15 +24,17 @@ def test_variant(flags: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_k_and_the_rate_reach_their_ends_half_way() -> None:
-    experiment = make("sparse_autoencoder", latents=50, k=5, k_start=40, steps=100)
+    experiment = make("sparse_autoencoder", latents=50, k=5, k_start=40, steps=100, anneal_steps=None)
     k, rate = experiment.schedules["k"], experiment.schedules["learning_rate"]
     assert [float(k(step)) for step in (0, 25, 50, 99)] == [40, 22.5, 5, 5]
     assert [float(rate(step)) for step in (0, 50, 99)] == pytest.approx([0.01, 0.001, 0.001])
+    sooner = make("sparse_autoencoder", latents=50, k=5, k_start=40, steps=100, anneal_steps=20).schedules["k"]
+    assert [float(sooner(step)) for step in (0, 10, 20, 99)] == [40, 22.5, 5, 5]
 
 
 def test_k_never_starts_below_its_end() -> None:
-    experiment = make("sparse_autoencoder", latents=50, k=20, k_start=10, steps=100)
-    assert [float(experiment.schedules["k"](step)) for step in (0, 99)] == [20, 20]
+    experiment = make("sparse_autoencoder", latents=50, k=20, k_start=10, steps=100, anneal_steps=10)
+    assert [float(experiment.schedules["k"](step)) for step in (0, 5, 99)] == [20, 20, 20]
 
 
 def test_the_probe_reads_alpha_k_units_and_the_error_k_units() -> None:
