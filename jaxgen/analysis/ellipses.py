@@ -92,7 +92,7 @@ def ellipses(
             linewidths=0.7,
         )
     )
-    axes.scatter(*means.T, s=5, c=colours[np.asarray(labels)], linewidths=0, zorder=3)
+    axes.scatter(means[:, 0], means[:, 1], s=5, c=colours[np.asarray(labels)], linewidths=0, zorder=3)
     if classes <= 20:
         marks = [Line2D([], [], color=colours[c], marker="o", linestyle="") for c in range(classes)]
         axes.legend(marks, [str(c) for c in range(classes)], loc="upper right", fontsize=9)
