@@ -11,7 +11,17 @@ from jaxgen.data import Source, common_shape, take
 from jaxgen.errors import UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
-from jaxgen.metrics import classification_accuracy, frechet, inception, inception_v3, kernel, neighbours, transport
+from jaxgen.metrics import (
+    classification_accuracy,
+    frechet,
+    inception,
+    inception_v3,
+    kernel,
+    ms_ssim,
+    neighbours,
+    sliced_wasserstein,
+    transport,
+)
 from jaxgen.metrics.features import Extractor, Features, Outputs, extract
 from jaxgen.metrics.protocol import Measurement, Protocol
 from jaxgen.types import Array
@@ -115,6 +125,30 @@ def _sinkhorn(real: Side, fake: Side, seed: int, *, p: int, n: int, relative_eps
     return {"sinkhorn": Value(transport.sinkhorn_divergence(a, b, epsilon=epsilon, p=p))}
 
 
+def _sliced_wasserstein(
+    real: Side, fake: Side, seed: int, *, n: int, patches: int, repeats: int, projections: int
+) -> Mapping[str, Value]:
+    try:
+        a, b = (
+            sliced_wasserstein.over(_some(side.source, n, seed), seed=2 * seed + i, patches=patches)
+            for i, side in enumerate((real, fake))
+        )
+    except ValueError as error:
+        raise UserError(f"{real.source.name}: {error}.") from None
+    levels = sliced_wasserstein.of_patches(a, b, seed=seed, repeats=repeats, projections=projections)
+    by_level = {f"sliced_wasserstein_{side}": Value(value) for side, value in levels.items()}
+    return {"sliced_wasserstein": Value(float(np.mean(list(levels.values())))), **by_level}
+
+
+def _ms_ssim(real: Side, fake: Side, seed: int, *, n: int, pairs: int, scales: int | str) -> Mapping[str, Value]:
+    images = _some(fake.source, n, seed).gather(np.arange(min(n, fake.source.length)))["image"]
+    fitting = ms_ssim.fitting(*images.shape[1:3]) if isinstance(scales, str) else scales
+    try:
+        return {"ms_ssim": Value(ms_ssim.diversity(images, pairs=pairs, seed=seed, scales=fitting))}
+    except ValueError as error:
+        raise UserError(f"{fake.source.name}: {error}.") from None
+
+
 def _classification_accuracy(real: Side, fake: Side, seed: int, **recipe: Any) -> Mapping[str, Value]:
     labels = real.source.gather(np.arange(real.source.length)).get("label")
     if labels is None:
@@ -135,6 +169,11 @@ METRICS: Mapping[str, Metric] = {
     "two_sample": Metric(_two_sample),
     "wasserstein": Metric(_wasserstein, {"p": 2, "n": 2000}),
     "sinkhorn": Metric(_sinkhorn, {"p": 2, "n": 2000, "relative_epsilon": 0.05}),
+    "sliced_wasserstein": Metric(
+        _sliced_wasserstein, {"n": 16_384, "patches": 128, "repeats": 4, "projections": 128}, pixels=True
+    ),
+    # As many of the five scales as images of the real set's size have.
+    "ms_ssim": Metric(_ms_ssim, {"n": 10_000, "pairs": 10_000, "scales": "fitting"}, pixels=True),
     "classification_accuracy": Metric(
         _classification_accuracy,
         {k: v for k, v in classification_accuracy.Recipe()._asdict().items() if k != "seed"},

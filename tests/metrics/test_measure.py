@@ -18,6 +18,7 @@ RNG = np.random.default_rng(0)
 REAL = RNG.integers(0, 200, (90, 4, 4, 1)).astype(np.uint8)
 FAKE = RNG.integers(40, 256, (70, 4, 4, 1)).astype(np.uint8)
 WEIGHTS = RNG.normal(size=(16, 5)).astype(np.float32)
+EXTRACTOR_OF_ANY = Extractor("mean", "1", "none", lambda x: Outputs(x.mean((1, 2)), x.mean((1, 2))))
 ALL = ("frechet", "score", "precision_recall", "density_coverage", "two_sample")
 
 
@@ -131,6 +132,21 @@ def test_a_classifier_learns_from_labelled_samples() -> None:
     for sets in ((of(bright), real), (real, of(bright))):
         with pytest.raises(UserError, match="has no labels"):
             measure.measure(*sets, ["classification_accuracy"], settings=quick)
+
+
+def test_pictures_are_looked_at_without_a_network() -> None:
+    real, fake = (RNG.integers(0, 256, (12, 34, 34, 1)).astype(np.uint8) for _ in range(2))
+    few = {"n": 10, "patches": 3, "repeats": 1, "projections": 5, "pairs": 6}
+    found = measure.measure(of(real), of(fake), ["sliced_wasserstein", "ms_ssim"], extractor=EXTRACTOR_OF_ANY, settings=few)
+    assert set(found) == {"sliced_wasserstein", "sliced_wasserstein_34", "sliced_wasserstein_17", "ms_ssim"}
+    levels = [found[f"sliced_wasserstein_{side}"].value for side in (34, 17)]
+    assert found["sliced_wasserstein"].value == pytest.approx(np.mean(levels))
+    assert -1 < found["ms_ssim"].value < 0.2  # noise is like nothing
+    same = measure.measure(of(real), of(real[:1].repeat(12, 0)), ["ms_ssim"], extractor=EXTRACTOR_OF_ANY, settings=few)
+    assert same["ms_ssim"].value == pytest.approx(1, abs=1e-5)
+    for metric in ("sliced_wasserstein", "ms_ssim"):
+        with pytest.raises(UserError, match="some: "):
+            measure.measure(of(REAL), of(FAKE), [metric])
 
 
 def test_pixels_are_features_too_and_classify_nothing() -> None:

@@ -13,7 +13,8 @@ import jaxgen
 from experiments import clip
 
 VARIANTS: list[Any] = [
-    contract.slow({"ema": 0.9, "flip": True, "crop": 0, "weight_decay": 0.0}),
+    contract.slow({"encoder": "resnet"}),
+    contract.slow({"encoder": "resnet", "ema": 0.9, "flip": True, "crop": 0, "weight_decay": 0.0}),
     contract.slow({"encoder": "vit", "bf16": True, "remat": True}),
 ]
 
