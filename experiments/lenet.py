@@ -1,8 +1,11 @@
 """LeNet (LeCun et al. 1998), a small convolutional classifier; its features are what sets of small images are compared in.
 
-python -m experiments.lenet                                                # digits, nothing to download
-python -m experiments.lenet --dataset mnist --data-dir D
-python -m experiments.lenet --dataset cifar10 --data-dir D --channels 64 128 --hidden 256 --shift 4 --flip --steps 10000
+python -m experiments.lenet                                # digits, nothing to download: 5.8 % of 360 wrong
+python -m experiments.lenet --shift 1 --cosine             # 3.9 %
+python -m experiments.lenet --dataset mnist --data-dir D --cosine --steps 2000       # 0.85 % of 10,000 wrong
+python -m experiments.lenet --dataset cifar10 --data-dir D --channels 64 128 --shift 4 --flip --cosine --steps 10000
+
+The first two took 40 seconds on 2 cores that other programs shared, the third five minutes of processor time.
 """
 
 from typing import Literal
@@ -36,7 +39,7 @@ def experiment(
     shift: Whole = 0,
     flip: bool = False,
     optimizer: Literal["adam", "sgd"] = "adam",
-    steps: Whole = 2000,
+    steps: Whole = 1000,
     batch_size: Count = 128,
     learning_rate: Positive | None = None,
     cosine: bool = False,

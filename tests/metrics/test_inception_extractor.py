@@ -27,6 +27,8 @@ def test_names_and_shapes_are_the_conversions(tensors: dict[str, np.ndarray]) ->
     # torchvision's count, less its auxiliary classifier, and with eight classes more.
     parameters = sum(a.size for key, a in tensors.items() if "running" not in key)
     assert parameters == 27_161_264 - 3_326_696 + 8 * 2049
+    parts = {"conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"}
+    assert {key.removeprefix("Mixed_5c.branch1x1.") for key in tensors if key.startswith("Mixed_5c.branch1x1.")} == parts
     assert tensors["Conv2d_1a_3x3.conv.weight"].shape == (32, 3, 3, 3)
     assert tensors["Mixed_6b.branch7x7_2.conv.weight"].shape == (128, 128, 1, 7)
     assert tensors["Mixed_7c.branch3x3dbl_3b.bn.running_var"].shape == (384,)

@@ -39,6 +39,16 @@ def test_training_images_are_moved_and_test_images_are_not() -> None:
     assert not np.allclose(plain, moved)
 
 
+def test_test_images_are_measured_as_they_are() -> None:
+    experiment = contract.make("lenet", shift=2, flip=True, dropout=0.9)
+    params, vars = experiment.init(jax.random.key(0))
+    state = jaxgen.TrainState(jnp.int32(0), jax.random.key(0), params, {}, vars, {})
+    still = lambda items, **shown: items
+    values = [experiment.evaluators["test"](state, jax.random.key(seed), still) for seed in (0, 1)]
+    assert values[0] == values[1]
+    assert set(values[0]) == {"loss", "error"}
+
+
 def test_images_that_are_not_square_are_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = source.from_arrays({"image": np.zeros((4, 6, 8, 1), np.uint8), "label": np.zeros(4, np.int64)})
     monkeypatch.setattr(data, "load", lambda *args, **flags: wide._replace(classes={"label": ("a", "b")}))
