@@ -42,6 +42,7 @@ def test_samples_of_another_class_are_taken_at_their_word() -> None:
     assert score(squares(400, turn=1), test, classes=4, recipe=QUICK) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_it_is_its_recipes_seed() -> None:
     train, test = squares(64), squares(300, seed=1)

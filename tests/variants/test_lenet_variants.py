@@ -39,6 +39,7 @@ def test_training_images_are_moved_and_test_images_are_not() -> None:
     assert not np.allclose(plain, moved)
 
 
+@pytest.mark.slow
 def test_test_images_are_measured_as_they_are() -> None:
     experiment = contract.make("lenet", shift=2, flip=True, dropout=0.9)
     params, vars = experiment.init(jax.random.key(0))
