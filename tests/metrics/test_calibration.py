@@ -31,7 +31,7 @@ def test_bins_of_equal_mass_by_hand() -> None:
     assert table.n.tolist() == [3, 2]
     np.testing.assert_allclose(table.confidence, [1.9 / 3, 0.995])
     np.testing.assert_allclose(table.accuracy, [2 / 3, 0.5])
-    assert reliability(p, labels, bins=9, equal_mass=True).count.tolist() == [1] * 5
+    assert reliability(p, labels, bins=9, equal_mass=True).n.tolist() == [1] * 5
 
 
 @given(seed=st.integers(0, 10_000), bins=st.integers(1, 20))
