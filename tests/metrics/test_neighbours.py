@@ -66,6 +66,11 @@ def test_a_copied_set_is_taken_for_the_other_one() -> None:
     assert neighbours.two_sample(REAL, REAL) == (0, 0)
 
 
+def test_of_a_real_example_and_a_sample_that_are_as_near_the_real_one_counts() -> None:
+    real, fake = (np.array(x, np.float32)[:, None] for x in ([0, 1], [-1, 50]))
+    assert neighbours.two_sample(real, fake) == (1, 0)
+
+
 def test_neither_files_nor_the_order_nor_the_axes_of_features_matter(tmp_path) -> None:
     rng = np.random.default_rng(1)
     axes = np.linalg.qr(rng.normal(size=(4, 4)))[0].astype(np.float32)

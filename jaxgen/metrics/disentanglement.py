@@ -1,0 +1,176 @@
+"""Disentanglement: whether each coordinate of a code follows one factor of variation, of data whose factors are known."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxgen.metrics import probe
+
+
+class DCI(NamedTuple):
+    """What `dci` finds.
+
+    Fields:
+      disentanglement: whether a coordinate tells of one factor alone: 1 if so, 0 if of all alike.
+      completeness: whether a factor is told by one coordinate alone, likewise.
+      informativeness: share of the held-out examples whose factor is told, averaged over the factors. Not 0 for an empty code:
+        that is guessing's.
+      importance: of each coordinate for each factor, `[d, k]`, columns that sum to 1.
+    """
+
+    disentanglement: float
+    completeness: float
+    informativeness: float
+    importance: np.ndarray
+
+
+def beta_vae(
+    codes: Float[np.ndarray, "n d"],
+    factors: Int[np.ndarray, "n k"],
+    *,
+    seed: int,
+    train: int = 10_000,
+    test: int = 5_000,
+    pairs: int = 64,
+) -> float:
+    r"""The beta-VAE metric: accuracy of telling by the codes which factor pairs of examples share.
+
+    A point is $\frac 1 L \sum_l |z_l - z'_l|$ over L pairs of examples that have one factor j in common, and its label is j:
+    the coordinates of that factor differ little. A linear classifier is fitted to such points and asked about others.
+
+    Args:
+      codes: of the examples: the means of an encoder.
+      factors: their factors' values, as integers. Examples that cover the factors' combinations evenly are wanted.
+      seed: of the draws.
+      train: points that the classifier is fitted to.
+      test: points that it is asked about.
+      pairs: L.
+
+    Returns:
+      The accuracy in [0, 1]; 1 / k is chance.
+
+    Raises:
+      ValueError: if there are fewer than two factors, or one has one value alone.
+
+    Source: Higgins et al. 2017, section 3 and algorithm 1.
+    """
+    _check(factors)
+    rng = np.random.default_rng(seed)
+    # The examples of each value of each factor, one value after another.
+    orders = [np.argsort(column, kind="stable") for column in factors.T]
+    groups = [np.unique(column, return_inverse=True, return_counts=True)[1:] for column in factors.T]
+
+    def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
+        shared = rng.integers(factors.shape[1], size=number)
+        points = np.empty((number, codes.shape[1]))
+        for j, (order, (value, count)) in enumerate(zip(orders, groups, strict=True)):
+            for at in np.flatnonzero(shared == j):
+                one = rng.integers(len(codes), size=pairs)
+                start = np.cumsum(count) - count
+                other = order[start[value[one]] + rng.integers(count[value[one]])]
+                points[at] = np.abs(codes[one] - codes[other]).mean(0)
+        return points, shared
+
+    return probe.linear(*draw(train), *draw(test))
+
+
+def mutual_information_gap(codes: Float[np.ndarray, "n d"], factors: Int[np.ndarray, "n k"], *, bins: int = 20) -> float:
+    r"""MIG, $\frac 1 K \sum_k \frac 1 {H(v_k)} (I(z_{j(k)}; v_k) - \max_{j \ne j(k)} I(z_j; v_k))$, j(k) being the best.
+
+    The codes are cut into bins of equal width between the smallest and the largest; the informations are those of the counts,
+    which are biased upward by about bins times values over 2 n.
+
+    Args:
+      codes: of the examples: the means of an encoder.
+      factors: their factors' values, as integers.
+      bins: for each coordinate; 20 by convention.
+
+    Returns:
+      The gap in [0, 1]: 0 if two coordinates tell the same of each factor, or none tells anything.
+
+    Raises:
+      ValueError: if there are fewer than two factors, or one has one value alone.
+
+    >>> v = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> mutual_information_gap(v.astype(float), v), mutual_information_gap(v[:, [0, 0]].astype(float), v)
+    (1.0, 0.0)
+
+    Source: Chen et al. 2018, equation 6; the bins are those of Locatello et al. 2019.
+    """
+    _check(factors)
+    low, width = codes.min(0), np.ptp(codes, axis=0)
+    cut = np.clip(((codes - low) / np.where(width > 0, width, 1.0) * bins).astype(np.int64), 0, bins - 1)
+    gaps = []
+    for column in factors.T:
+        value = np.unique(column, return_inverse=True)[1]
+        entropy = _entropy(np.bincount(value))
+        # I(z; v) = H(z) + H(v) - H(z, v).
+        joint = [_entropy(np.bincount(z * (value.max() + 1) + value)) for z in cut.T]
+        told = np.array([_entropy(np.bincount(z)) + entropy - h for z, h in zip(cut.T, joint, strict=True)])
+        first, second = np.sort(np.append(told, 0.0))[::-1][:2]
+        gaps.append((first - second) / entropy)
+    return float(np.mean(gaps))
+
+
+def dci(
+    codes: Float[np.ndarray, "n d"], factors: Int[np.ndarray, "n k"], *, seed: int, trees: int = 50, held_out: float = 0.25
+) -> DCI:
+    r"""Disentanglement, completeness and informativeness, by what decision trees make of the code.
+
+    Of the importances $R_{ij}$ of coordinate i for factor j, with $P_{ij} = R_{ij} / \sum_j R_{ij}$ and
+    $\tilde P_{ij} = R_{ij} / \sum_i R_{ij}$: $D = \sum_i \rho_i (1 - H_K(P_{i \cdot}))$ with $\rho_i \propto \sum_j R_{ij}$,
+    and $C = \frac 1 K \sum_j (1 - H_D(\tilde P_{\cdot j}))$, the logarithms being to the base of the number of terms.
+
+    Args:
+      codes: of the examples: the means of an encoder.
+      factors: their factors' values, as integers.
+      seed: of the split and of the trees.
+      trees: of a random forest for each factor, each split of which looks at all coordinates: a forest that is shown a few at a
+        time finds importance in coordinates that have none.
+      held_out: share of the examples that informativeness is counted on.
+
+    Returns:
+      All three; they depend on the trees and on n: say both.
+
+    Raises:
+      ValueError: if there are fewer than two factors, or one has one value alone.
+
+    Source: Eastwood & Williams 2018, section 2.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    _check(factors)
+    order = np.random.default_rng(seed).permutation(len(codes))
+    test, train = np.split(order, [max(1, round(held_out * len(codes)))])
+    importance, accuracy = [], []
+    for column in factors.T:
+        forest = RandomForestClassifier(trees, max_features=None, random_state=seed).fit(codes[train], column[train])
+        importance.append(forest.feature_importances_)
+        accuracy.append(forest.score(codes[test], column[test]))
+    matrix = np.stack(importance, 1)
+    weight = matrix.sum(1) / matrix.sum()
+    disentanglement = float(weight @ [_unevenness(row) for row in matrix])
+    completeness = float(np.mean([_unevenness(column) for column in matrix.T]))
+    return DCI(disentanglement, completeness, float(np.mean(accuracy)), matrix)
+
+
+def _check(factors: np.ndarray) -> None:
+    if factors.shape[1] < 2:
+        raise ValueError(f"factors are told apart from two on; got {factors.shape[1]}")
+    for j, column in enumerate(factors.T):
+        if (column == column[0]).all():
+            raise ValueError(f"factor {j} has the value {column[0]} alone, of which no code can tell; leave it out")
+
+
+def _entropy(counts: np.ndarray) -> float:
+    """In nats, of shares that are in proportion to these."""
+    p = counts[counts > 0] / counts.sum()
+    return float(-(p * np.log(p)).sum())
+
+
+def _unevenness(importance: np.ndarray) -> float:
+    """1 if one term has it all, 0 if all have the same, or none has any."""
+    if not importance.sum() > 0:
+        return 0.0
+    return 1 - _entropy(importance) / np.log(len(importance)) if len(importance) > 1 else 1.0
