@@ -32,7 +32,7 @@ def test_samples_of_a_run_against_its_dataset(trained: Path, tmp_path: Path, cap
     commands.main([*args, "--json", str(tmp_path / "a.json")])
     out = capsys.readouterr().out
     assert "frechet_pixels" in out
-    assert "real against real" in out
+    assert re.search(r"precision_pixels +[\d.]+   real against real [\d.]+ \(n = 300\)   \(k 3\)\n", out)
     assert "of 300 samples (seed 5, checkpoint: last) and 360 real images, digits/1.0.0 test" in out
     found = protocol.from_json((tmp_path / "a.json").read_text(), "a.json")
     assert set(found) == {"frechet_pixels", "precision_pixels", "recall_pixels"}

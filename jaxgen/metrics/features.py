@@ -70,7 +70,7 @@ def extract(source: Source, extractor: Extractor, *, batch_size: int = 256, trac
     """
     devices = jax.local_devices()
     size = -(-batch_size // len(devices)) * len(devices)
-    mesh = jax.make_mesh((len(devices),), ("data",), devices=devices)
+    mesh = jax.sharding.Mesh(np.array(devices), ("data",))
     placement = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     apply = jax.jit(extractor.apply)
     with tempfile.TemporaryDirectory() as folder:

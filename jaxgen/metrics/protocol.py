@@ -53,7 +53,8 @@ class Measurement(NamedTuple):
     def __str__(self) -> str:
         spread = "" if self.std is None else f" +- {self.std:.2g}"
         floor = "" if self.floor is None else f"   real against real {self.floor:.4g} (n = {self.floor_n:,})"
-        return f"{self.protocol.metric:32} {self.value:.5g}{spread}{floor}"
+        settings = ", ".join(f"{name} {value}" for name, value in self.protocol.settings)
+        return f"{self.protocol.metric:32} {self.value:.5g}{spread}{floor}{settings and f'   ({settings})'}"
 
 
 def difference(a: Measurement, b: Measurement) -> float:

@@ -78,6 +78,15 @@ def test_features_depend_neither_on_the_batch_nor_on_the_devices(batch_size: int
             np.testing.assert_allclose(features.logits, 3 * through(REAL)[:, :3], rtol=1e-5, atol=1e-5)
 
 
+def test_a_network_may_do_with_its_batch_what_it_does_on_one_device() -> None:
+    def pool(x: jax.Array) -> Outputs:
+        pooled = x.reshape(len(x), 2, 2, 2, 2).max((2, 4)).reshape(-1, 4).astype(jnp.float32)
+        return Outputs(pooled, pooled)
+
+    with extract(of(REAL), EXTRACTOR._replace(apply=pool)) as features:
+        np.testing.assert_array_equal(features.features[:, 0], REAL[:, :2, :2].max((1, 2, 3)))
+
+
 def test_the_floor_is_of_real_images_and_says_how_many() -> None:
     others = RNG.integers(0, 200, (100, 4, 4, 1)).astype(np.uint8)
     given = measure.measure(of(REAL), of(FAKE), ["frechet"], extractor=EXTRACTOR, others=of(others))["frechet_projection"]
