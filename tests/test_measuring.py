@@ -1,5 +1,6 @@
 """`jaxgen evaluate --metrics`, `measure` and `compare`: numbers with their protocol from the command line."""
 
+import re
 from pathlib import Path
 from typing import get_args
 
