@@ -55,6 +55,7 @@ def test_the_width_is_chosen_on_the_validation_set_and_counted_on_the_test() -> 
 def test_the_widest_choice_is_best_for_few_samples_and_the_narrowest_for_copies() -> None:
     assert parzen.estimate(SAMPLES[:1], POINTS, POINTS).sigma == 1
     assert parzen.estimate(POINTS, POINTS, POINTS).sigma == pytest.approx(0.1)
+    assert parzen.estimate(POINTS, POINTS, 5 * SAMPLES).sigma == pytest.approx(0.1)  # the test set chooses nothing
 
 
 def test_what_has_no_density_or_error_is_refused() -> None:
