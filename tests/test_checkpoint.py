@@ -36,8 +36,9 @@ def files(folder: Path, step: int) -> list[Path]:
 
 
 def data_file(folder: Path, step: int) -> Path:
-    """The file that holds most of the arrays."""
-    return max((p for p in files(folder, step) if p.parent.name == "d"), key=lambda p: p.stat().st_size)
+    """The file that holds most of the state's arrays; what lies beside the state is read by nobody who resumes."""
+    state = folder / "checkpoints" / str(step) / "state"
+    return max((p for p in state.rglob("*") if p.is_file() and p.parent.name == "d"), key=lambda p: p.stat().st_size)
 
 
 def resume(folder: Path, **options) -> jaxgen.Run:
