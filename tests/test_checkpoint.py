@@ -35,10 +35,10 @@ def files(folder: Path, step: int) -> list[Path]:
     return sorted(p for p in (folder / "checkpoints" / str(step)).rglob("*") if p.is_file())
 
 
-def data_file(folder: Path, step: int) -> Path:
-    """The file that holds most of the state's arrays; what lies beside the state is read by nobody who resumes."""
+def data_files(folder: Path, step: int) -> list[Path]:
+    """The files of the state's arrays: which of them are read is the storage's affair."""
     state = folder / "checkpoints" / str(step) / "state"
-    return max((p for p in state.rglob("*") if p.is_file() and p.parent.name == "d"), key=lambda p: p.stat().st_size)
+    return [p for p in state.rglob("*") if p.is_file() and p.parent.name == "d"]
 
 
 def resume(folder: Path, **options) -> jaxgen.Run:
@@ -91,9 +91,10 @@ def test_a_damaged_checkpoint_is_refused_or_the_same_whatever_file_is_damaged(ru
 @pytest.mark.parametrize("damage", ["bit in the middle", "truncated", "missing"])
 def test_a_run_goes_on_from_the_last_whole_checkpoint(run_folder: Path, damage: str, capsys) -> None:
     truth, lines = run.digest(run_folder), timeless(run_folder)
-    for name in damages(data_file(run_folder, 20)):
-        if name == damage:
-            break
+    for path in data_files(run_folder, 20):
+        for name in damages(path):
+            if name == damage:
+                break
     resumed = resume(run_folder, quiet=False)
     told = capsys.readouterr().err
     assert "The checkpoint of step 20" in told
@@ -112,14 +113,16 @@ def timeless(folder: Path) -> list[dict]:
 
 def test_where_none_is_whole_the_run_stops_and_nothing_is_moved(run_folder: Path) -> None:
     for step in (5, 10, 15, 20):
-        data_file(run_folder, step).write_bytes(b"rubbish")
+        for path in data_files(run_folder, step):
+            path.write_bytes(b"rubbish")
     with pytest.raises(UserError, match=r"step 5 in .* is damaged .* there is no other: restore it from a copy"):
         resume(run_folder)
     assert (run_folder / "checkpoints" / "5").is_dir()
 
 
 def test_the_commands_name_the_checkpoints_that_are_left(run_folder: Path, capsys) -> None:
-    data_file(run_folder, 20).write_bytes(b"rubbish")
+    for path in data_files(run_folder, 20):
+        path.write_bytes(b"rubbish")
     with pytest.raises(SystemExit) as left:
         commands.main(["digest", str(run_folder)])
     assert left.value.code == 2

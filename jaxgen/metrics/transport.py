@@ -143,7 +143,9 @@ def _cost(x: np.ndarray, y: np.ndarray, p: float | int) -> np.ndarray:
 
 def _pot() -> Any:
     try:
-        import ot
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of its documentation, the first time that Python compiles it
+            import ot
     except ImportError:
         raise UserError('Optimal transport needs POT: pip install "jaxgen[metrics]".') from None
     return ot
