@@ -1,9 +1,14 @@
 """k-sparse autoencoder (Makhzani & Frey 2013): linear units with tied weights, of which the k most active remain.
 
-python -m experiments.sparse_autoencoder                                                # digits, nothing to download
-python -m experiments.sparse_autoencoder --dataset mnist --data-dir D
+python -m experiments.sparse_autoencoder                                                # digits, nothing to download; 6.4 %
+python -m experiments.sparse_autoencoder --dataset mnist --data-dir D --steps 20000     # 1.74 %, 7 minutes
 
-The final evaluation trains a linear classifier on the codes of the training images, with alpha * k units kept.
+The final evaluation is the error of a linear classifier that is trained on the codes of the training images, with alpha * k
+units kept. The paper's is 1.35 % on MNIST for k = 25, and 7.2 % on raw pixels (both quoted from memory).
+
+Adam keeps more units alive than momentum, which --optimizer momentum --learning-rate 0.01 --final-learning-rate 0.001 asks for:
+896 of the 1,000 are kept for some test image, and with momentum 729 (--steps 30000 --l2 1e-4: 3.01 %). Adam and l2 were chosen
+by the error on the last 10,000 training images.
 """
 
 from collections.abc import Mapping
@@ -39,13 +44,13 @@ def experiment(
     k_start: Count = 100,
     anneal_steps: Count | None = None,
     alpha: Positive = 3.0,
-    optimizer: Literal["momentum", "adam"] = "momentum",
-    learning_rate: Positive = 0.01,
-    final_learning_rate: Positive = 0.001,
+    optimizer: Literal["momentum", "adam"] = "adam",
+    learning_rate: Positive = 1e-3,
+    final_learning_rate: Positive = 1e-4,
     momentum: Share = 0.9,
     steps: Whole = 4000,
     batch_size: Count = 100,
-    l2: Positive = 1e-4,
+    l2: Positive = 1e-3,
     ema: Share | None = None,
     bf16: bool = False,
 ) -> jaxgen.Experiment:
