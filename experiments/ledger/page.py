@@ -51,7 +51,7 @@ def page(results: Path = RESULTS) -> str:
         "",
         "Figures of papers, and what this code measures by the command below each: the value of the last step, its mean over",
         "seeds. `jaxgen reproduce NAME --data-dir D` makes a row anew and `jaxgen ledger` this page: no value was typed.",
-        "Missed ones stay.",
+        "Missed ones stay. Times are by the clock, beside whatever else the machine did.",
         "",
         table(results),
     ]
