@@ -53,7 +53,11 @@ def test_what_the_experiments_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "flags"), [("dcgan", {"dataset": "cifar10"}), ("conditional_gan", {"dataset": "mnist", "network": "mlp"})]
+    ("name", "flags"),
+    [
+        pytest.param("dcgan", {"dataset": "cifar10"}, marks=pytest.mark.slow),
+        ("conditional_gan", {"dataset": "mnist", "network": "mlp"}),
+    ],
 )
 def test_on_prepared_datasets(name: str, flags: dict[str, Any], shared: str) -> None:
     experiment = make(name, **flags, data_dir=shared, steps=2, cache_budget=0.0)

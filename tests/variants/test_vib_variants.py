@@ -14,7 +14,7 @@ import jaxgen
 from experiments.vib import debiased
 
 VARIANTS: list[Any] = [
-    {"covariance": "full", "beta": 0.0, "ema": None},
+    contract.slow({"covariance": "full", "beta": 0.0, "ema": None}),
     contract.slow({"covariance": "full", "latents": 3, "bf16": True, "train_samples": 1}),
     contract.slow({"latents": 1, "hidden": (), "covariance": "full"}),
 ]
