@@ -81,7 +81,8 @@ def sentence(broken: Broken, code: int = 2) -> str:
 def committed(folder: Path, truth: Truth) -> int:
     """The last step on disk, after every checkpoint was seen to be that of the undisturbed run, and its lines to be there."""
     found = digests(folder / "run")
-    assert found == {step: truth.digests[step] for step in found}
+    # A signal saves at any step, between those of the plan: of these, the planned ones that follow tell.
+    assert {step: digest for step, digest in found.items() if truth.digests.get(step, digest) != digest} == {}
     last = max(found, default=0)
     until = [line for line in truth.lines if line["step"] < last]
     there = [{k: v for k, v in line.items() if k != "examples_per_second"} for line in read_jsonl(folder / "run/metrics.jsonl")]
@@ -105,7 +106,7 @@ def finished(folder: Path, truth: Truth) -> None:
     assert committed(folder, truth) == max(truth.digests)
     assert lines(folder / "run") == truth.lines
     kept = sorted(digests(folder / "run"))
-    assert kept[-3:] == sorted(truth.digests)[-3:]
+    assert [step for step in kept if step in truth.digests][-3:] == sorted(truth.digests)[-3:]
     assert len(kept) <= 4  # the best may be an older one
     assert not {p.name for p in (folder / "run").rglob("*") if "tmp" in p.name or p.name == ".deleted"}
 
@@ -274,8 +275,9 @@ def test_the_disk_is_full(zygote: Zygote, truth: Truths, disk: Path, at: str) ->
     got = zygote.run(disk, faults=[{"do": "fill", **fault}], **flags)
     last = sentence(got)
     assert re.match(expected, last), last
-    again = sentence(zygote.run(disk, **flags))
-    assert FULL in again
+    again = zygote.run(disk, **flags)
+    # What the first process had begun is swept away by the second, and may leave room for a last checkpoint.
+    assert again.code == 0 or FULL in sentence(again)
     zygote.shell(f"rm {disk}/ballast")
     goes_on(zygote, disk, truth(), **flags)
 
