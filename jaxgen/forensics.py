@@ -251,7 +251,7 @@ class _Walk:
         return self.run(jaxpr.jaxpr, jaxpr.consts, inputs) if hasattr(jaxpr, "consts") else self.run(jaxpr, [], inputs)
 
     def _scan(self, params: Mapping[str, Any], inputs: list[_Value]) -> list[_Value]:
-        consts, carry = params["num_consts"], params["num_carry"]
+        consts, carry = _parts_of_scan(params)
         fixed, state, xs = inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
         rows: list[list[_Value]] = []
         for i in range(params["length"]):
@@ -284,6 +284,14 @@ class _Walk:
 
 def _jit(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
     return jax.jit(lambda state, batch, key, accumulate: function(state, *fixed, batch, key, accumulate), static_argnums=3)
+
+
+def _parts_of_scan(params: Mapping[str, Any]) -> tuple[int, int]:
+    """How many of a scan's inputs are constants, and how many are carried."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()  # since jax 0.12
+    return len(list(consts)), len(list(carry))
 
 
 def _variables(atoms: Sequence[Any]) -> list[Any]:
