@@ -1,6 +1,7 @@
 """What every test stands on: CPU, strict types, and no file outside of a temporary folder."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 import jax
 import pytest
+
+# A shell's background job ignores Ctrl-C and has its children ignore it, and tests send it to theirs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 STRICT = {"distributions", "diffusion", "nn", "models", "losses", "objectives", "samplers", "metrics", "analysis", "data"}
 """Rooms whose tests run without implicit dtype promotion; optax's Adam promotes, so training does not."""

@@ -144,10 +144,13 @@ def test_signals_save_and_exit_with_their_codes(tmp_path: Path, signum: int, cod
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ)
     metrics = tmp_path / "w" / "metrics.jsonl"
     deadline = time.monotonic() + 120
-    while not (metrics.exists() and read_jsonl(metrics)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signum)
-    _, err = process.communicate(timeout=120)
+    try:
+        while not (metrics.exists() and read_jsonl(metrics)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signum)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()  # if it heard nothing, it would train for hours
     assert process.returncode == code, err
     assert "Traceback" not in err
     assert "which is saved; the same command goes on from there" in err
