@@ -5,7 +5,8 @@ python -m experiments.gan --loss minimax         # the game of one value, whose 
 python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 --steps 16000
 
 Players start and move as in the paper's own code: from small uniform weights, with momentum, the discriminator's weights of
-bounded norm. From larger weights, or by Adam, MNIST's discriminator wins at once, and all samples become the same.
+bounded norm. On MNIST the game is brittle: from larger weights, or by Adam, the discriminator wins at once, and with two
+layers of 600 and seed 0 it did so from these as well: by step 8,000 all samples were one shape.
 """
 
 from collections.abc import Mapping
