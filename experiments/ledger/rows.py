@@ -117,8 +117,8 @@ ROWS: Mapping[str, Row] = {
         value="test/parzen",
         also=("test/parzen_error", "test/parzen_sigma"),
         at_least=221.0,
-        remark="counted as reproduced within two standard errors; with seed 0 all samples were one shape at step 8,000, and the "
-        "run was not finished; by the same protocol 10,000 training images score 242.0 +- 2.1 and as many centres of k-means "
+        remark="counted as reproduced within two standard errors; with seed 0 all samples were one shape at step 8,000, the "
+        "run not finished; by the same protocol 10,000 training images score 242.0 +- 2.1 and as many centres of k-means "
         "328.5 +- 1.7 (`pytest -m slow -s tests/metrics/test_parzen.py`)",
     ),
     "k_sparse_25": Row(
