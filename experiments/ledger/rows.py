@@ -112,14 +112,13 @@ ROWS: Mapping[str, Row] = {
         figure="Parzen-window log-likelihood of the test images, nats, 10,000 samples, the width by validation",
         paper="225 +- 2",
         source="Goodfellow et al. 2014, table 1",
-        command="python -m experiments.gan --dataset mnist --data-dir D --hidden 600 600 --units 240 240 --dropout 0.2 0.5 "
-        "--steps 16000",
+        command="python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 "
+        "--steps 50000",
         value="test/parzen",
         also=("test/parzen_error", "test/parzen_sigma"),
         at_least=221.0,
-        remark="counted as reproduced within two standard errors; with seed 0 all samples were one shape at step 8,000, the "
-        "run not finished; by the same protocol 10,000 training images score 242.0 +- 2.1 and as many centres of k-means "
-        "328.5 +- 1.7 (`pytest -m slow -s tests/metrics/test_parzen.py`)",
+        remark="counted as reproduced within two standard errors; by the same protocol 10,000 training images score "
+        "242.0 +- 2.1 and as many centres of k-means 328.5 +- 1.7 (`pytest -m slow -s tests/metrics/test_parzen.py`)",
     ),
     "k_sparse_25": Row(
         system="k-sparse autoencoder, 1,000 units, k = 25, alpha 3",
