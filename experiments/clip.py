@@ -247,6 +247,10 @@ def experiment(
         pictures={"retrieved": retrieved},
         ema=ema,
         schedules={"learning_rate": rate},
+        protocol={
+            **{f"{way}_at_{k}": () for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)},
+            **{f"zero_shot_{name}{kind}": () for name in shapes for kind in ("", "_balanced")},
+        },
     )
 
 

@@ -190,6 +190,7 @@ def experiment(
         classes=classes or None,
         ema=decay,
         accumulate=accumulate,
+        protocol=dict.fromkeys(("bits_per_dim", "prior", "transitions", "decoder"), ("nll_samples",)),
     )
 
 

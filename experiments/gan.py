@@ -131,6 +131,7 @@ def experiment(
         pictures=latent_space.prior_album(decode, draw),
         sample=sample,
         ema=ema,
+        protocol={"parzen": ("parzen_samples",)},
     )
 
 

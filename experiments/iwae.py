@@ -114,6 +114,7 @@ def experiment(
         },
         sample=sample,
         schedules={"learning_rate": rate},
+        protocol={"nll": ("binarization", "nll_samples")},
     )
 
 

@@ -115,6 +115,7 @@ def experiment(
         ema=ema,
         accumulate=accumulate,
         schedules={"learning_rate": rate},
+        protocol={"error": ()},
     )
 
 

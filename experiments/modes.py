@@ -159,6 +159,7 @@ def experiment(
         pictures={"densities": densities},
         sample=sample,
         ema=ema,
+        protocol={"modes": (), "high_quality": (), "reverse_kl": ()},
     )
 
 

@@ -151,6 +151,7 @@ def experiment(
         ema=ema,
         schedules={"learning_rate": rate, "k": kept},
         best="test/squared_error",
+        protocol={"linear_error": ("l2",), "squared_error": ()},
     )
 
 

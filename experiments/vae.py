@@ -164,6 +164,10 @@ def experiment(
         ema=ema,
         accumulate=accumulate,
         schedules={"learning_rate": rate},
+        protocol={
+            "nll": ("binarization", "likelihood", "nll_samples"),
+            **({"bits_per_dim": ("binarization", "nll_samples")} if likelihood == "logistic" else {}),
+        },
     )
 
 

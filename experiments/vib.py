@@ -154,6 +154,7 @@ def experiment(
         ema=None if ema is None else debiased(ema),
         schedules={"learning_rate": rate},
         best="test/error",
+        protocol={"error": ("samples",), "error_one_sample": (), "rate_bits": ()},
     )
 
 

@@ -28,7 +28,7 @@ MetricName = Literal[
     "ms_ssim",
     "classification_accuracy",
 ]
-"""Those of `jaxgen.metrics.measure`, written here so that `--help` need not import it; a test holds that they are the same."""
+"""Those of `jaxgen.metrics.pairs`, written here so that `--help` need not import it; a test holds that they are the same."""
 
 
 def list_experiments() -> None:
@@ -99,7 +99,7 @@ def evaluate(
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     experiment: str | None = None,
 ) -> None:
-    """Evaluate a trained run on its test split; or, with --metrics, measure its samples against its dataset.
+    """Evaluate a trained run on its test split; or, with --metrics, hold its samples against its dataset.
 
     Args:
       workdir: the run.
@@ -107,7 +107,7 @@ def evaluate(
       extractor: in whose features: a run of `experiments.lenet`, or a file of InceptionV3's weights; by default pixels.
       n: how many samples.
       split: whose images the samples are held against.
-      seed: of the samples and of every subset; by default the run's.
+      seed: of what is drawn, samples and subsets; by default the run's.
       best: use the best checkpoint, not the last.
       step: use the checkpoint of this step.
       json_file: also write the values, with their protocols, to this file; `jaxgen compare` reads it.
@@ -121,19 +121,19 @@ def evaluate(
         raise UserError(f"--n is {n}; give 1 or more.")
     features = _extractor(extractor)
     run = load(workdir, step=step, best=best, experiment=experiment)
+    chosen = "best" if best else "last" if step is None else f"step {step}"
     print(f"{workdir} at step {run.position:,}")
-    results: dict[str, Any] = {"step": run.position}
+    values: dict[str, Any] = {}
     if metrics:
-        chosen = "best" if best else "last" if step is None else f"step {step}"
         found = run.measure(metrics, n=n, split=split, extractor=features, seed=seed, checkpoint=chosen)
-        _show(found)
-        results["measurements"] = protocol.to_json(found)
     else:
-        results |= run.evaluate()
-        for name, values in results.items():
-            for key, value in values.items() if isinstance(values, dict) else ():
-                print(f"  {name + ' ' + key:32} {value:.4f}")
-    _write_json(json_file, results)
+        values = run.evaluate(seed=seed)
+        found = run.figures(values, seed=seed, checkpoint=chosen)
+        for name, value in ((f"{of}/{name}", value) for of, named in values.items() for name, value in named.items()):
+            if name not in found:
+                print(f"  {name:32} {value:.5g}")
+    _show(found)
+    _write_json(json_file, {"step": run.position, **values, "measurements": protocol.to_json(found)})
 
 
 def measure(
@@ -159,8 +159,10 @@ def measure(
     """
     from jaxgen.metrics import images, protocol
     from jaxgen.metrics.measure import measure
+    from jaxgen.run import check_seed
 
     _check_json(json_file)
+    check_seed(seed)
     features = _extractor(extractor)
     more = None if others is None else images.read(others)
     found = measure(images.read(real), images.read(fake), metrics, extractor=features, others=more, seed=seed)
@@ -319,7 +321,8 @@ def _show(measurements: Mapping[str, Any]) -> None:
     if measurements:
         shared = next(iter(measurements.values())).protocol
         chosen = f", checkpoint: {shared.checkpoint}" if shared.checkpoint else ""
-        print(f"  of {shared.n_fake:,} samples (seed {shared.seed}{chosen}) and {shared.n_real:,} real images, {shared.real}")
+        samples = f"{shared.n_fake:,} samples and " if shared.n_fake else ""
+        print(f"  of {samples}{shared.n_real:,} examples of {shared.real} (seed {shared.seed}{chosen})")
 
 
 def _check_json(path: Path | None) -> None:

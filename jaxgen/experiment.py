@@ -56,6 +56,8 @@ class Experiment(NamedTuple):
       accumulate: micro-batches in a batch.
       schedules: logged by name, and compared when a run goes on with more steps.
       best: the evaluated value, `split/name`, whose minimum marks the best checkpoint.
+      protocol: the evaluated values that are figures to compare, each with the flags that it depends on beside the model:
+        `{"nll": ("binarization", "nll_samples")}`.
       config: filled in by `recorded`.
     """
 
@@ -72,6 +74,7 @@ class Experiment(NamedTuple):
     accumulate: int = 1
     schedules: Mapping[str, Schedule] = {}
     best: str = "test/loss"
+    protocol: Mapping[str, tuple[str, ...]] = {}
     config: Config | None = None
 
 

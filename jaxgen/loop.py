@@ -18,7 +18,7 @@ from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
 from jaxgen.game import TrainState, make_train_step
 from jaxgen.reduction import Metrics, compute
-from jaxgen.run import Run, begin, draw, evaluate
+from jaxgen.run import Run, begin, check_seed, draw, evaluate
 from jaxgen.signals import Stopped, StopRequest
 
 
@@ -346,8 +346,7 @@ class _Loop:
 def _check(
     experiment: Experiment, intervals: Mapping[str, int], steps_per_call: int | None, seed: int, skip_not_finite: int
 ) -> None:
-    if not 0 <= seed < 2**32:
-        raise UserError(f"--seed is {seed}; give a number from 0 to 4294967295.")
+    check_seed(seed)
     for name, value in intervals.items():
         if value < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; give 1 or more.")

@@ -19,9 +19,8 @@ from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
-from jaxgen.metrics import images, measure
-from jaxgen.metrics.features import Extractor
-from jaxgen.metrics.protocol import Measurement
+from jaxgen.metrics.features import Extractor, pixels
+from jaxgen.metrics.protocol import Measurement, Protocol
 from jaxgen.pictures import Picture
 
 SAMPLE, EVALUATE, DRAW = 2, 3, 4  # folded into the run's key; 0 and 1 are the initial parameters and the steps
@@ -60,27 +59,63 @@ class Run:
         Raises:
           UserError: if the model generates nothing, or the seed is out of range.
         """
-        if seed is not None and not 0 <= seed < 2**32:
-            raise UserError(f"--seed is {seed}; give a number from 0 to 4294967295.")
         if self.experiment.sample is None:
             raise UserError("This experiment has no sampler: its model generates nothing.")
         return np.asarray(self.experiment.sample(averaged(self.state), self._key(SAMPLE, seed), n))
 
-    def evaluate(self, *, final: bool = True, track: Track = logs.track) -> dict[str, dict[str, float]]:
+    def evaluate(
+        self, *, final: bool = True, seed: int | None = None, track: Track = logs.track
+    ) -> dict[str, dict[str, float]]:
         """Runs the evaluators, with the parameter averages where there are any.
 
         Args:
           final: also those that run only when training is through.
+          seed: of what they draw; None means the run's.
           track: shows the progress.
 
         Returns:
           `{split: {name: value}}`.
         """
-        results = evaluate(self.experiment.evaluators, self.state, self.seed, track)
+        seed = self.seed if seed is None else check_seed(seed)
+        results = evaluate(self.experiment.evaluators, self.state, seed, track)
         if final:
-            for split, values in evaluate(self.experiment.final, self.state, self.seed, track).items():
+            for split, values in evaluate(self.experiment.final, self.state, seed, track).items():
                 results[split] = {**results.get(split, {}), **values}
         return results
+
+    def figures(
+        self, values: Mapping[str, Mapping[str, float]], *, seed: int | None = None, checkpoint: str = "last"
+    ) -> dict[str, Measurement]:
+        """Evaluated values with their protocol: those that the experiment says are figures to compare.
+
+        Args:
+          values: as `evaluate` gave them.
+          seed: that it was given.
+          checkpoint: how this one was chosen.
+
+        Returns:
+          By name, `test/nll`; nothing of an experiment without a flag `dataset`.
+        """
+        config, found = self.experiment.config, {}
+        if config is None or "dataset" not in config.flags:
+            return {}
+        for split, of_split in values.items():
+            real = data.load(config.flags["dataset"], split, data_dir=config.flags.get("data_dir"))
+            for name, flags in self.experiment.protocol.items() if of_split else ():
+                protocol = Protocol(
+                    metric=f"{split}/{name}",
+                    extractor="",
+                    resizer="none",
+                    real=f"{real.name} {real.fingerprint}",
+                    n_real=real.length,
+                    n_fake=0,
+                    seed=self.seed if seed is None else seed,
+                    checkpoint=checkpoint,
+                    settings=tuple((flag, config.flags[flag]) for flag in sorted(flags)),
+                )
+                if name in of_split:
+                    found[protocol.metric] = Measurement(of_split[name], protocol)
+        return found
 
     def measure(
         self,
@@ -110,6 +145,9 @@ class Run:
         Raises:
           UserError: if the model generates no images, or a metric cannot be had of them.
         """
+        # Here and not above: what measures sets of images takes a quarter of a second to import.
+        from jaxgen.metrics import images, measure
+
         if self.experiment.sample is None or self.experiment.config is None:
             raise UserError("This experiment has no sampler: its model generates nothing.")
         flags = self.experiment.config.flags
@@ -117,6 +155,8 @@ class Run:
             raise UserError("This experiment has no flag --dataset to hold its samples against; measure two folders or arrays.")
         sample, state = self.experiment.sample, averaged(self.state)
         real, others = (data.load(flags["dataset"], s, data_dir=flags.get("data_dir")) for s in (split, _other(split)))
+        extractor, metrics = extractor or pixels(), list(metrics)
+        measure.check(measure.Plan(real, n, self.experiment.classes is not None, extractor), metrics)
         drawn = images.drawn(
             lambda key, n: sample(state, key, n),
             self._key(SAMPLE, seed),
@@ -146,7 +186,18 @@ class Run:
         return checkpoint.digest(checkpoint.to_tree(self.state), self.position)
 
     def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
-        return jax.random.fold_in(jax.random.key(self.seed if seed is None else seed), purpose)
+        return jax.random.fold_in(jax.random.key(self.seed if seed is None else check_seed(seed)), purpose)
+
+
+def check_seed(seed: int) -> int:
+    """The seed, which has 32 bits.
+
+    Raises:
+      UserError: if it has not.
+    """
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed is {seed}; give a number from 0 to 4294967295.")
+    return seed
 
 
 def _other(split: str) -> str:

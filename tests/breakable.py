@@ -1,4 +1,4 @@
-"""The process that tests/test_faults.py breaks: a run of a small experiment, with a fault at a chosen system call.
+"""The process that tests/faults breaks: a run of a small experiment, with a fault at a chosen system call.
 
 Started as a script it imports everything once and forks a process for each request on stdin, so that fifty restarts take a
 minute. What the forked process does from there on is what `python breakable.py ARGS` or `jaxgen ARGS` does. A request is a line

@@ -70,9 +70,12 @@ def hold(name: str, flags: dict[str, Any], folder: Path) -> None:
     assert loaded.experiment.config.flags == whole.experiment.config.flags
     lines = read_jsonl(folder / "whole" / "metrics.jsonl")
     assert all(np.isfinite(v) for line in lines for k, v in line.items() if k != "split")
-    for split, values in loaded.evaluate().items():
+    evaluated = loaded.evaluate()
+    for split, values in evaluated.items():
         reported = {k: v for line in lines if line["split"] == split for k, v in line.items() if k not in ("step", "split")}
         assert values == pytest.approx(reported, rel=1e-5)
+    figures = loaded.figures(evaluated)
+    assert set(figures) == {f"test/{name}" for name in whole.experiment.protocol}
 
     for picture in loaded.pictures().values():
         images = np.asarray(picture.images)

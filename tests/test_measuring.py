@@ -11,7 +11,7 @@ from mistakes import refused
 
 import jaxgen
 from jaxgen import commands
-from jaxgen.metrics import images, measure, protocol
+from jaxgen.metrics import images, measure, pairs, protocol
 
 RNG = np.random.default_rng(0)
 
@@ -24,7 +24,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_line_knows_every_metric() -> None:
-    assert set(get_args(commands.MetricName)) == set(measure.METRICS)
+    assert set(get_args(commands.MetricName)) == set(pairs.METRICS)
 
 
 def test_samples_of_a_run_against_its_dataset(trained: Path, tmp_path: Path, capsys) -> None:
@@ -34,7 +34,7 @@ def test_samples_of_a_run_against_its_dataset(trained: Path, tmp_path: Path, cap
     out = capsys.readouterr().out
     assert "frechet_pixels" in out
     assert re.search(r"precision_pixels +[\d.]+   real against real [\d.]+ \(n = 300\)   \(k 3\)\n", out)
-    assert "of 300 samples (seed 5, checkpoint: last) and 360 real images, digits/1.0.0 test" in out
+    assert re.search(r"of 300 samples and 360 examples of digits/1.0.0 test \w+ \(seed 5, checkpoint: last\)\n", out)
     found = protocol.from_json((tmp_path / "a.json").read_text(), "a.json")
     assert set(found) == {"frechet_pixels", "precision_pixels", "recall_pixels"}
     # By hand: the same samples through the same functions.
@@ -46,6 +46,22 @@ def test_samples_of_a_run_against_its_dataset(trained: Path, tmp_path: Path, cap
     assert train.protocol.n_real == 1437
     assert found["frechet_pixels"].floor is not None
     assert found["frechet_pixels"].floor < found["frechet_pixels"].value
+
+
+def test_evaluated_figures_carry_their_protocol_too(trained: Path, tmp_path: Path, capsys) -> None:
+    capsys.readouterr()
+    for name, flags in {"a": [], "b": ["--seed", "7"]}.items():
+        commands.main(["evaluate", str(trained), *flags, "--json", str(tmp_path / f"{name}.json")])
+    out = capsys.readouterr().out
+    assert re.search(r"test/nll +[\d.]+   \(binarization none, likelihood bernoulli, nll_samples 4\)\n", out)
+    assert re.search(r"test/loss +[\d.]+\n", out)  # what is trained on is no figure
+    assert re.search(r"  of 360 examples of digits/1.0.0 test \w+ \(seed 0, checkpoint: last\)\n", out)
+    first, second = (protocol.from_json((tmp_path / f"{name}.json").read_text(), name)["test/nll"] for name in "ab")
+    assert first.protocol.settings == (("binarization", "none"), ("likelihood", "bernoulli"), ("nll_samples", 4))
+    assert (first.protocol.n_real, first.protocol.n_fake, first.protocol.checkpoint) == (360, 0, "last")
+    assert first.value == jaxgen.load(trained).evaluate()["test"]["nll"] != second.value
+    said = refused(capsys, lambda: commands.main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]))
+    assert "seed is 7 and 0" in said
 
 
 def test_compare_takes_one_protocol_only(trained: Path, tmp_path: Path, capsys) -> None:
@@ -86,7 +102,9 @@ def test_arrays_and_folders_that_are_of_no_run(tmp_path: Path, capsys) -> None:
 
 
 def test_mistakes(trained: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    """All are said before a sample is drawn: that may take hours."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(images, "drawn", None)
     np.save("x.npy", RNG.integers(0, 256, (30, 8, 8, 1)).astype(np.uint8))
     for args, sentence in {
         f"evaluate {trained} --metrics fid": "invalid choice 'fid'",
@@ -95,8 +113,15 @@ def test_mistakes(trained: Path, tmp_path: Path, capsys, monkeypatch) -> None:
         f"evaluate {trained} --metrics frechet --n 20 --extractor {trained}": "which extracts no features; give a run of",
         f"evaluate {trained} --metrics frechet --n 20 --extractor x.pth": "x.pth",
         f"evaluate {trained} --metrics score --n 20": "a network that classifies",
-        f"evaluate {trained} --metrics kernel --n 20": "subsets of 1,000",
+        f"evaluate {trained} --metrics kernel --n 20": "kernel asks for 1,000 images of either set, and there are 360 of",
         f"evaluate {trained} --metrics frechet --json {tmp_path}": "which is no file in a folder that exists",
+        f"evaluate {trained} --metrics classification_accuracy --n 20": "The samples have no labels",
+        f"evaluate {trained} --metrics ms_ssim --n 20": "images of 8x8 have 0 scales",
+        f"evaluate {trained} --metrics sliced_wasserstein --n 20": "images of 8x8 are smaller than",
+        f"evaluate {trained} --metrics frechet --n 1": "frechet asks for 2 images of either set, and there are 1 to hold",
+        f"evaluate {trained} --metrics frechet --seed -1": "--seed is -1",
+        f"evaluate {trained} --seed -1": "--seed is -1",
+        "measure x.npy x.npy --metrics two_sample --seed -1": "--seed is -1",
         "measure x.npy absent.npy --metrics frechet": "absent.npy is no set of images",
         "measure x.npy x.npy": "metrics",
     }.items():

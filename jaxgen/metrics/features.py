@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
@@ -41,6 +42,15 @@ class Extractor(NamedTuple):
     version: str
     resizer: str
     apply: Callable[[UInt8[Array, "n h w c"]], Outputs]
+
+
+def pixels() -> Extractor:
+    """The extractor that looks at nothing but the pixels, as one vector in [0, 1]."""
+
+    def apply(images: UInt8[Array, "n h w c"]) -> Outputs:
+        return Outputs(images.reshape(len(images), -1).astype(jnp.float32) / 255, jnp.zeros((len(images), 0)))
+
+    return Extractor("pixels", "1", "none", apply)
 
 
 class Features(NamedTuple):

@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of features, from moments that are gathered batch by batch."""
+"""Fréchet distance between two sets of features, from moments that are gathered part by part."""
 
 from typing import NamedTuple
 
@@ -27,30 +27,11 @@ class Moments(NamedTuple):
         return self.scatter / (self.n - 1)
 
 
-def empty(dimension: int) -> Moments:
-    """The moments of nothing, to begin with."""
-    return Moments(0, np.zeros(dimension), np.zeros((dimension, dimension)))
+def of(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
+    """The moments of a set that no device need hold at once.
 
-
-def of(features: Float[Array, "n d"], mask: Float[Array, " n"] | None = None) -> Moments:
-    """The moments of a batch, computed where it lies.
-
-    Args:
-      features: one row an example.
-      mask: 1 for an example and 0 for padding; None means that every row is an example.
-
-    Returns:
-      Its moments. Deviations are taken before they are squared, so that float32 on the device is enough.
-    """
-    mask = jnp.ones(features.shape[0]) if mask is None else mask
-    return _on_host(_of(features.astype(jnp.float32), mask.astype(jnp.float32)))
-
-
-def over(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
-    """The moments of a set that no device holds at once, in float64 throughout.
-
-    With fewer examples than dimensions the distance takes roots of eigenvalues that ought to be 0: of an error of 1e-7 in them,
-    3e-4 is left. `of` is for batches that are on the device anyway, this is for figures that are reported.
+    In float64 throughout: with fewer examples than dimensions the distance takes roots of eigenvalues that ought to be 0, and
+    of an error of 1e-7 in them 3e-4 is left.
 
     Args:
       features: one row an example; may be memory-mapped.
@@ -59,11 +40,12 @@ def over(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
     Returns:
       Its moments.
     """
-    total = empty(features.shape[1])
+    dimension = features.shape[1]
+    total = Moments(0, np.zeros(dimension), np.zeros((dimension, dimension)))
     with jax.enable_x64(True):
         for start in range(0, len(features), rows):
             part = jnp.asarray(features[start : start + rows], jnp.float64)
-            total = merge(total, _on_host(_of(part, jnp.ones(len(part)))))
+            total = merge(total, Moments(len(part), *jax.device_get(_mean_and_scatter(part))))
     return total
 
 
@@ -119,14 +101,7 @@ def distance(a: Moments, b: Moments) -> float:
 
 
 @jax.jit
-def _of(features: Array, mask: Array) -> tuple[Array, Array, Array]:
-    weight = mask[:, None]
-    count = weight.sum()
-    mean = (features * weight).sum(0) / jnp.maximum(count, 1.0)
-    deviations = (features - mean) * weight
-    return count, mean, jnp.matmul(deviations.T, deviations, precision=jax.lax.Precision.HIGHEST)
-
-
-def _on_host(moments: tuple[Array, Array, Array]) -> Moments:
-    count, mean, scatter = jax.device_get(moments)
-    return Moments(round(float(count)), mean.astype(np.float64), scatter.astype(np.float64))
+def _mean_and_scatter(features: Array) -> tuple[Array, Array]:
+    mean = features.mean(0)
+    deviations = features - mean
+    return mean, jnp.matmul(deviations.T, deviations, precision=jax.lax.Precision.HIGHEST)

@@ -1,12 +1,10 @@
 """The extractor that is a trained LeNet: for images of few pixels, which networks of large photographs know nothing of."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, UInt8
 
 from jaxgen.errors import UserError
@@ -17,15 +15,16 @@ LENET_VERSION = "1"
 """Of this code: raised whenever the same weights give other features."""
 
 
-def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int]) -> Extractor:
+def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int], weights: str) -> Extractor:
     """The features of a LeNet before its logits, and its logits.
 
     Args:
       params: its parameters.
       shape: H, W and C of the images that it was trained on; it is asked of no others.
+      weights: a hash of the parameters, for the version.
 
     Returns:
-      The extractor `lenet`, whose version is a hash of the parameters.
+      The extractor `lenet`, whose version is that of this code and of the weights.
 
     Raises:
       UserError: if the parameters are no LeNet's of such images. The extractor itself raises it for images of another shape.
@@ -45,7 +44,7 @@ def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int]) -> Extr
         logits: Any = model.apply({"params": params}, features, method="classify")
         return Outputs(features, logits)
 
-    return Extractor("lenet", f"{LENET_VERSION}-{digest(params)[:8]}", "none", apply)
+    return Extractor("lenet", f"{LENET_VERSION}-{weights}", "none", apply)
 
 
 def network(params: Mapping[str, Any]) -> LeNet:
@@ -62,16 +61,6 @@ def network(params: Mapping[str, Any]) -> LeNet:
         return LeNet(params["out"]["kernel"].shape[-1], convs, denses)
     except (KeyError, TypeError, AttributeError):
         raise UserError("These parameters are no LeNet's; give the folder of a run of experiments.lenet.") from None
-
-
-def digest(params: Any) -> str:
-    """64 hexadecimal digits that are equal exactly when every name and every bit of the parameters is."""
-    hasher = hashlib.sha256()
-    for path, leaf in jax.tree.leaves_with_path(params):
-        array = np.asarray(leaf)
-        hasher.update(f"{jax.tree_util.keystr(path, simple=True, separator='/')} {array.dtype} {array.shape} ".encode())
-        hasher.update(array.tobytes())
-    return hasher.hexdigest()
 
 
 def _told(shape: tuple[int, ...]) -> str:

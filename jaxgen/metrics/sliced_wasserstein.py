@@ -64,25 +64,37 @@ def descriptors(
       what is left of the image, the others what the next coarser one lacks.
 
     Raises:
-      ValueError: if the images are smaller than a coarsest level, or an odd side is to be halved.
+      ValueError: as `sides`.
 
     Source: Karras et al. 2018, section 5; Burt & Adelson 1983.
     """
-    height, width = images.shape[1:3]
-    sides = [(height, width)]
-    while min(sides[-1]) // 2 >= COARSEST:
-        if any(side % 2 for side in sides[-1]):
-            raise ValueError(f"images of {height}x{width} cannot be halved down to {COARSEST}; crop or resize them")
-        sides.append((sides[-1][0] // 2, sides[-1][1] // 2))
-    if min(height, width) < COARSEST:
-        raise ValueError(f"images of {height}x{width} are smaller than the coarsest level of {COARSEST}")
+    levels = sides(*images.shape[1:3])
     out = {}
-    for (h, w), level in zip(sides, jax.device_get(_pyramid(jnp.asarray(images), len(sides))), strict=True):
+    for (h, w), level in zip(levels, jax.device_get(_pyramid(jnp.asarray(images), len(levels))), strict=True):
         windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
         top, left = (rng.integers(0, side - PATCH + 1, (len(images), patches)) for side in (h, w))
         found = windows[np.arange(len(images))[:, None], top, left]  # [n, patches, c, 7, 7]
         out[min(h, w)] = np.moveaxis(found.reshape(-1, *found.shape[2:]), 1, 3)
     return out
+
+
+def sides(height: int, width: int) -> list[tuple[int, int]]:
+    """Height and width of an image's levels, by halves down to 16.
+
+    Raises:
+      ValueError: if the image is smaller than a coarsest level, or an odd side is to be halved.
+
+    >>> sides(64, 32), sides(28, 28)
+    ([(64, 32), (32, 16)], [(28, 28)])
+    """
+    found = [(height, width)]
+    if min(height, width) < COARSEST:
+        raise ValueError(f"images of {height}x{width} are smaller than the coarsest level of {COARSEST}")
+    while min(found[-1]) // 2 >= COARSEST:
+        if any(side % 2 for side in found[-1]):
+            raise ValueError(f"images of {height}x{width} cannot be halved down to {COARSEST}; crop or resize them")
+        found.append((found[-1][0] // 2, found[-1][1] // 2))
+    return found
 
 
 def over(source: Source, *, seed: int, patches: int = 128, batch_size: int = 256) -> dict[int, np.ndarray]:

@@ -1,7 +1,8 @@
 """The Fréchet distance against its closed form and SciPy's matrix root, however the features are cut."""
 
-import jax
-import jax.numpy as jnp
+import functools
+import itertools
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -23,11 +24,8 @@ def by_scipy(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def gathered(features: np.ndarray, sizes: list[int]) -> frechet.Moments:
-    total, start = frechet.empty(features.shape[1]), 0
-    for size in sizes:
-        total = frechet.merge(total, frechet.of(jnp.asarray(features[start : start + size])))
-        start += size
-    return total
+    cuts = itertools.accumulate(sizes, initial=0)
+    return functools.reduce(frechet.merge, (frechet.of(features[i:j]) for i, j in itertools.pairwise(cuts)))
 
 
 def gaussian(mean: np.ndarray, covariance: np.ndarray) -> frechet.Moments:
@@ -36,7 +34,7 @@ def gaussian(mean: np.ndarray, covariance: np.ndarray) -> frechet.Moments:
 
 def test_it_is_scipys() -> None:
     ours = frechet.distance(gathered(FEATURES, [300]), gathered(OTHERS, [200]))
-    assert ours == pytest.approx(by_scipy(FEATURES, OTHERS), rel=1e-5)
+    assert ours == pytest.approx(by_scipy(FEATURES, OTHERS), rel=1e-6)
 
 
 @given(st.lists(st.sampled_from([1, 2, 31]), min_size=2, max_size=8).filter(lambda sizes: sum(sizes) > 12))
@@ -44,25 +42,9 @@ def test_it_is_scipys() -> None:
 def test_batches_do_not_matter(sizes: list[int]) -> None:
     parts, seen = gathered(FEATURES, sizes), FEATURES[: sum(sizes)].astype(np.float64)
     assert parts.n == len(seen)
-    np.testing.assert_allclose(parts.mean, seen.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(parts.covariance, np.cov(seen, rowvar=False), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(parts.mean, seen.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(parts.covariance, np.cov(seen, rowvar=False), rtol=1e-10)
     assert frechet.distance(parts, gaussian(seen.mean(0), np.cov(seen, rowvar=False))) == pytest.approx(0.0, abs=1e-4)
-
-
-def test_padding_counts_for_nothing() -> None:
-    padded = np.concatenate([FEATURES[:100], np.full((28, 6), 1e6, np.float32)])
-    mask = jnp.asarray(np.arange(128) < 100, jnp.float32)
-    ours, plain = frechet.of(jnp.asarray(padded), mask), frechet.of(jnp.asarray(FEATURES[:100]))
-    assert ours.n == plain.n == 100
-    np.testing.assert_allclose(ours.scatter, plain.scatter, rtol=1e-4)
-
-
-def test_devices_do_not_matter() -> None:
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ("data",))
-    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    cut, whole = frechet.of(jax.device_put(FEATURES, rows)), frechet.of(jnp.asarray(FEATURES))
-    np.testing.assert_allclose(cut.mean, whole.mean, rtol=1e-6)
-    np.testing.assert_allclose(cut.scatter, whole.scatter, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("std", [0.5, 1.0, 3.0])
@@ -71,8 +53,8 @@ def test_of_known_gaussians(std: float) -> None:
     n = 11
     points = np.linspace(-1, 1, n)[:, None]
     points = points / points.std(ddof=1)
-    a, b = (frechet.of(jnp.asarray(x, jnp.float32)) for x in (points, 2 + std * points))
-    assert frechet.distance(a, b) == pytest.approx(4 + (1 - std) ** 2, rel=1e-5)
+    a, b = (frechet.of(x) for x in (points, 2 + std * points))
+    assert frechet.distance(a, b) == pytest.approx(4 + (1 - std) ** 2, rel=1e-9)
 
 
 def test_fewer_examples_than_dimensions() -> None:
@@ -86,11 +68,11 @@ def test_a_set_in_a_file_is_the_set(tmp_path) -> None:
     mapped = np.memmap(tmp_path / "features", np.float32, "w+", shape=FEATURES.shape)
     mapped[:] = FEATURES
     for rows in (7, 100, 8192):
-        ours = frechet.over(mapped, rows)
+        ours = frechet.of(mapped, rows)
         assert ours.n == 300
         np.testing.assert_allclose(ours.mean, FEATURES.astype(np.float64).mean(0), rtol=1e-12)
         np.testing.assert_allclose(ours.covariance, np.cov(FEATURES.astype(np.float64), rowvar=False), rtol=1e-10)
-    assert frechet.over(FEATURES[:0]).n == 0
+    assert frechet.of(FEATURES[:0]).n == 0
 
 
 @given(seed=st.integers(0, 10_000))
@@ -119,8 +101,8 @@ def test_of_two_gaussians_in_the_plane() -> None:
 def test_neither_the_order_nor_the_axes_of_features_matter() -> None:
     rng = np.random.default_rng(2)
     axes = np.linalg.qr(rng.normal(size=(6, 6)))[0].astype(np.float32)
-    plain = frechet.distance(frechet.over(FEATURES), frechet.over(OTHERS))
-    shuffled = frechet.distance(frechet.over(rng.permutation(FEATURES)), frechet.over(rng.permutation(OTHERS)))
-    turned = frechet.distance(frechet.over(FEATURES @ axes), frechet.over(OTHERS @ axes))
+    plain = frechet.distance(frechet.of(FEATURES), frechet.of(OTHERS))
+    shuffled = frechet.distance(frechet.of(rng.permutation(FEATURES)), frechet.of(rng.permutation(OTHERS)))
+    turned = frechet.distance(frechet.of(FEATURES @ axes), frechet.of(OTHERS @ axes))
     assert shuffled == pytest.approx(plain, rel=1e-9)
     assert turned == pytest.approx(plain, rel=1e-4)

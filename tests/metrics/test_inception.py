@@ -10,26 +10,30 @@ from jaxgen.metrics import inception
 LOGITS = np.random.default_rng(0).normal(size=(60, 7)).astype(np.float32) * 2
 
 
-def test_it_is_the_mean_divergence_from_the_marginal() -> None:
+@pytest.mark.parametrize("splits", [1, 3])
+def test_it_is_the_mean_divergence_from_the_marginal(splits: int) -> None:
     p = softmax(LOGITS.astype(np.float64), axis=1)
-    parts = np.split(p, 3)
-    expected = [np.exp(np.mean([entropy(row, part.mean(0)) for row in part])) for part in parts]
-    ours = inception.score([inception.of(part) for part in np.split(LOGITS, 3)])
+    expected = [np.exp(np.mean([entropy(row, part.mean(0)) for row in part])) for part in np.split(p, splits)]
+    ours = inception.score(LOGITS, splits=splits)
     assert ours.mean == pytest.approx(np.mean(expected), rel=1e-10)
     assert ours.std == pytest.approx(np.std(expected), rel=1e-8)
 
 
-def test_batches_do_not_matter() -> None:
-    whole = inception.score([inception.of(LOGITS)])
-    total = inception.of(LOGITS[:1])
-    for part in (LOGITS[1:20], LOGITS[20:21], LOGITS[21:]):
-        total = inception.merge(total, inception.of(part))
-    assert inception.score([total]).mean == pytest.approx(whole.mean, rel=1e-12)
+@pytest.mark.parametrize("rows", [1, 7, 19])
+def test_how_many_are_read_at_a_time_does_not_matter(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = inception.score(LOGITS, splits=2)
+    monkeypatch.setattr(inception, "ROWS", rows)
+    assert inception.score(LOGITS, splits=2) == pytest.approx(whole, rel=1e-12)
 
 
 @pytest.mark.parametrize("classes", [2, 10])
 def test_it_lies_between_one_and_the_number_of_classes(classes: int) -> None:
     sure, one = 1e4 * np.eye(classes), 1e4 * np.eye(classes)[:1]
-    assert inception.score([inception.of(sure)]).mean == pytest.approx(classes)
-    assert inception.score([inception.of(np.repeat(one, 5, axis=0))]).mean == pytest.approx(1)
-    assert inception.score([inception.of(np.zeros((5, classes)))]).mean == pytest.approx(1)
+    assert inception.score(sure, splits=1).mean == pytest.approx(classes)
+    assert inception.score(np.repeat(one, 5, axis=0), splits=1).mean == pytest.approx(1)
+    assert inception.score(np.zeros((5, classes)), splits=1).mean == pytest.approx(1)
+
+
+def test_more_parts_than_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="61 parts need as many samples; got 60"):
+        inception.score(LOGITS, splits=61)

@@ -3,7 +3,6 @@
 import sys
 
 import numpy as np
-import ot
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,15 +76,6 @@ def test_the_entropic_cost_is_the_maximum_of_its_dual(epsilon: float, p: float |
     assert sinkhorn_divergence(x, y, epsilon=epsilon, p=p) == pytest.approx(parts, rel=1e-4)
 
 
-def test_the_entropic_cost_is_pots() -> None:
-    """Theirs is the cost of the plan alone; what the plan says of the pairs is added."""
-    for x, y in ((X, Y), (Y, X), (Y, Y)):
-        cost, epsilon = cdist(x, y) ** 2, 1.0
-        plan = ot.bregman.sinkhorn_log([], [], cost, epsilon, stopThr=1e-6, numItermax=20_000)
-        theirs = (plan * cost).sum() + epsilon * (plan * np.log(plan * plan.size)).sum()
-        assert entropic(x, y, epsilon=epsilon) == pytest.approx(theirs, rel=1e-4)
-
-
 @pytest.mark.parametrize("p", [1, 2])
 def test_the_entropic_cost_rises_from_the_exact_one_to_that_of_independent_pairs(p: float | int) -> None:
     exact, independent = wasserstein(X, Y, p=p) ** p, (cdist(X, Y) ** p).mean()
@@ -119,7 +109,7 @@ def test_what_is_no_distance_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         wasserstein(X, Y, p=0.5)
     with pytest.raises(ValueError, match="above 0"):
         entropic(X, Y, epsilon=0.0)
-    with pytest.warns(RuntimeWarning, match="left an error of"):
+    with pytest.warns(UserWarning, match="did not converge"):
         entropic(X, Y, epsilon=0.01, max_iter=15)
     monkeypatch.setitem(sys.modules, "ot", None)
     with pytest.raises(UserError, match=r'pip install "jaxgen\[metrics\]"'):

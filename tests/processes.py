@@ -1,4 +1,4 @@
-"""Starting, breaking and watching the processes of tests/breakable.py."""
+"""Starting, breaking and watching the processes of tests/breakable.py, and what they leave beside an undisturbed run."""
 
 import json
 import os
@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxgen import checkpoint, workdir
+from jaxgen.logs import read_jsonl
 
 HERE = Path(__file__).parent
 TRAIN = {"steps": 30, "log_every": 7, "evaluate_every": 15, "save_every": 5, "keep": 3, "workdir": "run"}
 PATIENCE = 180.0
+STEPS = TRAIN["steps"]
 
 
 class Broken(NamedTuple):
@@ -172,3 +174,62 @@ def where(folder: Path) -> str:
     if (checkpoints / ".deleted").exists():
         return "deleting a checkpoint"
     return "between checkpoints"
+
+
+class Truth(NamedTuple):
+    """What a run is that nothing disturbed."""
+
+    digests: Mapping[int, str]
+    lines: list[dict[str, Any]]
+
+
+Truths = Callable[..., Truth]
+
+
+def silent(broken: Broken) -> None:
+    """Nothing that a user would have to scroll past."""
+    assert "Traceback" not in broken.err, broken.err
+    assert len([line for line in broken.err.splitlines() if line.strip()]) < 20, broken.err
+
+
+def sentence(broken: Broken, code: int = 2) -> str:
+    """The last line, of a process that stopped by one."""
+    silent(broken)
+    assert broken.code == code, broken
+    last = broken.err.splitlines()[-1]
+    assert last.endswith((".", "`")), last
+    assert len(last) < 400, last
+    return last
+
+
+def committed(folder: Path, truth: Truth) -> int:
+    """The last step on disk, after every checkpoint was seen to be that of the undisturbed run, and its lines to be there."""
+    found = digests(folder / "run")
+    # A signal saves at any step, between those of the plan: of these, the planned ones that follow tell.
+    assert {step: digest for step, digest in found.items() if truth.digests.get(step, digest) != digest} == {}
+    last = max(found, default=0)
+    until = [line for line in truth.lines if line["step"] < last]
+    there = [{k: v for k, v in line.items() if k != "examples_per_second"} for line in read_jsonl(folder / "run/metrics.jsonl")]
+    assert there[: len(until)] == until
+    return last
+
+
+def goes_on(zygote: Zygote, folder: Path, truth: Truth, **options: Any) -> Broken:
+    """The same command finishes the run, which is then the undisturbed one."""
+    before = committed(zygote.seen(folder), truth)
+    got = zygote.run(folder, **options)
+    assert got.code == 0, got.err
+    silent(got)
+    if before:
+        assert before == max(truth.digests) or f"Resuming run at step {before:,} of" in got.err
+    finished(zygote.seen(folder), truth)
+    return got
+
+
+def finished(folder: Path, truth: Truth) -> None:
+    assert committed(folder, truth) == max(truth.digests)
+    assert lines(folder / "run") == truth.lines
+    kept = sorted(digests(folder / "run"))
+    assert [step for step in kept if step in truth.digests][-3:] == sorted(truth.digests)[-3:]
+    assert len(kept) <= 4  # the best may be an older one
+    assert not {p.name for p in (folder / "run").rglob("*") if "tmp" in p.name or p.name == ".deleted"}

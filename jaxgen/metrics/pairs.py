@@ -1,0 +1,242 @@
+"""What is measured of two sets of images, by name: the metrics with the conventions of their papers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxgen.data import Source, take
+from jaxgen.errors import UserError
+from jaxgen.metrics import (
+    classification_accuracy,
+    frechet,
+    inception,
+    kernel,
+    ms_ssim,
+    neighbours,
+    sliced_wasserstein,
+    transport,
+)
+from jaxgen.metrics.features import Extractor, Features
+
+Settings = Mapping[str, Any]
+
+
+class Value(NamedTuple):
+    """A value and its standard deviation over what the settings name, if it has one."""
+
+    value: float
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two sets.
+
+    Attributes:
+      source: its images.
+      outputs: what the extractor says of them; None where only pixels are looked at.
+    """
+
+    source: Source
+    outputs: Features | None
+
+    @property
+    def features(self) -> np.ndarray:
+        """`[n, d]`."""
+        assert self.outputs is not None, "a metric of features is given them"
+        return self.outputs.features
+
+    @property
+    def logits(self) -> np.ndarray:
+        """`[n, k]`."""
+        assert self.outputs is not None, "a metric of a classifier's answers is given them"
+        return self.outputs.logits
+
+    @cached_property
+    def moments(self) -> frechet.Moments:
+        """Of the features; the real set's are wanted twice."""
+        return frechet.of(self.features)
+
+    def drawn(self, n: int, seed: int) -> np.ndarray:
+        """At most n rows of the features at random, in float64."""
+        rows = np.random.default_rng(seed).permutation(self.source.length)[:n]
+        return np.asarray(self.features[rows], np.float64)
+
+
+class Plan(NamedTuple):
+    """What is known before a sample is drawn.
+
+    Fields:
+      real: what the samples are to be held against.
+      n: how many samples.
+      labelled: whether they come with the classes that they were asked for.
+      extractor: the network.
+    """
+
+    real: Source
+    n: int
+    labelled: bool
+    extractor: Extractor
+
+
+class Metric(NamedTuple):
+    """A metric of two sets.
+
+    Fields:
+      values: `values(real, fake, seed, **settings) -> {name: Value}`.
+      settings: what its values have to say of themselves; the field's conventions.
+      pixels: whether it looks at the images and not at features, so that no extractor is in its name.
+      least: of the settings, how many images it asks for of either set.
+      check: of a plan and the settings; raises a `UserError` where it cannot be had.
+    """
+
+    values: Callable[..., Mapping[str, Value]]
+    settings: Mapping[str, Any] = {}
+    pixels: bool = False
+    least: Callable[[Settings], int] = lambda settings: 2
+    check: Callable[[Plan, Settings], None] = lambda plan, settings: None
+
+
+def some(source: Source, n: int, seed: int) -> Source:
+    """At most n examples at random: a set may be sorted."""
+    if source.length <= n:
+        return source
+    return take(source, np.sort(np.random.default_rng(seed).permutation(source.length)[:n]))
+
+
+def _frechet(real: Side, fake: Side, seed: int) -> Mapping[str, Value]:
+    return {"frechet": Value(frechet.distance(real.moments, fake.moments))}
+
+
+def _kernel(real: Side, fake: Side, seed: int, *, subsets: int, size: int) -> Mapping[str, Value]:
+    a, b = real.features, fake.features
+    # Two sets of one size are not cut alike: example i of the one has nothing to do with example i of the other.
+    of_a, of_b = (kernel.draw(len(x), subsets=subsets, size=size, seed=2 * seed + i) for i, x in enumerate((a, b)))
+    return {"kernel": Value(*kernel.distance(a, b, of_a, of_b))}
+
+
+def _score(real: Side, fake: Side, seed: int, *, splits: int) -> Mapping[str, Value]:
+    return {"score": Value(*inception.score(fake.logits, splits=splits))}
+
+
+def _precision_recall(real: Side, fake: Side, seed: int, *, k: int) -> Mapping[str, Value]:
+    found = neighbours.manifolds(real.features, fake.features, k=k)
+    return {"precision": Value(found.precision), "recall": Value(found.recall)}
+
+
+def _density_coverage(real: Side, fake: Side, seed: int, *, k: int) -> Mapping[str, Value]:
+    found = neighbours.manifolds(real.features, fake.features, k=k)
+    return {"density": Value(found.density), "coverage": Value(found.coverage)}
+
+
+def _two_sample(real: Side, fake: Side, seed: int) -> Mapping[str, Value]:
+    # As many of both: of the larger set some.
+    n = min(real.source.length, fake.source.length)
+    on_real, on_fake = neighbours.two_sample(real.drawn(n, seed), fake.drawn(n, seed))
+    return {
+        "two_sample": Value((on_real + on_fake) / 2),
+        "two_sample_real": Value(on_real),
+        "two_sample_fake": Value(on_fake),
+    }
+
+
+def _wasserstein(real: Side, fake: Side, seed: int, *, p: int, n: int) -> Mapping[str, Value]:
+    return {"wasserstein": Value(transport.wasserstein(real.drawn(n, seed), fake.drawn(n, seed), p=p))}
+
+
+def _sinkhorn(real: Side, fake: Side, seed: int, *, p: int, n: int, relative_epsilon: float) -> Mapping[str, Value]:
+    a, b = real.drawn(n, seed), fake.drawn(n, seed)
+    # In units of the real set's own squared distances, so that one number does for every network.
+    epsilon = relative_epsilon * 2 * float(a.var(0).sum())
+    if not epsilon > 0:
+        raise UserError("All real images have the same features, which leaves no scale to regularise by; give others.")
+    return {"sinkhorn": Value(transport.sinkhorn_divergence(a, b, epsilon=epsilon, p=p))}
+
+
+def _sliced_wasserstein(
+    real: Side, fake: Side, seed: int, *, n: int, patches: int, repeats: int, projections: int
+) -> Mapping[str, Value]:
+    a, b = (
+        sliced_wasserstein.over(some(side.source, n, seed), seed=2 * seed + i, patches=patches)
+        for i, side in enumerate((real, fake))
+    )
+    levels = sliced_wasserstein.of_patches(a, b, seed=seed, repeats=repeats, projections=projections)
+    by_level = {f"sliced_wasserstein_{side}": Value(value) for side, value in levels.items()}
+    return {"sliced_wasserstein": Value(float(np.mean(list(levels.values())))), **by_level}
+
+
+def _has_levels(plan: Plan, settings: Settings) -> None:
+    try:
+        sliced_wasserstein.sides(*plan.real.shape("image")[:2])
+    except ValueError as error:
+        raise UserError(f"{plan.real.name}: {error}.") from None
+
+
+def _ms_ssim(real: Side, fake: Side, seed: int, *, n: int, pairs: int, scales: int | str) -> Mapping[str, Value]:
+    images = some(fake.source, n, seed).gather(np.arange(min(n, fake.source.length)))["image"]
+    fitting = ms_ssim.fitting(*images.shape[1:3]) if isinstance(scales, str) else scales
+    return {"ms_ssim": Value(ms_ssim.diversity(images, pairs=pairs, seed=seed, scales=fitting))}
+
+
+def _has_scales(plan: Plan, settings: Settings) -> None:
+    height, width, *_ = plan.real.shape("image")
+    fit, scales = ms_ssim.fitting(height, width), settings["scales"]
+    wanted = 1 if isinstance(scales, str) else scales
+    if fit < wanted:
+        raise UserError(
+            f"{plan.real.name}: images of {height}x{width} have {fit} scales of MS-SSIM, not {wanted}; give larger."
+        )
+
+
+def _classification_accuracy(real: Side, fake: Side, seed: int, **recipe: Any) -> Mapping[str, Value]:
+    labels = real.source.gather(np.arange(real.source.length))["label"]
+    classes = len(real.source.classes.get("label", ())) or int(labels.max()) + 1
+    made = classification_accuracy.Recipe(seed=seed, **recipe)
+    accuracy = classification_accuracy.score(fake.source, real.source, classes=classes, recipe=made)
+    return {"classification_accuracy": Value(accuracy)}
+
+
+def _has_labels(plan: Plan, settings: Settings) -> None:
+    real = "label" in plan.real.gather(np.zeros(1, np.int64))
+    if not (real and plan.labelled):
+        raise UserError(
+            f"{'The samples have' if real else plan.real.name + ' has'} no labels, of which the classifier of "
+            "classification_accuracy is made; give a conditional model's samples, and a labelled set."
+        )
+
+
+def _classifies(plan: Plan, settings: Settings) -> None:
+    image = jax.ShapeDtypeStruct((1, *plan.real.shape("image")), np.uint8)
+    if not jax.eval_shape(plan.extractor.apply, image).logits.shape[1]:
+        raise UserError("The score needs a network that classifies, and pixels do not; give --extractor a classifier.")
+
+
+METRICS: Mapping[str, Metric] = {
+    "frechet": Metric(_frechet),
+    "kernel": Metric(_kernel, {"subsets": 100, "size": 1000}, least=lambda settings: settings["size"]),
+    "score": Metric(_score, {"splits": 10}, least=lambda settings: settings["splits"], check=_classifies),
+    "precision_recall": Metric(_precision_recall, {"k": 3}, least=lambda settings: settings["k"] + 1),
+    "density_coverage": Metric(_density_coverage, {"k": 5}, least=lambda settings: settings["k"] + 1),
+    "two_sample": Metric(_two_sample),
+    "wasserstein": Metric(_wasserstein, {"p": 2, "n": 2000}),
+    "sinkhorn": Metric(_sinkhorn, {"p": 2, "n": 1000, "relative_epsilon": 0.1}),
+    "sliced_wasserstein": Metric(
+        _sliced_wasserstein,
+        {"n": 16_384, "patches": 128, "repeats": 4, "projections": 128},
+        pixels=True,
+        check=_has_levels,
+    ),
+    # As many of the five scales as images of the set's size have.
+    "ms_ssim": Metric(_ms_ssim, {"n": 10_000, "pairs": 10_000, "scales": "fitting"}, pixels=True, check=_has_scales),
+    "classification_accuracy": Metric(
+        _classification_accuracy,
+        {k: v for k, v in classification_accuracy.Recipe()._asdict().items() if k != "seed"},
+        pixels=True,
+        check=_has_labels,
+    ),
+}
+"""By the name that the command line knows, with the conventions of the papers."""
