@@ -128,7 +128,8 @@ def _collect(row: Row, name: str, seed: int, folder: Path, results: Path) -> dic
 def _device() -> str:
     device = jax.devices()[0]
     if device.platform == "cpu":
-        return f"CPU, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return f"CPU, {cores} core{'' if cores == 1 else 's'}"
     return f"{jax.device_count()} x {device.device_kind}"
 
 

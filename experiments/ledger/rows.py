@@ -1,7 +1,7 @@
 """The rows: which figure of which paper, by which command, and when it counts as reproduced."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
@@ -40,9 +40,46 @@ class Row(NamedTuple):
     remark: str = ""
 
 
-VEEGAN = "Srivastava et al. 2017, table 1"
-IWAE = "Burda et al. 2015, table 1"
-SCHEDULE = "5 of 8 stages (121 of 3,280 epochs), batches of 100 and not 20"
+def _modes(mixture: str, of: int, method: str, paper: str, *, at_least: float) -> Row:
+    """A row of VEEGAN's protocol."""
+    return Row(
+        system=f"{METHODS[method]} on MLPs of two layers of 128",
+        dataset=f"{mixture} of {of} Gaussians",
+        figure=f"modes captured of {of}, 2,500 samples, 3 standard deviations",
+        paper=paper,
+        source="Srivastava et al. 2017, table 1",
+        command=f"python -m experiments.modes --dataset gaussian_{mixture} --method {method}",
+        value="test/modes",
+        also=("test/high_quality", "test/reverse_kl"),
+        at_least=at_least,
+        seeds=5,
+        remark="the protocol is the paper's, the system another",
+    )
+
+
+def _iwae(
+    k: int,
+    paper: str,
+    *,
+    flags: str = "--batch-size 100 --stages 5",
+    reduced: str = "5 of 8 stages (121 of 3,280 epochs), batches of 100 and not 20",
+    **held: Any,
+) -> Row:
+    """A row of Burda et al.'s table, of one stochastic layer."""
+    return Row(
+        system=f"IWAE, one stochastic layer, k = {k}{' (the VAE)' if k == 1 else ''}",
+        dataset="MNIST, binarised at each visit",
+        figure="NLL of the test images, nats, 5,000 importance samples",
+        paper=paper,
+        source="Burda et al. 2015, table 1",
+        command=f"python -m experiments.iwae --dataset mnist --data-dir D --k {k} {flags}",
+        value="test/nll",
+        reduced=reduced,
+        **held,
+    )
+
+
+METHODS = {"gan": "GAN", "wgan_gp": "WGAN-GP"}
 
 ROWS: Mapping[str, Row] = {
     "vib": Row(
@@ -56,43 +93,10 @@ ROWS: Mapping[str, Row] = {
         also=("test/error_one_sample", "test/rate_bits"),
         at_most=1.35,
     ),
-    "modes_ring_wgan_gp": Row(
-        system="WGAN-GP on MLPs of two layers of 128",
-        dataset="ring of 8 Gaussians",
-        figure="modes captured of 8, 2,500 samples, 3 standard deviations",
-        paper="8 (VEEGAN)",
-        source=VEEGAN,
-        command="python -m experiments.modes --dataset gaussian_ring --method wgan_gp",
-        value="test/modes",
-        also=("test/high_quality", "test/reverse_kl"),
-        at_least=8.0,
-        seeds=5,
-        remark="the protocol is the paper's, the system another",
-    ),
-    "modes_grid_wgan_gp": Row(
-        system="WGAN-GP on MLPs of two layers of 128",
-        dataset="grid of 25 Gaussians",
-        figure="modes captured of 25, 2,500 samples, 3 standard deviations",
-        paper="24.6 (VEEGAN)",
-        source=VEEGAN,
-        command="python -m experiments.modes --dataset gaussian_grid --method wgan_gp",
-        value="test/modes",
-        also=("test/high_quality", "test/reverse_kl"),
-        at_least=24.6,
-        seeds=5,
-        remark="the protocol is the paper's, the system another",
-    ),
-    "modes_grid_gan": Row(
-        system="GAN on MLPs of two layers of 128",
-        dataset="grid of 25 Gaussians",
-        figure="modes captured of 25, 2,500 samples, 3 standard deviations",
-        paper="17.3 (3.3 in Srivastava et al. 2017)",
+    "modes_ring_wgan_gp": _modes("ring", 8, "wgan_gp", "8 (VEEGAN)", at_least=8.0),
+    "modes_grid_wgan_gp": _modes("grid", 25, "wgan_gp", "24.6 (VEEGAN)", at_least=24.6),
+    "modes_grid_gan": _modes("grid", 25, "gan", "17.3 (3.3 in Srivastava et al. 2017)", at_least=14.3)._replace(
         source="Lin et al. 2018 (PacGAN), table 1",
-        command="python -m experiments.modes --dataset gaussian_grid --method gan",
-        value="test/modes",
-        also=("test/high_quality", "test/reverse_kl"),
-        at_least=14.3,
-        seeds=5,
         remark="counted as reproduced within 3 modes; trained with Adam on batches of 500",
     ),
     "vae_static_mnist": Row(
@@ -143,38 +147,9 @@ ROWS: Mapping[str, Row] = {
         at_most=0.0095,
         remark="the network is wider than LeNet-5; its run is the extractor of this project's own metrics",
     ),
-    "iwae_k1": Row(
-        system="IWAE, one stochastic layer, k = 1 (the VAE)",
-        dataset="MNIST, binarised at each visit",
-        figure="NLL of the test images, nats, 5,000 importance samples",
-        paper="86.76",
-        source=IWAE,
-        command="python -m experiments.iwae --dataset mnist --data-dir D --k 1 --batch-size 100 --stages 5",
-        value="test/nll",
-        reduced=SCHEDULE,
-    ),
-    "iwae_k5": Row(
-        system="IWAE, one stochastic layer, k = 5",
-        dataset="MNIST, binarised at each visit",
-        figure="NLL of the test images, nats, 5,000 importance samples",
-        paper="85.54",
-        source=IWAE,
-        command="python -m experiments.iwae --dataset mnist --data-dir D --k 5 --batch-size 100 --stages 5",
-        value="test/nll",
-        less_than="iwae_k1",
-        reduced=SCHEDULE,
-    ),
-    "iwae_k50": Row(
-        system="IWAE, one stochastic layer, k = 50",
-        dataset="MNIST, binarised at each visit",
-        figure="NLL of the test images, nats, 5,000 importance samples",
-        paper="84.78",
-        source=IWAE,
-        command="python -m experiments.iwae --dataset mnist --data-dir D --k 50 --batch-size 100 --stages 5",
-        value="test/nll",
-        less_than="iwae_k5",
-        reduced=SCHEDULE,
-    ),
+    "iwae_k1": _iwae(1, "86.76"),
+    "iwae_k5": _iwae(5, "85.54", less_than="iwae_k1"),
+    "iwae_k50": _iwae(50, "84.78", less_than="iwae_k5"),
     "ddpm_mnist": Row(
         system="DDPM, a small U-Net (32, 64, 64 channels), T = 1,000, linear schedule",
         dataset="MNIST",
@@ -186,16 +161,8 @@ ROWS: Mapping[str, Row] = {
         also=("test/prior", "test/transitions", "test/decoder"),
         remark="no such figure is published; the parts are L_T, the sum of the L_{t-1}, and L_0",
     ),
-    "iwae_k1_full": Row(
-        system="IWAE, one stochastic layer, k = 1 (the VAE)",
-        dataset="MNIST, binarised at each visit",
-        figure="NLL of the test images, nats, 5,000 importance samples",
-        paper="86.76",
-        source=IWAE,
-        command="python -m experiments.iwae --dataset mnist --data-dir D --k 1 --stages 8",
-        value="test/nll",
-        at_most=87.76,
-        remark="counted as reproduced within 1 nat",
+    "iwae_k1_full": _iwae(
+        1, "86.76", flags="--stages 8", reduced="", at_most=87.76, remark="counted as reproduced within 1 nat"
     ),
 }
 """By the name that `jaxgen reproduce` knows."""
