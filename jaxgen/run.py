@@ -131,7 +131,7 @@ class Run:
         """Measures the model's samples against the images of its dataset.
 
         Args:
-          metrics: names in `jaxgen.metrics.measure.METRICS`.
+          metrics: names in `jaxgen.metrics.pairs.METRICS`.
           n: how many samples.
           split: of the dataset, whose images are the real ones; the floor is that of the other split's.
           extractor: the network in whose features; None means pixels.
