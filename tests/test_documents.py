@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from games import fit
 
 import jaxgen
@@ -23,13 +24,28 @@ def blocks(document: str) -> list[str]:
 
 def test_readme_in_python(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks("README.md")
+    code, _ = blocks("README.md")
     # The run that the last line loads.
     fit(experiment_vae(steps=2), "runs/vae")
     quick = code.replace("steps=500", "steps=2, hidden=(8,), nll_samples=4")
     names: dict = {}
     exec(quick, names)
     assert names["images"].shape == (64, 8, 8, 1)
+
+
+def test_readme_measures_sets_of_any_origin(tmp_path: Path, monkeypatch, capsys) -> None:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    samples = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3)).astype(np.uint8)
+    (tmp_path / "REAL").mkdir()
+    for i, image in enumerate(samples):
+        Image.fromarray(image).save(tmp_path / "REAL" / f"{i:02}.png")
+    _, code = blocks("README.md")
+    exec(code, {"samples": samples})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["frechet_pixels", "precision_pixels", "recall_pixels"]
+    assert float(lines[0].split()[1]) == pytest.approx(0, abs=1e-9)
 
 
 def experiment_vae(**flags) -> jaxgen.Experiment:

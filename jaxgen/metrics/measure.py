@@ -35,7 +35,9 @@ def check(plan: Plan, metrics: Iterable[str], *, settings: Mapping[str, Any] | N
         least = METRICS[name].least(own)
         for whose, n in ((f"of {plan.real.name}", plan.real.length), ("to hold against them", plan.n)):
             if n < least:
-                raise UserError(f"{name} asks for {least:,} images of either set, and there are {n:,} {whose}; give more.")
+                raise UserError(
+                    f"{name} asks for {least:,} images of either set, and there are {n:,} {whose}; give more, or leave it out."
+                )
         METRICS[name].check(plan, own)
 
 

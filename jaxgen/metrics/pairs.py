@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxgen.data import Source, take
+from jaxgen.data import Source, in_order, take
 from jaxgen.errors import UserError
 from jaxgen.metrics import (
     classification_accuracy,
@@ -62,9 +62,10 @@ class Side:
         return frechet.of(self.features)
 
     def drawn(self, n: int, seed: int) -> np.ndarray:
-        """At most n rows of the features at random, in float64."""
-        rows = np.random.default_rng(seed).permutation(self.source.length)[:n]
-        return np.asarray(self.features[rows], np.float64)
+        """At most n rows of the features at random."""
+        if n >= self.source.length:
+            return self.features
+        return self.features[np.random.default_rng(seed).permutation(self.source.length)[:n]]
 
 
 class Plan(NamedTuple):
@@ -151,7 +152,7 @@ def _wasserstein(real: Side, fake: Side, seed: int, *, p: int, n: int) -> Mappin
 def _sinkhorn(real: Side, fake: Side, seed: int, *, p: int, n: int, relative_epsilon: float) -> Mapping[str, Value]:
     a, b = real.drawn(n, seed), fake.drawn(n, seed)
     # In units of the real set's own squared distances, so that one number does for every network.
-    epsilon = relative_epsilon * 2 * float(a.var(0).sum())
+    epsilon = relative_epsilon * 2 * float(a.var(0, dtype=np.float64).sum())
     if not epsilon > 0:
         raise UserError("All real images have the same features, which leaves no scale to regularise by; give others.")
     return {"sinkhorn": Value(transport.sinkhorn_divergence(a, b, epsilon=epsilon, p=p))}
@@ -193,8 +194,8 @@ def _has_scales(plan: Plan, settings: Settings) -> None:
 
 
 def _classification_accuracy(real: Side, fake: Side, seed: int, **recipe: Any) -> Mapping[str, Value]:
-    labels = real.source.gather(np.arange(real.source.length))["label"]
-    classes = len(real.source.classes.get("label", ())) or int(labels.max()) + 1
+    named = real.source.classes.get("label", ())
+    classes = len(named) or 1 + max(int(batch["label"].max()) for batch in in_order(real.source, 256))
     made = classification_accuracy.Recipe(seed=seed, **recipe)
     accuracy = classification_accuracy.score(fake.source, real.source, classes=classes, recipe=made)
     return {"classification_accuracy": Value(accuracy)}
