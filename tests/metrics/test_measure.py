@@ -182,8 +182,10 @@ def test_what_cannot_be_measured_is_said() -> None:
 def test_settings_are_part_of_the_protocol() -> None:
     few = measure.measure(of(REAL), of(FAKE), ["kernel"], settings={"size": 20, "subsets": 3})["kernel_pixels"]
     assert few.protocol.settings == (("size", 20), ("subsets", 3))
-    more = measure.measure(of(REAL), of(FAKE), ["kernel"], settings={"size": 30, "subsets": 3})["kernel_pixels"]
-    with pytest.raises(UserError, match=r"settings is \(\('size', 30\)"):
+    assert few.floor is not None
+    more = measure.measure(of(REAL), of(FAKE), ["kernel"], settings={"size": 50, "subsets": 3})["kernel_pixels"]
+    assert more.floor is None  # a half of the real images is 45
+    with pytest.raises(UserError, match=r"settings is \(\('size', 50\)"):
         protocol.difference(more, few)
 
 
