@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxgen.logs import Track
+from jaxgen.logs import track as show
+
 ROWS = 1024
 """Of a matrix of kernel values at a time: memory is the square of it, however large a subset is."""
 
@@ -41,6 +44,8 @@ def distance(
     b: Float[np.ndarray, "m d"],
     of_a: Int[np.ndarray, "subsets size"],
     of_b: Int[np.ndarray, "subsets size"],
+    *,
+    track: Track = show,
 ) -> KernelDistance:
     r"""Squared MMD under the polynomial kernel $k(x, y) = (x^\top y / d + 1)^3$, averaged over pairs of subsets.
 
@@ -49,6 +54,7 @@ def distance(
       b: the other set's.
       of_a: the subsets of a, as `draw` gives them; the convention is 100 of 1,000.
       of_b: those of b.
+      track: shows the progress over them.
 
     Returns:
       Mean and standard deviation over the subsets.
@@ -59,7 +65,8 @@ def distance(
 
     Source: Bińkowski et al. 2018, section 4; the estimator is that of Gretton et al. 2012, equation 3.
     """
-    values = [mmd(a, b, i, j) for i, j in zip(of_a, of_b, strict=True)]
+    pairs = track(zip(of_a, of_b, strict=True), description="kernel distance", total=len(of_a))
+    values = [mmd(a, b, i, j) for i, j in pairs]
     return KernelDistance(float(np.mean(values)), float(np.std(values)))
 
 

@@ -12,7 +12,7 @@ from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import inception_v3
 from jaxgen.metrics.features import Extractor, Features, extract, pixels
-from jaxgen.metrics.pairs import METRICS, Metric, Plan, Side, Value, some
+from jaxgen.metrics.pairs import METRICS, How, Metric, Plan, Side, Value, some
 from jaxgen.metrics.protocol import Measurement, Protocol
 
 CONVENTION = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
@@ -88,12 +88,12 @@ def measure(
 
         sides = side(real), side(fake)
         floors = _halves(sides[0], seed) if others is None else (sides[0], side(some(others, fake.length, seed)))
-        found = {}
+        how, found = How(seed, track), {}
         for metric in (METRICS[name] for name in metrics):
             own = _settings(metric, settings)
             enough = min(floor.source.length for floor in floors) >= metric.least(own)
-            values: Mapping[str, Value] = metric.values(*sides, seed, **own)
-            floor: Mapping[str, Value] = metric.values(*floors, seed, **own) if enough else {}
+            values: Mapping[str, Value] = metric.values(*sides, how, **own)
+            floor: Mapping[str, Value] = metric.values(*floors, how, **own) if enough else {}
             for name, value in values.items():
                 full = name if metric.pixels else _named(name, extractor)
                 protocol = Protocol(

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from jaxgen.logs import Track
+from jaxgen.logs import track as show
+
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, from the finest on."""
 
@@ -61,7 +64,9 @@ def ms_ssim(
     return np.concatenate([np.asarray(v) for v in values])
 
 
-def diversity(images: UInt8[np.ndarray, "n h w c"], *, pairs: int, seed: int, scales: int = len(WEIGHTS)) -> float:
+def diversity(
+    images: UInt8[np.ndarray, "n h w c"], *, pairs: int, seed: int, scales: int = len(WEIGHTS), track: Track = show
+) -> float:
     """Mean MS-SSIM of random pairs of different images: the lower, the more varied; of samples of one class by convention.
 
     Args:
@@ -69,6 +74,7 @@ def diversity(images: UInt8[np.ndarray, "n h w c"], *, pairs: int, seed: int, sc
       pairs: how many are drawn, with repetition; the paper takes 100 for each class.
       seed: of the draw.
       scales: as in `ms_ssim`.
+      track: shows the progress.
 
     Returns:
       The mean.
@@ -84,7 +90,8 @@ def diversity(images: UInt8[np.ndarray, "n h w c"], *, pairs: int, seed: int, sc
     rng = np.random.default_rng(seed)
     first = rng.integers(n, size=pairs)
     second = (first + rng.integers(1, n, size=pairs)) % n
-    parts = range(0, pairs, PAIRS)
+    starts = range(0, pairs, PAIRS)
+    parts = track(starts, description="similarity of pairs", total=len(starts))
     values = [ms_ssim(images[first[i : i + PAIRS]], images[second[i : i + PAIRS]], scales=scales) for i in parts]
     return float(np.concatenate(values).mean(dtype=np.float64))
 

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxgen.logs import Track
+from jaxgen.logs import track as show
+
 ROWS, COLUMNS = 1024, 8192
 """Of a matrix of distances at a time: the device holds a block of it and the features of its sides, however many there are."""
 
@@ -29,13 +32,14 @@ class Manifolds(NamedTuple):
     coverage: float
 
 
-def manifolds(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, k: int) -> Manifolds:
+def manifolds(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, k: int, track: Track = show) -> Manifolds:
     r"""Precision and recall, density and coverage, with balls $B_k$ to the k-th nearest neighbour in the own set.
 
     Args:
       real: features of real examples; may be memory-mapped, since one block of them is read at a time.
       fake: features of samples.
       k: the convention is 3 for precision and recall, 5 for density and coverage.
+      track: shows the progress.
 
     Returns:
       All four.
@@ -49,10 +53,10 @@ def manifolds(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *,
         raise ValueError(f"a {k}-th neighbour needs {k + 1} examples; got {len(real)} and {len(fake)}")
     # About a common centre: squares of large numbers would not leave their small differences.
     centre = real.mean(0)
-    real_radius, fake_radius = _radius(real, centre, k), _radius(fake, centre, k)
+    real_radius, fake_radius = _radius(real, centre, k, track), _radius(fake, centre, k, track)
     of_fake = np.zeros(len(fake), np.int64)
     covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for rows, x in _blocks(real, centre, ROWS):
+    for rows, x in track(_blocks(real, centre, ROWS), description="balls that hold samples", total=_count(real)):
         for columns, y in _blocks(fake, centre, COLUMNS):
             counts, in_ball, in_fake = jax.device_get(_inside(x, y, real_radius[rows], fake_radius[columns]))
             of_fake[columns] += counts
@@ -66,12 +70,13 @@ def manifolds(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *,
     )
 
 
-def two_sample(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"]) -> tuple[float, float]:
+def two_sample(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, track: Track = show) -> tuple[float, float]:
     """Leave-one-out accuracy of the nearest neighbour that tells samples from real examples: 1/2 where it cannot.
 
     Args:
       real: features of real examples.
       fake: features of as many samples.
+      track: shows the progress.
 
     Returns:
       The accuracy on the real ones and on the samples: low on the real ones alone says that modes are copied, low on both
@@ -87,7 +92,7 @@ def two_sample(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"]) -
     centre, n = real.mean(0), len(real)
     is_real = []
     for of_rows, first in ((real, 0), (fake, n)):
-        for rows, x in _blocks(of_rows, centre, ROWS):
+        for rows, x in track(_blocks(of_rows, centre, ROWS), description="nearest neighbours", total=_count(of_rows)):
             own = first + np.arange(rows.start, rows.stop)
             best, nearest = np.full(len(own), np.inf, np.float32), np.zeros(len(own), np.int64)
             for of_columns, offset in ((real, 0), (fake, n)):
@@ -108,10 +113,15 @@ def _blocks(x: np.ndarray, centre: np.ndarray, size: int) -> Iterator[tuple[slic
         yield rows, jnp.asarray(np.asarray(x[rows] - centre, np.float32))
 
 
-def _radius(x: np.ndarray, centre: np.ndarray, k: int) -> np.ndarray:
+def _count(x: np.ndarray) -> int:
+    """Of blocks of rows."""
+    return -(-len(x) // ROWS)
+
+
+def _radius(x: np.ndarray, centre: np.ndarray, k: int, track: Track) -> np.ndarray:
     """Squared distance to the k-th nearest other row."""
     found = []
-    for _, rows in _blocks(x, centre, ROWS):
+    for _, rows in track(_blocks(x, centre, ROWS), description="radii of balls", total=_count(x)):
         # The nearest of all is the row itself.
         smallest = jnp.full((len(rows), k + 1), jnp.inf)
         for _, columns in _blocks(x, centre, COLUMNS):

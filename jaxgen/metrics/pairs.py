@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxgen.data import Source, in_order, take
 from jaxgen.errors import UserError
+from jaxgen.logs import Track
 from jaxgen.metrics import (
     classification_accuracy,
     frechet,
@@ -84,11 +85,18 @@ class Plan(NamedTuple):
     extractor: Extractor
 
 
+class How(NamedTuple):
+    """What every metric is told: the seed of all it draws, and how the progress is shown."""
+
+    seed: int
+    track: Track
+
+
 class Metric(NamedTuple):
     """A metric of two sets.
 
     Fields:
-      values: `values(real, fake, seed, **settings) -> {name: Value}`.
+      values: `values(real, fake, how, **settings) -> {name: Value}`.
       settings: what its values have to say of themselves; the field's conventions.
       pixels: whether it looks at the images and not at features, so that no extractor is in its name.
       least: of the settings, how many images it asks for of either set.
@@ -109,35 +117,35 @@ def some(source: Source, n: int, seed: int) -> Source:
     return take(source, np.sort(np.random.default_rng(seed).permutation(source.length)[:n]))
 
 
-def _frechet(real: Side, fake: Side, seed: int) -> Mapping[str, Value]:
+def _frechet(real: Side, fake: Side, how: How) -> Mapping[str, Value]:
     return {"frechet": Value(frechet.distance(real.moments, fake.moments))}
 
 
-def _kernel(real: Side, fake: Side, seed: int, *, subsets: int, size: int) -> Mapping[str, Value]:
+def _kernel(real: Side, fake: Side, how: How, *, subsets: int, size: int) -> Mapping[str, Value]:
     a, b = real.features, fake.features
     # Two sets of one size are not cut alike: example i of the one has nothing to do with example i of the other.
-    of_a, of_b = (kernel.draw(len(x), subsets=subsets, size=size, seed=2 * seed + i) for i, x in enumerate((a, b)))
-    return {"kernel": Value(*kernel.distance(a, b, of_a, of_b))}
+    of_a, of_b = (kernel.draw(len(x), subsets=subsets, size=size, seed=2 * how.seed + i) for i, x in enumerate((a, b)))
+    return {"kernel": Value(*kernel.distance(a, b, of_a, of_b, track=how.track))}
 
 
-def _score(real: Side, fake: Side, seed: int, *, splits: int) -> Mapping[str, Value]:
+def _score(real: Side, fake: Side, how: How, *, splits: int) -> Mapping[str, Value]:
     return {"score": Value(*inception.score(fake.logits, splits=splits))}
 
 
-def _precision_recall(real: Side, fake: Side, seed: int, *, k: int) -> Mapping[str, Value]:
-    found = neighbours.manifolds(real.features, fake.features, k=k)
+def _precision_recall(real: Side, fake: Side, how: How, *, k: int) -> Mapping[str, Value]:
+    found = neighbours.manifolds(real.features, fake.features, k=k, track=how.track)
     return {"precision": Value(found.precision), "recall": Value(found.recall)}
 
 
-def _density_coverage(real: Side, fake: Side, seed: int, *, k: int) -> Mapping[str, Value]:
-    found = neighbours.manifolds(real.features, fake.features, k=k)
+def _density_coverage(real: Side, fake: Side, how: How, *, k: int) -> Mapping[str, Value]:
+    found = neighbours.manifolds(real.features, fake.features, k=k, track=how.track)
     return {"density": Value(found.density), "coverage": Value(found.coverage)}
 
 
-def _two_sample(real: Side, fake: Side, seed: int) -> Mapping[str, Value]:
+def _two_sample(real: Side, fake: Side, how: How) -> Mapping[str, Value]:
     # As many of both: of the larger set some.
     n = min(real.source.length, fake.source.length)
-    on_real, on_fake = neighbours.two_sample(real.drawn(n, seed), fake.drawn(n, seed))
+    on_real, on_fake = neighbours.two_sample(real.drawn(n, how.seed), fake.drawn(n, how.seed), track=how.track)
     return {
         "two_sample": Value((on_real + on_fake) / 2),
         "two_sample_real": Value(on_real),
@@ -145,12 +153,12 @@ def _two_sample(real: Side, fake: Side, seed: int) -> Mapping[str, Value]:
     }
 
 
-def _wasserstein(real: Side, fake: Side, seed: int, *, p: int, n: int) -> Mapping[str, Value]:
-    return {"wasserstein": Value(transport.wasserstein(real.drawn(n, seed), fake.drawn(n, seed), p=p))}
+def _wasserstein(real: Side, fake: Side, how: How, *, p: int, n: int) -> Mapping[str, Value]:
+    return {"wasserstein": Value(transport.wasserstein(real.drawn(n, how.seed), fake.drawn(n, how.seed), p=p))}
 
 
-def _sinkhorn(real: Side, fake: Side, seed: int, *, p: int, n: int, relative_epsilon: float) -> Mapping[str, Value]:
-    a, b = real.drawn(n, seed), fake.drawn(n, seed)
+def _sinkhorn(real: Side, fake: Side, how: How, *, p: int, n: int, relative_epsilon: float) -> Mapping[str, Value]:
+    a, b = real.drawn(n, how.seed), fake.drawn(n, how.seed)
     # In units of the real set's own squared distances, so that one number does for every network.
     epsilon = relative_epsilon * 2 * float(a.var(0, dtype=np.float64).sum())
     if not epsilon > 0:
@@ -159,13 +167,13 @@ def _sinkhorn(real: Side, fake: Side, seed: int, *, p: int, n: int, relative_eps
 
 
 def _sliced_wasserstein(
-    real: Side, fake: Side, seed: int, *, n: int, patches: int, repeats: int, projections: int
+    real: Side, fake: Side, how: How, *, n: int, patches: int, repeats: int, projections: int
 ) -> Mapping[str, Value]:
     a, b = (
-        sliced_wasserstein.over(some(side.source, n, seed), seed=2 * seed + i, patches=patches)
+        sliced_wasserstein.over(some(side.source, n, how.seed), seed=2 * how.seed + i, patches=patches, track=how.track)
         for i, side in enumerate((real, fake))
     )
-    levels = sliced_wasserstein.of_patches(a, b, seed=seed, repeats=repeats, projections=projections)
+    levels = sliced_wasserstein.of_patches(a, b, seed=how.seed, repeats=repeats, projections=projections)
     by_level = {f"sliced_wasserstein_{side}": Value(value) for side, value in levels.items()}
     return {"sliced_wasserstein": Value(float(np.mean(list(levels.values())))), **by_level}
 
@@ -177,10 +185,10 @@ def _has_levels(plan: Plan, settings: Settings) -> None:
         raise UserError(f"{plan.real.name}: {error}.") from None
 
 
-def _ms_ssim(real: Side, fake: Side, seed: int, *, n: int, pairs: int, scales: int | str) -> Mapping[str, Value]:
-    images = some(fake.source, n, seed).gather(np.arange(min(n, fake.source.length)))["image"]
+def _ms_ssim(real: Side, fake: Side, how: How, *, n: int, pairs: int, scales: int | str) -> Mapping[str, Value]:
+    images = some(fake.source, n, how.seed).gather(np.arange(min(n, fake.source.length)))["image"]
     fitting = ms_ssim.fitting(*images.shape[1:3]) if isinstance(scales, str) else scales
-    return {"ms_ssim": Value(ms_ssim.diversity(images, pairs=pairs, seed=seed, scales=fitting))}
+    return {"ms_ssim": Value(ms_ssim.diversity(images, pairs=pairs, seed=how.seed, scales=fitting, track=how.track))}
 
 
 def _has_scales(plan: Plan, settings: Settings) -> None:
@@ -193,11 +201,11 @@ def _has_scales(plan: Plan, settings: Settings) -> None:
         )
 
 
-def _classification_accuracy(real: Side, fake: Side, seed: int, **recipe: Any) -> Mapping[str, Value]:
+def _classification_accuracy(real: Side, fake: Side, how: How, **recipe: Any) -> Mapping[str, Value]:
     named = real.source.classes.get("label", ())
     classes = len(named) or 1 + max(int(batch["label"].max()) for batch in in_order(real.source, 256))
-    made = classification_accuracy.Recipe(seed=seed, **recipe)
-    accuracy = classification_accuracy.score(fake.source, real.source, classes=classes, recipe=made)
+    made = classification_accuracy.Recipe(seed=how.seed, **recipe)
+    accuracy = classification_accuracy.score(fake.source, real.source, classes=classes, recipe=made, track=how.track)
     return {"classification_accuracy": Value(accuracy)}
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from jaxgen.data.source import Source
+from jaxgen.logs import Track
+from jaxgen.logs import track as show
 
 ROWS, DIRECTIONS = 65536, 32
 """Points on the device at a time, and directions that all points are projected on at a time."""
@@ -97,7 +99,7 @@ def sides(height: int, width: int) -> list[tuple[int, int]]:
     return found
 
 
-def over(source: Source, *, seed: int, patches: int = 128, batch_size: int = 256) -> dict[int, np.ndarray]:
+def over(source: Source, *, seed: int, patches: int = 128, batch_size: int = 256, track: Track = show) -> dict[int, np.ndarray]:
     """The descriptors of a set, drawn batch by batch.
 
     Args:
@@ -105,12 +107,14 @@ def over(source: Source, *, seed: int, patches: int = 128, batch_size: int = 256
       seed: of the patches' places.
       patches: of each image and level.
       batch_size: images at a time.
+      track: shows the progress.
 
     Returns:
       As `descriptors`: 25 kB an image, level and channel on the host.
     """
     rng, found = np.random.default_rng(seed), {}
-    for start in range(0, source.length, batch_size):
+    starts = range(0, source.length, batch_size)
+    for start in track(starts, description=f"patches of {source.name}", total=len(starts)):
         batch = source.gather(np.arange(start, min(start + batch_size, source.length)))["image"]
         for side, part in descriptors(batch, rng, patches=patches).items():
             if side not in found:

@@ -1,6 +1,7 @@
 """Measurements of two sets: what is in the protocol, what is not, and that no value depends on how it was computed."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import jax
@@ -177,6 +178,28 @@ def test_what_cannot_be_measured_is_said() -> None:
         measure.measure(of(REAL), of(FAKE[:3]), ["precision_recall"])
     with pytest.raises(UserError, match="score asks for 10 images"):
         measure.measure(of(REAL), of(FAKE[:3]), ["score"], extractor=EXTRACTOR)
+
+
+def test_progress_is_shown_as_it_is_told() -> None:
+    steps = Counter[str]()
+
+    def track(iterable, *, description: str, total: int | None = None):
+        for item in iterable:
+            steps[description] += 1
+            yield item
+
+    few = {"size": 20, "subsets": 3}
+    metrics = ["kernel", "precision_recall", "two_sample"]
+    measure.measure(of(REAL, "real"), of(FAKE, "fake"), metrics, settings=few, batch_size=40, track=track)
+    # Of the values and, in one block each, of their floor.
+    assert steps == {
+        "pixels of real": 3,
+        "pixels of fake": 2,
+        "kernel distance": 2 * 3,
+        "radii of balls": 2 * 2,
+        "balls that hold samples": 2,
+        "nearest neighbours": 2 * 2,
+    }
 
 
 def test_settings_are_part_of_the_protocol() -> None:
