@@ -16,7 +16,7 @@ import experiments
 from jaxgen import checkpoint, data, logs, workdir
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
-from jaxgen.experiment import Experiment
+from jaxgen.experiment import Config, Experiment
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
@@ -100,7 +100,7 @@ class Run:
         if config is None or "dataset" not in config.flags:
             return {}
         for split, of_split in values.items():
-            real = data.load(config.flags["dataset"], split, data_dir=config.flags.get("data_dir"))
+            real = _split(config, split)
             for name, flags in self.experiment.protocol.items() if of_split else ():
                 protocol = Protocol(
                     metric=f"{split}/{name}",
@@ -150,11 +150,10 @@ class Run:
 
         if self.experiment.sample is None or self.experiment.config is None:
             raise UserError("This experiment has no sampler: its model generates nothing.")
-        flags = self.experiment.config.flags
-        if "dataset" not in flags:
+        if "dataset" not in self.experiment.config.flags:
             raise UserError("This experiment has no flag --dataset to hold its samples against; measure two folders or arrays.")
         sample, state = self.experiment.sample, averaged(self.state)
-        real, others = (data.load(flags["dataset"], s, data_dir=flags.get("data_dir")) for s in (split, _other(split)))
+        real, others = (_split(self.experiment.config, of) for of in (split, "train" if split == "test" else "test"))
         extractor, metrics = extractor or pixels(), list(metrics)
         measure.check(measure.Plan(real, n, self.experiment.classes is not None, extractor), metrics)
         drawn = images.drawn(
@@ -200,8 +199,10 @@ def check_seed(seed: int) -> int:
     return seed
 
 
-def _other(split: str) -> str:
-    return "train" if split == "test" else "test"
+def _split(config: Config, split: str) -> data.Source:
+    """A split of a run's dataset, from where and as the run reads it."""
+    where = {flag: config.flags[flag] for flag in ("data_dir", "cache_budget") if flag in config.flags}
+    return data.load(config.flags["dataset"], split, **where)
 
 
 def evaluate(evaluators: Mapping[str, Evaluator], state: TrainState, seed: int, track: Track) -> dict[str, dict[str, float]]:

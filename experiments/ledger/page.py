@@ -80,7 +80,7 @@ def _section(name: str, row: Row, records: Mapping[str, Mapping[str, Any]]) -> l
         row.command,
         "```",
         "",
-        f"- Paper: {row.paper} ({row.source}).",
+        f"- Paper: {row.paper}; {row.source}.",
         f"- Counts as reproduced if it is {' and '.join(bounds)}."
         if bounds
         else "- Stands for itself; other rows are held against it.",
