@@ -2,7 +2,7 @@
 
 python -m experiments.gan                        # digits, nothing to download; a minute
 python -m experiments.gan --loss minimax         # the game of one value, whose generator starts slowly
-python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 --steps 50000
+python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 --steps 40000
 
 Players start and move as in the paper's own code: from small uniform weights, with momentum, the discriminator's weights of
 bounded norm, and its loss the mean of its halves. MNIST is brittle: from larger weights, by Adam, or with the halves' sum, the

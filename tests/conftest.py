@@ -22,6 +22,16 @@ SHARED = Path(os.environ.get("JAXGEN_TEST_DATA", Path(__file__).parents[2] / "sh
 """Prepared TFDS sets for the tests that need real images; they skip where it is absent."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Programs that run for a moment are compiled for long: without most of XLA's passes it takes a third less.
+
+    `pytest -m slow` and `pytest -m peers` compile as users do.
+    """
+    if "not slow" in config.option.markexpr:
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # for processes that tests start
+        jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Datasets and caches of the session, so that a test neither reads nor fills the user's own."""

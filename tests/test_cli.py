@@ -68,7 +68,7 @@ def test_sample_evaluate_digest(trained: Path, tmp_path: Path, capsys) -> None:
     commands.main(["sample", str(trained), "--n", "9", "--out", str(tmp_path / "x.npy")])
     assert np.load(tmp_path / "x.npy").shape == (9, 8, 8, 1)
     commands.main(["evaluate", str(trained), "--json", str(tmp_path / "values.json")])
-    assert "test nll" in capsys.readouterr().out
+    assert "test/nll" in capsys.readouterr().out
     assert '"nll"' in (tmp_path / "values.json").read_text()
     commands.main(["digest", str(trained)])
     assert re.fullmatch(r"[0-9a-f]{64}\n", capsys.readouterr().out)

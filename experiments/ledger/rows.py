@@ -117,7 +117,7 @@ ROWS: Mapping[str, Row] = {
         paper="225 +- 2",
         source="Goodfellow et al. 2014, table 1",
         command="python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 "
-        "--steps 50000",
+        "--steps 40000",
         value="test/parzen",
         also=("test/parzen_error", "test/parzen_sigma"),
         at_least=221.0,
