@@ -106,7 +106,7 @@ class Run:
                     metric=f"{split}/{name}",
                     extractor="",
                     resizer="none",
-                    real=f"{real.name} {real.fingerprint}",
+                    real=f"{real.name} {data.contents(real)}",
                     n_real=real.length,
                     n_fake=0,
                     seed=self.seed if seed is None else seed,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.data import Source, common_shape, take
+from jaxgen.data import Source, common_shape, contents, take
 from jaxgen.errors import UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
@@ -100,7 +100,7 @@ def measure(
                     metric=full,
                     extractor="" if metric.pixels else f"{extractor.name} {extractor.version}",
                     resizer="none" if metric.pixels else extractor.resizer,
-                    real=f"{real.name} {real.fingerprint}",
+                    real=f"{real.name} {contents(real)}",
                     n_real=real.length,
                     n_fake=fake.length,
                     seed=seed,

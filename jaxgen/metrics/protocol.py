@@ -14,7 +14,7 @@ class Protocol(NamedTuple):
       metric: what was measured, and in whose features: `frechet_lenet`.
       extractor: name and version of the network; its version is a hash of its weights.
       resizer: how images came to the network's size.
-      real: what the samples were held against: set, split and fingerprint.
+      real: what the samples were held against: set, split and a hash of the examples.
       n_real: real images.
       n_fake: samples.
       seed: of the samples, and of every subset.

@@ -190,3 +190,29 @@ def test_sets_of_one_name_are_told_apart() -> None:
     named = [small._replace(classes={"label": classes}) for classes in (("a", "b"), ("a", "c"))]
     with pytest.raises(UserError, match="mine has a b, mine has a c"):
         data.common_classes("label", *named)
+
+
+def test_contents_are_the_same_however_they_are_stored() -> None:
+    of = {"image": np.stack([np.full((2, 3, 1), i, np.uint8) for i in range(20)]), "label": np.arange(20) % 3}
+    texts = np.array([b"x" * i for i in range(20)], object)
+    stored = [rows(), *(data.from_arrays({**of, "text": t}, name=n) for n, t in (("a", texts), ("b", texts.astype("S"))))]
+    assert len({source.fingerprint for source in stored}) == 3
+    (same,) = {data.contents(source) for source in stored}
+    others = [
+        data.take(rows(), np.arange(19)),
+        data.take(rows(), np.arange(20)[::-1]),
+        data.from_arrays({**of, "text": texts[::-1]}),
+        data.from_arrays({**of, "label": of["label"][::-1], "text": texts}),
+        data.from_arrays(of),
+    ]
+    assert len({same, *map(data.contents, others)}) == 6
+
+
+def test_contents_of_a_large_set_are_those_of_examples_all_over_it() -> None:
+    x = np.arange(5000, dtype=np.int32)
+    whole = data.contents(data.from_arrays({"x": x}))
+    assert data.contents(data.from_arrays({"x": x}), most=10) != whole
+    for changed in (slice(0, 30), slice(2480, 2510), slice(4970, 5000)):
+        other = x.copy()
+        other[changed] += 1
+        assert data.contents(data.from_arrays({"x": other})) != whole

@@ -50,7 +50,7 @@ def test_values_are_those_of_the_features() -> None:
         metric="precision_projection",
         extractor="projection 1-abcd",
         resizer="none",
-        real=f"real {of(REAL).fingerprint}",
+        real=f"real {data.contents(of(REAL))}",
         n_real=90,
         n_fake=70,
         seed=3,
