@@ -101,20 +101,22 @@ class Run:
             return {}
         for split, of_split in values.items():
             real = _split(config, split)
-            for name, flags in self.experiment.protocol.items() if of_split else ():
+            told = f"{real.name} {data.contents(real)}"
+            for name, flags in self.experiment.protocol.items():
+                if name not in of_split:
+                    continue
                 protocol = Protocol(
                     metric=f"{split}/{name}",
                     extractor="",
                     resizer="none",
-                    real=f"{real.name} {data.contents(real)}",
+                    real=told,
                     n_real=real.length,
                     n_fake=0,
                     seed=self.seed if seed is None else seed,
                     checkpoint=checkpoint,
                     settings=tuple((flag, config.flags[flag]) for flag in sorted(flags)),
                 )
-                if name in of_split:
-                    found[protocol.metric] = Measurement(of_split[name], protocol)
+                found[protocol.metric] = Measurement(of_split[name], protocol)
         return found
 
     def measure(

@@ -1,6 +1,7 @@
 """`jaxgen evaluate --metrics`, `measure` and `compare`: numbers with their protocol from the command line."""
 
 import re
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -105,6 +106,7 @@ def test_mistakes(trained: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     """All are said before a sample is drawn: that may take hours."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(images, "drawn", None)
+    monkeypatch.setitem(sys.modules, "ot", None)
     np.save("x.npy", RNG.integers(0, 256, (30, 8, 8, 1)).astype(np.uint8))
     for args, sentence in {
         f"evaluate {trained} --metrics fid": "invalid choice 'fid'",
@@ -119,6 +121,8 @@ def test_mistakes(trained: Path, tmp_path: Path, capsys, monkeypatch) -> None:
         f"evaluate {trained} --metrics ms_ssim --n 20": "images of 8x8 have 0 scales",
         f"evaluate {trained} --metrics sliced_wasserstein --n 20": "images of 8x8 are smaller than",
         f"evaluate {trained} --metrics frechet --n 1": "frechet asks for 2 images of either set, and there are 1 to hold",
+        f"evaluate {trained} --metrics sinkhorn --n 20": 'pip install "jaxgen[metrics]"',
+        f"evaluate {trained} --metrics wasserstein --n 20": 'pip install "jaxgen[metrics]"',
         f"evaluate {trained} --metrics frechet --seed -1": "--seed is -1",
         f"evaluate {trained} --seed -1": "--seed is -1",
         "measure x.npy x.npy --metrics two_sample --seed -1": "--seed is -1",

@@ -88,7 +88,7 @@ def measure(
 
         sides = side(real), side(fake)
         floors = _halves(sides[0], seed) if others is None else (sides[0], side(some(others, fake.length, seed)))
-        how, found = How(seed, track), {}
+        how, found, told = How(seed, track), {}, f"{real.name} {contents(real)}"
         for metric in (METRICS[name] for name in metrics):
             own = _settings(metric, settings)
             enough = min(floor.source.length for floor in floors) >= metric.least(own)
@@ -100,7 +100,7 @@ def measure(
                     metric=full,
                     extractor="" if metric.pixels else f"{extractor.name} {extractor.version}",
                     resizer="none" if metric.pixels else extractor.resizer,
-                    real=f"{real.name} {contents(real)}",
+                    real=told,
                     n_real=real.length,
                     n_fake=fake.length,
                     seed=seed,

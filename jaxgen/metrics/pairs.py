@@ -157,6 +157,10 @@ def _wasserstein(real: Side, fake: Side, how: How, *, p: int, n: int) -> Mapping
     return {"wasserstein": Value(transport.wasserstein(real.drawn(n, how.seed), fake.drawn(n, how.seed), p=p))}
 
 
+def _has_solver(plan: Plan, settings: Settings) -> None:
+    transport.pot()
+
+
 def _sinkhorn(real: Side, fake: Side, how: How, *, p: int, n: int, relative_epsilon: float) -> Mapping[str, Value]:
     a, b = real.drawn(n, how.seed), fake.drawn(n, how.seed)
     # In units of the real set's own squared distances, so that one number does for every network.
@@ -231,8 +235,8 @@ METRICS: Mapping[str, Metric] = {
     "precision_recall": Metric(_precision_recall, {"k": 3}, least=lambda settings: settings["k"] + 1),
     "density_coverage": Metric(_density_coverage, {"k": 5}, least=lambda settings: settings["k"] + 1),
     "two_sample": Metric(_two_sample),
-    "wasserstein": Metric(_wasserstein, {"p": 2, "n": 2000}),
-    "sinkhorn": Metric(_sinkhorn, {"p": 2, "n": 1000, "relative_epsilon": 0.1}),
+    "wasserstein": Metric(_wasserstein, {"p": 2, "n": 2000}, check=_has_solver),
+    "sinkhorn": Metric(_sinkhorn, {"p": 2, "n": 1000, "relative_epsilon": 0.1}, check=_has_solver),
     "sliced_wasserstein": Metric(
         _sliced_wasserstein,
         {"n": 16_384, "patches": 128, "repeats": 4, "projections": 128},

@@ -39,7 +39,7 @@ def wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], *, p: 
     """
     cost = _cost(x, y, p)
     # The default number of pivots is soon used up; the solver warns where it stops early.
-    total = _pot().emd2(_weights(len(x)), _weights(len(y)), cost, numItermax=100_000_000)
+    total = pot().emd2(_weights(len(x)), _weights(len(y)), cost, numItermax=100_000_000)
     return float(max(total, 0.0) ** (1 / p))
 
 
@@ -76,7 +76,7 @@ def entropic(
     """
     if epsilon <= 0:
         raise ValueError(f"epsilon is above 0; got {epsilon}; at 0 the cost is wasserstein's")
-    found = _pot().solve(_cost(x, y, p), reg=epsilon, reg_type="KL", max_iter=max_iter, tol=tolerance)
+    found = pot().solve(_cost(x, y, p), reg=epsilon, reg_type="KL", max_iter=max_iter, tol=tolerance)
     return float(found.value)
 
 
@@ -130,7 +130,8 @@ def _cost(x: np.ndarray, y: np.ndarray, p: float | int) -> np.ndarray:
     return cdist(x, y) ** p
 
 
-def _pot() -> Any:
+def pot() -> Any:
+    """The library POT, or a sentence that says how to come by it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # of its documentation, the first time that Python compiles it

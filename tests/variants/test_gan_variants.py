@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
@@ -26,6 +27,17 @@ def test_modes_of_the_grid(method: str) -> None:
     assert set(found) == {"modes", "high_quality", "reverse_kl"}
     assert 0 <= found["modes"] <= 25
     assert run.sample(7).shape == (7, 2)
+
+
+def test_the_discriminator_of_the_gan_moves_by_the_mean_of_its_halves() -> None:
+    """By their sum it wins at once on MNIST, and all samples become one shape."""
+    players = make("gan", learning_rate=0.1, momentum=0.0, max_norm=1e6).players
+    moved = {}
+    for name, player in players.items():
+        params = {"kernel": jnp.zeros((2, 2))}
+        updates, _ = player.tx.update({"kernel": jnp.ones((2, 2))}, player.tx.init(params), params)
+        moved[name] = float(updates["kernel"][0, 0])
+    assert moved == pytest.approx({"discriminator": -0.05, "generator": -0.1})
 
 
 def test_a_clipped_critic_stays_clipped_and_the_generator_does_not() -> None:
