@@ -146,7 +146,8 @@ def turn(state: TrainState, name: str, player: Player, batch: Batch, key: Key, a
         vars = jax.tree.map(lambda v: replicas.mean(v) if jnp.issubdtype(v.dtype, jnp.inexact) else v, vars)
         updates, opt = player.tx.update(grads, state.opt[name], state.params[name])
         moved = optax.apply_updates(state.params[name], updates)
-        metrics = {**metrics, "grad_norm": reduce(optax.tree.norm(grads))}
+        # Fused into the backward pass, the norm takes a fifth of a small network's step on a CPU.
+        metrics = {**metrics, "grad_norm": reduce(optax.tree.norm(lax.optimization_barrier(grads)))}
         state = state._replace(params={**state.params, name: moved}, opt={**state.opt, name: opt}, vars={**state.vars, **vars})
         return state, metrics
 
