@@ -14,6 +14,7 @@ from tyro.conf import Positional
 from jaxgen import durable
 from jaxgen.cli import Mistakes
 from jaxgen.errors import UserError
+from jaxgen.flags import Count, Seed, held
 
 MetricName = Literal[
     "frechet",
@@ -40,12 +41,13 @@ def list_experiments() -> None:
             print(f"{'experiments.' + module.name:32} {_first_line(module)}")
 
 
+@held
 def sample(
     workdir: Positional[Path],
     *,
-    n: int = 64,
+    n: Count = 64,
     out: Path = Path("samples.png"),
-    seed: int | None = None,
+    seed: Seed | None = None,
     best: bool = False,
     step: int | None = None,
     experiment: str | None = None,
@@ -66,8 +68,6 @@ def sample(
     from jaxgen import pictures
     from jaxgen.run import load
 
-    if n < 1:
-        raise UserError(f"--n is {n}; give 1 or more.")
     if out.suffix not in (".png", ".npy"):
         raise UserError(f"--out is {out}; name a .png or a .npy file in a folder of yours.")
     run = load(workdir, step=step, best=best, experiment=experiment)
@@ -86,14 +86,15 @@ def sample(
     print(out)
 
 
+@held
 def evaluate(
     workdir: Positional[Path],
     *,
     metrics: tuple[MetricName, ...] = (),
     extractor: Path | None = None,
-    n: int = 10_000,
+    n: Count = 10_000,
     split: Literal["test", "train"] = "test",
-    seed: int | None = None,
+    seed: Seed | None = None,
     best: bool = False,
     step: int | None = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
@@ -117,8 +118,6 @@ def evaluate(
     from jaxgen.run import load
 
     _check_json(json_file)
-    if n < 1:
-        raise UserError(f"--n is {n}; give 1 or more.")
     features = _extractor(extractor)
     run = load(workdir, step=step, best=best, experiment=experiment)
     chosen = "best" if best else "last" if step is None else f"step {step}"
@@ -136,6 +135,7 @@ def evaluate(
     _write_json(json_file, {"step": run.position, **values, "measurements": protocol.to_json(found)})
 
 
+@held
 def measure(
     real: Positional[Path],
     fake: Positional[Path],
@@ -143,7 +143,7 @@ def measure(
     metrics: tuple[MetricName, ...],
     extractor: Path | None = None,
     others: Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
     """Measure images of any origin against real ones.
@@ -159,10 +159,8 @@ def measure(
     """
     from jaxgen.metrics import images, protocol
     from jaxgen.metrics.measure import measure
-    from jaxgen.run import check_seed
 
     _check_json(json_file)
-    check_seed(seed)
     features = _extractor(extractor)
     more = None if others is None else images.read(others)
     found = measure(images.read(real), images.read(fake), metrics, extractor=features, others=more, seed=seed)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxgen import flags as declared
 from jaxgen.data import Stream
 from jaxgen.evaluate import Evaluator
+from jaxgen.flags import held
 from jaxgen.game import Player, TrainState
 from jaxgen.pictures import Picture
 from jaxgen.types import Array, Key, Params, Schedule, Vars
@@ -91,14 +91,14 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
       The function, whose experiments have a `config`. It raises a `UserError` for a flag that it does not have, or of another
       type or range than is declared.
     """
-    signature = inspect.signature(function)
+    signature, make = inspect.signature(function), held(function)
 
     @functools.wraps(function)
     def build(*args: Any, **flags: Any) -> Experiment:
-        declared.check(function, {**dict(zip(signature.parameters, args, strict=False)), **flags})
+        made = make(*args, **flags)
         bound = signature.bind(*args, **flags)
         bound.apply_defaults()
-        return function(*bound.args, **bound.kwargs)._replace(config=Config(build, dict(bound.arguments)))
+        return made._replace(config=Config(build, dict(bound.arguments)))
 
     return build
 

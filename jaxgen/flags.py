@@ -4,13 +4,29 @@
 """
 
 import difflib
+import functools
 import inspect
 import math
 import types
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from jaxgen.errors import UserError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Range(NamedTuple):
@@ -42,6 +58,28 @@ NonNegative: TypeAlias = Annotated[float, Range("0 or more", lambda x: x >= 0)]
 
 Share: TypeAlias = Annotated[float, Range("0 or more and less than 1", lambda x: 0 <= x < 1)]
 """A probability to drop, a decay of averages."""
+
+Seed: TypeAlias = Annotated[int, Range("a number from 0 to 4294967295", lambda n: 0 <= n < 2**32)]
+"""Of 32 bits."""
+
+
+def held(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, which refuses arguments that are not of their declared types and ranges.
+
+    >>> @held
+    ... def sample(n: Count = 64): ...
+    >>> sample(n=0)
+    Traceback (most recent call last):
+    jaxgen.errors.UserError: --n is 0; give 1 or more.
+    """
+    parameters = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def call(*args: P.args, **flags: P.kwargs) -> R:
+        check(function, {**dict(zip(parameters, args, strict=False)), **flags})
+        return function(*args, **flags)
+
+    return call
 
 
 def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:

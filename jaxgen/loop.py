@@ -16,25 +16,27 @@ from jaxgen.checkpoint import Checkpoints, from_tree, to_tree
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
+from jaxgen.flags import Count, Seed, Whole, held
 from jaxgen.game import TrainState, make_train_step
 from jaxgen.reduction import Metrics, compute
-from jaxgen.run import Run, begin, check_seed, draw, evaluate
+from jaxgen.run import Run, begin, draw, evaluate
 from jaxgen.signals import Stopped, StopRequest
 
 
+@held
 def fit(
     experiment: Experiment,
     *,
-    workdir: str | None = None,
-    seed: int = 0,
-    log_every: int = 100,
-    evaluate_every: int = 1000,
-    save_every: int = 1000,
-    keep: int = 2,
-    steps_per_call: int | None = None,
+    workdir: str | Path | None = None,
+    seed: Seed = 0,
+    log_every: Count = 100,
+    evaluate_every: Count = 1000,
+    save_every: Count = 1000,
+    keep: Count = 2,
+    steps_per_call: Count | None = None,
     parallel: Literal["auto", "jit", "pmap"] = "auto",
     fsdp: int = 1,
-    skip_not_finite: int = 0,
+    skip_not_finite: Whole = 0,
     wandb: str | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -68,8 +70,9 @@ def fit(
       KeyboardInterrupt: after Ctrl-C, when the state is saved.
       SystemExit: 143 after SIGTERM and 129 after SIGHUP, when the state is saved.
     """
-    intervals = {"log_every": log_every, "evaluate_every": evaluate_every, "save_every": save_every, "keep": keep}
-    _check(experiment, intervals, steps_per_call, seed, skip_not_finite)
+    for flag, value, least in (("steps", experiment.steps, 0), ("accumulate", experiment.accumulate, 1)):
+        if value < least:
+            raise UserError(f"--{flag} is {value}; give {least} or more.")
     with contextlib.ExitStack() as resources:
         return _Loop(
             experiment, workdir, seed, keep, parallel, fsdp, skip_not_finite, steps_per_call, wandb, quiet, resources
@@ -82,7 +85,7 @@ class _Loop:
     def __init__(
         self,
         experiment: Experiment,
-        path: str | None,
+        path: str | Path | None,
         seed: int,
         keep: int,
         kind: Literal["auto", "jit", "pmap"],
@@ -341,20 +344,3 @@ class _Loop:
             f"  go on        the same command with --steps {2 * self.experiment.steps}",
             f"  {look}     jaxgen {look.strip()} {self.folder.arguments}",
         )
-
-
-def _check(
-    experiment: Experiment, intervals: Mapping[str, int], steps_per_call: int | None, seed: int, skip_not_finite: int
-) -> None:
-    check_seed(seed)
-    for name, value in intervals.items():
-        if value < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; give 1 or more.")
-    if steps_per_call is not None and steps_per_call < 1:
-        raise UserError(f"--steps-per-call is {steps_per_call}; give 1 or more.")
-    if skip_not_finite < 0:
-        raise UserError(f"--skip-not-finite is {skip_not_finite}; give 0 or more.")
-    if experiment.steps < 0:
-        raise UserError(f"--steps is {experiment.steps}; give 0 or more.")
-    if experiment.accumulate < 1:
-        raise UserError(f"--accumulate is {experiment.accumulate}; give 1 or more.")

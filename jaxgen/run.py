@@ -17,6 +17,7 @@ from jaxgen import checkpoint, data, logs, workdir
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Config, Experiment
+from jaxgen.flags import Seed, held
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
@@ -76,7 +77,7 @@ class Run:
         Returns:
           `{split: {name: value}}`.
         """
-        seed = self.seed if seed is None else check_seed(seed)
+        seed = self.seed if seed is None else _of_32_bits(seed)
         results = evaluate(self.experiment.evaluators, self.state, seed, track)
         if final:
             for split, values in evaluate(self.experiment.final, self.state, seed, track).items():
@@ -187,17 +188,11 @@ class Run:
         return checkpoint.digest(checkpoint.to_tree(self.state), self.position)
 
     def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
-        return jax.random.fold_in(jax.random.key(self.seed if seed is None else check_seed(seed)), purpose)
+        return jax.random.fold_in(jax.random.key(self.seed if seed is None else _of_32_bits(seed)), purpose)
 
 
-def check_seed(seed: int) -> int:
-    """The seed, which has 32 bits.
-
-    Raises:
-      UserError: if it has not.
-    """
-    if not 0 <= seed < 2**32:
-        raise UserError(f"--seed is {seed}; give a number from 0 to 4294967295.")
+@held
+def _of_32_bits(seed: Seed) -> int:
     return seed
 
 
