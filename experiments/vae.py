@@ -29,6 +29,8 @@ LIKELIHOODS = {
     "logistic": (vae.DiscretizedLogisticLikelihood(), (-1.0, 1.0)),
 }
 
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+
 
 @jaxgen.recorded
 def experiment(
@@ -41,6 +43,7 @@ def experiment(
     likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-per-pixel", "logistic"] = "bernoulli",
     latents: Count = 16,
     hidden: tuple[Count, ...] = (400, 400),
+    activation: Literal["tanh", "relu"] = "tanh",
     channels: Counts = (32, 64),
     beta: NonNegative = 1.0,
     beta_warmup: Whole = 0,
@@ -69,6 +72,7 @@ def experiment(
       likelihood: p(x | z): binary, real with one fixed or learned width or a width each, or bytes.
       latents: dimension of z.
       hidden: widths of the layers of the mlp.
+      activation: after each of them.
       channels: feature maps of the conv and residual networks, the largest map first.
       beta: weight of the KL; 1 is the ELBO.
       beta_warmup: steps over which the weight grows from 0.
@@ -101,7 +105,7 @@ def experiment(
     out = (*image[:2], image[2] * head.outputs)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     networks: dict[str, tuple[Any, dict[str, Any]]] = {
-        "mlp": (autoencoders.mlp, {"hidden": hidden}),
+        "mlp": (autoencoders.mlp, {"hidden": hidden, "activation": ACTIVATIONS[activation]}),
         "conv": (autoencoders.conv, {"channels": channels, "remat": remat}),
         "residual": (autoencoders.residual, {"channels": channels, "remat": remat}),
     }
