@@ -2,13 +2,14 @@
 
 python -m experiments.gan                        # digits, nothing to download; a minute
 python -m experiments.gan --loss minimax         # the game of one value, whose generator starts slowly
-python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 --steps 40000
+python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 --steps 150000
 
-Players start and move as in the paper's own code: from small uniform weights, with momentum, the discriminator's weights of
-bounded norm, and its loss the mean of its halves. MNIST is brittle: from larger weights, by Adam, or with the halves' sum, the
-discriminator wins at once, and all samples become one shape.
+Players start and move as in the paper's own code: from small uniform weights and the mean image, z uniform of variance 1, a
+momentum that rises over 250 epochs, and a discriminator whose loss is the mean of its halves. MNIST is brittle: from larger
+weights, by Adam, or with the halves' sum, the discriminator wins at once, and all samples become one shape.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -25,6 +26,7 @@ from jaxgen.logs import Track
 from jaxgen.losses import adversarial, penalty
 from jaxgen.metrics import parzen
 from jaxgen.models.gan import mlp
+from jaxgen.objectives.adversarial import uniform
 from jaxgen.types import Array, Batch, Key
 
 CHUNK = 1000
@@ -49,8 +51,10 @@ def experiment(
     steps: Whole = 6000,
     batch_size: Count = 100,
     learning_rate: Positive = 0.1,
-    momentum: Share = 0.5,
-    max_norm: Positive = 1.9365,
+    rate_decay: Share = 4e-6,
+    momentum: tuple[Share, Share] = (0.5, 0.7),
+    momentum_epochs: Count = 250,
+    max_norm: Positive | None = None,
     ema: Share | None = None,
     bf16: bool = False,
     parzen_samples: Count = 10_000,
@@ -69,8 +73,10 @@ def experiment(
       steps: training steps; in each both players move once.
       batch_size: images in a step.
       learning_rate: of the generator; the discriminator's is half of it.
-      momentum: of both players.
-      max_norm: of the weights that lead to a unit of the discriminator.
+      rate_decay: share of the learning rates that is lost with each step.
+      momentum: of both players, at first and in the end.
+      momentum_epochs: over which it rises along a line.
+      max_norm: bound on the weights that lead to a unit of the discriminator.
       ema: decay of the parameter averages that are evaluated and sampled from.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
       parzen_samples: of the final Parzen-window estimate of log p(x); the paper has 10,000.
@@ -82,19 +88,26 @@ def experiment(
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
     image = data.common_shape("image", train, test)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
-    generator = mlp.Generator(image, hidden, kernel_init=mlp.symmetric(0.05), dtype=dtype)
+    logits = jnp.asarray(data.mean_logits("image", train))
+    generator = mlp.Generator(
+        image, hidden, kernel_init=mlp.symmetric(0.05), bias_init=lambda key, shape, dtype: logits, dtype=dtype
+    )
     discriminator = mlp.MaxoutDiscriminator(units, dropout=dropout, kernel_init=mlp.symmetric(0.005), dtype=dtype)
-    d_loss, g_loss = objectives.adversarial(generator, discriminator, LOSSES[loss], latents=latents)
+    draw = uniform(latents, limit=math.sqrt(3))
+    d_loss, g_loss = objectives.adversarial(generator, discriminator, LOSSES[loss], latents=draw)
+
+    stream = data.shuffled(train, batch_size, data.scale())
+    rising = optax.linear_schedule(*momentum, transition_steps=round(momentum_epochs * stream.epoch_steps))
+    sgd = optax.inject_hyperparams(optax.sgd)
+    g_tx = sgd(optax.exponential_decay(learning_rate, 1, 1 - rate_decay), rising)
     # The paper's code has the mean of the discriminator's two halves where the game has their sum: half the rate.
-    d_tx = optax.chain(optax.sgd(learning_rate / 2, momentum), penalty.max_norm(max_norm))
-    g_tx = optax.sgd(learning_rate, momentum)
+    d_tx = sgd(optax.exponential_decay(learning_rate / 2, 1, 1 - rate_decay), rising)
+    if max_norm is not None:
+        d_tx = optax.chain(d_tx, penalty.max_norm(max_norm))
 
     @jax.jit
     def decode(state: jaxgen.TrainState, z: Array) -> Array:
         return objectives.apply(generator, state.params, state.vars, z, name="generator")[0]
-
-    def draw(key: Key, n: int) -> Array:
-        return jax.random.normal(key, (n, latents))
 
     def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
         return decode(state, draw(key, n))
@@ -117,7 +130,7 @@ def experiment(
         return {"parzen": found.mean, "parzen_error": found.error, "parzen_sigma": found.sigma}
 
     return jaxgen.Experiment(
-        train=data.shuffled(train, batch_size, data.scale()),
+        train=stream,
         init=jaxgen.initialize(
             discriminator=(discriminator, jnp.zeros((1, *image))), generator=(generator, jnp.zeros((1, latents)))
         ),

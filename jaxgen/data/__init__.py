@@ -11,6 +11,7 @@ from jaxgen.data.source import (
     from_examples,
     from_folder,
     map_examples,
+    mean_logits,
     take,
 )
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
@@ -58,6 +59,7 @@ __all__ = [
     "join",
     "load",
     "map_examples",
+    "mean_logits",
     "names",
     "pad",
     "prefetch",

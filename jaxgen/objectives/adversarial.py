@@ -96,9 +96,9 @@ def normal(latents: int) -> LatentLaw:
     return lambda key, n: jax.random.normal(key, (n, latents))
 
 
-def uniform(latents: int) -> LatentLaw:
-    """The law U(-1, 1) of z in as many dimensions, which the first adversarial networks were trained with."""
-    return lambda key, n: jax.random.uniform(key, (n, latents), minval=-1.0, maxval=1.0)
+def uniform(latents: int, limit: float = 1.0) -> LatentLaw:
+    """The law U(-limit, limit) of z in as many dimensions, which the first adversarial networks were trained with."""
+    return lambda key, n: jax.random.uniform(key, (n, latents), minval=-limit, maxval=limit)
 
 
 def _of(vars: Vars, name: str) -> Vars:

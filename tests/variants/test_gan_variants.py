@@ -31,7 +31,7 @@ def test_modes_of_the_grid(method: str) -> None:
 
 def test_the_discriminator_of_the_gan_moves_by_the_mean_of_its_halves() -> None:
     """By their sum it wins at once on MNIST, and all samples become one shape."""
-    players = make("gan", learning_rate=0.1, momentum=0.0, max_norm=1e6).players
+    players = make("gan", learning_rate=0.1).players
     moved = {}
     for name, player in players.items():
         params = {"kernel": jnp.zeros((2, 2))}

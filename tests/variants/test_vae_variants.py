@@ -52,3 +52,8 @@ def test_vae_on_a_folder_of_images(tmp_path: Path) -> None:
             Image.fromarray(rng.integers(0, 255, (16, 16, 3)).astype(np.uint8)).save(path)
     experiment = make("vae", dataset=str(tmp_path / "photos"), likelihood="gaussian", steps=2)
     assert jaxgen.fit(experiment, quiet=True).sample(2).shape == (2, 16, 16, 3)
+
+
+def test_the_activation_is_that_of_the_layers() -> None:
+    tanh, relu = (jaxgen.fit(make("vae", activation=name, steps=1), quiet=True) for name in ("tanh", "relu"))
+    assert tanh.history[0]["loss"] != relu.history[0]["loss"]
