@@ -60,7 +60,9 @@ def experiment(
     transform = data.chain(data.scale(), {"dynamic": data.binarize(), "static": data.binarize_statically()}[binarization])
 
     height, width, colours = shape = data.common_shape("image", train, test)
-    logits = jnp.asarray(data.mean_logits("image", train))
+    mean = train.gather(np.arange(min(train.length, 10_000)))["image"].mean(0).reshape(-1) / 255
+    probability = np.clip(mean, 1e-3, 1 - 1e-3)
+    logits = jnp.asarray(np.log(probability / (1 - probability)), jnp.float32)
     model = vae.VAE(
         autoencoders.mlp.Encoder(hidden),
         autoencoders.mlp.Decoder((height, width, colours), hidden[::-1], bias_init=lambda key, shape, dtype: logits),

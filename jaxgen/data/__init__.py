@@ -11,7 +11,6 @@ from jaxgen.data.source import (
     from_examples,
     from_folder,
     map_examples,
-    mean_logits,
     take,
 )
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
@@ -59,7 +58,6 @@ __all__ = [
     "join",
     "load",
     "map_examples",
-    "mean_logits",
     "names",
     "pad",
     "prefetch",

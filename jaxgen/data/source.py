@@ -58,21 +58,6 @@ def common_shape(feature: str, *sources: Source) -> tuple[int, ...]:
     return shapes[0]
 
 
-def mean_logits(feature: str, source: Source) -> np.ndarray:
-    """The logits of a source's mean image: the bias from which an output layer of sigmoids best starts.
-
-    Args:
-      feature: of bytes.
-      source: whose first 10,000 examples are averaged.
-
-    Returns:
-      Of every pixel, flat; those of probabilities from 0.001 to 0.999.
-    """
-    mean = source.gather(np.arange(min(source.length, 10_000)))[feature].mean(0).reshape(-1) / 255
-    probability = np.clip(mean, 1e-3, 1 - 1e-3)
-    return np.log(probability / (1 - probability)).astype(np.float32)
-
-
 def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
     """The names of a label's values, which mean the same in all of the sources.
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from scipy import special
 
 from jaxgen import data
 from jaxgen.errors import UserError
@@ -217,9 +216,3 @@ def test_contents_of_a_large_set_are_those_of_examples_all_over_it() -> None:
         other = x.copy()
         other[changed] += 1
         assert data.contents(data.from_arrays({"x": other})) != whole
-
-
-def test_mean_logits_are_those_of_the_mean_image_within_bounds() -> None:
-    images = np.array([[0, 255, 51], [0, 255, 153]], np.uint8).reshape(2, 1, 3, 1)
-    found = data.mean_logits("image", data.from_arrays({"image": images}, name="two"))
-    assert found == pytest.approx(special.logit([0.001, 0.999, 0.4]), rel=1e-5)
