@@ -110,6 +110,7 @@ ROWS: Mapping[str, Row] = {
         "--evaluate-every 20000 --save-every 5000",
         value="test/nll",
         at_most=90.5,
+        remark="counted as reproduced up to 90.5; the bound was still falling when the run ended; with --activation tanh 92.11",
     ),
     "gan_parzen": Row(
         system="GAN of MLPs, maxout discriminator",
@@ -118,12 +119,12 @@ ROWS: Mapping[str, Row] = {
         paper="225 +- 2",
         source="Goodfellow et al. 2014, table 1",
         command="python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 "
-        "--steps 150000 --log-every 500 --evaluate-every 5000",
+        "--steps 40000 --log-every 500 --evaluate-every 5000",
         value="test/parzen",
         also=("test/parzen_error", "test/parzen_sigma"),
         at_least=221.0,
-        remark="counted as reproduced within two standard errors; 250 epochs, as the momentum of the code rises; by "
-        "the same protocol 10,000 training images score 242.0 +- 2.1 and as many centres of k-means 328.5 +- 1.7 "
+        remark="counted as reproduced within two standard errors; 67 epochs, where the paper's code goes on until it is stopped; "
+        "by the same protocol 10,000 training images score 242.0 +- 2.1 and as many centres of k-means 328.5 +- 1.7 "
         "(`pytest -m slow -s tests/metrics/test_parzen.py`)",
     ),
     "k_sparse_25": Row(
@@ -153,13 +154,13 @@ ROWS: Mapping[str, Row] = {
     "iwae_k5": _iwae(5, "85.54", less_than="iwae_k1"),
     "iwae_k50": _iwae(50, "84.78", less_than="iwae_k5"),
     "ddpm_mnist": Row(
-        system="DDPM, a small U-Net (16, 32, 32 channels), 4,000 steps, T = 1,000, linear schedule",
+        system="DDPM, a small U-Net (16, 32, 32 channels), 2,000 steps, T = 1,000, linear schedule",
         dataset="MNIST",
         figure="variational bound on the test images, bits/dim, 5 of the 999 transitions an image",
         paper="none",
         source="this project's own baseline",
-        command="python -m experiments.ddpm --dataset mnist --data-dir D --channels 16 32 32 --steps 4000 --nll-samples 5 "
-        "--evaluate-every 2000",
+        command="python -m experiments.ddpm --dataset mnist --data-dir D --channels 16 32 32 --steps 2000 --nll-samples 5 "
+        "--evaluate-every 1000",
         value="test/bits_per_dim",
         also=("test/prior", "test/transitions", "test/decoder"),
         remark="no such figure is published; the parts are L_T, the sum of the L_{t-1}, and L_0",
