@@ -123,7 +123,7 @@ ROWS: Mapping[str, Row] = {
         value="test/parzen",
         also=("test/parzen_error", "test/parzen_sigma"),
         at_least=221.0,
-        remark="counted as reproduced within two standard errors; 67 epochs, where the paper's code goes on until it is stopped; "
+        remark="counted as reproduced within two standard errors; 67 epochs, where the code of the paper has no end; "
         "by the same protocol 10,000 training images score 242.0 +- 2.1 and as many centres of k-means 328.5 +- 1.7 "
         "(`pytest -m slow -s tests/metrics/test_parzen.py`)",
     ),
