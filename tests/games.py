@@ -1,5 +1,6 @@
 """Small experiments that the tests of the loop share: quick to compile, and together they use every part of the contract."""
 
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -121,7 +122,7 @@ def paired(batch_size: int) -> data.Stream:
     return data.join(a=stream, b=stream)
 
 
-def fit(experiment: jaxgen.Experiment, workdir: Any = None, **options: Any) -> jaxgen.Run:
+def fit(experiment: jaxgen.Experiment, workdir: Path | None = None, **options: Any) -> jaxgen.Run:
     """`jaxgen.fit` at the size of these games."""
     intervals = {"log_every": 5, "evaluate_every": 10, "save_every": 5, "quiet": True}
-    return jaxgen.fit(experiment, workdir=None if workdir is None else str(workdir), **(intervals | options))
+    return jaxgen.fit(experiment, workdir=workdir, **(intervals | options))

@@ -109,6 +109,7 @@ LOOP = [
     ("vae --save-every 0", "^--save-every is 0; give 1 or more"),
     ("vae --keep 0", "^--keep is 0; give 1 or more"),
     ("vae --steps-per-call 0", "^--steps-per-call is 0; give 1 or more"),
+    ("vae --skip-not-finite -1", "^--skip-not-finite is -1; give 0 or more"),
     ("vae --parallel threads", "invalid choice 'threads'.*'pmap'"),
     ("vae --processes 2", "^--processes and --process need the --coordinator HOST:PORT"),
     ("vae --coordinator localhost:9", "^--coordinator HOST:PORT needs --processes N and --process I"),
