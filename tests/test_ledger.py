@@ -95,6 +95,8 @@ def test_a_row_is_made_by_its_command_and_goes_on(tmp_path: Path, monkeypatch, c
     assert page.status("tiny", {"tiny": record}) == "missed"
     monkeypatch.setitem(ROWS, "tiny", TINY._replace(reduced="4 steps"))
     assert page.status("tiny", {"tiny": record}) == "reduced protocol"
+    monkeypatch.setitem(ROWS, "tiny", TINY._replace(at_most=None))
+    assert page.status("tiny", {"tiny": record}) == "baseline"
     monkeypatch.setitem(ROWS, "tiny", TINY._replace(less_than="vib"))
     assert page.status("tiny", {"tiny": record}) == "waits for vib"
     better = {"tiny": record, "vib": {**record, "runs": [{**record["runs"][0], "value": mean + 1}]}}

@@ -12,7 +12,7 @@ PAGE = Path(__file__).parent / "README.md"
 
 
 def status(name: str, records: Mapping[str, Mapping[str, Any]]) -> str:
-    """What became of a row: not run, reproduced, reduced protocol, or missed."""
+    """What became of a row: not run, missed, reproduced, of a reduced protocol; or a baseline, which is held to nothing."""
     row = ROWS[name]
     if name not in records:
         return "not run"
@@ -22,7 +22,11 @@ def status(name: str, records: Mapping[str, Mapping[str, Any]]) -> str:
         if row.less_than not in records:
             return "waits for " + row.less_than
         held = held and value < mean_and_deviation(records[row.less_than])[0]
-    return "missed" if not held else "reduced protocol" if row.reduced else "reproduced"
+    if not held:
+        return "missed"
+    if row.reduced:
+        return "reduced protocol"
+    return "reproduced" if _bounds(row) else "baseline"
 
 
 def ours(record: Mapping[str, Any] | None) -> str:
@@ -69,10 +73,15 @@ def put(text: str, inside: str) -> str:
     return f"{before}{BEGIN}\n\n{inside}\n\n{END}{after}"
 
 
-def _section(name: str, row: Row, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _bounds(row: Row) -> list[str]:
+    """What a value has to be to count as the paper's."""
     bounds = [f"at most {row.at_most:g}"] if row.at_most is not None else []
     bounds += [f"at least {row.at_least:g}"] if row.at_least is not None else []
-    bounds += [f"less than that of `{row.less_than}`"] if row.less_than is not None else []
+    return bounds + ([f"less than that of `{row.less_than}`"] if row.less_than is not None else [])
+
+
+def _section(name: str, row: Row, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    bounds = _bounds(row)
     lines = [
         " ".join(f"{part[0].upper()}{part[1:]}." for part in (row.system, row.dataset, row.figure)),
         "",
@@ -81,9 +90,7 @@ def _section(name: str, row: Row, records: Mapping[str, Mapping[str, Any]]) -> l
         "```",
         "",
         f"- Paper: {row.paper}; {row.source}.",
-        f"- Counts as reproduced if it is {' and '.join(bounds)}."
-        if bounds
-        else "- Stands for itself; other rows are held against it.",
+        f"- Counts as reproduced if it is {' and '.join(bounds)}." if bounds else "- Stands for itself.",
     ]
     lines += [f"- Less than the paper's protocol: {row.reduced}."] if row.reduced else []
     lines += [f"- Remark: {row.remark}."] if row.remark else []
