@@ -96,10 +96,11 @@ def experiment(
 
     stream = data.shuffled(train, batch_size, data.scale())
     rising = optax.linear_schedule(*momentum, transition_steps=round(momentum_epochs * stream.epoch_steps))
+    rate = optax.exponential_decay(learning_rate, 1, 1 - rate_decay)
     sgd = optax.inject_hyperparams(optax.sgd)
-    g_tx = sgd(optax.exponential_decay(learning_rate, 1, 1 - rate_decay), rising)
+    g_tx = sgd(rate, rising)
     # The paper's code has the mean of the discriminator's two halves where the game has their sum: half the rate.
-    d_tx = sgd(optax.exponential_decay(learning_rate / 2, 1, 1 - rate_decay), rising)
+    d_tx = sgd(lambda step: rate(step) / 2, rising)
     if max_norm is not None:
         d_tx = optax.chain(d_tx, penalty.max_norm(max_norm))
 
@@ -142,6 +143,7 @@ def experiment(
         pictures=latent_space.prior_album(decode, draw),
         sample=sample,
         ema=ema,
+        schedules={"learning_rate": rate, "momentum": rising},
         protocol={"parzen": ("parzen_samples",)},
     )
 

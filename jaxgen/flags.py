@@ -113,6 +113,8 @@ def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
         mend = _mend(declared.get(name, Any), value)
         if mend is not None:
             shown = " ".join(map(str, value)) or "empty" if isinstance(value, tuple) else value
+            # A NumPy number looks like the one that is asked for, unless it says what it is.
+            shown = shown if type(shown).__module__ == "builtins" else repr(shown)
             raise UserError(f"{_flag(name)} is {shown}; give {mend}.")
 
 

@@ -17,7 +17,7 @@ from jaxgen import checkpoint, data, logs, workdir
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Config, Experiment
-from jaxgen.flags import Seed, held
+from jaxgen.flags import Count, Seed, held
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
@@ -47,7 +47,8 @@ class Run:
     workdir: Path | None = None
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
-    def sample(self, n: int = 64, *, seed: int | None = None) -> np.ndarray:
+    @held
+    def sample(self, n: Count = 64, *, seed: Seed | None = None) -> np.ndarray:
         """Draws from the model, with the parameter averages where there are any.
 
         Args:
@@ -58,14 +59,15 @@ class Run:
           Images `[n, H, W, C]` in [0, 1], or points `[n, D]`.
 
         Raises:
-          UserError: if the model generates nothing, or the seed is out of range.
+          UserError: if the model generates nothing, or an argument is out of range.
         """
         if self.experiment.sample is None:
             raise UserError("This experiment has no sampler: its model generates nothing.")
         return np.asarray(self.experiment.sample(averaged(self.state), self._key(SAMPLE, seed), n))
 
+    @held
     def evaluate(
-        self, *, final: bool = True, seed: int | None = None, track: Track = logs.track
+        self, *, final: bool = True, seed: Seed | None = None, track: Track = logs.track
     ) -> dict[str, dict[str, float]]:
         """Runs the evaluators, with the parameter averages where there are any.
 
@@ -77,7 +79,7 @@ class Run:
         Returns:
           `{split: {name: value}}`.
         """
-        seed = self.seed if seed is None else _of_32_bits(seed)
+        seed = self.seed if seed is None else seed
         results = evaluate(self.experiment.evaluators, self.state, seed, track)
         if final:
             for split, values in evaluate(self.experiment.final, self.state, seed, track).items():
@@ -120,14 +122,15 @@ class Run:
                 found[protocol.metric] = Measurement(of_split[name], protocol)
         return found
 
+    @held
     def measure(
         self,
         metrics: Iterable[str],
         *,
-        n: int = 10_000,
+        n: Count = 10_000,
         split: str = "test",
         extractor: Extractor | None = None,
-        seed: int | None = None,
+        seed: Seed | None = None,
         checkpoint: str = "last",
         track: Track = logs.track,
     ) -> dict[str, Measurement]:
@@ -188,12 +191,7 @@ class Run:
         return checkpoint.digest(checkpoint.to_tree(self.state), self.position)
 
     def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
-        return jax.random.fold_in(jax.random.key(self.seed if seed is None else _of_32_bits(seed)), purpose)
-
-
-@held
-def _of_32_bits(seed: Seed) -> int:
-    return seed
+        return jax.random.fold_in(jax.random.key(self.seed if seed is None else seed), purpose)
 
 
 def _split(config: Config, split: str) -> data.Source:

@@ -102,6 +102,17 @@ def test_arrays_and_folders_that_are_of_no_run(tmp_path: Path, capsys) -> None:
     assert "two_sample_pixels" in out
 
 
+def test_ranges_hold_in_python_too(trained: Path) -> None:
+    run = jaxgen.load(trained)
+    for sentence, call in {
+        "^--n is 0; give 1 or more": lambda: run.sample(0),
+        "^--seed is -1; give a number from 0": lambda: run.evaluate(seed=-1),
+        "^--n is -5; give 1 or more": lambda: run.measure(["frechet"], n=-5),
+    }.items():
+        with pytest.raises(jaxgen.UserError, match=sentence):
+            call()
+
+
 def test_mistakes(trained: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     """All are said before a sample is drawn: that may take hours."""
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 from contract import make
 from mistakes import files, refused, run
@@ -209,11 +210,12 @@ def test_a_positional_flag_is_checked_too() -> None:
         (flags.Positive, [1e-30, 1], [0.0, -1.0, float("inf"), float("nan"), True]),
         (flags.NonNegative, [0.0, 0, 7.5], [-1e-9, float("inf"), "0"]),
         (flags.Share, [0.0, 0.999], [1.0, 1, -0.1, float("nan")]),
+        (flags.Seed, [0, 2**32 - 1], [-1, 2**32, 1.0, None]),
         (flags.Share | None, [None, 0.5], [1.5, "None"]),
         (tuple[flags.Share, flags.Share], [(0.0, 0.5)], [(0.5,), (0.5, 1.0), (0.1, 0.1, 0.1), 0.5]),
         (object, [{}, 3j], []),
     ],
-    ids=["Count", "Whole", "Counts", "Positive", "NonNegative", "Share", "optional", "pair", "unknown"],
+    ids=["Count", "Whole", "Counts", "Positive", "NonNegative", "Share", "Seed", "optional", "pair", "unknown"],
 )
 def test_types_and_ranges(kind: Any, right: list[Any], wrong: list[Any]) -> None:
     def function(*, flag: Any) -> None: ...
@@ -224,6 +226,11 @@ def test_types_and_ranges(kind: Any, right: list[Any], wrong: list[Any]) -> None
     for value in wrong:
         with pytest.raises(jaxgen.UserError, match=r"^--flag is .*; give "):
             flags.check(function, {"flag": value})
+
+
+def test_a_number_of_numpys_says_what_it_is() -> None:
+    with pytest.raises(jaxgen.UserError, match=r"^--seed is np.int64\(3\); give a whole number"):
+        jaxgen.fit(make("vae"), seed=np.int64(3))
 
 
 def test_wandb_is_not_installed(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

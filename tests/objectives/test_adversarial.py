@@ -176,6 +176,7 @@ def test_laws_of_z_and_draws_that_differ_between_the_turns() -> None:
     u = np.asarray(uniform(3)(key, 4000))
     assert (np.abs(u) <= 1).all()
     assert u.std() == pytest.approx(np.sqrt(1 / 3), abs=0.02)
+    assert np.asarray(uniform(3, limit=np.sqrt(3))(key, 4000)).std() == pytest.approx(1, abs=0.02)
 
     drawn = []
 
