@@ -3,6 +3,10 @@
 import hashlib
 import importlib
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -102,6 +106,53 @@ def test_a_row_is_made_by_its_command_and_goes_on(tmp_path: Path, monkeypatch, c
     better = {"tiny": record, "vib": {**record, "runs": [{**record["runs"][0], "value": mean + 1}]}}
     assert page.status("tiny", better) == "reproduced"
     assert page.status("vib", {}) == "not run"
+
+
+STOPPABLE = """
+import os, pathlib, signal, sys, time
+
+folder = pathlib.Path(sys.argv[sys.argv.index("--workdir") + 1])
+folder.mkdir(parents=True)
+
+def stop(signum, frame):
+    time.sleep(0.5)
+    (folder / "saved").touch()
+    sys.exit(128 + signum)
+
+signal.signal(signal.SIGINT, stop)
+signal.signal(signal.SIGTERM, stop)
+(folder / "process").symlink_to(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_to_stop_saves_first(signum: int, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "stoppable.py").write_text(STOPPABLE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(reproduce, "MINUTE", 0.1)
+    monkeypatch.setitem(ROWS, "tiny", TINY._replace(command="python -m stoppable"))
+    folder = tmp_path / "runs" / "tiny" / "0"
+
+    def ask() -> None:
+        while not (folder / "process").is_symlink():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signum)
+        if signum == signal.SIGINT:  # of a terminal
+            os.kill(int((folder / "process").readlink().name), signum)
+
+    handler, asked = signal.getsignal(signum), threading.Thread(target=ask)
+    asked.start()
+    with pytest.raises(SystemExit) as stopped:
+        reproduce.reproduce("tiny", data_dir=None, runs=tmp_path / "runs", results=tmp_path / "results")
+    asked.join()
+    assert stopped.value.code == 128 + signum
+    assert (folder / "saved").exists()
+    assert not (tmp_path / "results").exists()
+    spent = [float(seconds) for seconds in (folder / "seconds.txt").read_text().split()]
+    assert len(spent) > 3  # if it had been killed, the time was on record
+    assert sum(spent) > 0.5
+    assert signal.getsignal(signum) == handler
 
 
 def test_what_is_refused(tmp_path: Path, monkeypatch) -> None:

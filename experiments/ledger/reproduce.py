@@ -1,17 +1,20 @@
 """Making a row: the runs, and the record of what they measured."""
 
+import contextlib
 import hashlib
 import importlib
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import jax
@@ -25,6 +28,9 @@ RESULTS = Path(__file__).parent / "results"
 
 DATA = "D"
 """Stands in a command for the folder of prepared sets."""
+
+MINUTE = 60.0
+"""After so many seconds the time that a run took is on record, lest a run that is killed took none."""
 
 
 def arguments(row: Row, data_dir: str) -> tuple[str, list[str]]:
@@ -53,6 +59,7 @@ def reproduce(name: str, *, data_dir: str | None, runs: Path, results: Path = RE
 
     Raises:
       UserError: if there is no such row, no data, or a run that does not end well.
+      SystemExit: 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP, when the run is saved.
     """
     if name not in ROWS:
         raise UserError(f"There is no row {name}; there are {', '.join(ROWS)}.")
@@ -64,9 +71,9 @@ def reproduce(name: str, *, data_dir: str | None, runs: Path, results: Path = RE
     for seed in range(row.seeds):
         folder = runs / name / str(seed)
         command = [sys.executable, "-m", module, *flags, "--workdir", str(folder), "--seed", str(seed)]
-        begun = time.time()
-        code = subprocess.run(command, check=False).returncode
-        _spend(folder, time.time() - begun)
+        code = _run(command, folder)
+        if code in (130, 143, 129):
+            raise SystemExit(code)
         if code:
             raise UserError(
                 f"{shlex.join(command)} ended with {code}, for the reason above; once it is mended, this goes on there."
@@ -131,6 +138,37 @@ def _device() -> str:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return f"CPU, {cores} core{'' if cores == 1 else 's'}"
     return f"{jax.device_count()} x {device.device_kind}"
+
+
+def _run(command: list[str], folder: Path) -> int:
+    """Runs a command, waits for it to save where it is asked to stop, and returns its exit code."""
+    code, begun = None, time.time()
+    with subprocess.Popen(command) as process, _stopped_together(process):
+        while code is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(MINUTE)
+            now = time.time()
+            _spend(folder, now - begun)
+            begun = now
+    return code
+
+
+@contextlib.contextmanager
+def _stopped_together(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Passes on to a process what asks this one to stop; but Ctrl-C, which a terminal sends to both, is left to it."""
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        if signum != signal.SIGINT:
+            process.send_signal(signum)
+
+    # What is ignored stays ignored, as `nohup` and a shell's `&` ask.
+    heard = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    previous = {signum: signal.signal(signum, ask) for signum in heard}
+    try:
+        yield
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
 
 
 def _spend(folder: Path, seconds: float) -> None:
