@@ -1,8 +1,6 @@
 """Checkpoints: the state, the window of metrics under way, and the position of the data, saved atomically by orbax."""
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -18,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
 
-from jaxgen import durable, logs, parallel
+from jaxgen import durable, hashes, logs, parallel
 from jaxgen.errors import DamagedError, UserError
 from jaxgen.game import TrainState
 from jaxgen.types import PyTree
@@ -82,8 +80,8 @@ class Checkpoints:
           UserError: if the disk refuses, be it this checkpoint or the one before, of which only now is known.
         """
         items = {"state": to_tree(state), "beside": serialization.to_state_dict(beside)}
-        signed = {**meta, "leaves": hashes(items)}
-        signed["signature"] = _signature(signed)
+        signed = {**meta, "leaves": hashes.leaves(items)}
+        signed["signature"] = hashes.signature(signed)
         arrays = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         with self._explained(f"Saving step {step:,}"), logs.muted("absl"):
             self._manager.save(step, args=ocp.args.Composite(**arrays, meta=ocp.args.JsonSave(signed)))
@@ -106,7 +104,7 @@ class Checkpoints:
         """What was saved beside the arrays."""
         with self._reading(step):
             meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
-            if meta.pop("signature") != _signature(meta):
+            if meta.pop("signature") != hashes.signature(meta):
                 raise ValueError("what it says of itself was changed")
         return meta
 
@@ -116,7 +114,7 @@ class Checkpoints:
         with self._reading(step):
             target = _here(self._saved_specs(step))
             tree = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
-            _verify({"state": tree}, meta["leaves"])
+            hashes.verify({"state": tree}, meta["leaves"])
         return tree
 
     def restore(self, step: int, state: TrainState, beside: PyTree) -> Restored:
@@ -143,7 +141,7 @@ class Checkpoints:
             _compare(self._saved_specs(step), targets["state"], f"the checkpoint of step {step}")
             args = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
             got = self._manager.restore(step, args=ocp.args.Composite(**args))
-            _verify({name: got[name] for name in targets}, meta["leaves"])
+            hashes.verify({name: got[name] for name in targets}, meta["leaves"])
             restored = serialization.from_state_dict(beside, got["beside"]) if beside is not None else None
             return Restored(from_tree(state, got["state"]), restored, meta)
 
@@ -256,44 +254,6 @@ def from_tree(like: TrainState, tree: Mapping[str, Any]) -> TrainState:
     """The inverse of `to_tree`, in the structure of `like`."""
     state = serialization.from_state_dict(like._replace(key=_key_data(like.key)), dict(tree))
     return state._replace(key=jax.random.wrap_key_data(state.key))
-
-
-def digest(tree: Mapping[str, Any], position: int) -> str:
-    """One hash over parameters, optimizers, averages, variables, key, step and the data's position.
-
-    Args:
-      tree: a state as `to_tree` or `Checkpoints.tree` gives it.
-      position: batches drawn from the stream.
-
-    Returns:
-      64 hexadecimal digits of SHA-256; equal exactly when every bit of every array is.
-    """
-    hasher = hashlib.sha256(f"position {position}".encode())
-    for path, leaf in sorted(hashes(tree).items()):
-        hasher.update(f"{path} {leaf}".encode())
-    return hasher.hexdigest()
-
-
-def hashes(tree: PyTree) -> dict[str, str]:
-    """A hash of every leaf by its path; with several hosts, of those that this one has whole."""
-    found = {}
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
-            array = np.asarray(leaf)
-            hasher = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
-            hasher.update(array.tobytes())
-            found[jax.tree_util.keystr(path, simple=True, separator="/")] = hasher.hexdigest()
-    return found
-
-
-def _verify(tree: PyTree, written: Mapping[str, str]) -> None:
-    for path, hashed in hashes(tree).items():
-        if written.get(path, hashed) != hashed:
-            raise ValueError(f"{path} is not what was written")
-
-
-def _signature(meta: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _hush() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jaxgen import checkpoint, data, run
+from jaxgen import data, hashes, run
 from jaxgen.errors import UserError
 from jaxgen.metrics import inception_v3, lenet
 from jaxgen.metrics.features import Extractor
@@ -35,4 +35,4 @@ def find(path: Path) -> Extractor:
     shape = data.load(config.flags["dataset"], "train", data_dir=config.flags["data_dir"]).shape("image")
     height, width, colours = shape
     params = {**trained.state.params, **trained.state.ema}["model"]
-    return lenet.extractor(params, shape=(height, width, colours), weights=checkpoint.digest(params, 0)[:8])
+    return lenet.extractor(params, shape=(height, width, colours), weights=hashes.digest(params, 0)[:8])

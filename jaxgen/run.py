@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 import experiments
-from jaxgen import checkpoint, data, logs, workdir
+from jaxgen import data, hashes, logs, workdir
+from jaxgen.checkpoint import Checkpoints, to_tree
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Config, Experiment
@@ -188,7 +189,7 @@ class Run:
 
     def digest(self) -> str:
         """One hash over the whole state and the data's position; equal exactly when every bit is."""
-        return checkpoint.digest(checkpoint.to_tree(self.state), self.position)
+        return hashes.digest(to_tree(self.state), self.position)
 
     def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
         return jax.random.fold_in(jax.random.key(self.seed if seed is None else seed), purpose)
@@ -283,12 +284,12 @@ def digest(path: str | Path) -> str:
     checkpoints = workdir.read(Path(path)).checkpoints()
     try:
         step = choose(checkpoints, path)
-        return checkpoint.digest(checkpoints.tree(step), int(checkpoints.meta(step)["position"]))
+        return hashes.digest(checkpoints.tree(step), int(checkpoints.meta(step)["position"]))
     finally:
         checkpoints.close()
 
 
-def choose(checkpoints: checkpoint.Checkpoints, path: str | Path, *, step: int | None = None, best: bool = False) -> int:
+def choose(checkpoints: Checkpoints, path: str | Path, *, step: int | None = None, best: bool = False) -> int:
     """The step of the checkpoint that is asked for."""
     there = checkpoints.steps()
     if not there:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxgen import checkpoint, workdir
+from jaxgen import hashes, workdir
 from jaxgen.logs import read_jsonl
 
 HERE = Path(__file__).parent
@@ -155,7 +155,7 @@ def digests(folder: Path) -> dict[int, str]:
         return {}
     checkpoints = workdir.Workdir(folder, {"best": "test/loss"}).checkpoints()
     try:
-        return {s: checkpoint.digest(checkpoints.tree(s), int(checkpoints.meta(s)["position"])) for s in checkpoints.steps()}
+        return {s: hashes.digest(checkpoints.tree(s), int(checkpoints.meta(s)["position"])) for s in checkpoints.steps()}
     finally:
         checkpoints.close()
 

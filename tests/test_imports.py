@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxgen"
 
 # Each room may import from the rooms before it, and from itself.
 ORDER = [
-    {"types", "errors", "flags", "reduction", "durable"},
+    {"types", "errors", "flags", "reduction", "durable", "hashes"},
     {"logs", "pictures", "replicas"},
     {"game", "distributions", "nn", "diffusion"},
     {"parallel"},

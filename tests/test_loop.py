@@ -9,6 +9,7 @@ import pytest
 from games import ARRAYS, adversarial, fit, regression
 
 import jaxgen
+from jaxgen import hashes
 from jaxgen import run as runs
 from jaxgen.checkpoint import to_tree
 from jaxgen.errors import NotFiniteError, UserError
@@ -257,6 +258,6 @@ def test_the_digest_covers_every_part_of_a_state() -> None:
         changed = np.array(leaf)
         changed.reshape(-1).view(np.uint8)[0] ^= 1
         altered = jax.tree.unflatten(structure, [*leaves[:i], changed, *leaves[i + 1 :]])
-        digests.add(runs.checkpoint.digest(altered, run.position))
-    digests.add(runs.checkpoint.digest(tree, run.position + 1))
+        digests.add(hashes.digest(altered, run.position))
+    digests.add(hashes.digest(tree, run.position + 1))
     assert len(digests) == len(leaves) + 2
