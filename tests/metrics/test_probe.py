@@ -16,11 +16,13 @@ RNG = np.random.default_rng(0)
 NOISE = RNG.normal(size=(60, 2)) * [1, 30] + 100, RNG.integers(0, 3, 60)
 
 
-def test_linear_is_the_minimum_of_the_mean_and_the_penalty() -> None:
+@pytest.mark.parametrize("each", [True, False])
+def test_linear_is_the_minimum_of_the_mean_and_the_penalty(each: bool) -> None:
     """Three classes that overlap, minimised by SciPy: the penalty is of the mean, and the scale of a feature no matter."""
     (x, y), l2 = NOISE, 0.3
     train, test = (x[:30], y[:30]), (x[30:], y[30:])
-    standard = lambda z: (z - train[0].mean(0)) / train[0].std(0)
+    variance = train[0].var(0) if each else (train[0].var(0)[0] + train[0].var(0)[1]) / 2
+    standard = lambda z: (z - train[0].mean(0)) / np.sqrt(variance)
 
     def logits(p: np.ndarray, z: np.ndarray) -> np.ndarray:
         return standard(z) @ p[:6].reshape(2, 3) + p[6:]
@@ -31,10 +33,10 @@ def test_linear_is_the_minimum_of_the_mean_and_the_penalty() -> None:
 
     p = minimize(objective, np.zeros(9), tol=1e-10).x
     answers = logits(p, test[0]).argmax(1)
-    assert probe.linear(*train, *test, l2=l2) == pytest.approx((answers == test[1]).mean())
+    assert probe.linear(*train, *test, l2=l2, each=each) == pytest.approx((answers == test[1]).mean())
     # Asked point by point: one answer for each class tells which one it was.
     for i in range(30):
-        assert probe.linear(*train, test[0][i : i + 1], answers[i : i + 1], l2=l2) == 1
+        assert probe.linear(*train, test[0][i : i + 1], answers[i : i + 1], l2=l2, each=each) == 1
 
 
 def test_linear_does_not_feel_the_scale_of_features_or_the_names_of_classes() -> None:
@@ -42,6 +44,15 @@ def test_linear_does_not_feel_the_scale_of_features_or_the_names_of_classes() ->
     assert 0.8 < plain < 1
     scale = np.exp(RNG.normal(size=64)).astype(np.float32)
     assert probe.linear(TRAIN[0] * scale + 5, 7 - 3 * TRAIN[1], TEST[0] * scale + 5, 7 - 3 * TEST[1]) == pytest.approx(plain)
+
+
+def test_without_a_factor_each_linear_feels_the_scale_of_features_against_each_other_alone() -> None:
+    plain = probe.linear(*TRAIN, *TEST, l2=0.1, each=False)
+    assert probe.linear(TRAIN[0] * 7 + 5, TRAIN[1], TEST[0] * 7 + 5, TEST[1], l2=0.1, each=False) == pytest.approx(plain)
+    scale = np.where(np.arange(64) < 10, 100, 1).astype(np.float32)
+    assert probe.linear(TRAIN[0] * scale, TRAIN[1], TEST[0] * scale, TEST[1], l2=0.1, each=False) < plain - 0.1
+    nothing = np.ones((20, 3))
+    assert probe.linear(nothing, np.arange(20) % 2, nothing, np.zeros(20, int), each=False) in (0, 1)
 
 
 def test_linear_says_where_it_did_not_converge() -> None:
