@@ -52,7 +52,8 @@ def test_the_probe_reads_alpha_k_units_and_the_error_k_units() -> None:
     seen = []
     import experiments.sparse_autoencoder as module
 
-    def fake(*features: Any, l2: float) -> float:
+    def fake(*features: Any, l2: float, each: bool) -> float:
+        assert (l2, each) == (1e-3, False)
         seen.extend(features)
         return 0.75
 
