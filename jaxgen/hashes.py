@@ -34,9 +34,9 @@ def verify(tree: PyTree, written: Mapping[str, str]) -> None:
             raise ValueError(f"{path} is not what was written")
 
 
-def signature(meta: Mapping[str, Any]) -> str:
-    """A hash of a record in JSON, whatever the order of its names."""
-    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+def signature(record: Any) -> str:
+    """A hash of what can be written as JSON, whatever the order of its names."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def digest(tree: PyTree, position: int) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 from experiments.ledger.rows import ROWS, Row
-from jaxgen import durable, logs, workdir
+from jaxgen import durable, hashes, logs, workdir
 from jaxgen.errors import UserError
 
 RESULTS = Path(__file__).parent / "results"
@@ -71,10 +71,7 @@ def reproduce(name: str, *, data_dir: str | None, runs: Path, results: Path = RE
     for seed in range(row.seeds):
         folder = runs / name / str(seed)
         command = [sys.executable, "-m", module, *flags, "--workdir", str(folder), "--seed", str(seed)]
-        code = _run(command, folder)
-        if code in (130, 143, 129):
-            raise SystemExit(code)
-        if code:
+        if code := _run(command, folder):
             raise UserError(
                 f"{shlex.join(command)} ended with {code}, for the reason above; once it is mended, this goes on there."
             )
@@ -115,7 +112,6 @@ def _collect(row: Row, name: str, seed: int, folder: Path, results: Path) -> dic
         (results / name).mkdir(parents=True, exist_ok=True)
         durable.write(results / metrics, text)
     flags = {flag: v for flag, v in ran.record["flags"].items() if flag not in workdir.FREE} | {"steps": ran.record["steps"]}
-    config = json.dumps([ran.record["experiment"], flags], sort_keys=True)
     return {
         "seed": seed,
         "step": step,
@@ -123,7 +119,7 @@ def _collect(row: Row, name: str, seed: int, folder: Path, results: Path) -> dic
         "also": {other: logs.evaluated(lines, other).get(step) for other in row.also},
         "metrics": metrics.as_posix(),
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "config": hashlib.sha256(config.encode()).hexdigest()[:12],
+        "config": hashes.signature([ran.record["experiment"], flags])[:12],
         "data": ran.record["data"],
         "versions": ran.record["versions"],
         "device": _device(),
@@ -141,23 +137,27 @@ def _device() -> str:
 
 
 def _run(command: list[str], folder: Path) -> int:
-    """Runs a command, waits for it to save where it is asked to stop, and returns its exit code."""
+    """Runs a command and returns its exit code; where they are asked to stop, waits for it to save, and leaves."""
     code, begun = None, time.time()
-    with subprocess.Popen(command) as process, _stopped_together(process):
+    with subprocess.Popen(command) as process, _stopped_together(process) as asked:
         while code is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(MINUTE)
             now = time.time()
             _spend(folder, now - begun)
             begun = now
+    if asked:
+        raise SystemExit(128 + asked[0])
     return code
 
 
 @contextlib.contextmanager
-def _stopped_together(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Passes on to a process what asks this one to stop; but Ctrl-C, which a terminal sends to both, is left to it."""
+def _stopped_together(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Passes on to a process the signals that ask this one to stop, and lists them; Ctrl-C comes from a terminal to both."""
+    asked: list[int] = []
 
     def ask(signum: int, frame: FrameType | None) -> None:
+        asked.append(signum)
         if signum != signal.SIGINT:
             process.send_signal(signum)
 
@@ -165,7 +165,7 @@ def _stopped_together(process: subprocess.Popen[bytes]) -> Iterator[None]:
     heard = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
     previous = {signum: signal.signal(signum, ask) for signum in heard}
     try:
-        yield
+        yield asked
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
