@@ -155,7 +155,7 @@ def test_a_run_that_is_to_stop_saves_first(signum: int, code: int, tmp_path: Pat
     assert (folder / "saved").exists()
     assert not folder.with_name("1").exists()
     assert not (tmp_path / "results").exists()
-    assert all(float(seconds) > 0 for seconds in (folder / "seconds.txt").read_text().split())
+    assert sum(map(float, (folder / "seconds.txt").read_text().split())) > 0
     assert signal.getsignal(signum) == handler
 
 
