@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -262,10 +263,13 @@ def _hush() -> None:
         return
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_worth_telling)
+    # Reads that it had not begun; the hook below has them where warnings are errors.
+    warnings.filterwarnings("ignore", r"coroutine '_read_\w+' was never awaited", RuntimeWarning)
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed" and not _of_orbax("", unraisable.exc_traceback):
+        coroutine = getattr(getattr(unraisable.object, "cr_code", None), "co_filename", "")
+        if str(unraisable.exc_value) != "Event loop is closed" and not _of_orbax(coroutine, unraisable.exc_traceback):
             before(unraisable)
 
     hook.hushed = True  # type: ignore[attr-defined]
@@ -274,7 +278,9 @@ def _hush() -> None:
 
 def _worth_telling(record: logging.LogRecord) -> bool:
     trace = record.exc_info[2] if record.exc_info else None
-    of_tensorstore = record.name == "asyncio" and record.exc_info is not None and trace is None  # from no line of Python
+    # Futures of tensorstore fail in no line of Python, or in asyncio's one that waits for what is no coroutine.
+    functions = {frame.f_code.co_name for frame, _ in traceback.walk_tb(trace)}
+    of_tensorstore = record.name == "asyncio" and record.exc_info is not None and functions <= {"_wrap_awaitable"}
     return record.levelno < logging.ERROR or not (of_tensorstore or _of_orbax(record.pathname, trace))
 
 

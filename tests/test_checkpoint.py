@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +87,46 @@ def test_a_damaged_checkpoint_is_refused_or_the_same_whatever_file_is_damaged(ru
                 checkpoints.close()
     assert refused > 20
     assert run.digest(run_folder) == truth
+
+
+LEAVES = """
+import asyncio, gc, sys
+from pathlib import Path
+import tensorstore
+from jaxgen import workdir
+
+def forget(name, file):
+    names = {}
+    exec(compile(f"async def {name}(): pass", file, "exec"), names)
+    names[name]()
+
+async def abandon(awaitable):
+    task = asyncio.ensure_future(awaitable)
+    await asyncio.sleep(0.2)
+    del task
+    gc.collect()
+
+async def fail():
+    raise ValueError("ours")
+
+workdir.read(Path(sys.argv[1])).checkpoints().close()
+forget("_read_array", "/site/orbax/checkpoint/reading.py")
+store = {"driver": "zarr", "kvstore": {"driver": "file", "path": sys.argv[1] + "/nothing/"}}
+asyncio.run(abandon(tensorstore.open(store)))
+print("all else", file=sys.stderr, flush=True)
+forget("mine", "/home/mine.py")
+asyncio.run(abandon(fail()))
+"""
+
+
+@pytest.mark.parametrize("warnings", ["default", "error"])
+def test_what_orbax_leaves_behind_where_it_gave_up_is_not_told_and_all_else_is(run_folder: Path, warnings: str) -> None:
+    command = [sys.executable, "-W", f"{warnings}::RuntimeWarning", "-c", LEAVES, str(run_folder)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    before, after = told.split("all else")
+    assert not before
+    assert "coroutine 'mine' was never awaited" in after
+    assert "ValueError: ours" in after
 
 
 @pytest.mark.parametrize("damage", ["bit in the middle", "truncated", "missing"])

@@ -25,9 +25,6 @@ FUZZ = settings(deadline=None, max_examples=60, derandomize=True, suppress_healt
 FEW = settings(FUZZ, max_examples=25)
 MANY = settings(FUZZ, max_examples=600, derandomize=False)
 
-UNRAISABLE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""Orbax leaves futures behind that failed, where it gives up in the middle."""
-
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -257,7 +254,6 @@ def test_a_folder_makes_no_code_run(experiment: str, trained: Path, tmp_path: Pa
     assert not {name for name in set(sys.modules) - known if "bomb" in name}
 
 
-@UNRAISABLE
 def test_pickles_are_not_loaded(trained: Path, tmp_path: Path) -> None:
     mark = tmp_path / "exploded"
     bomb = pickle.dumps(Bomb(mark))
@@ -307,7 +303,6 @@ def _checkpoint_survives(trained: Path, folder: Path, draw: Any) -> None:
         shutil.rmtree(folder)
 
 
-@UNRAISABLE
 @settings(FUZZ, max_examples=12)
 @given(choices=st.data())
 def test_a_damaged_checkpoint_is_refused_or_the_same(trained: Path, tmp_path_factory: Any, choices: st.DataObject) -> None:
@@ -331,7 +326,6 @@ def test_arrays_of_another_run_are_not_taken_for_its_own(trained: Path, tmp_path
             read(tmp_path / "run")
 
 
-@UNRAISABLE
 @pytest.mark.slow
 @MANY
 @given(choices=st.data())
