@@ -125,7 +125,7 @@ def experiment(
         order = np.random.default_rng(0).permutation(train.length)[:VALIDATION]
         validation, images = (source.gather(i)["image"] for source, i in ((train, order), (test, np.arange(test.length))))
         flat = [x.reshape(len(x), -1).astype(np.float64) for x in (np.concatenate(drawn), validation / 255, images / 255)]
-        found = parzen.estimate(*flat)
+        found = parzen.estimate(*flat, track=track)
         return {"parzen": found.mean, "parzen_error": found.error, "parzen_sigma": found.sigma}
 
     return jaxgen.Experiment(

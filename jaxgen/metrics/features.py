@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, UInt8
 from jaxgen.data import Source, in_order, prefetch
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
+from jaxgen.metrics import blocks
 
 
 class Outputs(NamedTuple):
@@ -78,10 +79,8 @@ def extract(source: Source, extractor: Extractor, *, batch_size: int = 256, trac
     Yields:
       The features, in files of a temporary folder that ends with the context.
     """
-    devices = jax.local_devices()
-    size = -(-batch_size // len(devices)) * len(devices)
-    mesh = jax.sharding.Mesh(np.array(devices), ("data",))
-    placement = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    devices = len(jax.local_devices())
+    size = -(-batch_size // devices) * devices
     apply = jax.jit(extractor.apply)
     with tempfile.TemporaryDirectory() as folder:
         files: Features | None = None
@@ -89,7 +88,7 @@ def extract(source: Source, extractor: Extractor, *, batch_size: int = 256, trac
         reader = prefetch(lambda batch: batch, in_order(source, size))
         for batch in track(reader, description=f"{extractor.name} of {source.name}", total=-(-source.length // size)):
             index = batch["index"][batch["mask"] > 0]
-            outputs = jax.device_get(apply(jax.device_put(batch["image"], placement)))
+            outputs = jax.device_get(apply(blocks.cut(batch["image"])))
             if files is None:
                 files = Features(*(_file(Path(folder) / name, source.length, x) for name, x in outputs._asdict().items()))
             for file, x in zip(files, outputs, strict=True):

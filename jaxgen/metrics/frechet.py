@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxgen.metrics import blocks
+
 
 class Moments(NamedTuple):
     """Number, mean and scatter of the features seen so far, in float64 on the host.
@@ -35,7 +37,7 @@ def of(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
 
     Args:
       features: one row an example; may be memory-mapped.
-      rows: how many of them are on the device at a time; the moments do not depend on it.
+      rows: how many of them are on a device at a time; the moments do not depend on it.
 
     Returns:
       Its moments.
@@ -43,8 +45,8 @@ def of(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
     dimension = features.shape[1]
     total = Moments(0, np.zeros(dimension), np.zeros((dimension, dimension)))
     with jax.enable_x64(True):
-        for start in range(0, len(features), rows):
-            part = jnp.asarray(features[start : start + rows], jnp.float64)
+        for span in blocks.spans(len(features), rows):
+            part = blocks.cut(np.asarray(features[span], np.float64))
             total = merge(total, Moments(len(part), *jax.device_get(_mean_and_scatter(part))))
     return total
 

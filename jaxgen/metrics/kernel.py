@@ -10,9 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
+from jaxgen.metrics import blocks
 
 ROWS = 1024
-"""Of a matrix of kernel values at a time: memory is the square of it, however large a subset is."""
+"""Of a matrix of kernel values on a device at a time: memory is the square of it, however large a subset is."""
 
 
 class KernelDistance(NamedTuple):
@@ -96,17 +97,21 @@ def mmd(
 
 def _total(a: np.ndarray, of_a: np.ndarray, b: np.ndarray, of_b: np.ndarray) -> float:
     """The kernel's sum over all pairs."""
-    return sum(float(_block_sum(x, y)) for x in _blocks(a, of_a) for y in _blocks(b, of_b))
+    columns = [of_b[start : start + ROWS] for start in range(0, len(of_b), ROWS)]
+    return sum(float(_block_sum(x, blocks.whole(_doubles(b[j])))) for x in _rows(a, of_a) for j in columns)
 
 
 def _diagonal(a: np.ndarray, of_a: np.ndarray) -> float:
     """The kernel's sum over the pairs of a row and itself."""
-    return sum(float(((jnp.square(x).sum(1) / x.shape[1] + 1) ** 3).sum()) for x in _blocks(a, of_a))
+    return sum(float(((jnp.square(x).sum(1) / x.shape[1] + 1) ** 3).sum()) for x in _rows(a, of_a))
 
 
-def _blocks(x: np.ndarray, rows: np.ndarray) -> Iterator[Array]:
-    for start in range(0, len(rows), ROWS):
-        yield jnp.asarray(x[rows[start : start + ROWS]], jnp.float64)
+def _rows(x: np.ndarray, rows: np.ndarray) -> Iterator[Array]:
+    return (blocks.cut(_doubles(x[rows[span]])) for span in blocks.spans(len(rows), ROWS))
+
+
+def _doubles(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x, np.float64)
 
 
 @jax.jit

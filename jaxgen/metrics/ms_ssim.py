@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, UInt8
 
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
+from jaxgen.metrics import blocks
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, from the finest on."""
@@ -17,7 +18,7 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, STD, K1, K2 = 11, 1.5, 0.01, 0.03
 
 PAIRS = 64
-"""At a time: memory is theirs, however many there are."""
+"""On a device at a time: memory is theirs, however many there are."""
 
 
 def fitting(height: int, width: int) -> int:
@@ -59,8 +60,7 @@ def ms_ssim(
         raise ValueError(
             f"images of {a.shape[1]}x{a.shape[2]} have {fit} scales into which a window of {WINDOW} fits; got scales={scales}"
         )
-    parts = range(0, len(a), PAIRS)
-    values = [_ms_ssim(jnp.asarray(a[i : i + PAIRS]), jnp.asarray(b[i : i + PAIRS]), scales) for i in parts]
+    values = [_ms_ssim(blocks.cut(a[span]), blocks.cut(b[span]), scales) for span in blocks.spans(len(a), PAIRS)]
     return np.concatenate([np.asarray(v) for v in values])
 
 
@@ -90,9 +90,8 @@ def diversity(
     rng = np.random.default_rng(seed)
     first = rng.integers(n, size=pairs)
     second = (first + rng.integers(1, n, size=pairs)) % n
-    starts = range(0, pairs, PAIRS)
-    parts = track(starts, description="similarity of pairs", total=len(starts))
-    values = [ms_ssim(images[first[i : i + PAIRS]], images[second[i : i + PAIRS]], scales=scales) for i in parts]
+    parts = track(blocks.spans(pairs, PAIRS), description="similarity of pairs")
+    values = [ms_ssim(images[first[span]], images[second[span]], scales=scales) for span in parts]
     return float(np.concatenate(values).mean(dtype=np.float64))
 
 

@@ -10,9 +10,10 @@ from jaxtyping import Array, Float
 
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
+from jaxgen.metrics import blocks
 
 ROWS, COLUMNS = 1024, 8192
-"""Of a matrix of distances at a time: the device holds a block of it and the features of its sides, however many there are."""
+"""Of a matrix of distances at a time: a device holds a block of it and the features of its sides, however many there are."""
 
 
 class Manifolds(NamedTuple):
@@ -56,8 +57,9 @@ def manifolds(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *,
     real_radius, fake_radius = _radius(real, centre, k, track), _radius(fake, centre, k, track)
     of_fake = np.zeros(len(fake), np.int64)
     covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for rows, x in track(_blocks(real, centre, ROWS), description="balls that hold samples", total=_count(real)):
-        for columns, y in _blocks(fake, centre, COLUMNS):
+    for rows in track(blocks.spans(len(real), ROWS), description="balls that hold samples"):
+        x = blocks.cut(_about(centre, real[rows]))
+        for columns, y in _columns(fake, centre):
             counts, in_ball, in_fake = jax.device_get(_inside(x, y, real_radius[rows], fake_radius[columns]))
             of_fake[columns] += counts
             covered[rows] |= in_ball
@@ -92,11 +94,12 @@ def two_sample(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *
     centre, n = real.mean(0), len(real)
     is_real = []
     for of_rows, first in ((real, 0), (fake, n)):
-        for rows, x in track(_blocks(of_rows, centre, ROWS), description="nearest neighbours", total=_count(of_rows)):
+        for rows in track(blocks.spans(n, ROWS), description="nearest neighbours"):
+            x = blocks.cut(_about(centre, of_rows[rows]))
             own = first + np.arange(rows.start, rows.stop)
             best, nearest = np.full(len(own), np.inf, np.float32), np.zeros(len(own), np.int64)
             for of_columns, offset in ((real, 0), (fake, n)):
-                for columns, y in _blocks(of_columns, centre, COLUMNS):
+                for columns, y in _columns(of_columns, centre):
                     squared, i = jax.device_get(_nearest_other(x, y, own - (offset + columns.start)))
                     # The earlier of two that are as near, as of one row of distances.
                     nearest = np.where(squared < best, offset + columns.start + i, nearest)
@@ -106,26 +109,26 @@ def two_sample(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *
     return float(told[:n].mean()), float(1 - told[n:].mean())
 
 
-def _blocks(x: np.ndarray, centre: np.ndarray, size: int) -> Iterator[tuple[slice, Array]]:
-    """Features about a centre, so many rows at a time, on the device."""
-    for start in range(0, len(x), size):
-        rows = slice(start, min(start + size, len(x)))
-        yield rows, jnp.asarray(np.asarray(x[rows] - centre, np.float32))
+def _about(centre: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return np.asarray(x - centre, np.float32)
 
 
-def _count(x: np.ndarray) -> int:
-    """Of blocks of rows."""
-    return -(-len(x) // ROWS)
+def _columns(x: np.ndarray, centre: np.ndarray) -> Iterator[tuple[slice, Array]]:
+    """A set's features, so many at a time, on every device."""
+    for start in range(0, len(x), COLUMNS):
+        columns = slice(start, min(start + COLUMNS, len(x)))
+        yield columns, blocks.whole(_about(centre, x[columns]))
 
 
 def _radius(x: np.ndarray, centre: np.ndarray, k: int, track: Track) -> np.ndarray:
     """Squared distance to the k-th nearest other row."""
     found = []
-    for _, rows in track(_blocks(x, centre, ROWS), description="radii of balls", total=_count(x)):
+    for span in track(blocks.spans(len(x), ROWS), description="radii of balls"):
+        rows = blocks.cut(_about(centre, x[span]))
         # The nearest of all is the row itself.
-        smallest = jnp.full((len(rows), k + 1), jnp.inf)
-        for _, columns in _blocks(x, centre, COLUMNS):
-            smallest = _smallest(rows, columns, smallest)
+        smallest = blocks.cut(np.full((len(rows), k + 1), np.inf, np.float32))
+        for _, columns in _columns(x, centre):
+            smallest = blocks.apart(_smallest, rows, columns, smallest)
         found.append(np.asarray(smallest[:, k]))
     return np.concatenate(found)
 
@@ -135,7 +138,6 @@ def _squared(a: Array, b: Array) -> Array:
     return jnp.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * cross, 0.0)
 
 
-@jax.jit
 def _smallest(a: Array, b: Array, smallest: Array) -> Array:
     """The smallest squared distances so far and to one more block, in order."""
     more = jnp.concatenate([smallest, _squared(a, b)], 1)

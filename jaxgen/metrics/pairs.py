@@ -177,7 +177,7 @@ def _sliced_wasserstein(
         sliced_wasserstein.over(some(side.source, n, how.seed), seed=2 * how.seed + i, patches=patches, track=how.track)
         for i, side in enumerate((real, fake))
     )
-    levels = sliced_wasserstein.of_patches(a, b, seed=how.seed, repeats=repeats, projections=projections)
+    levels = sliced_wasserstein.of_patches(a, b, seed=how.seed, repeats=repeats, projections=projections, track=how.track)
     by_level = {f"sliced_wasserstein_{side}": Value(value) for side, value in levels.items()}
     return {"sliced_wasserstein": Value(float(np.mean(list(levels.values())))), **by_level}
 

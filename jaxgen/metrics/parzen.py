@@ -8,8 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxgen.logs import Track
+from jaxgen.logs import track as show
+from jaxgen.metrics import blocks
+
 ROWS, COLUMNS = 256, 4096
-"""Points, and samples for each of them, at a time: memory is a block of distances, however many there are."""
+"""Points, and samples for each of them, on a device at a time: memory is a block of distances, however many there are."""
 
 SIGMAS = tuple(float(s) for s in np.logspace(-1, 0, 10))
 """The widths that the protocol tries: ten from 0.1 to 1."""
@@ -29,7 +33,9 @@ class LogLikelihood(NamedTuple):
     sigma: float
 
 
-def log_density(points: Float[np.ndarray, "n d"], samples: Float[np.ndarray, "m d"], sigma: float) -> Float[np.ndarray, " n"]:
+def log_density(
+    points: Float[np.ndarray, "n d"], samples: Float[np.ndarray, "m d"], sigma: float, *, track: Track = show
+) -> Float[np.ndarray, " n"]:
     r"""Log density of points under the mixture of Gaussians that are centred at the samples.
 
     $\log \frac 1 m \sum_j N(x; y_j, \sigma^2 I)$.
@@ -38,6 +44,7 @@ def log_density(points: Float[np.ndarray, "n d"], samples: Float[np.ndarray, "m 
       points: x.
       samples: y, of a model.
       sigma: $\sigma > 0$.
+      track: shows the progress.
 
     Returns:
       One value a point, in nats.
@@ -56,11 +63,12 @@ def log_density(points: Float[np.ndarray, "n d"], samples: Float[np.ndarray, "m 
     # In float64: at sigma 0.1, an error of 1e-6 in a squared distance of 100 pixels is 0.005 nats.
     with jax.enable_x64(True):
         width = jnp.asarray(sigma, jnp.float64)
-        for start in range(0, len(points), ROWS):
-            x = jnp.asarray(points[start : start + ROWS], jnp.float64)
-            total = jnp.full(len(x), -jnp.inf, jnp.float64)
+        for rows in track(blocks.spans(len(points), ROWS), description=f"densities at width {sigma:.3g}"):
+            x = blocks.cut(np.asarray(points[rows], np.float64))
+            total = blocks.cut(np.full(len(x), -np.inf))
             for first in range(0, len(samples), COLUMNS):
-                total = _add(total, x, jnp.asarray(samples[first : first + COLUMNS], jnp.float64), width)
+                y = blocks.whole(np.asarray(samples[first : first + COLUMNS], np.float64))
+                total = _add(total, x, y, width)
             out.append(np.asarray(total))
     d = points.shape[1]
     return np.concatenate(out) - np.log(len(samples)) - d / 2 * np.log(2 * np.pi * sigma**2)
@@ -72,6 +80,7 @@ def estimate(
     test: Float[np.ndarray, "n d"],
     *,
     sigmas: Sequence[float] = SIGMAS,
+    track: Track = show,
 ) -> LogLikelihood:
     r"""Mean log-likelihood of test points, with the width that suits a validation set best.
 
@@ -84,6 +93,7 @@ def estimate(
       validation: points that $\sigma$ is chosen on: neither the test's nor the samples'.
       test: points that are counted.
       sigmas: what is tried.
+      track: shows the progress.
 
     Returns:
       The mean, its standard error and $\sigma$.
@@ -95,8 +105,8 @@ def estimate(
     """
     if len(test) < 2:
         raise ValueError(f"a standard error needs two points; got {len(test)}")
-    sigma = max(sigmas, key=lambda s: float(log_density(validation, samples, s).mean()))
-    values = log_density(test, samples, sigma)
+    sigma = max(sigmas, key=lambda s: float(log_density(validation, samples, s, track=track).mean()))
+    values = log_density(test, samples, sigma, track=track)
     return LogLikelihood(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), sigma)
 
 

@@ -11,15 +11,22 @@ from jaxtyping import Array, Float, UInt8
 from jaxgen.data.source import Source
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
+from jaxgen.metrics import blocks
 
 ROWS, DIRECTIONS = 65536, 32
-"""Points on the device at a time, and directions that all points are projected on at a time."""
+"""Points on a device at a time, and directions that all points are projected on at a time."""
 
 PATCH, COARSEST = 7, 16
 
 
 def sliced(
-    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], *, projections: int, seed: int, p: float | int = 2
+    x: Float[np.ndarray, "n d"],
+    y: Float[np.ndarray, "m d"],
+    *,
+    projections: int,
+    seed: int,
+    p: float | int = 2,
+    track: Track = show,
 ) -> float:
     r"""The sliced p-Wasserstein distance, $(\mathbb E_\theta W_p^p(\theta^\top x, \theta^\top y))^{1/p}$.
 
@@ -32,6 +39,7 @@ def sliced(
       projections: how many directions are drawn.
       seed: of the directions.
       p: the power, one or more.
+      track: shows the progress.
 
     Returns:
       The distance, in the unit of the points. In d dimensions a translation by a vector v costs $|v| / \sqrt d$ for p = 2.
@@ -48,7 +56,7 @@ def sliced(
         raise ValueError(f"the power and the number of projections are one or more; got {p} and {projections}")
     directions = _directions(np.random.default_rng(seed), x.shape[1], projections)
     zero, one = x.mean(0), np.ones(x.shape[1])
-    return float(np.mean(_costs(x, y, directions, (zero, one), (zero, one), p)) ** (1 / p))
+    return float(np.mean(_costs(x, y, directions, (zero, one), (zero, one), p, track)) ** (1 / p))
 
 
 def descriptors(
@@ -72,7 +80,7 @@ def descriptors(
     """
     levels = sides(*images.shape[1:3])
     out = {}
-    for (h, w), level in zip(levels, jax.device_get(_pyramid(jnp.asarray(images), len(levels))), strict=True):
+    for (h, w), level in zip(levels, jax.device_get(_pyramid(blocks.cut(images), len(levels))), strict=True):
         windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
         top, left = (rng.integers(0, side - PATCH + 1, (len(images), patches)) for side in (h, w))
         found = windows[np.arange(len(images))[:, None], top, left]  # [n, patches, c, 7, 7]
@@ -124,7 +132,13 @@ def over(source: Source, *, seed: int, patches: int = 128, batch_size: int = 256
 
 
 def of_patches(
-    a: Mapping[int, np.ndarray], b: Mapping[int, np.ndarray], *, seed: int, repeats: int = 4, projections: int = 128
+    a: Mapping[int, np.ndarray],
+    b: Mapping[int, np.ndarray],
+    *,
+    seed: int,
+    repeats: int = 4,
+    projections: int = 128,
+    track: Track = show,
 ) -> dict[int, float]:
     r"""The sliced 1-Wasserstein distance of two sets of descriptors at each level, times 1,000.
 
@@ -137,6 +151,7 @@ def of_patches(
       seed: of the directions.
       repeats: of the draws, 4 in the protocol; their mean is as of all directions together.
       projections: directions of each, 128 in the protocol.
+      track: shows the progress.
 
     Returns:
       `{side: distance}`; the protocol's last column is their mean.
@@ -151,9 +166,8 @@ def of_patches(
     out, rng = {}, np.random.default_rng(seed)
     for side in a:
         directions = _directions(rng, int(np.prod(a[side].shape[1:])), repeats * projections)
-        out[side] = 1e3 * float(
-            np.mean(_costs(_flat(a[side]), _flat(b[side]), directions, _scale(a[side]), _scale(b[side]), 1))
-        )
+        costs = _costs(_flat(a[side]), _flat(b[side]), directions, _scale(a[side]), _scale(b[side]), 1, track)
+        out[side] = 1e3 * float(np.mean(costs))
     return out
 
 
@@ -182,10 +196,11 @@ def _costs(
     scale_x: tuple[np.ndarray, np.ndarray],
     scale_y: tuple[np.ndarray, np.ndarray],
     p: float | int,
+    track: Track,
 ) -> np.ndarray:
     """The p-th power of the distance along each direction, of points that are shifted and divided."""
     out = []
-    for i in range(0, directions.shape[1], DIRECTIONS):
+    for i in track(range(0, directions.shape[1], DIRECTIONS), description="sliced distance"):
         some = directions[:, i : i + DIRECTIONS]
         out.append(_on_a_line(_projected(x, some, *scale_x), _projected(y, some, *scale_y), p))
     return np.concatenate(out)
@@ -194,10 +209,9 @@ def _costs(
 def _projected(x: np.ndarray, directions: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Coordinates along each direction, in order, `[directions, n]`."""
     out = np.empty((directions.shape[1], len(x)), np.float32)
-    along = jnp.asarray(directions / scale[:, None], jnp.float32)
-    for start in range(0, len(x), ROWS):
-        block = jnp.asarray(np.asarray(x[start : start + ROWS] - shift, np.float32))
-        out[:, start : start + ROWS] = np.asarray(_along(block, along))
+    along = blocks.whole(np.asarray(directions / scale[:, None], np.float32))
+    for span in blocks.spans(len(x), ROWS):
+        out[:, span] = np.asarray(_along(blocks.cut(np.asarray(x[span] - shift, np.float32)), along))
     out.sort(axis=1)
     return out
 

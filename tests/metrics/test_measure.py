@@ -180,7 +180,8 @@ def test_what_cannot_be_measured_is_said() -> None:
         measure.measure(of(REAL), of(FAKE[:3]), ["score"], extractor=EXTRACTOR)
 
 
-def test_progress_is_shown_as_it_is_told() -> None:
+def test_progress_is_shown_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
     steps = Counter[str]()
 
     def track(iterable, *, description: str, total: int | None = None):
