@@ -50,7 +50,8 @@ class Experiment(NamedTuple):
       evaluators: run every `evaluate_every` steps; the name is the split they report on.
       final: run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
       pictures: drawn at every evaluation, `(state, key) -> Picture`.
-      sample: `(state, key, n) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; None where a model generates nothing.
+      sample: `(state, key, n) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; pure, so that it can be traced. None where
+        a model generates nothing.
       classes: of labelled samples, of which the i-th of a draw is of class i modulo this; None if they have no labels.
       ema: decay of the parameter averages, or None.
       accumulate: micro-batches in a batch.

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import experiments
-from jaxgen import data, hashes, logs, workdir
+from jaxgen import data, hashes, logs, parallel, workdir
 from jaxgen.checkpoint import Checkpoints, to_tree
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
@@ -164,7 +164,8 @@ class Run:
         extractor, metrics = extractor or pixels(), list(metrics)
         measure.check(measure.Plan(real, n, self.experiment.classes is not None, extractor), metrics)
         drawn = images.drawn(
-            lambda key, n: sample(state, key, n),
+            sample,
+            state,
             self._key(SAMPLE, seed),
             n,
             name=str(self.workdir or self.experiment.config.name),
@@ -237,7 +238,7 @@ def load(
         never makes code of another place run.
 
     Returns:
-      The run, as it was at that step.
+      The run, as it was at that step, on the devices that `fit` would train it on.
 
     Raises:
       UserError: if there is no such run or checkpoint, or the experiment is not known.
@@ -248,6 +249,8 @@ def load(
     try:
         step = choose(checkpoints, path, step=step, best=best)
         spec = jax.eval_shape(lambda: begin(made, seed))
+        if jax.process_count() == 1:  # of several hosts each reads for itself
+            spec = parallel.choose().spec(spec)
         state, _, meta = checkpoints.restore(step, spec, None)
     finally:
         checkpoints.close()

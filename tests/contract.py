@@ -88,6 +88,8 @@ def hold(name: str, flags: dict[str, Any], folder: Path) -> None:
         assert samples.shape == (5, *data_shape(loaded.experiment))
         np.testing.assert_array_equal(samples, loaded.sample(5))
         assert not np.array_equal(samples, loaded.sample(5, seed=9))
+        traced = jax.eval_shape(lambda state, key: loaded.experiment.sample(state, key, 5), loaded.state, jax.random.key(0))
+        assert traced.shape == samples.shape
 
 
 def data_shape(experiment: jaxgen.Experiment) -> tuple[int, ...]:

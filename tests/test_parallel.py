@@ -113,6 +113,20 @@ def test_accumulation_and_two_players(way: dict[str, Any]) -> None:
         np.testing.assert_allclose(*values, rtol=0.2)
 
 
+def test_a_loaded_run_is_evaluated_and_drawn_from_on_all_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jaxgen.fit(contract.make("vae", batch_size=16, steps=2), workdir=str(tmp_path), quiet=True)
+    one = jaxgen.load(tmp_path)
+    assert {len(x.sharding.device_set) for x in jax.tree.leaves(one.state)} == {1}
+    monkeypatch.setattr(parallel, "choose", functools.partial(parallel.choose, "jit"))
+    eight = jaxgen.load(tmp_path)
+    assert {len(x.sharding.device_set) for x in jax.tree.leaves(eight.state)} == {8}
+    assert eight.digest() == one.digest()
+    assert eight.evaluate()["test"] == pytest.approx(one.evaluate()["test"], rel=1e-5)
+    np.testing.assert_allclose(eight.sample(9), one.sample(9), atol=1e-6)
+    values = [run.measure(["frechet", "two_sample"], n=300) for run in (one, eight)]
+    assert values[1] == values[0]
+
+
 def test_noise_under_pmap_is_each_replica_s_own() -> None:
     def draw(key: jax.Array) -> jax.Array:
         return jax.random.bits(replicas.own(key))

@@ -3,19 +3,24 @@
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, UInt8
 
 from jaxgen import data
 from jaxgen.errors import UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
-from jaxgen.types import Array, Key
+from jaxgen.types import Array, Key, PyTree
 
 CHUNK = 250
 """Samples that are drawn at once. Part of every protocol: the i-th chunk is drawn with the i-th key."""
@@ -32,12 +37,20 @@ def to_bytes(images: Float[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n h w c
 
 @contextmanager
 def drawn(
-    sample: Callable[[Key, int], Array], key: Key, n: int, *, name: str, classes: int | None = None, track: Track = show
+    sample: Callable[[Any, Key, int], Array],
+    state: PyTree,
+    key: Key,
+    n: int,
+    *,
+    name: str,
+    classes: int | None = None,
+    track: Track = show,
 ) -> Iterator[data.Source]:
-    """A model's samples, chunk by chunk into a file.
+    """A model's samples, chunk by chunk into a file; each device of this host draws chunks of its own.
 
     Args:
-      sample: `(key, n) -> images [n, H, W, C]` in [0, 1].
+      sample: `(state, key, n) -> images [n, H, W, C]` in [0, 1]; traced where there are several devices.
+      state: of the model.
       key: of the draw; the i-th chunk's is folded from it.
       n: how many.
       name: of the set.
@@ -50,12 +63,15 @@ def drawn(
     Raises:
       UserError: if the samples are no images, or not finite.
     """
+    # Several hosts have the state in common, and draw alike.
+    devices = jax.local_devices()[: -(-n // CHUNK) if jax.process_count() == 1 else 1]
+    draw, size = _on_each(devices, sample, state), len(devices) * CHUNK
     with tempfile.TemporaryDirectory() as folder:
         images: np.ndarray | None = None
-        for start in track(range(0, n, CHUNK), description=f"samples of {name}", total=-(-n // CHUNK)):
-            own = min(CHUNK, n - start)
-            # A whole chunk, of which the last may be used in part: what is drawn does not depend on n.
-            chunk = np.asarray(sample(jax.random.fold_in(key, start // CHUNK), CHUNK))[:own]
+        for start in track(range(0, n, size), description=f"samples of {name}", total=-(-n // size)):
+            own, numbers = min(size, n - start), jnp.arange(len(devices)) + start // CHUNK
+            # Whole chunks, of which the last may be used in part or not at all: what is drawn does not depend on n.
+            chunk = np.asarray(draw(jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)))[:own]
             if chunk.ndim != 4:
                 raise UserError(f"The samples of {name} are points, {list(chunk.shape[1:])}, and these metrics are of images.")
             if not np.isfinite(chunk).all():
@@ -70,6 +86,20 @@ def drawn(
         if classes is not None:
             arrays["label"] = np.arange(n) % CHUNK % classes
         yield data.from_arrays(arrays, name=name)
+
+
+def _on_each(devices: Sequence[jax.Device], sample: Callable[[Any, Key, int], Array], state: PyTree) -> Callable[[Key], Array]:
+    """A chunk for each of as many keys as there are devices, each drawn on one of them as if there were no other."""
+
+    def one(state: PyTree, keys: Key) -> Array:
+        return sample(state, keys[0], CHUNK)
+
+    if len(devices) == 1:
+        return partial(one, state)
+    mesh = Mesh(np.array(devices), ("chunks",))
+    # The check forbids loops that begin with zeros, the same on all devices, and go on with what is not.
+    several = jax.jit(jax.shard_map(one, mesh=mesh, in_specs=(P(), P("chunks")), out_specs=P("chunks"), check_vma=False))
+    return partial(several, jax.device_put(state, NamedSharding(mesh, P())))
 
 
 def read(path: Path) -> data.Source:

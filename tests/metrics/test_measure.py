@@ -238,13 +238,13 @@ class TestDrawn:
     """Sets of samples."""
 
     @staticmethod
-    def sample(key: jax.Array, n: int) -> jax.Array:
-        return jax.random.uniform(key, (n, 2, 2, 1))
+    def sample(state: float, key: jax.Array, n: int) -> jax.Array:
+        return state * jax.random.uniform(key, (n, 2, 2, 1))
 
     def test_a_larger_set_begins_with_the_smaller_one(self) -> None:
         with (
-            images.drawn(self.sample, jax.random.key(0), 300, name="few") as few,
-            images.drawn(self.sample, jax.random.key(0), 510, name="many", classes=3) as many,
+            images.drawn(self.sample, 1.0, jax.random.key(0), 300, name="few") as few,
+            images.drawn(self.sample, 1.0, jax.random.key(0), 510, name="many", classes=3) as many,
         ):
             assert (few.length, many.length) == (300, 510)
             first = np.arange(300)
@@ -254,15 +254,34 @@ class TestDrawn:
             np.testing.assert_array_equal(all_of_them["label"], np.arange(510) % 250 % 3)
             assert "label" not in few.gather(first)
 
+    @pytest.mark.parametrize("n", [1, 250, 740, 760, 2100])
+    def test_devices_draw_chunks_of_their_own_and_the_set_is_the_same(self, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        def walk(state: float, key: jax.Array, n: int) -> jax.Array:
+            traced.append(isinstance(key, jax.core.Tracer))
+            step = lambda i, x: x + state * jax.random.uniform(jax.random.fold_in(key, i), x.shape) / 4
+            return jax.lax.fori_loop(0, 4, step, jnp.zeros((n, 2, 2, 1)))
+
+        traced: list[bool] = []
+        chunks = [walk(1.0, jax.random.fold_in(jax.random.key(7), i), 250) for i in range(-(-n // 250))]
+        expected = images.to_bytes(np.concatenate(chunks)[:n])
+        assert len(np.unique(expected.reshape(n, -1), axis=0)) > 0.99 * n
+        for devices in (1, 3, 8):
+            monkeypatch.setattr(jax, "local_devices", lambda devices=devices: jax.devices()[:devices])
+            traced.clear()
+            with images.drawn(walk, 1.0, jax.random.key(7), n, name="w") as drawn:
+                np.testing.assert_array_equal(drawn.gather(np.arange(n))["image"], expected)
+            # One program for all devices, or a call for each chunk.
+            assert traced == ([True] if devices > 1 and n > 250 else [False] * len(chunks))
+
     def test_what_is_no_image_is_said(self) -> None:
         with (
             pytest.raises(UserError, match="are points"),
-            images.drawn(lambda key, n: jnp.zeros((n, 2)), jax.random.key(0), 5, name="w"),
+            images.drawn(lambda state, key, n: jnp.zeros((n, 2)), 1.0, jax.random.key(0), 5, name="w"),
         ):
             pass
         with (
             pytest.raises(UserError, match="not finite"),
-            images.drawn(lambda key, n: jnp.full((n, 2, 2, 1), jnp.nan), jax.random.key(0), 5, name="w"),
+            images.drawn(lambda state, key, n: jnp.full((n, 2, 2, 1), jnp.nan), 1.0, jax.random.key(0), 5, name="w"),
         ):
             pass
 
