@@ -264,7 +264,7 @@ def _hush() -> None:
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_worth_telling)
     # Reads that it had not begun; the hook below has them where warnings are errors.
-    warnings.filterwarnings("ignore", r"coroutine '_read_\w+' was never awaited", RuntimeWarning)
+    warnings.filterwarnings("ignore", r"coroutine '_read_array\w*' was never awaited", RuntimeWarning)
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
