@@ -2,7 +2,7 @@
 
 python -m experiments.gan                        # digits, nothing to download; a minute
 python -m experiments.gan --loss minimax         # the game of one value, whose generator starts slowly
-python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 --steps 150000
+python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 --steps 300000
 
 Players start and move as in the paper's own code: from small uniform weights, with z uniform of variance 1, a momentum that
 rises over 250 epochs, and a discriminator whose loss is the mean of its halves. MNIST is brittle: from larger weights, by Adam,
