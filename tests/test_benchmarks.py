@@ -52,6 +52,7 @@ def test_it_measures_and_says_what(name: str, tmp_path: Path, monkeypatch: pytes
     module.main(rounds=1, json_file=tmp_path / "tables.json", **ARGUMENTS.get(name, {}))
     tables = json.loads((tmp_path / "tables.json").read_text())
     told = capsys.readouterr().out
+    assert tables
     for table in tables:
         assert f"{table['benchmark']} [{table['unit']}]" in told
         for contender, row in table["results"].items():

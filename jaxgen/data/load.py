@@ -102,7 +102,7 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
             'by `pip install "jaxgen[tf]"`.'
         ) from None
     except Exception as error:
-        # A version that does not exist, a prepared folder in another format, or damaged: TFDS's own message names what.
+        # A version that does not exist, or a prepared folder that is damaged: TFDS's own message names what.
         reason = _line(error).partition(". ")[0].rstrip(".")
         raise UserError(
             f"The dataset {dataset!r} cannot be opened ({reason}); check its name, its version and its files."
@@ -170,7 +170,10 @@ def _known(data_dir: str | None) -> list[str]:
 
 def _builder(dataset: str, data_dir: str | None) -> tuple[tfds.core.DatasetBuilder, bool]:
     with logs.muted("absl"):  # warns of a folder that is about to be filled
-        builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
+        # As it was prepared, whatever its format; what is still to be prepared will be read by index.
+        builder = tfds.builder(dataset, data_dir=data_dir)
+        if not builder.is_prepared():
+            builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
         return builder, builder.is_prepared()
 
 
@@ -187,10 +190,10 @@ def _tfds(dataset: str, split: str, data_dir: str | None) -> Source:
     except (ValueError, KeyError, AssertionError):
         there = ", ".join(f"{name} of {info.num_examples:,} examples" for name, info in sorted(builder.info.splits.items()))
         raise UserError(f"The dataset {dataset!r} has no split {split!r}; it has {there}.") from None
-    except NotImplementedError:
+    except NotImplementedError:  # TFDS's word for a format without random access
         raise UserError(
             f"The dataset {dataset!r} in {builder.data_path} is prepared as {builder.info.file_format.value}, which cannot "
-            "be read by index; prepare it again with file_format='array_record'."
+            f"be read by index; `jaxgen data prepare {dataset} --data-dir D` with another folder makes one that can."
         ) from None
     examples = _Records(examples, builder.info.full_name, builder.data_path)
     with logs.muted("absl"):  # TFDS recommends OpenCV, once a process; Pillow does as well

@@ -1,5 +1,6 @@
 """The builder of the digits against scikit-learn's own copy."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from jaxgen import data
+from jaxgen.errors import UserError
 
 
 def test_the_splits_are_the_first_1437_and_the_last_360_examples() -> None:
@@ -52,11 +54,22 @@ def test_the_data_folder_is_made_on_first_use(
     assert caplog.messages == []  # TFDS warns of a folder without a dataset
 
 
+@pytest.mark.parametrize("written", ["tfrecord", "riegeli"])
+def test_a_set_in_a_format_without_random_access_is_told_by_its_format(written: str, tmp_path: Path) -> None:
+    """TFDS's own default is one."""
+    data.prepare("digits", data_dir=str(tmp_path))
+    info = tmp_path / "digits" / "1.0.0" / "dataset_info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "fileFormat": written}))
+    with pytest.raises(UserError, match=rf"prepared as {written}, which cannot be read by index; `jaxgen data prepare digits"):
+        data.load("digits", "test", data_dir=str(tmp_path))
+
+
 def test_two_processes_prepare_at_once_and_without_tensorflow(tmp_path: Path) -> None:
     # Each waits for the other's half-written folder before it makes its own final.
     code = """
 import os, pathlib, sys, time
 from jaxgen import data
+from jaxgen.errors import UserError
 from jaxgen.data.builders import digits
 generate = digits.Digits._generate_examples
 def together(self, start, stop):
