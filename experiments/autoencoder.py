@@ -50,7 +50,7 @@ def experiment(
       steps: training steps.
       batch_size: images in a step.
       learning_rate: of Adam.
-      ema: decay of the parameter averages that are evaluated.
+      ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
       remat: recompute feature maps in the backward pass to save memory (conv and residual).
 

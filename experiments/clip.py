@@ -36,6 +36,9 @@ from jaxgen.types import Array, Batch, Key, PyTree
 CHUNK = 240
 """Test pairs that are encoded at a time."""
 
+ADAM = {"resnet": (0.999, 1e-8), "vit": (0.98, 1e-6)}
+"""By image encoder: beta2 and epsilon (Radford et al. 2021, appendix F, "common hyperparameters")."""
+
 TEMPLATES = ("{}", "a photo of a {}", "a picture of {}", "an image of the {}")
 """Prompts of a class by its name, for a set that is not listed below."""
 
@@ -134,7 +137,7 @@ def experiment(
       cosine: let it fall to zero again along a cosine over the other steps, as in the paper.
       weight_decay: of all weights that are not gains or biases.
       temperature: tau at the start; it is learned, and 1 / tau held at 100 or below.
-      ema: decay of the parameter averages that are evaluated.
+      ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
       bf16: compute in bfloat16; parameters and the loss stay in float32.
       remat: recompute the Transformers' blocks in the backward pass to save memory.
       pairs: how many test pairs are evaluated; by default all. Recall depends on it.
@@ -168,7 +171,8 @@ def experiment(
         optax.cosine_decay_schedule(learning_rate, max(steps - warmup, 1)) if cosine else optax.constant_schedule(learning_rate)
     )
     rate = optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), after], [warmup])
-    adam = optax.adamw(rate, b2=0.98, eps=1e-6, weight_decay=weight_decay, mask=decayed)
+    b2, eps = ADAM[encoder]
+    adam = optax.adamw(rate, b2=b2, eps=eps, weight_decay=weight_decay, mask=decayed)
     player = jaxgen.Player(objectives.contrastive(model), optax.chain(adam, objectives.clip_scale(100.0)))
 
     words = prompts(dataset.split(":")[0], test.classes)

@@ -50,7 +50,7 @@ def experiment(
       steps: training steps; in each both players move once.
       batch_size: images in a step.
       learning_rate: of Adam, for both players.
-      ema: decay of the parameter averages that are evaluated and sampled from.
+      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
 
     Returns:
@@ -111,6 +111,8 @@ def experiment(
         sample=sample,
         classes=classes,
         ema=ema,
+        # No loss against a moving opponent can be compared between steps.
+        best=None,
     )
 
 

@@ -54,11 +54,12 @@ def experiment(
       channels: of the discriminator's maps, the largest map first; the generator mirrors it. Each halves the side.
       norm: of the discriminator: of its batches, or of its kernels (Miyato et al. 2018).
       gamma: weight of the R1 penalty, which wants a discriminator with the spectral norm; 0 is none.
-      gamma_every: steps between its applications.
+      gamma_every: steps between its applications, in which it is a part of the loss. StyleGAN2, where this is from, gives it an
+        update of its own and lowers Adam's rate and betas for that; here there is no further update, and Adam stays as it is.
       steps: training steps; in each both players move once.
       batch_size: images in a step.
       learning_rate: of Adam, for both players.
-      ema: decay of the parameter averages that are evaluated and sampled from.
+      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       accumulate: micro-batches that a batch is cut into to save memory.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
 
@@ -103,6 +104,8 @@ def experiment(
         pictures=latent_space.prior_album(decode, draw),
         sample=sample,
         ema=ema,
+        # No loss against a moving opponent can be compared between steps.
+        best=None,
         accumulate=accumulate,
     )
 

@@ -78,7 +78,7 @@ def experiment(
       momentum: of both players, at first and in the end.
       momentum_epochs: over which it rises along a line.
       max_norm: bound on the weights that lead to a unit of the discriminator.
-      ema: decay of the parameter averages that are evaluated and sampled from.
+      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
       parzen_samples: of the final Parzen-window estimate of log p(x); the paper has 10,000.
 
@@ -143,6 +143,8 @@ def experiment(
         pictures=latent_space.prior_album(decode, draw),
         sample=sample,
         ema=ema,
+        # No loss against a moving opponent can be compared between steps.
+        best=None,
         schedules={"learning_rate": rate, "momentum": rising},
         protocol={"parzen": ("parzen_samples",)},
     )

@@ -64,7 +64,7 @@ def experiment(
       batch_size: images in a step.
       learning_rate: by default 1e-3 with Adam, 0.05 with SGD.
       cosine: let the learning rate fall to zero along a cosine over all steps.
-      ema: decay of the parameter averages that are evaluated.
+      ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
       accumulate: micro-batches that a batch is cut into to save memory.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
 

@@ -159,6 +159,7 @@ def experiment(
         pictures={"densities": densities},
         sample=sample,
         ema=ema,
+        best="test/reverse_kl",
         protocol={"modes": (), "high_quality": (), "reverse_kl": ()},
     )
 

@@ -49,7 +49,7 @@ def experiment(
     batch_size: Count = 64,
     learning_rate: Positive = 1e-3,
     clip: Positive = 1.0,
-    ema: Share = 0.9999,
+    ema: Share = 0.995,
     accumulate: Count = 1,
     bf16: bool = False,
     remat: bool = False,
@@ -76,7 +76,7 @@ def experiment(
       batch_size: images in a step.
       learning_rate: of Adam.
       clip: bound on the global norm of the gradient.
-      ema: decay of the parameter averages that are evaluated and sampled from, reached by (1 + step) / (10 + step).
+      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       accumulate: micro-batches that a batch is cut into to save memory.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
       remat: recompute feature maps in the backward pass to save memory.
@@ -131,9 +131,6 @@ def experiment(
         caption = f"Annealed Langevin dynamics, from noise to samples; training step {int(state.step):,}"
         return jaxgen.Picture(jnp.clip(trajectories.rows(path), 0.0, 1.0), len(path), caption)
 
-    def decay(step: Array) -> Array:
-        return jnp.minimum(ema, (1 + step) / (10 + step))
-
     shown = data.examples(test, 8, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
@@ -145,7 +142,7 @@ def experiment(
         },
         pictures={"samples": samples, "forward": forward, "reverse": reverse},
         sample=sample,
-        ema=decay,
+        ema=ema,
         accumulate=accumulate,
     )
 

@@ -72,7 +72,7 @@ def experiment(
       steps: training steps.
       batch_size: images in a step.
       l2: of the classifier's weights.
-      ema: decay of the parameter averages that are evaluated.
+      ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
 
     Returns:

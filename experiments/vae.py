@@ -84,7 +84,7 @@ def experiment(
       learning_rate: of Adam.
       cosine: let the learning rate fall to zero along a cosine over all steps.
       clip: bound on the global norm of the gradient.
-      ema: decay of the parameter averages that are evaluated and sampled from.
+      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       accumulate: micro-batches that a batch is cut into to save memory.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
       remat: recompute feature maps in the backward pass to save memory (conv and residual).
@@ -152,6 +152,11 @@ def experiment(
         bits = {"bits_per_dim": -values / (math.log(2) * math.prod(image))} if likelihood == "logistic" else {}
         return {"nll": -values, **bits}
 
+    def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        values = jaxgen.loss_of(players["model"])(state, batch, key)
+        # The ELBO's weight on the KL is always 1, so that its values compare while beta rises or follows a multiplier.
+        return {**values, "negative_elbo": -values["elbo"]}
+
     def over_test(measure: jaxgen.Measure) -> jaxgen.Evaluator:
         return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)
 
@@ -161,13 +166,14 @@ def experiment(
         init=init,
         players=players,
         steps=steps,
-        evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
+        evaluators={"test": over_test(losses)},
         final={"test": over_test(bound)},
         pictures={"samples": prior_samples, **latent_space.album(encode, decode, shown, pixels=(low, high))},
         sample=sample,
         ema=ema,
         accumulate=accumulate,
         schedules={"learning_rate": rate},
+        best="test/negative_elbo",
         protocol={
             "nll": ("binarization", "likelihood", "nll_samples"),
             **({"bits_per_dim": ("binarization", "nll_samples")} if likelihood == "logistic" else {}),

@@ -37,19 +37,6 @@ POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
-def debiased(decay: float) -> Callable[[Array], Array]:
-    r"""The schedule $d_t = d \frac{1 - d^t}{1 - d^{t + 1}}$, whose averages leave out where the parameters started.
-
-    Then the average after t steps is $\frac{1 - d}{1 - d^t} \sum_{i=1}^t d^{t - i} \theta_i$.
-    """
-
-    def schedule(step: Array) -> Array:
-        t = jnp.asarray(step, jnp.float32)
-        return decay * (1 - decay**t) / (1 - decay ** (t + 1))
-
-    return schedule
-
-
 @jaxgen.recorded
 def experiment(
     *,
@@ -85,7 +72,7 @@ def experiment(
       batch_size: images in a step.
       learning_rate: of Adam, with a beta1 of 0.5.
       decay: what the learning rate is multiplied by after every second epoch.
-      ema: decay of the parameter averages that are evaluated, in which the first parameters have no part.
+      ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
 
     Returns:
@@ -151,7 +138,7 @@ def experiment(
         steps=max(round(25 * stream.epoch_steps), 1000) if steps is None else steps,
         evaluators={"test": jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)},
         pictures={"codes": draw} if latents > 1 else {},
-        ema=None if ema is None else debiased(ema),
+        ema=ema,
         schedules={"learning_rate": rate},
         best="test/error",
         protocol={"error": ("samples",), "error_one_sample": (), "rate_bits": ()},

@@ -55,7 +55,7 @@ def experiment(
       steps: training steps, of the critic; the generator moves in every `critic_steps`-th.
       batch_size: images in a step.
       learning_rate: None is the papers': 1e-4 of Adam with gp, 5e-5 of RMSProp with clip.
-      ema: decay of the parameter averages that are evaluated and sampled from.
+      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
 
     Returns:
@@ -72,7 +72,8 @@ def experiment(
     if penalty == "gp":
         tx = critic_tx = optax.adam(learning_rate or 1e-4, b1=0.0, b2=0.9)
     else:
-        tx = optax.rmsprop(learning_rate or 5e-5)
+        # torch.optim.RMSprop, as in the authors' code: with Optax's epsilon inside the root, gradients of 1e-5 hardly move a weight.
+        tx = optax.rmsprop(learning_rate or 5e-5, decay=0.99, eps_in_sqrt=False)
         critic_tx = optax.chain(tx, clip_weights(limit))
     d_loss, g_loss = objectives.adversarial(
         generator,
@@ -106,6 +107,8 @@ def experiment(
         pictures=latent_space.prior_album(decode, draw),
         sample=sample,
         ema=ema,
+        # No loss against a moving opponent can be compared between steps.
+        best=None,
     )
 
 

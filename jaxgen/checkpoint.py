@@ -128,7 +128,8 @@ class Checkpoints:
           beside: likewise; None leaves it out.
 
         Returns:
-          The state, what lies beside it and the meta data.
+          The state, what lies beside it and the meta data. A state that was saved before averages of variables were kept has
+          none (`game.with_averaged_variables` begins them).
 
         Raises:
           UserError: if the checkpoint is of another architecture; names the first differing leaf.
@@ -139,7 +140,11 @@ class Checkpoints:
         if beside is not None:
             targets["beside"] = _here(serialization.to_state_dict(beside))
         with self._reading(step):
-            _compare(self._saved_specs(step), targets["state"], f"the checkpoint of step {step}")
+            saved = self._saved_specs(step)
+            if "ema_vars" not in saved:  # written before averages of variables were kept
+                state = state._replace(ema_vars={})
+                del targets["state"]["ema_vars"]
+            _compare(saved, targets["state"], f"the checkpoint of step {step}")
             args = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
             got = self._manager.restore(step, args=ocp.args.Composite(**args))
             hashes.verify({name: got[name] for name in targets}, meta["leaves"])
@@ -253,7 +258,7 @@ def to_tree(state: TrainState) -> dict[str, Any]:
 
 def from_tree(like: TrainState, tree: Mapping[str, Any]) -> TrainState:
     """The inverse of `to_tree`, in the structure of `like`."""
-    state = serialization.from_state_dict(like._replace(key=_key_data(like.key)), dict(tree))
+    state = serialization.from_state_dict(like._replace(key=_key_data(like.key)), {"ema_vars": {}, **tree})
     return state._replace(key=jax.random.wrap_key_data(state.key))
 
 

@@ -53,10 +53,13 @@ class Experiment(NamedTuple):
       sample: `(state, key, n) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; pure, so that it can be traced. None where
         a model generates nothing.
       classes: of labelled samples, of which the i-th of a draw is of class i modulo this; None if they have no labels.
-      ema: decay of the parameter averages, or None.
+      ema: decay of the averages of parameters and variables that are evaluated and sampled from, as in `make_train_step`: a
+        number is the decay of a debiased average, a schedule is taken as it is, and None keeps no averages.
       accumulate: micro-batches in a batch.
       schedules: logged by name, and compared when a run goes on with more steps.
-      best: the evaluated value, `split/name`, whose minimum marks the best checkpoint.
+      best: the evaluated value, `split/name`, whose minimum marks the best checkpoint. It must mean the same at every step: a
+        function of what is sampled from or measured, and not of the step, of a weight that changes in training, of a
+        multiplier or of an opponent. None where no evaluated value is such.
       protocol: the evaluated values that are figures to compare, each with the flags that it depends on beside the model:
         `{"nll": ("binarization", "nll_samples")}`.
       config: filled in by `recorded`.
@@ -74,7 +77,7 @@ class Experiment(NamedTuple):
     ema: float | Schedule | None = None
     accumulate: int = 1
     schedules: Mapping[str, Schedule] = {}
-    best: str = "test/loss"
+    best: str | None = "test/loss"
     protocol: Mapping[str, tuple[str, ...]] = {}
     config: Config | None = None
 

@@ -15,7 +15,7 @@ from jaxgen.checkpoint import from_tree, to_tree
 from jaxgen.dispatch import DATA, Advance, batch_spec, with_data
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-from jaxgen.game import TrainState, gradient, make_train_step, turn
+from jaxgen.game import TrainState, gradient, make_train_step, turn, with_averaged_variables
 from jaxgen.reduction import Metrics
 from jaxgen.run import begin, rebuild
 from jaxgen.types import Batch, PyTree
@@ -163,7 +163,7 @@ def replay(path: str | Path, *, experiment: Callable[..., Experiment] | str | No
     finally:
         incidents.close()
     step = with_data(make_train_step(made.players, ema=made.ema, accumulate=made.accumulate), made.train)
-    findings = origins(step, state, batch)
+    findings = origins(step, with_averaged_variables(state), batch)
     lines = [str(meta["happened"])]
     for finding in findings:
         lines += [

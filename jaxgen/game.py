@@ -5,7 +5,8 @@ matching, contrastive or supervised objective, two are an adversarial one, and a
 folded in order, each seeing what the turns before it left (the alternating updates of Goodfellow et al. 2014, Algorithm 1).
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -20,7 +21,18 @@ from jaxgen.types import Array, Batch, Key, Params, PyTree, Schedule, Vars
 
 
 class TrainState(NamedTuple):
-    """Everything that a step reads and writes, arrays only: a checkpoint is this and the position of the data."""
+    """Everything that a step reads and writes, arrays only: a checkpoint is this and the position of the data.
+
+    Fields:
+      step: how many steps were taken.
+      key: the run's key.
+      params: parameters by name.
+      opt: states of the optimizers by player.
+      vars: variables by name.
+      ema: averages of the players' parameters; empty where none are kept.
+      ema_vars: averages of the players' variables, with the same decay: running batch statistics belong to the weights that
+        they were taken from. Empty where none are kept.
+    """
 
     step: Array
     key: Key
@@ -28,6 +40,7 @@ class TrainState(NamedTuple):
     opt: Mapping[str, PyTree]
     vars: Vars
     ema: Params
+    ema_vars: Vars = {}
 
 
 class Aux(NamedTuple):
@@ -69,7 +82,7 @@ def create_state(
       params: parameters by name. Names that are no player's are frozen.
       vars: variables by name.
       players: the players in the order of their turns.
-      ema: decay of the parameter averages, or None for none.
+      ema: decay of the averages, as in `make_train_step`; None keeps none.
 
     Returns:
       The state, with step 0.
@@ -82,22 +95,26 @@ def create_state(
             raise ValueError(f"player {name!r} has no parameters; init made {sorted(params)}")
     # Copies: the step takes its buffers over, so that none may be here twice or be somebody else's too.
     key, params, vars = jax.tree.map(jnp.copy, (key, dict(params), dict(vars)))
-    averages = {} if ema is None else jax.tree.map(jnp.copy, {name: params[name] for name in players})
     opt = {name: player.tx.init(params[name]) for name, player in players.items()}
-    return TrainState(jnp.zeros((), jnp.int32), key, params, opt, vars, averages)
+    averages = ({}, {}) if ema is None else jax.tree.map(jnp.copy, (_of(players, params), _of(players, vars)))
+    return TrainState(jnp.zeros((), jnp.int32), key, params, opt, vars, *averages)
 
 
 def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | None = None, accumulate: int = 1) -> TrainStep:
     r"""One step of the game: every player in turn descends its own loss in its own parameters.
 
     $\theta_i \leftarrow \theta_i + \mathrm{tx}_i(\nabla_{\theta_i} \bar L_i(\theta_1, \dots, \theta_n))$, with $\bar L$ the
-    masked mean over the batch, then $\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta$ for the averages.
+    masked mean over the batch. Then the averages of the parameters move, and with them those of the variables.
+
+    A number d as `ema` is the decay of a debiased average, in which the initial parameters have no part: after t steps it is
+    $\bar\theta_t = \frac{1 - d}{1 - d^t} \sum_{i=1}^t d^{t - i} \theta_i$. A schedule is taken as it is, as the $d_t$ of
+    $\bar\theta_{t+1} = d_t \bar\theta_t + (1 - d_t) \theta_{t+1}$, which starts from the initial parameters.
 
     The key of player i in step s is `fold_in(fold_in(state.key, s), i)`.
 
     Args:
       players: the players in the order of their turns.
-      ema: the decay d of the parameter averages, a number or a schedule; None keeps none.
+      ema: the decay of the averages, a number or a schedule of the step; None keeps none.
       accumulate: number of micro-batches that a batch is cut into to save memory. Each player's gradient is still the one of
         the whole batch, padding included, and each player still moves once a step. What a loss computes *across* examples
         (batch statistics, negatives) sees one micro-batch at a time.
@@ -123,18 +140,31 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
             state, own = turn(state, name, player, batch, replicas.own(jax.random.fold_in(key, i)), accumulate)
             metrics |= {prefix + metric: mean for metric, mean in own.items()}
         if ema is not None:
-            decay = jnp.asarray(ema(state.step) if callable(ema) else ema, jnp.float32)
-            trained = {name: state.params[name] for name in players}
-            averages = jax.tree.map(lambda e, p: (decay * e + (1 - decay) * p).astype(p.dtype), state.ema, trained)
-            state = state._replace(ema=averages)
+            weight = 1 - jnp.asarray(ema(state.step), jnp.float32) if callable(ema) else _debiased(ema, state.step)
+            now = _of(players, state.params), _of(players, state.vars)
+            averages, ema_vars = jax.tree.map(lambda mean, x: _moved(mean, x, weight), (state.ema, state.ema_vars), now)
+            state = state._replace(ema=averages, ema_vars=ema_vars)
         return state._replace(step=state.step + 1), metrics
 
     return step
 
 
 def averaged(state: TrainState) -> TrainState:
-    """The state with the averages in place of the parameters they average: what is evaluated and sampled from."""
-    return state._replace(params={**state.params, **state.ema})
+    """The state with the averages in place of the parameters and variables they average: what is evaluated and sampled from.
+
+    Averaged weights need batch statistics of their own: the running statistics of the weights of the last steps are those of
+    another network. Exact ones would be recomputed with the averaged weights on training data. Averages of the statistics need
+    no data and no further passes, and serve as well where the weights of the averaged steps are alike. A state without averages
+    of variables, as versions before they were kept have written it, is taken with its current variables.
+    """
+    return state._replace(params={**state.params, **state.ema}, vars={**state.vars, **state.ema_vars})
+
+
+def with_averaged_variables(state: TrainState) -> TrainState:
+    """The state; if it has averages of parameters alone, those of the variables begin at the current variables."""
+    if state.ema_vars or not state.ema:
+        return state
+    return state._replace(ema_vars=jax.tree.map(jnp.copy, _of(state.ema, state.vars)))
 
 
 def turn(state: TrainState, name: str, player: Player, batch: Batch, key: Key, accumulate: int) -> tuple[TrainState, Metrics]:
@@ -202,3 +232,24 @@ def gradient(
     start = (zeros[0], {k: state.vars[k] for k in vars_shapes}, zeros[1])
     (grads, vars, metrics), _ = lax.scan(micro, start, (parts, keys, shares))
     return grads, vars, metrics
+
+
+def _of(names: Collection[str], tree: Mapping[str, PyTree]) -> dict[str, PyTree]:
+    return {name: tree[name] for name in names if name in tree}
+
+
+def _debiased(decay: float, step: Array) -> Array:
+    r"""The weight of what step t made in a debiased average, $\frac{1 - d}{1 - d^t}$; t is `step` + 1."""
+    if decay == 0:
+        return jnp.float32(1)
+    # d is subtracted from 1 in double precision: in float32, 1 - 0.9999 would have four correct digits.
+    weight = (1 - decay) / -jnp.expm1((step + 1).astype(jnp.float32) * math.log(decay))
+    return jnp.where(step == 0, 1.0, weight)
+
+
+def _moved(mean: Array, x: Array, weight: Array) -> Array:
+    """The average after one more value; of what is not a float the value itself."""
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return x
+    # With a weight of one it is the value to the bit, whatever was there before.
+    return jnp.where(weight == 1, x, mean + weight * (x - mean)).astype(x.dtype)

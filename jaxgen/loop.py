@@ -17,7 +17,7 @@ from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
 from jaxgen.flags import Count, Seed, Whole, held
-from jaxgen.game import TrainState, make_train_step
+from jaxgen.game import TrainState, make_train_step, with_averaged_variables
 from jaxgen.reduction import Metrics, compute
 from jaxgen.run import Run, begin, draw, evaluate
 from jaxgen.signals import Stopped, StopRequest
@@ -50,7 +50,7 @@ def fit(
       log_every: steps between lines of training metrics, which are means over these steps.
       evaluate_every: steps between evaluations, each with its pictures and a checkpoint; the last step always has one.
       save_every: steps between further checkpoints.
-      keep: how many of the last checkpoints to keep, beside the best.
+      keep: how many of the last checkpoints to keep, beside the best if the experiment has a value that marks it.
       steps_per_call: steps in one compiled call; None takes as many as 8 MiB of batches hold, up to 20.
       parallel: jit over all devices, or pmap over them; auto is jit, on one device where there is only a CPU.
       fsdp: over how many devices parameters and optimizers are cut as well; the batch is cut over all devices.
@@ -242,6 +242,7 @@ class _Loop:
             self.checkpoints.wait()
             step = self.checkpoints.steps()[-1]
             state, _, _ = self.checkpoints.restore(step, self.parallel.spec(self.state_spec), None)
+            state = with_averaged_variables(state)
         else:
             state = begin(self.experiment, self.seed) if tree is None else from_tree(self.state_spec, tree)
         return step, self.parallel.place(state)
@@ -294,7 +295,7 @@ class _Loop:
         if restored is None:
             return False
         state, window, meta = restored
-        self.state, self.window = self.parallel.place(state), self.parallel.place(window)
+        self.state, self.window = self.parallel.place(with_averaged_variables(state)), self.parallel.place(window)
         self.step = self.saved = int(meta["position"])
         self.logged, self.skipped = int(meta["logged"]), int(meta["skipped"])
         return True
@@ -303,7 +304,8 @@ class _Loop:
         return dispatch.feed(self.experiment.train, calls, seed=self.seed, chunk=self.chunk, parallel=self.parallel)
 
     def _values(self) -> Mapping[int, float]:
-        return logs.evaluated(self.journal.history, self.experiment.best)
+        best = self.experiment.best
+        return {} if best is None else logs.evaluated(self.journal.history, best)
 
     def _empty_window(self) -> Metrics:
         return self.parallel.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.window_spec))

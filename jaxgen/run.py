@@ -233,7 +233,7 @@ def load(
     Args:
       path: the workdir.
       step: of the checkpoint; None means the last one.
-      best: the best checkpoint instead of the last.
+      best: the best checkpoint instead of the last; refused if the experiment has no value that marks it.
       experiment: the function, or the file, that made it, where it is not a module of `experiments`. A folder's word alone
         never makes code of another place run.
 
@@ -247,7 +247,7 @@ def load(
     seed = int(folder.record["seed"])
     checkpoints = folder.checkpoints()
     try:
-        step = choose(checkpoints, path, step=step, best=best)
+        step = choose(checkpoints, folder, step=step, best=best)
         spec = jax.eval_shape(lambda: begin(made, seed))
         if jax.process_count() == 1:  # of several hosts each reads for itself
             spec = parallel.choose().spec(spec)
@@ -274,9 +274,10 @@ def load_params(path: str | Path, *, step: int | None = None, best: bool = False
     Returns:
       Nested dicts of arrays, for an experiment's `init` to return under a name that is no player's.
     """
-    checkpoints = workdir.read(Path(path)).checkpoints()
+    folder = workdir.read(Path(path))
+    checkpoints = folder.checkpoints()
     try:
-        tree = checkpoints.tree(choose(checkpoints, path, step=step, best=best))
+        tree = checkpoints.tree(choose(checkpoints, folder, step=step, best=best))
     finally:
         checkpoints.close()
     return {**tree["params"], **tree["ema"]}
@@ -284,19 +285,26 @@ def load_params(path: str | Path, *, step: int | None = None, best: bool = False
 
 def digest(path: str | Path) -> str:
     """The digest of a folder's latest checkpoint; the experiment need not be known."""
-    checkpoints = workdir.read(Path(path)).checkpoints()
+    folder = workdir.read(Path(path))
+    checkpoints = folder.checkpoints()
     try:
-        step = choose(checkpoints, path)
+        step = choose(checkpoints, folder)
         return hashes.digest(checkpoints.tree(step), int(checkpoints.meta(step)["position"]))
     finally:
         checkpoints.close()
 
 
-def choose(checkpoints: Checkpoints, path: str | Path, *, step: int | None = None, best: bool = False) -> int:
+def choose(checkpoints: Checkpoints, folder: workdir.Workdir, *, step: int | None = None, best: bool = False) -> int:
     """The step of the checkpoint that is asked for."""
-    there = checkpoints.steps()
+    there, path = checkpoints.steps(), folder.path
     if not there:
         raise UserError(f"The run in {path} has no checkpoint yet; train it, with a smaller --save-every if need be.")
+    if best and step is None and folder.record["best"] is None:
+        listed = ", ".join(f"{s:,}" for s in there)
+        raise UserError(
+            f"The experiment of {path} evaluates no value by which its steps could be compared (an adversarial loss depends on "
+            f"the opponent), so that no checkpoint is the best; choose one of step {listed} by --step."
+        )
     chosen = (checkpoints.best() if best else there[-1]) if step is None else step
     if chosen not in there:
         listed = ", ".join(f"{s:,}" for s in there)

@@ -23,7 +23,8 @@ from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 
-FORMAT = 1
+FORMAT = 2
+"""Since 2 a state has averages of variables, and an experiment may have no value that marks the best checkpoint."""
 FREE = ("steps", "data_dir", "cache_budget")
 """Flags that may differ on resume: how long, and from where the same examples come."""
 
@@ -33,7 +34,7 @@ RECORD: Mapping[str, tuple[type, ...]] = {
     "flags": (dict,),
     "steps": (int,),
     "seed": (int,),
-    "best": (str,),
+    "best": (str, type(None)),
     "data": (dict,),
 }
 """What a record holds, beside its format and the versions."""
@@ -78,7 +79,8 @@ class Workdir:
     def checkpoints(self, *, keep: int | None = None, values: Callable[[], Mapping[int, float]] | None = None) -> Checkpoints:
         """The checkpoints, to be closed by the caller; without `keep` to read from.
 
-        The best is the one whose value on record is least, unless other `values` are given.
+        The best is the one whose value on record is least, unless other `values` are given; there is none of an experiment
+        without such a value.
         """
         return Checkpoints(self.path / "checkpoints", keep=keep, values=values or self._values)
 
@@ -97,7 +99,8 @@ class Workdir:
         return logs.Journal(writers, logs.read_jsonl(self.metrics, until=start))
 
     def _values(self) -> Mapping[int, float]:
-        return logs.evaluated(logs.read_jsonl(self.metrics), self.record["best"])
+        best = self.record["best"]
+        return {} if best is None else logs.evaluated(logs.read_jsonl(self.metrics), best)
 
 
 def occupy(path: Path) -> durable.Lock:

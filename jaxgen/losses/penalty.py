@@ -85,7 +85,7 @@ def r2(gamma: float = 10.0) -> Penalty:
 
 
 def lazily(penalty: Penalty, every: int) -> Penalty:
-    """The penalty times n in every n-th step and zero in the others, in which it costs nothing: on average it is the same.
+    r"""The penalty times n in every n-th step and zero in the others, in which it costs nothing: on average it is the same.
 
     Args:
       penalty: what to apply now and then.
@@ -94,7 +94,9 @@ def lazily(penalty: Penalty, every: int) -> Penalty:
     Returns:
       The lazy penalty. An evaluation sees the penalty itself.
 
-    Source: Karras et al. 2020 (StyleGAN2), section 3.1.
+    Source: Karras et al. 2020 (StyleGAN2), section 3.1 and appendix B. There the penalty has an update of its own after every
+    n-th step, so that n steps are n + 1 updates, for which they set Adam's rate and betas to $c \alpha, \beta_1^c, \beta_2^c$
+    with $c = n / (n + 1)$. Here it is a part of the loss of the n-th step: n steps are n updates, and Adam needs no correction.
     """
 
     def lazy(

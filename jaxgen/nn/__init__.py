@@ -5,7 +5,7 @@ from jaxgen.nn.conditioning import AdaptiveGroupNorm, AdditiveGroupNorm, Conditi
 from jaxgen.nn.conv import Conv, ConvTranspose
 from jaxgen.nn.embedding import RandomFourier, Sinusoidal, sinusoidal
 from jaxgen.nn.maxout import Maxout
-from jaxgen.nn.norm import BatchNorm, GroupNorm, LayerNorm
+from jaxgen.nn.norm import BatchNorm, GroupNorm, LayerNorm, SpectralNorm
 from jaxgen.nn.residual import ConditionalResidualBlock, ResidualBlock
 from jaxgen.nn.transformer import Transformer, TransformerBlock, causal_mask, quick_gelu
 
@@ -24,6 +24,7 @@ __all__ = [
     "RandomFourier",
     "ResidualBlock",
     "Sinusoidal",
+    "SpectralNorm",
     "Transformer",
     "TransformerBlock",
     "attend",

@@ -25,9 +25,7 @@ class AdditiveGroupNorm(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], condition: Float[Array, "b f"]) -> Float[Array, "b h w c"]:
         """Adds, then normalises."""
         shift = nn.Dense(x.shape[-1], dtype=self.dtype)(condition)
-        # Four channels to a group or more, as the paper has them: a group of one would normalise the shift away.
-        groups = max(1, min(32, x.shape[-1] // 4))
-        return GroupNorm(groups, dtype=self.dtype)(x + shift[:, None, None])
+        return GroupNorm(dtype=self.dtype)(x + shift[:, None, None])
 
 
 class AdaptiveGroupNorm(nn.Module):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import SizeError
-from jaxgen.nn import BatchNorm, Conv, ConvTranspose
+from jaxgen.nn import BatchNorm, Conv, ConvTranspose, SpectralNorm
 
 KERNEL = nn.initializers.normal(0.02)
 
@@ -101,7 +101,7 @@ class Discriminator(nn.Module):
 
     @nn.nowrap
     def _layer(self, layer: nn.Module, h: Array, train: bool) -> Array:
-        return nn.SpectralNorm(layer, name=f"{layer.name}_spectral")(h, update_stats=train) if self.spectral else layer(h)
+        return SpectralNorm(layer, name=f"{layer.name}_spectral")(h, update_stats=train) if self.spectral else layer(h)
 
 
 def smallest_map(shape: tuple[int, ...], halvings: int) -> tuple[int, int]:
