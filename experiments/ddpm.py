@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, diffusion, objectives, samplers
+from jaxgen import data, diffusion, keys, objectives, samplers
 from jaxgen.analysis import trajectories
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.models.diffusion import UNet
@@ -166,8 +166,9 @@ def experiment(
 
     def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         label = batch["label"] if labels else None
+        own = keys.per_example(key, batch)
         found = objectives.variational_bound(
-            denoise(state, label), noise, batch["image"], key, variance=VARIANCES[variance], samples=nll_samples
+            denoise(state, label), noise, batch["image"], own, variance=VARIANCES[variance], samples=nll_samples
         )
         return found.bits
 
@@ -190,7 +191,10 @@ def experiment(
         classes=classes or None,
         ema=decay,
         accumulate=accumulate,
-        protocol=dict.fromkeys(("bits_per_dim", "prior", "transitions", "decoder"), ("nll_samples",)),
+        protocol=dict.fromkeys(
+            ("bits_per_dim", "prior", "transitions", "decoder"),
+            ("labels", "nll_samples", "parameterisation", "schedule", "timesteps", "variance"),
+        ),
     )
 
 
