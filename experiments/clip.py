@@ -32,6 +32,7 @@ from jaxgen.losses.contrastive import normalize
 from jaxgen.metrics import retrieval, zero_shot
 from jaxgen.models import clip
 from jaxgen.types import Array, Batch, Key, PyTree
+from jaxgen.uncertainty import named
 
 CHUNK = 240
 """Test pairs that are encoded at a time."""
@@ -209,22 +210,22 @@ def experiment(
         return image, text
 
     @jax.jit
-    def scores(image: Array, text: Array, described: Array, right: Array, labels: Mapping[str, Array]) -> dict[str, Array]:
+    def scores(image: Array, text: Array, described: Array, right: Array, labels: Mapping[str, Array]) -> dict[str, Estimate]:
         cosine = normalize(image) @ normalize(text).T
         values = {}
         for k in (1, 5, 10):
-            values[f"image_to_text_at_{k}"] = retrieval.recall(cosine, right, k).mean()
-            values[f"text_to_image_at_{k}"] = retrieval.recall(cosine.T, right, k).mean()
-            values[f"chance_at_{k}"] = retrieval.chance(right, k).mean()
+            values[f"image_to_text_at_{k}"] = over_examples(retrieval.recall(cosine, right, k))
+            values[f"text_to_image_at_{k}"] = over_examples(retrieval.recall(cosine.T, right, k))
+            values[f"chance_at_{k}"] = retrieval.chance(right, k).mean(), None
         start = 0
         for name, (count, each) in shapes.items():
             vectors = described[start : start + count * each].reshape(count, each, -1)
             start += count * each
             hits = zero_shot.correct(image, zero_shot.ensemble(vectors), labels[name])
-            values[f"zero_shot_{name}"] = hits.mean()
-            values[f"zero_shot_{name}_balanced"] = zero_shot.balanced(hits, labels[name], count)
-            values[f"zero_shot_{name}_chance"] = jnp.asarray(1 / count)
-            values[f"zero_shot_{name}_commonest"] = jnp.bincount(labels[name], length=count).max() / len(image)
+            values[f"zero_shot_{name}"] = over_examples(hits)
+            values[f"zero_shot_{name}_balanced"] = zero_shot.balanced(hits, labels[name], count), None
+            values[f"zero_shot_{name}_chance"] = jnp.asarray(1 / count), None
+            values[f"zero_shot_{name}_commonest"] = jnp.bincount(labels[name], length=count).max() / len(image), None
         return values
 
     over_test = jaxgen.mean_over(test, jaxgen.loss_of(player), batch_size=batch_size, transform=scale)
@@ -232,7 +233,7 @@ def experiment(
     def evaluate(state: jaxgen.TrainState, key: Key, track: Any) -> Mapping[str, float]:
         image, text = embed(state, track)
         values = jax.device_get(scores(image, text, encode_text(state, prompt_tokens), right, labels))
-        return {**over_test(state, key, track), **{name: float(value) for name, value in values.items()}}
+        return {**over_test(state, key, track), **named(jax.tree.map(float, values))}
 
     def retrieved(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         image, text = embed(state, lambda batches, **_: batches)
@@ -252,10 +253,19 @@ def experiment(
         ema=ema,
         schedules={"learning_rate": rate},
         protocol={
-            **{f"{way}_at_{k}": () for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)},
-            **{f"zero_shot_{name}{kind}": () for name in shapes for kind in ("", "_balanced")},
+            **{f"{way}_at_{k}": ("pairs",) for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)},
+            **{f"zero_shot_{name}{kind}": ("pairs",) for name in shapes for kind in ("", "_balanced")},
         },
     )
+
+
+Estimate = tuple[Array, Array | None]
+"""A value, and its standard error where it has one."""
+
+
+def over_examples(values: Array) -> Estimate:
+    """The mean of one value a query and its standard error over the queries; the candidates are given."""
+    return values.mean(), values.std(ddof=1) / jnp.sqrt(len(values))
 
 
 def column(source: data.Source, name: str) -> np.ndarray:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, diffusion, objectives, samplers
+from jaxgen import data, diffusion, keys, objectives, samplers
 from jaxgen.analysis import trajectories
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.models.diffusion import UNet
@@ -170,8 +170,9 @@ def experiment(
 
     def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         label = batch["label"] if labels else None
+        own = keys.per_example(key, batch)
         found = objectives.variational_bound(
-            denoise(state, label), noise, batch["image"], key, variance=VARIANCES[variance], samples=nll_samples
+            denoise(state, label), noise, batch["image"], own, variance=VARIANCES[variance], samples=nll_samples
         )
         return found.bits
 
@@ -192,7 +193,10 @@ def experiment(
         ema=ema,
         accumulate=accumulate,
         schedules={"learning_rate": rate},
-        protocol=dict.fromkeys(("bits_per_dim", "prior", "transitions", "decoder"), ("nll_samples",)),
+        protocol=dict.fromkeys(
+            ("bits_per_dim", "prior", "transitions", "decoder"),
+            ("labels", "nll_samples", "parameterisation", "schedule", "timesteps", "variance"),
+        ),
     )
 
 

@@ -29,6 +29,7 @@ from jaxgen.metrics import parzen
 from jaxgen.models.gan import mlp
 from jaxgen.objectives.adversarial import uniform
 from jaxgen.types import Array, Batch, Key
+from jaxgen.uncertainty import named
 
 CHUNK = 1000
 """Samples that are drawn at a time."""
@@ -126,7 +127,7 @@ def experiment(
         validation, images = (source.gather(i)["image"] for source, i in ((train, order), (test, np.arange(test.length))))
         flat = [x.reshape(len(x), -1).astype(np.float64) for x in (np.concatenate(drawn), validation / 255, images / 255)]
         found = parzen.estimate(*flat, track=track)
-        return {"parzen": found.mean, "parzen_error": found.error, "parzen_sigma": found.sigma}
+        return named({"parzen": (found.mean, found.error), "parzen_sigma": (found.sigma, None)})
 
     return jaxgen.Experiment(
         train=stream,

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, objectives
+from jaxgen import data, keys, objectives
 from jaxgen.analysis import latent_space
 from jaxgen.flags import Count, NonNegative, Whole
 from jaxgen.models import autoencoders, vae
@@ -93,8 +93,9 @@ def experiment(
         return jaxgen.Picture(sample(state, key, 64), 16, f"Samples of the prior, decoded; step {int(state.step):,}")
 
     def nll(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        own, chunk = keys.per_example(key, batch), math.gcd(nll_samples, 100)
         bound, _ = objectives.importance_weighted_bound(
-            model, state.params, state.vars, batch["image"], key, samples=nll_samples, chunk=math.gcd(nll_samples, 100)
+            model, state.params, state.vars, batch["image"], own, samples=nll_samples, chunk=chunk
         )
         return {"nll": -bound}
 

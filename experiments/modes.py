@@ -30,6 +30,10 @@ from jaxgen.models.diffusion import MLP
 from jaxgen.models.gan import mlp
 from jaxgen.nn import Sinusoidal
 from jaxgen.types import Array, Key, Params, Vars
+from jaxgen.uncertainty import named, of_share
+
+DRAWN = 2500
+"""Samples in which modes are counted: the protocol's number."""
 
 MIXTURES = {"gaussian_ring": mixtures.RING, "gaussian_grid": mixtures.GRID}
 
@@ -137,12 +141,16 @@ def experiment(
     shown = data.examples(test, 10_000)["point"]
 
     def count(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        found = modes(sample(state, key, 2500), centres, mixture.std)
-        return {
-            "modes": float(found.captured),
-            "high_quality": float(found.high_quality),
-            "reverse_kl": float(found.reverse_kl),
-        }
+        found = modes(sample(state, key, DRAWN), centres, mixture.std)
+        share = float(found.high_quality)
+        # Of the two others the error over the samples is not known; that over training runs is larger, and takes several seeds.
+        return named(
+            {
+                "modes": (float(found.captured), None),
+                "high_quality": (share, of_share(share, DRAWN)),
+                "reverse_kl": (float(found.reverse_kl), None),
+            }
+        )
 
     def densities(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         extent = 1.25 * float(abs(mixture.centres).max())

@@ -28,6 +28,7 @@ from jaxgen.logs import Track
 from jaxgen.metrics import probe
 from jaxgen.models.autoencoders import SparseAutoencoder
 from jaxgen.types import Array, Batch, Key
+from jaxgen.uncertainty import named, of_share
 
 CHUNK = 500
 """Images that are encoded at a time for the classifier."""
@@ -121,7 +122,9 @@ def experiment(
     def classify(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
         features, labels = codes(state, test, track)
         accuracy = probe.linear(*codes(state, train, track), features, labels, l2=l2, each=False)
-        return {"linear_error": 100.0 * (1.0 - accuracy), "units_used": float((features != 0).any(0).sum())}
+        error, used = 1.0 - accuracy, float((features != 0).any(0).sum())
+        # The standard error is over the test images; that of the classifier's training images is not in it.
+        return named({"linear_error": (100 * error, 100 * of_share(error, len(labels))), "units_used": (used, None)})
 
     shown = data.examples(test, 1000, transform)["image"]
 
@@ -151,7 +154,7 @@ def experiment(
         ema=ema,
         schedules={"learning_rate": rate, "k": kept},
         best="test/squared_error",
-        protocol={"linear_error": ("l2",), "squared_error": ()},
+        protocol={"linear_error": ("alpha", "k", "l2"), "squared_error": ("k",)},
     )
 
 

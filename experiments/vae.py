@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, objectives
+from jaxgen import data, keys, objectives
 from jaxgen.analysis import latent_space
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.models import autoencoders, vae
@@ -146,8 +146,9 @@ def experiment(
         return jaxgen.Picture(sample(state, key, 64), 16, f"Samples of the prior, decoded; step {int(state.step):,}")
 
     def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        own, chunk = keys.per_example(key, batch), math.gcd(nll_samples, 50)
         values, _ = objectives.importance_weighted_bound(
-            model, state.params, state.vars, batch["image"], key, samples=nll_samples, chunk=math.gcd(nll_samples, 50)
+            model, state.params, state.vars, batch["image"], own, samples=nll_samples, chunk=chunk
         )
         bits = {"bits_per_dim": -values / (math.log(2) * math.prod(image))} if likelihood == "logistic" else {}
         return {"nll": -values, **bits}

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, objectives
+from jaxgen import data, keys, objectives
 from jaxgen.analysis.ellipses import ellipses, project
 from jaxgen.distributions import Normal
 from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
@@ -94,7 +94,8 @@ def experiment(
     player = jaxgen.Player(loss, optax.adam(rate, b1=0.5, b2=0.999))
 
     def measure(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        told, _ = objectives.bottleneck_prediction(model, state.params, state.vars, batch["image"], key, samples=samples)
+        own = keys.per_example(key, batch)
+        told, _ = objectives.bottleneck_prediction(model, state.params, state.vars, batch["image"], own, samples=samples)
         label = batch["label"]
         cross_entropy = told.cross_entropy(label)
         return {
@@ -141,7 +142,7 @@ def experiment(
         ema=ema,
         schedules={"learning_rate": rate},
         best="test/error",
-        protocol={"error": ("samples",), "error_one_sample": (), "rate_bits": ()},
+        protocol={"error": ("samples",), "error_one_sample": ("samples",), "rate_bits": ()},
     )
 
 

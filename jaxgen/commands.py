@@ -15,6 +15,7 @@ from jaxgen import durable
 from jaxgen.cli import Mistakes
 from jaxgen.errors import UserError
 from jaxgen.flags import Count, Seed, held
+from jaxgen.uncertainty import paired, told
 
 MetricName = Literal[
     "frechet",
@@ -128,9 +129,10 @@ def evaluate(
     else:
         values = run.evaluate(seed=seed)
         found = run.figures(values, seed=seed, checkpoint=chosen)
-        for name, value in ((f"{of}/{name}", value) for of, named in values.items() for name, value in named.items()):
-            if name not in found:
-                print(f"  {name:32} {value:.5g}")
+        for of, named in values.items():
+            for name, (value, error) in paired(named).items():
+                if f"{of}/{name}" not in found:
+                    print(f"  {f'{of}/{name}':32} {told(value, error)}")
     _show(found)
     _write_json(json_file, {"step": run.position, **values, "measurements": protocol.to_json(found)})
 
@@ -172,6 +174,8 @@ def measure(
 def compare(a: Positional[Path], b: Positional[Path]) -> None:
     """Compare the values in two files that `--json` wrote; values of different protocols are refused.
 
+    Where both have standard errors, the difference is told with its own, as of independent values.
+
     Args:
       a: the one.
       b: the other.
@@ -187,7 +191,10 @@ def compare(a: Positional[Path], b: Positional[Path]) -> None:
         raise UserError(f"{a} and {b} have no metric in common: {', '.join(found[0])}; {', '.join(found[1])}.")
     differences = {name: protocol.difference(found[1][name], found[0][name]) for name in shared}
     for name, change in differences.items():
-        print(f"{name:32} {found[0][name].value:.5g} -> {found[1][name].value:.5g}   {change:+.4g}")
+        before, after = (told(one[name].value, one[name].stderr) for one in found)
+        print(
+            f"{name:32} {before} -> {after}   {_judged(change, protocol.error_of_difference(found[1][name], found[0][name]))}"
+        )
 
 
 def reproduce(
@@ -321,6 +328,14 @@ def _show(measurements: Mapping[str, Any]) -> None:
         chosen = f", checkpoint: {shared.checkpoint}" if shared.checkpoint else ""
         samples = f"{shared.n_fake:,} samples and " if shared.n_fake else ""
         print(f"  of {samples}{shared.n_real:,} examples of {shared.real} (seed {shared.seed}{chosen})")
+
+
+def _judged(change: float, error: float | None) -> str:
+    """A difference with its standard error, and whether it is more than chance would make."""
+    if error is None:
+        return f"{change:+.4g}"
+    verdict = "beyond two standard errors" if abs(change) > 2 * error else "within two standard errors"
+    return f"{'+' * (change >= 0)}{told(change, error)} ({verdict})"
 
 
 def _check_json(path: Path | None) -> None:

@@ -10,12 +10,10 @@ from jax import lax
 
 from jaxgen.data import Stream, prefetch
 from jaxgen.game import TrainState, TrainStep
+from jaxgen.keys import DATA
 from jaxgen.parallel import Parallel, shard
 from jaxgen.reduction import Mean, Metrics, merge, reduce
 from jaxgen.types import Array, Batch, PyTree
-
-DATA = 1 << 30
-"""The stream's transforms fold this into a step's key; the players fold in 0, 1, 2 ..."""
 
 BYTES, STEPS = 8 << 20, 20
 

@@ -5,56 +5,69 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
+from jaxgen import keys
 from jaxgen.data import Source, Transform, apply_transform, identity, in_order, prefetch
 from jaxgen.game import Player, TrainState
 from jaxgen.logs import Track
 from jaxgen.parallel import beside
-from jaxgen.reduction import Metrics, compute, merge, reduce
+from jaxgen.reduction import Moments, moments, together
 from jaxgen.types import Array, Batch, Key
+from jaxgen.uncertainty import named
 
 Evaluator = Callable[[TrainState, Key, Track], Mapping[str, float]]
-"""`evaluator(state, key, track) -> {name: value}`; the state has the averages in place of the parameters."""
+"""`evaluator(state, key, track) -> {name: value}`; the state has the averages in place of the parameters.
+
+The standard error of a value `name` is called `name_stderr` (`jaxgen.uncertainty`)."""
 
 Measure = Callable[[TrainState, Batch, Key], Mapping[str, Array]]
 """`measure(state, batch, key) -> {name: [B]}`."""
 
 
 def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: Transform = identity) -> Evaluator:
-    r"""The mean of per-example values over a whole split, $\frac 1 N \sum_n m(x_n)$.
+    r"""The mean of per-example values over a whole split, $\frac 1 N \sum_n m(x_n)$, and its standard error $s / \sqrt N$.
 
-    The padding of the last batch is masked, and a random transform draws by example: the transformed data does not depend on
-    `batch_size`.
+    The padding of the last batch is masked. A random transform draws by example, and so does a measure that draws with
+    `batch["key"]`, a key for each example (`keys.per_example`), as all objectives do: then no value depends on `batch_size`. What is drawn with
+    the measure's `key` is drawn for a batch, and depends on it.
 
     Args:
       source: the split.
-      measure: per-example values by name.
+      measure: per-example values by name, `[B]`, or scalars of a batch.
       batch_size: examples at once.
       transform: applied to every example on the device.
 
     Returns:
-      An evaluator.
+      An evaluator, which names the standard error of `nll` `nll_stderr`. It is over the examples: noise that belongs to them is in it.
+      Scalars of a batch have none.
     """
 
     @jax.jit
-    def partial(state: TrainState, batch: Batch, key: Key) -> Metrics:
+    def partial(state: TrainState, batch: Batch, key: Key) -> dict[str, Moments]:
         index, mask = batch["index"], batch["mask"]
         example = {feature: x for feature, x in batch.items() if feature != "mask"}
-        ready = {**apply_transform(transform, example, jax.random.fold_in(key, 0), index), "mask": mask}
-        values = measure(state, ready, jax.random.fold_in(jax.random.fold_in(key, 1), index[0]))
-        return {name: reduce(v, mask) for name, v in values.items()}
-
-    add = jax.jit(merge)
+        ready = apply_transform(transform, example, jax.random.fold_in(key, keys.TRANSFORM), index)
+        noise = jax.random.fold_in(key, keys.NOISE)
+        ready = keys.by_example(noise, {**ready, "mask": mask, "slot": index})
+        values = measure(state, ready, jax.random.fold_in(noise, index[0]))
+        return {name: moments(v, mask) for name, v in values.items()}
 
     def evaluator(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
         batches = -(-source.length // batch_size)
-        total: Metrics | None = None
+        total: dict[str, Moments] = {}
+
+        def add(own: dict[str, Moments]) -> None:
+            for name, part in jax.device_get(own).items():
+                total[name] = together(total[name], part) if name in total else part
+
+        before: dict[str, Moments] = {}
         reader = prefetch(lambda batch: batch, in_order(source, batch_size))
         for batch in track(reader, description="evaluating", total=batches):
             own = partial(state, beside(state, batch), key)
             # One batch runs while the next is read: the bar shows what is done, and a signal is heard.
-            jax.block_until_ready(total)
-            total = own if total is None else add(total, own)
-        return compute(total or {})
+            add(before)
+            before = own
+        add(before)
+        return named({name: (float(found.mean), found.stderr) for name, found in total.items()})
 
     return evaluator
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxgen import replicas
+from jaxgen import keys, replicas
 from jaxgen.reduction import Mean, Metrics, merge, reduce
 from jaxgen.types import Array, Batch, Key, Params, PyTree, Schedule, Vars
 
@@ -56,6 +56,10 @@ class LossFn(Protocol):
 
     `params` has every player's parameters and is what the gradient sees; `state` gives the step, the variables and the
     averages. The same function serves training and evaluation. Values are reduced, with the batch's mask, by the caller.
+
+    What is drawn with `key`, as by `jax.random.normal(key, x.shape)`, is drawn for the batch: it is other noise in batches of
+    another size, in micro-batches and under `pmap`. The noise of a loss that draws with the keys of the examples,
+    `keys.draw(jax.random.normal, keys.per_example(key, batch), x.shape)`, is the same in all of these.
     """
 
     def __call__(self, params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]: ...
@@ -110,7 +114,8 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
     $\bar\theta_t = \frac{1 - d}{1 - d^t} \sum_{i=1}^t d^{t - i} \theta_i$. A schedule is taken as it is, as the $d_t$ of
     $\bar\theta_{t+1} = d_t \bar\theta_t + (1 - d_t) \theta_{t+1}$, which starts from the initial parameters.
 
-    The key of player i in step s is `fold_in(fold_in(state.key, s), i)`.
+    The key of player i in step s is `fold_in(fold_in(state.key, s), i)`, and that of an example `fold_in` of it and the
+    example's slot in the global batch (`keys.by_example`).
 
     Args:
       players: the players in the order of their turns.
@@ -137,7 +142,7 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
         metrics: dict[str, Mean] = {}
         for i, (name, player) in enumerate(players.items()):
             prefix = f"{name}/" if len(players) > 1 else ""
-            state, own = turn(state, name, player, batch, replicas.own(jax.random.fold_in(key, i)), accumulate)
+            state, own = turn(state, name, player, batch, jax.random.fold_in(key, i), accumulate)
             metrics |= {prefix + metric: mean for metric, mean in own.items()}
         if ema is not None:
             weight = 1 - jnp.asarray(ema(state.step), jnp.float32) if callable(ema) else _debiased(ema, state.step)
@@ -206,6 +211,8 @@ def gradient(
         metrics = {metric: reduce(v, mask) for metric, v in {"loss": values, **aux.metrics}.items()}
         return metrics["loss"].value * share, (dict(aux.vars), metrics)
 
+    # An example's key is the same on every replica and in every micro-batch; a batch's key is of this part of it alone.
+    batch, key = keys.by_example(key, batch), replicas.own(key)
     grad = jax.grad(mean_loss, has_aux=True)
     own = state.params[name]
     mask = batch.get("mask")
@@ -218,7 +225,7 @@ def gradient(
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), dict(batch))
     even = jnp.full(accumulate, 1 / (accumulate * replicas.count()))
     shares = even if mask is None else parts["mask"].sum(1) / jnp.maximum(replicas.total(mask.sum()), 1)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(accumulate))
+    part_keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(accumulate))
 
     def micro(carry: Any, xs: Any) -> tuple[Any, None]:
         grads, vars, metrics = carry
@@ -226,11 +233,11 @@ def gradient(
         more, (vars, own_metrics) = grad(own, vars, part, key, share)
         return (jax.tree.map(jnp.add, grads, more), vars, merge(metrics, own_metrics)), None
 
-    first = jax.tree.map(lambda x: x[0], (parts, keys, shares))
+    first = jax.tree.map(lambda x: x[0], (parts, part_keys, shares))
     shapes, (vars_shapes, metric_shapes) = jax.eval_shape(grad, own, {}, *first)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, metric_shapes))
     start = (zeros[0], {k: state.vars[k] for k in vars_shapes}, zeros[1])
-    (grads, vars, metrics), _ = lax.scan(micro, start, (parts, keys, shares))
+    (grads, vars, metrics), _ = lax.scan(micro, start, (parts, part_keys, shares))
     return grads, vars, metrics
 
 

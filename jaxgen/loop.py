@@ -21,6 +21,7 @@ from jaxgen.game import TrainState, make_train_step, with_averaged_variables
 from jaxgen.reduction import Metrics, compute
 from jaxgen.run import Run, begin, draw, evaluate
 from jaxgen.signals import Stopped, StopRequest
+from jaxgen.uncertainty import paired, told
 
 
 @held
@@ -337,7 +338,7 @@ class _Loop:
         for line in self.journal.history:
             if line["step"] == self.step and line["split"] != "train":
                 values = {name: value for name, value in line.items() if name not in ("step", "split")}
-                self._say(*(f"  {line['split'] + ' ' + name:24} {value:.4f}" for name, value in values.items()))
+                self._say(*(f"  {line['split'] + ' ' + name:24} {told(*pair)}" for name, pair in paired(values).items()))
         look = "sample  " if self.experiment.sample else "evaluate"
         self._say(
             f"  metrics      {path / 'metrics.jsonl'}",

@@ -1,10 +1,11 @@
 """The one place where per-example values become means."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgen.types import Array
 
@@ -55,6 +56,64 @@ def reduce(values: Array, mask: Array | None = None) -> Mean:
 def merge(a: Metrics, b: Metrics) -> Metrics:
     """The metrics of two batches as those of one."""
     return jax.tree.map(jnp.add, a, b)
+
+
+class Moments(NamedTuple):
+    r"""Count, mean and sum of squared deviations of per-example values: what a mean and its standard error follow from.
+
+    Fields:
+      count: examples.
+      mean: of their values.
+      squares: $\sum_b (v_b - \bar v)^2$; None for a scalar that describes a whole batch, which has no spread over examples.
+    """
+
+    count: Any
+    mean: Any
+    squares: Any
+
+    @property
+    def stderr(self) -> float | None:
+        r"""The standard error of the mean over independent examples, $s / \sqrt n$; None without a spread or with one example."""
+        if self.squares is None or self.count < 2:
+            return None
+        return float(np.sqrt(self.squares / (self.count - 1) / self.count))
+
+
+def moments(values: Array, mask: Array | None = None) -> Moments:
+    """The moments of a batch, in float32.
+
+    Args:
+      values: `[B]`, one value an example; or a scalar that describes the whole batch.
+      mask: `[B]`, 1 for an example and 0 for padding; None means that every row is an example.
+
+    Returns:
+      The moments. Padding is left out even where its value is not finite.
+
+    >>> found = moments(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([1, 1, 0]))
+    >>> found.mean.item(), found.squares.item(), found.stderr
+    (2.0, 2.0, 1.0)
+    """
+    whole = reduce(values, mask)
+    if values.ndim == 0:
+        return Moments(whole.weight, whole.value, None)
+    deviations = values.astype(jnp.float32) - whole.value
+    # About the batch's own mean, so that nothing cancels however large it is.
+    return Moments(whole.weight, whole.value, reduce(deviations**2, mask).total)
+
+
+def together(a: Moments, b: Moments) -> Moments:
+    """The moments of two sets of examples as those of one, in float64 on the host.
+
+    Source: Chan, Golub & LeVeque 1983, equation 2.1.
+    """
+    n, m = np.float64(a.count), np.float64(b.count)
+    with np.errstate(invalid="ignore", over="ignore"):  # a value that is not finite makes one that is not, and no warning
+        shift = np.float64(b.mean) - np.float64(a.mean)
+        weight = m / (n + m) if n + m else np.float64(0.0)
+        mean = np.float64(a.mean) + shift * weight
+        if a.squares is None or b.squares is None:
+            return Moments(n + m, mean, None)
+        return Moments(n + m, mean, np.float64(a.squares) + np.float64(b.squares) + shift**2 * n * weight)
 
 
 def compute(metrics: Metrics) -> dict[str, float]:

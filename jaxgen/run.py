@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import experiments
-from jaxgen import data, hashes, logs, parallel, workdir
+from jaxgen import data, hashes, keys, logs, parallel, workdir
 from jaxgen.checkpoint import Checkpoints, to_tree
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
@@ -24,8 +24,7 @@ from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
 from jaxgen.metrics.protocol import Measurement, Protocol
 from jaxgen.pictures import Picture
-
-SAMPLE, EVALUATE, DRAW = 2, 3, 4  # folded into the run's key; 0 and 1 are the initial parameters and the steps
+from jaxgen.uncertainty import paired
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Run:
         """
         if self.experiment.sample is None:
             raise UserError("This experiment has no sampler: its model generates nothing.")
-        return np.asarray(self.experiment.sample(averaged(self.state), self._key(SAMPLE, seed), n))
+        return np.asarray(self.experiment.sample(averaged(self.state), self._key(keys.SAMPLE, seed), n))
 
     @held
     def evaluate(
@@ -78,7 +77,7 @@ class Run:
           track: shows the progress.
 
         Returns:
-          `{split: {name: value}}`.
+          `{split: {name: value}}`; the standard error of a value `nll` is `nll_stderr`, beside it.
         """
         seed = self.seed if seed is None else seed
         results = evaluate(self.experiment.evaluators, self.state, seed, track)
@@ -105,7 +104,7 @@ class Run:
             return {}
         for split, of_split in values.items():
             real = _split(config, split)
-            told = f"{real.name} {data.contents(real)}"
+            told, pairs = f"{real.name} {data.contents(real)}", paired(of_split)
             for name, flags in self.experiment.protocol.items():
                 if name not in of_split:
                     continue
@@ -120,7 +119,8 @@ class Run:
                     checkpoint=checkpoint,
                     settings=tuple((flag, config.flags[flag]) for flag in sorted(flags)),
                 )
-                found[protocol.metric] = Measurement(of_split[name], protocol)
+                value, error = pairs[name]
+                found[protocol.metric] = Measurement(value, protocol, stderr=error)
         return found
 
     @held
@@ -166,7 +166,7 @@ class Run:
         drawn = images.drawn(
             sample,
             state,
-            self._key(SAMPLE, seed),
+            self._key(keys.SAMPLE, seed),
             n,
             name=str(self.workdir or self.experiment.config.name),
             classes=self.experiment.classes,
@@ -204,21 +204,21 @@ def _split(config: Config, split: str) -> data.Source:
 
 def evaluate(evaluators: Mapping[str, Evaluator], state: TrainState, seed: int, track: Track) -> dict[str, dict[str, float]]:
     """The evaluators' values by split. The key is the run's, the same at every step: differences are the model's."""
-    key = jax.random.fold_in(jax.random.key(seed), EVALUATE)
+    key = jax.random.fold_in(jax.random.key(seed), keys.EVALUATE)
     return {split: dict(evaluator(averaged(state), key, track)) for split, evaluator in evaluators.items()}
 
 
 def draw(experiment: Experiment, state: TrainState, seed: int) -> dict[str, Picture]:
     """The pictures by name, of the same noise at every step."""
-    key = jax.random.fold_in(jax.random.key(seed), DRAW)
+    key = jax.random.fold_in(jax.random.key(seed), keys.DRAW)
     return {name: picture(averaged(state), key) for name, picture in experiment.pictures.items()}
 
 
 def begin(experiment: Experiment, seed: int) -> TrainState:
     """The state before the first step, from the run's seed."""
     root = jax.random.key(seed)
-    params, vars = experiment.init(jax.random.fold_in(root, 0))
-    return create_state(jax.random.fold_in(root, 1), params, vars, experiment.players, ema=experiment.ema)
+    params, vars = experiment.init(jax.random.fold_in(root, keys.PARAMETERS))
+    return create_state(jax.random.fold_in(root, keys.STEPS), params, vars, experiment.players, ema=experiment.ema)
 
 
 def load(

@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "jaxgen"
 
 # Each room may import from the rooms before it, and from itself.
 ORDER = [
-    {"types", "errors", "flags", "reduction", "durable", "hashes"},
+    {"types", "errors", "flags", "reduction", "uncertainty", "durable", "hashes"},
     {"logs", "pictures", "replicas"},
+    {"keys"},
     {"game", "distributions", "nn", "diffusion"},
     {"parallel"},
     {"data"},

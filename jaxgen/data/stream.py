@@ -87,7 +87,7 @@ class Shuffled(NamedTuple):
     def transform(self, batch: Batch, key: Key) -> Batch:
         slots = batch["slot"]
         example = {feature: a for feature, a in batch.items() if feature != "slot"}
-        return apply_transform(self.example_transform, example, key, slots)
+        return {**apply_transform(self.example_transform, example, key, slots), "slot": slots}
 
 
 class Joined(NamedTuple):
@@ -134,7 +134,8 @@ def shuffled(source: Source, batch_size: int, transform: Transform = identity) -
       transform: `(example, key) -> example`, applied on the device with a key of its own for every example.
 
     Returns:
-      The stream, whose batches have the source's numeric features and `index` `[B]`, the examples' numbers.
+      The stream, whose batches have the source's numeric features, `index` `[B]`, the examples' numbers in the source, and
+      `slot` `[B]`, their places in the global batch.
 
     Raises:
       UserError: if the batch size is below one.

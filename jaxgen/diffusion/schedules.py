@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxgen import keys
 from jaxgen.errors import SizeError
 
 
@@ -36,7 +37,7 @@ class NoiseSchedule(Protocol):
     """What score matching asks of a schedule, discrete or continuous."""
 
     def draw(self, key: PRNGKeyArray, n: int) -> Array:
-        """Uniform steps or times, `[n]`."""
+        """Uniform steps or times, `[n]`, drawn with one key, or with a key for each, `[n]`."""
 
     def level(self, t: Array) -> Level:
         """The levels at steps or times t."""
@@ -93,7 +94,7 @@ class Discrete(NamedTuple):
 
     def draw(self, key: PRNGKeyArray, n: int) -> Int[Array, " n"]:
         """Steps, uniformly from 1 ... T."""
-        return jax.random.randint(key, (n,), 1, self.steps + 1)
+        return keys.draw(lambda key, shape: jax.random.randint(key, shape, 1, self.steps + 1), key, (n,))
 
     def level(self, t: Int[Array, "..."] | int) -> Level:
         """The levels at steps t."""
@@ -119,7 +120,7 @@ class Continuous(NamedTuple):
 
     def draw(self, key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
         """Times, uniformly from [start, 1]."""
-        return jax.random.uniform(key, (n,), jnp.float32, self.start, 1.0)
+        return keys.draw(lambda key, shape: jax.random.uniform(key, shape, jnp.float32, self.start, 1.0), key, (n,))
 
     def level(self, t: Float[Array, "..."]) -> Level:
         """The levels at times t."""
@@ -292,17 +293,22 @@ def discretised(schedule: Continuous, times: Sequence[float] | np.ndarray) -> Di
 def small_variance(schedule: Discrete) -> np.ndarray:
     r"""$\tilde\beta_t$, `[T + 1]`: the best reverse variance for data that are a single point.
 
-    At step 1, where it is zero and the likelihood of data would be infinite or nothing, that of step 2 is taken; samplers add
-    no noise in that step. Source: Ho et al. 2020, section 3.2.
+    At step 1 it is zero, and the likelihood of the data would be infinite or nothing: there the variance of step 2 is taken.
+    Samplers add no noise in that step. Source: Ho et al. 2020, section 3.2, and the authors' code (`fixedsmall`).
     """
-    variance = schedule.posterior_variance
-    if schedule.steps > 1:
-        variance[1] = variance[2]
-    else:
-        variance[1] = schedule.beta[1]
-    return variance
+    return _with_first_of_second(schedule, schedule.posterior_variance)
 
 
 def large_variance(schedule: Discrete) -> np.ndarray:
-    r"""$\beta_t$, `[T + 1]`: the best reverse variance for standard normal data. Source: Ho et al. 2020, section 3.2."""
-    return schedule.beta
+    r"""$\beta_t$, `[T + 1]`: the best reverse variance for standard normal data.
+
+    At step 1 it is $\tilde\beta_2$, as in the authors' code, and not $\beta_1$: it is the width of the decoder $p(x_0 | x_1)$ there,
+    and a bound in bits depends on it. Source: Ho et al. 2020, section 3.2, and the authors' code (`fixedlarge`).
+    """
+    return _with_first_of_second(schedule, schedule.beta)
+
+
+def _with_first_of_second(schedule: Discrete, variance: np.ndarray) -> np.ndarray:
+    """The variances with that of step 1 replaced by the posterior's of step 2; in a chain of one step it is beta_1."""
+    first = schedule.posterior_variance[2] if schedule.steps > 1 else schedule.beta[1]
+    return np.concatenate([variance[:1], [first], variance[2:]])

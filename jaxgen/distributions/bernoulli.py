@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxgen import keys
+
 
 class Bernoulli(NamedTuple):
     """Independent binary elements.
@@ -30,5 +32,6 @@ class Bernoulli(NamedTuple):
         return x * logits - jax.nn.softplus(logits)
 
     def sample(self, key: PRNGKeyArray) -> Float[Array, "..."]:
-        """Zeros and ones."""
-        return jax.random.bernoulli(key, self.mean).astype(jnp.float32)
+        """Zeros and ones `[...]`, drawn with one key, or with a key for each example, `[B]`."""
+        uniform = keys.draw(jax.random.uniform, key, jnp.shape(self.logits))
+        return (uniform < self.mean).astype(jnp.float32)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxgen import keys
+
 
 class DiscretizedLogistic(NamedTuple):
     """A logistic variable rounded to `levels` values that are spread evenly over [-1, 1], ends included.
@@ -47,8 +49,8 @@ class DiscretizedLogistic(NamedTuple):
         return jnp.where(x < -1 + half, left, jnp.where(x > 1 - half, right, inside))
 
     def sample(self, key: PRNGKeyArray) -> Float[Array, "..."]:
-        """Levels in [-1, 1]."""
-        noise = jax.random.logistic(key, jnp.shape(self.loc), jnp.float32)
+        """Levels in [-1, 1], `[...]`, drawn with one key, or with a key for each example, `[B]`."""
+        noise = keys.draw(jax.random.logistic, key, jnp.shape(self.loc))
         steps = (self.levels - 1) / 2
         # Counted from -1: with an even number of levels 0 is not one of them.
         return jnp.clip(jnp.round((self.loc + jnp.exp(self.log_scale) * noise + 1.0) * steps) / steps - 1.0, -1.0, 1.0)

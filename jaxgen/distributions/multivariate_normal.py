@@ -1,5 +1,6 @@
 """The multivariate normal distribution."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxgen import keys
 from jaxgen.distributions.normal import Normal
 
 
@@ -35,14 +37,15 @@ class MultivariateNormal(NamedTuple):
         r"""$\mu + L \epsilon$, $\epsilon \sim N(0, I)$: differentiable in both.
 
         Args:
-          key: a PRNG key.
+          key: one key, or a key for each example, `[B]`, the first axis of the mean.
           samples: k; the result then has a leading axis of that length.
 
         Returns:
           `[..., d]`, or `[k, ..., d]`.
         """
         shape = self.mean.shape if samples is None else (samples, *self.mean.shape)
-        noise = jax.random.normal(key, shape, self.mean.dtype)
+        normal = functools.partial(jax.random.normal, dtype=self.mean.dtype)
+        noise = keys.draw(normal, key, shape, axis=0 if samples is None else 1)
         return self.mean + jnp.einsum("...ij,...j->...i", self.scale, noise)
 
     def kl(self, other: Normal) -> Float[Array, "*b"]:

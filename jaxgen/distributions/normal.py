@@ -1,11 +1,14 @@
 """The normal distribution."""
 
+import functools
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxgen import keys
 
 
 class Normal(NamedTuple):
@@ -31,14 +34,15 @@ class Normal(NamedTuple):
         r"""$\mu + \sigma \epsilon$, $\epsilon \sim N(0, 1)$: differentiable in both (Kingma & Welling 2013, section 2.4).
 
         Args:
-          key: a PRNG key.
+          key: one key, or a key for each example, `[B]`, the first axis of the mean.
           samples: k; the result then has a leading axis of that length.
 
         Returns:
           `[...]`, or `[k, ...]`.
         """
         shape = jnp.shape(self.mean) if samples is None else (samples, *jnp.shape(self.mean))
-        return self.mean + self.std * jax.random.normal(key, shape, jnp.result_type(self.mean, jnp.float32))
+        normal = functools.partial(jax.random.normal, dtype=jnp.result_type(self.mean, jnp.float32))
+        return self.mean + self.std * keys.draw(normal, key, shape, axis=0 if samples is None else 1)
 
     def kl(self, other: "Normal") -> Float[Array, "..."]:
         r"""$KL(p \| q) = \log \frac{\sigma_q}{\sigma_p} + \frac{\sigma_p^2 + (\mu_p - \mu_q)^2}{2 \sigma_q^2} - \frac 1 2$.

@@ -13,6 +13,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxgen import keys
 from jaxgen.distributions import sum_event
 from jaxgen.types import Key, PyTree
 
@@ -21,7 +22,11 @@ Critic = Callable[[Float[Array, "b *event"]], Float[Array, " b"]]
 
 @runtime_checkable
 class Penalty(Protocol):
-    """`penalty(critic, real, fake, key, step) -> [B]`; `step` is None in an evaluation, which has no course of time."""
+    """`penalty(critic, real, fake, key, step) -> [B]`.
+
+    `key` is one key, or a key for each example, `[B]`, as the objective gives it: `keys.draw` takes either. `step` is None in an
+    evaluation, which has no course of time.
+    """
 
     def __call__(
         self,
@@ -52,7 +57,7 @@ def gradient_penalty(weight: float = 10.0) -> Penalty:
     def penalty(
         critic: Critic, real: Float[Array, "b *event"], fake: Float[Array, "b *event"], key: Key, step: Array | None
     ) -> Float[Array, " b"]:
-        u = jax.random.uniform(key, (real.shape[0], *[1] * (real.ndim - 1)), real.dtype)
+        u = keys.draw(jax.random.uniform, key, (real.shape[0], *[1] * (real.ndim - 1))).astype(real.dtype)
         squared = squared_gradient(critic, u * real + (1 - u) * fake)
         # The root has no derivative at 0, where a critic of dead rectifiers is.
         return weight * (jnp.sqrt(jnp.maximum(squared, 1e-12)) - 1) ** 2

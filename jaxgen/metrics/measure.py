@@ -114,6 +114,7 @@ def measure(
                     value.std,
                     None if least is None else least.value,
                     None if least is None else floors[1].source.length,
+                    value.stderr,
                 )
         return found
 

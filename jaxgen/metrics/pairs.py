@@ -22,15 +22,17 @@ from jaxgen.metrics import (
     transport,
 )
 from jaxgen.metrics.features import Extractor, Features
+from jaxgen.uncertainty import of_share
 
 Settings = Mapping[str, Any]
 
 
 class Value(NamedTuple):
-    """A value and its standard deviation over what the settings name, if it has one."""
+    """A value, its standard deviation over what the settings name and its standard error over the examples, if it has them."""
 
     value: float
     std: float | None = None
+    stderr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def _classification_accuracy(real: Side, fake: Side, how: How, **recipe: Any) ->
     classes = len(named) or 1 + max(int(batch["label"].max()) for batch in in_order(real.source, 256))
     made = classification_accuracy.Recipe(seed=how.seed, **recipe)
     accuracy = classification_accuracy.score(fake.source, real.source, classes=classes, recipe=made, track=how.track)
-    return {"classification_accuracy": Value(accuracy)}
+    return {"classification_accuracy": Value(accuracy, stderr=of_share(accuracy, real.source.length))}
 
 
 def _has_labels(plan: Plan, settings: Settings) -> None:

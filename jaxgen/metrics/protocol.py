@@ -1,10 +1,12 @@
 """What a number is worth only together with: how it was measured. Values of different protocols are not compared."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxgen.errors import UserError
+from jaxgen.uncertainty import told
 
 
 class Protocol(NamedTuple):
@@ -39,9 +41,11 @@ class Measurement(NamedTuple):
     Fields:
       value: the number.
       protocol: how it was measured.
-      std: its standard deviation over what the settings name (subsets, splits), or None.
+      std: its standard deviation over what the settings name (subsets, splits), or None: the spread of one of these, not the
+        error of the value.
       floor: the value of other real images in the samples' place: what even the data does not get below (or above).
       floor_n: how many of these.
+      stderr: the standard error of the value over the examples, or None where nobody knows it.
     """
 
     value: float
@@ -49,12 +53,16 @@ class Measurement(NamedTuple):
     std: float | None = None
     floor: float | None = None
     floor_n: int | None = None
+    stderr: float | None = None
 
     def __str__(self) -> str:
-        spread = "" if self.std is None else f" +- {self.std:.2g}"
+        unknown = "   (no standard error)" if self.stderr is None and self.std is None else ""
+        spread = (
+            unknown if self.std is None else f"   (standard deviation {self.std:.2g} over the parts that the settings name)"
+        )
         floor = "" if self.floor is None else f"   real against real {self.floor:.4g} (n = {self.floor_n:,})"
         settings = ", ".join(f"{name} {value}" for name, value in self.protocol.settings)
-        return f"{self.protocol.metric:32} {self.value:.5g}{spread}{floor}{settings and f'   ({settings})'}"
+        return f"{self.protocol.metric:32} {told(self.value, self.stderr)}{spread}{floor}{settings and f'   ({settings})'}"
 
 
 def difference(a: Measurement, b: Measurement) -> float:
@@ -85,6 +93,19 @@ def difference(a: Measurement, b: Measurement) -> float:
     if others:
         raise UserError(f"Values of different protocols say nothing about each other: {'; '.join(others)}.")
     return a.value - b.value
+
+
+def error_of_difference(a: Measurement, b: Measurement) -> float | None:
+    r"""The standard error of `difference`, $\sqrt{s_a^2 + s_b^2}$, or None where one of the two is not known.
+
+    It holds for two independent values. Of two models on the same examples the difference is known better than this, as far
+    as the examples are easy and hard for both.
+
+    >>> one = Protocol("test/nll", "", "none", "mnist test 89abcdef", 10_000, 0, 0, "last")
+    >>> error_of_difference(Measurement(90.0, one, stderr=0.3), Measurement(91.0, one, stderr=0.4))
+    0.5
+    """
+    return None if a.stderr is None or b.stderr is None else math.hypot(a.stderr, b.stderr)
 
 
 def to_json(measurements: Mapping[str, Measurement]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.score_matching import by_variance, denoiser_of, denoising_score_matching, uniform
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
-from jaxgen.objectives.variational_bound import Bound, variational_bound, variational_diffusion
+from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
 
 __all__ = [
     "Bound",
@@ -18,6 +18,7 @@ __all__ = [
     "apply",
     "bottleneck",
     "bottleneck_prediction",
+    "by_information",
     "by_variance",
     "classification",
     "clip_scale",

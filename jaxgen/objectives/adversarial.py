@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen import keys
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.losses.adversarial import AdversarialLoss
 from jaxgen.losses.penalty import Penalty
@@ -15,7 +16,7 @@ from jaxgen.objectives.apply import apply
 from jaxgen.types import Batch, Key, Params, Vars
 
 LatentLaw = Callable[[Key, int], Array]
-"""`law(key, n) -> z [n, ...]`."""
+"""`law(key, n) -> z [n, ...]`, n independent draws. An objective takes one with the key of each example."""
 
 
 def adversarial(
@@ -57,8 +58,8 @@ def adversarial(
         return () if condition is None else (batch[condition],)
 
     def samples(params: Params, vars: Vars, batch: Batch, key: Key, train: bool) -> tuple[Array, Vars]:
-        draw, layers = jax.random.split(key)
-        z = law(draw, batch[feature].shape[0])
+        draw, layers = (keys.fold_in(key, i) for i in range(2))
+        z = jax.vmap(lambda own: law(own, 1)[0])(draw)
         return apply(generator, params, vars, z, *given(batch), key=layers, name=made, train=train)
 
     def judge(params: Params, vars: Vars, x: Any, batch: Batch, key: Key, train: bool) -> tuple[Float[Array, " b"], Vars]:
@@ -66,7 +67,8 @@ def adversarial(
         return out.astype(jnp.float32), vars
 
     def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
-        fake_key, on_real, on_fake, between, on_between = jax.random.split(key, 5)
+        own = keys.per_example(key, batch)
+        fake_key, on_real, on_fake, between, on_between = (keys.fold_in(own, i) for i in range(5))
         x = batch[feature]
         fake, _ = samples(params, state.vars, batch, fake_key, train)
         real_logits, vars = judge(params, state.vars, x, batch, on_real, train)
@@ -83,7 +85,8 @@ def adversarial(
         return values, Aux(_of(vars, judged), metrics)
 
     def generator_loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
-        fake_key, on_fake = jax.random.split(key)
+        own = keys.per_example(key, batch)
+        fake_key, on_fake = (keys.fold_in(own, i) for i in range(2))
         fake, vars = samples(params, state.vars, batch, fake_key, train)
         logits, _ = judge(params, state.vars, fake, batch, on_fake, train)
         return loss.generator(logits), Aux(_of(vars, made))

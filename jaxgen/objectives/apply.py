@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from jaxgen import keys
 from jaxgen.types import Key, Params, Vars
 
 
@@ -24,7 +25,7 @@ def apply(
       params: parameters by name.
       vars: variables by name; `vars[name]` holds the module's other collections (`batch_stats` ...).
       *inputs: the method's arguments.
-      key: for the module's own draws: dropout, and "sample".
+      key: for the module's own draws, dropout and "sample", which are those of a batch: of keys `[B]` the first one serves.
       name: which parameters.
       method: which method.
       train: passed on; when true, the variables are updated.
@@ -34,7 +35,7 @@ def apply(
     """
     own = vars.get(name, {})
     variables = {"params": params[name], **own}
-    rngs = {} if key is None else {"dropout": key, "sample": key}
+    rngs = {} if key is None else dict.fromkeys(("dropout", "sample"), keys.of_batch(key))
     if not (train and own):
         return model.apply(variables, *inputs, train=train, method=method, rngs=rngs), dict(vars)
     out, updated = model.apply(variables, *inputs, train=train, method=method, rngs=rngs, mutable=list(own))

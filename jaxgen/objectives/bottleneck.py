@@ -1,7 +1,7 @@
 """The variational information bottleneck: a code that tells the label and little else of its input.
 
 A model is any linen module with `encode(x, train) -> p(z | x)` and `decode(z, train) -> logits of q(y | z)`. The distribution
-of the code has `sample(key, samples=k)` and `kl(prior)`, element-wise or of whole vectors.
+of the code has `sample(keys [B], samples=k)` and `kl(prior)`, element-wise or of whole vectors.
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxgen import keys
 from jaxgen.distributions import Normal, sum_event
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.objectives.apply import apply
@@ -59,7 +60,7 @@ def bottleneck_prediction(
       params: parameters by name.
       vars: variables by name.
       x: a batch.
-      key: for the samples.
+      key: for the samples: one key, or a key for each example, `[B]` (`keys.per_example`).
       samples: k.
       prior: r(z).
       name: the parameters' name.
@@ -68,7 +69,7 @@ def bottleneck_prediction(
     Returns:
       The prediction, and updated variables.
     """
-    encode_key, noise, decode_key = jax.random.split(key, 3)
+    encode_key, noise, decode_key = (keys.fold_in(key, i) for i in range(3))
     q, vars = apply(model, params, vars, x, key=encode_key, name=name, method="encode", train=train)
     z = q.sample(noise, samples=samples)
     # The samples lie along the batch axis: one large matrix product.
@@ -112,8 +113,9 @@ def bottleneck(
     """
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Any, Aux]:
+        own = keys.per_example(key, batch)
         prediction, vars = bottleneck_prediction(
-            model, params, state.vars, batch[feature], key, samples=samples, prior=prior, name=name, train=train
+            model, params, state.vars, batch[feature], own, samples=samples, prior=prior, name=name, train=train
         )
         cross_entropy = prediction.cross_entropy(batch[label])
         weight = beta(state.step) if callable(beta) else beta

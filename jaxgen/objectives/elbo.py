@@ -1,7 +1,7 @@
 """Bounds on the evidence of a latent variable model: the ELBO, its constrained form, and the importance-weighted bound.
 
 A model is any linen module with `encode(x, train) -> q(z | x)` and `decode(z, train) -> p(x | z)`. Both distributions have
-element-wise `log_prob`; the posterior has `sample(key, samples=k)` and, for an analytic KL, `kl(prior)`.
+element-wise `log_prob`; the posterior has `sample(keys [B], samples=k)` and, for an analytic KL, `kl(prior)`.
 """
 
 import math
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxgen import keys
 from jaxgen.distributions import Normal, sum_event
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.objectives.apply import apply
@@ -64,7 +65,8 @@ def elbo(
     """
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
-        q, terms, vars = evidence(model, params, state.vars, batch[feature], key, samples, prior, name, train)
+        own = keys.per_example(key, batch)
+        q, terms, vars = evidence(model, params, state.vars, batch[feature], own, samples, prior, name, train)
         likelihood = terms.log_likelihood.mean(0)
         kl = sum_event(q.kl(prior)) if analytic_kl else (terms.log_posterior - terms.log_prior).mean(0)
         weight = beta(state.step) if callable(beta) else beta
@@ -149,9 +151,9 @@ def importance_weighted(
     """
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
-        x = batch[feature]
+        x, own = batch[feature], keys.per_example(key, batch)
         bound, vars = importance_weighted_bound(
-            model, params, state.vars, x, key, samples=samples, chunk=chunk, prior=prior, name=name, train=train
+            model, params, state.vars, x, own, samples=samples, chunk=chunk, prior=prior, name=name, train=train
         )
         return -bound, Aux(vars, {"bound": bound})
 
@@ -178,7 +180,7 @@ def importance_weighted_bound(
       params: parameters by name.
       vars: variables by name.
       x: a batch.
-      key: for the samples.
+      key: for the samples: one key, or a key for each example, `[B]` (`keys.per_example`).
       samples: k.
       chunk: samples at once; 5,000 samples of 28x28 pixels then take the memory of `chunk`. It divides k.
       prior: p(z).
@@ -196,17 +198,17 @@ def importance_weighted_bound(
     chunk = min(chunk or samples, samples)
     if samples % chunk:
         raise ValueError(f"{samples} importance samples cannot be cut into chunks of {chunk}")
-    encode_key, decode_key = jax.random.split(key)
+    encode_key, decode_key = (keys.fold_in(key, i) for i in range(2))
     q, vars = apply(model, params, vars, x, key=encode_key, name=name, method="encode", train=train)
 
-    def part(vars: Vars, key: Key) -> tuple[Vars, Float[Array, " b"]]:
-        terms, vars = _terms(model, params, vars, q, x, key, chunk, prior, name, train)
+    def part(vars: Vars, number: Array | int) -> tuple[Vars, Float[Array, " b"]]:
+        terms, vars = _terms(model, params, vars, q, x, keys.fold_in(decode_key, number), chunk, prior, name, train)
         return vars, jax.nn.logsumexp(terms.log_weights, axis=0)
 
     if chunk == samples:
-        vars, total = part(vars, decode_key)
+        vars, total = part(vars, 0)
     else:
-        vars, totals = lax.scan(jax.checkpoint(part), vars, jax.random.split(decode_key, samples // chunk))
+        vars, totals = lax.scan(jax.checkpoint(part), vars, jnp.arange(samples // chunk))
         total = jax.nn.logsumexp(totals, axis=0)
     return total - math.log(samples), vars
 
@@ -223,7 +225,7 @@ def evidence(
     train: bool,
 ) -> tuple[Any, Terms, Vars]:
     """The posterior, the terms of its k samples, and updated variables."""
-    encode_key, decode_key = jax.random.split(key)
+    encode_key, decode_key = (keys.fold_in(key, i) for i in range(2))
     q, vars = apply(model, params, vars, x, key=encode_key, name=name, method="encode", train=train)
     terms, vars = _terms(model, params, vars, q, x, decode_key, samples, prior, name, train)
     return q, terms, vars
@@ -242,7 +244,7 @@ def _terms(
     train: bool,
 ) -> tuple[Terms, Vars]:
     k, b = samples, x.shape[0]
-    noise, layers = jax.random.split(key)
+    noise, layers = (keys.fold_in(key, i) for i in range(2))
     z = q.sample(noise, samples=k)
     # The samples lie along the batch axis, so that the decoder is one large matrix product and not k small ones.
     flat = z.reshape(k * b, *z.shape[2:])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxgen import keys
 from jaxgen.diffusion import EPSILON, Denoise, Level, NoiseSchedule, Parameterisation, denoiser, diffuse
 from jaxgen.distributions import sum_event
 from jaxgen.game import Aux, LossFn, TrainState
@@ -65,17 +66,18 @@ def denoising_score_matching(
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         x0 = batch[feature].astype(jnp.float32)
-        times, noise, layers, drop = jax.random.split(key, 4)
+        times, noise, drop = (keys.fold_in(keys.per_example(key, batch), i) for i in range(3))
         level = schedule.level(schedule.draw(times, len(x0)))
-        eps = jax.random.normal(noise, x0.shape)
+        eps = keys.draw(jax.random.normal, noise, x0.shape)
         xt = diffuse(x0, eps, level)
         told = []
         if condition is not None:
             label = batch[condition]
             if train and unlabelled:
-                label = jnp.where(jax.random.bernoulli(drop, unlabelled, label.shape), jnp.asarray(classes, label.dtype), label)
+                dropped = keys.draw(jax.random.uniform, drop, label.shape) < unlabelled
+                label = jnp.where(dropped, jnp.asarray(classes, label.dtype), label)
             told = [label]
-        out, vars = apply(model, params, state.vars, xt, level.time, *told, key=layers, name=name, train=train)
+        out, vars = apply(model, params, state.vars, xt, level.time, *told, key=key, name=name, train=train)
         out = out.astype(jnp.float32)
         dimensions = x0[0].size
         error = sum_event((out - parameterisation.target(x0, eps, level)) ** 2) / dimensions

@@ -1,0 +1,107 @@
+"""Random keys: the numbers that are folded into them, and a key of its own for every example of a batch.
+
+A number that is drawn with an example's key belongs to the example: it is the same number however the batch around it is cut, over
+devices, into micro-batches, or by the batch size of an evaluation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen import replicas
+from jaxgen.types import Array, Batch, Key
+
+PARAMETERS, STEPS, SAMPLE, EVALUATE, DRAW = 0, 1, 2, 3, 4
+"""Folded into the run's key, that of its seed: for initial parameters, the training steps, samples, evaluations and pictures."""
+
+DATA = 1 << 30
+"""Folded into a step's key for the stream's transforms; the players fold in 0, 1, 2 ..."""
+
+TRANSFORM, NOISE = 0, 1
+"""Folded into an evaluation's key: for the transforms of the examples, and for what a measure draws."""
+
+Sampler = Callable[[Key, Sequence[int]], Array]
+"""`sampler(key, shape) -> [*shape]`, such as `jax.random.normal`."""
+
+
+def by_example(key: Key, batch: Batch) -> dict[str, Any]:
+    """The batch with a key for each of its examples, `batch["key"]`, `[B]`.
+
+    The key of an example is `fold_in(key, slot)`, where `batch["slot"]` is the example's place in the global batch; without it
+    the rows are counted. Of a batch of several streams, `{name: batch}`, each stream gets keys of its own.
+
+    Args:
+      key: one key.
+      batch: features `[B, ...]` by name, or such batches by the name of their stream.
+
+    Returns:
+      The batch with its keys.
+
+    >>> by_example(jax.random.key(0), {"x": jnp.zeros((3, 2))})["key"].shape
+    (3,)
+    """
+    streams = sorted(name for name, part in batch.items() if isinstance(part, Mapping))
+    if streams:
+        return {**batch, **{name: by_example(jax.random.fold_in(key, i), batch[name]) for i, name in enumerate(streams)}}
+    slots = batch.get("slot")
+    if slots is None:
+        rows = jax.tree.leaves(dict(batch))[0]
+        slots = replicas.offset(rows) + jnp.arange(rows.shape[0])
+    return {**batch, "key": jax.vmap(lambda slot: jax.random.fold_in(key, slot))(slots)}
+
+
+def per_example(key: Key, batch: Batch) -> Key:
+    """The keys of a batch's examples, `[B]`: those that the batch brings, or, of a batch without, what `by_example` makes of `key`.
+
+    An objective draws with them, so that its noise belongs to the examples:
+
+    >>> batch = {"x": jnp.zeros((3, 2))}
+    >>> noise = draw(jax.random.normal, per_example(jax.random.key(0), batch), batch["x"].shape)
+    >>> alone = draw(jax.random.normal, per_example(jax.random.key(0), batch)[2:], (1, 2))
+    >>> bool((noise[2:] == alone).all())
+    True
+
+    Args:
+      key: the key that the loss was given.
+      batch: the batch that it was given; of several streams, the part of one of them.
+
+    Returns:
+      A key for each example.
+    """
+    return batch["key"] if "key" in batch else by_example(key, batch)["key"]
+
+
+def fold_in(key: Key, number: int | Array) -> Key:
+    """`jax.random.fold_in` of one key, or of each key of an array."""
+    fold = jax.random.fold_in
+    for _ in range(key.ndim):
+        fold = jax.vmap(fold, in_axes=(0, None))
+    return fold(key, number)
+
+
+def draw(sampler: Sampler, key: Key, shape: Sequence[int], *, axis: int = 0) -> Array:
+    """An array of random numbers, by one key or by a key for each example.
+
+    Args:
+      sampler: draws an array of a shape with one key.
+      key: one key, which draws the whole array; or keys `[B]`, each of which draws one example's part.
+      shape: of the result.
+      axis: of the shape, along which the B examples lie.
+
+    Returns:
+      The array.
+
+    >>> draw(jax.random.normal, jax.random.split(jax.random.key(0), 3), (5, 3, 2), axis=1).shape
+    (5, 3, 2)
+    """
+    if key.ndim == 0:
+        return sampler(key, tuple(shape))
+    part = (*shape[:axis], *shape[axis + 1 :])
+    return jax.vmap(lambda key: sampler(key, part), out_axes=axis)(key)
+
+
+def of_batch(key: Key) -> Key:
+    """One key for what is drawn for a whole batch, as a layer's dropout is: the key itself, or the first example's."""
+    return key if key.ndim == 0 else key[0]
