@@ -27,6 +27,7 @@ from jaxgen import data, objectives
 from jaxgen.analysis.ellipses import ellipses, project
 from jaxgen.distributions import Normal
 from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
+from jaxgen.losses import classification
 from jaxgen.models import bottleneck
 from jaxgen.models.autoencoders import mlp
 from jaxgen.types import Array, Batch, Key

@@ -97,14 +97,18 @@ def check_labels(feature: str, source: Source, classes: int) -> None:
     rows = np.unique(np.linspace(0, source.length - 1, min(source.length, LOOKED_AT)).astype(np.int64))
     labels = np.asarray(source.gather(rows)[feature])
     if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
-        raise UserError(f"The {feature} of {source.name} is {labels.dtype} {list(labels.shape[1:])}, not one whole number each.")
+        raise UserError(
+            f"The {feature} of {source.name} is {labels.dtype} {list(labels.shape[1:])}, not one whole number each."
+        )
     if labels.min() < 0:
         raise UserError(
             f"The {feature}s of {source.name} are withheld: {(labels < 0).sum():,} of {len(labels):,} that were looked at are "
             f"{labels[labels < 0][0]}; take a split whose {feature}s are public."
         )
     if labels.max() >= classes:
-        raise UserError(f"{source.name} has the {feature} {labels.max()}, and its classes are 0 to {classes - 1}; mend the set.")
+        raise UserError(
+            f"{source.name} has the {feature} {labels.max()}, and its classes are 0 to {classes - 1}; mend the set."
+        )
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], *, name: str = "arrays", fingerprint: str | None = None) -> Source:

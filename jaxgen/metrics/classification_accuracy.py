@@ -115,5 +115,9 @@ def _accuracy(model: LeNet, params: Params, test: Source, classes: int) -> float
 def _labelled(batch: Batch, source: Source, classes: int) -> dict[str, np.ndarray]:
     """Images and labels, which are seen to be classes."""
     label = np.asarray(batch["label"])
-    check_labels(label.reshape(-1) if np.issubdtype(label.dtype, np.integer) else label, classes=classes, name=f"the labels of {source.name}")
+    check_labels(
+        label.reshape(-1) if np.issubdtype(label.dtype, np.integer) else label,
+        classes=classes,
+        name=f"the labels of {source.name}",
+    )
     return {"image": batch["image"], "label": label.astype(np.int32)}

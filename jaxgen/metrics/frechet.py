@@ -116,7 +116,7 @@ def caution(n: int, dimension: int) -> str | None:
     if n > dimension:
         return None
     return (
-        f"the Fréchet distance of {n:,} examples in {dimension:,} dimensions has a singular covariance and is far too large; "
+        f"the Fréchet distance of {n:,} examples in {dimension:,} dimensions has a singular covariance and is much too large; "
         f"give more than {dimension:,}"
     )
 

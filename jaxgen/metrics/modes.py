@@ -48,7 +48,9 @@ def modes(samples: Float[Array, "n d"], centres: Float[Array, "m d"], std: float
     squared = ((samples[:, None] - centres[None]) ** 2).sum(-1)
     nearest = (jnp.arange(centres.shape[0]) == squared.argmin(1)[:, None]).astype(jnp.float32)
     # Samples and centres are each rounded, by half of this at most, and so are their differences.
-    rounding = 2 * float(jnp.finfo(jnp.float32).eps) * (jnp.abs(samples).max(1) + jnp.abs(centres).max()) * samples.shape[1] ** 0.5
+    rounding = (
+        2 * float(jnp.finfo(jnp.float32).eps) * (jnp.abs(samples).max(1) + jnp.abs(centres).max()) * samples.shape[1] ** 0.5
+    )
     good = (jnp.sqrt(squared.min(1)) <= 3 * std + rounding).astype(jnp.float32)
     shares = nearest.mean(0)
     # 0 log 0 = 0.

@@ -59,9 +59,7 @@ def manifolds(real: Num[np.ndarray, "n d"], fake: Num[np.ndarray, "m d"], *, k: 
         return Manifolds(np.nan, np.nan, np.nan, np.nan)
     warn_few(caution(min(len(real), len(fake)), k))
     space = distances.space(real, fake)
-    real_radius, fake_radius = (
-        distances.kth(x, x, k, space, description="radii of balls", track=track) for x in (real, fake)
-    )
+    real_radius, fake_radius = (distances.kth(x, x, k, space, description="radii of balls", track=track) for x in (real, fake))
     of_fake, covered, recalled = distances.within(
         real, fake, real_radius, fake_radius, space, description="balls that hold samples", track=track
     )

@@ -114,8 +114,10 @@ def estimate(
         raise ValueError(f"a standard error needs two points; got {len(test)}")
     sigma = max(sigmas, key=lambda s: float(log_density(validation, samples, s, track=track).mean()))
     if len(sigmas) > 1 and sigma in (min(sigmas), max(sigmas)):
-        warn_few(f"of the widths {min(sigmas):.3g} to {max(sigmas):.3g} the one at the edge, {sigma:.3g}, suits the validation "
-                 f"set of {len(validation):,} best; a better one may lie beyond: try more")
+        warn_few(
+            f"of the widths {min(sigmas):.3g} to {max(sigmas):.3g} the one at the edge, {sigma:.3g}, suits the validation "
+            f"set of {len(validation):,} best; a better one may lie beyond: try more"
+        )
     values = log_density(test, samples, sigma, track=track)
     return LogLikelihood(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), sigma)
 

@@ -42,6 +42,7 @@ class Measurement(NamedTuple):
       std: its standard deviation over what the settings name (subsets, splits), or None.
       floor: the value of other real images in the samples' place: what even the data does not get below (or above).
       floor_n: how many of these.
+      caution: what the value does not mean, because there were too few examples; empty if there were enough.
     """
 
     value: float
@@ -49,12 +50,14 @@ class Measurement(NamedTuple):
     std: float | None = None
     floor: float | None = None
     floor_n: int | None = None
+    caution: str = ""
 
     def __str__(self) -> str:
         spread = "" if self.std is None else f" +- {self.std:.2g}"
         floor = "" if self.floor is None else f"   real against real {self.floor:.4g} (n = {self.floor_n:,})"
         settings = ", ".join(f"{name} {value}" for name, value in self.protocol.settings)
-        return f"{self.protocol.metric:32} {self.value:.5g}{spread}{floor}{settings and f'   ({settings})'}"
+        caution = self.caution and f"   [few examples: {self.caution}]"
+        return f"{self.protocol.metric:32} {self.value:.5g}{spread}{floor}{settings and f'   ({settings})'}{caution}"
 
 
 def difference(a: Measurement, b: Measurement) -> float:

@@ -1,17 +1,18 @@
 """How often a query finds what belongs to it among the first k candidates."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 
 RESOLUTION = 1e-6
 """Similarities that differ by less than this share of the largest are equal: float32 does not tell them apart."""
 
 
-def groups(items: Sequence[str] | Shaped[np.ndarray, "n ..."]) -> np.ndarray:
+def groups(items: Iterable[str] | Iterable[Shaped[np.ndarray, "..."]]) -> Int[np.ndarray, " n"]:
     """A number for each text or each array, the same for equal ones: what cannot be told apart is the same answer.
 
     Args:
@@ -24,12 +25,12 @@ def groups(items: Sequence[str] | Shaped[np.ndarray, "n ..."]) -> np.ndarray:
     >>> groups(["A dog", "a  DOG ", "a cat"]).tolist()
     [1, 1, 0]
     """
-    keys = [" ".join(item.casefold().split()) if isinstance(item, str) else np.ascontiguousarray(item).tobytes() for item in items]
+    keys = [" ".join(item.casefold().split()) if isinstance(item, str) else _hash(item) for item in items]
     number = {key: i for i, key in enumerate(sorted(set(keys)))}
     return np.array([number[key] for key in keys], np.int64)
 
 
-def relevant(query: Shaped[np.ndarray, " n"], target: Shaped[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
+def relevant(query: Int[np.ndarray, " n"], target: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
     """Which targets are right for which queries, of n pairs in which queries and targets may occur several times.
 
     Right is the target of any pair with an equal query, and any target that is equal to it. Vectors that are perfect then score
@@ -48,6 +49,10 @@ def relevant(query: Shaped[np.ndarray, " n"], target: Shaped[np.ndarray, " n"]) 
     told = np.zeros((query.max() + 1, target.max() + 1), bool)
     told[query, target] = True
     return told[query][:, target]
+
+
+def _hash(x: np.ndarray) -> str:
+    return hashlib.sha256(f"{x.dtype} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes()).hexdigest()
 
 
 def recall(similarity: Float[Array, "n m"], relevant: Bool[Array, "n m"], k: int) -> Float[Array, " n"]:
