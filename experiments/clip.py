@@ -14,7 +14,7 @@ The mean of a class's prompts finds what the text encoder codes by itself. The g
 caption: told by whole captions that differ in nothing else it is right each time, and the mean of prompts hardly knows it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -30,6 +30,7 @@ from jaxgen.data.text import END
 from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
 from jaxgen.losses.contrastive import normalize
 from jaxgen.metrics import retrieval, zero_shot
+from jaxgen.metrics.inputs import check_labels
 from jaxgen.models import clip
 from jaxgen.types import Array, Batch, Key, PyTree
 from jaxgen.uncertainty import named
@@ -57,7 +58,8 @@ EMOJI: tuple[tuple[str, ...], ...] = (
 """What the emoji's nine groups hold, in words: "activities and events" is no name that a caption would have."""
 
 SAME: Mapping[str, tuple[str, ...]] = {"captioned_digits": tuple(captioned_digits.ATTRIBUTES)}
-"""By dataset: the labels that a caption tells in full. Any caption that agrees on them is a right answer, in whatever words."""
+"""By dataset: the labels that a caption tells in full. Any caption that agrees on them is a right answer, in whatever words. Of
+other sets, captions are the same that differ in no more than case and spaces."""
 
 
 def prompts(dataset: str, classes: Mapping[str, Sequence[str]], *, each: int = 40) -> dict[str, list[list[str]]]:
@@ -181,14 +183,21 @@ def experiment(
     sentences = [sentence for by_class in words.values() for of_class in by_class for sentence in of_class]
     tokens = [data.tokenise(tokenizer, sentence, text_length) for sentence in sentences]
     prompt_tokens = np.array(tokens, np.int32).reshape(-1, text_length)  # none of a set without labels
-    labels = {name: jnp.asarray(column(test, name), jnp.int32) for name in words}
+    columns = {name: column(test, name) for name in words}
+    for name, of_test in columns.items():
+        check_labels(of_test, classes=len(test.classes[name]), name=f"the {name}s of {test.name}")
+    labels = {name: jnp.asarray(of_test, jnp.int32) for name, of_test in columns.items()}
     told = SAME.get(dataset.split(":")[0])
     captions = data.texts(test)
     meaning = (
         captions if told is None else [" ".join(map(str, row)) for row in zip(*(column(test, n) for n in told), strict=True)]
     )
-    _, group = np.unique(np.array(meaning), return_inverse=True)
-    right = jnp.asarray(group[:, None] == group[None, :])
+    # Pictures that are equal, and captions that mean the same, are each as good an answer as the other.
+    picture, text_meaning = retrieval.groups(pictures(test)), retrieval.groups(meaning)
+    right = {
+        "text": jnp.asarray(retrieval.relevant(picture, text_meaning)),
+        "image": jnp.asarray(retrieval.relevant(text_meaning, picture)),
+    }
     queries = np.linspace(0, test.length - 1, 5).astype(int)
     asked = [captions[i] for i in queries]
 
@@ -210,13 +219,15 @@ def experiment(
         return image, text
 
     @jax.jit
-    def scores(image: Array, text: Array, described: Array, right: Array, labels: Mapping[str, Array]) -> dict[str, Estimate]:
+    def scores(
+        image: Array, text: Array, described: Array, right: Mapping[str, Array], labels: Mapping[str, Array]
+    ) -> dict[str, Estimate]:
         cosine = normalize(image) @ normalize(text).T
         values = {}
         for k in (1, 5, 10):
-            values[f"image_to_text_at_{k}"] = over_examples(retrieval.recall(cosine, right, k))
-            values[f"text_to_image_at_{k}"] = over_examples(retrieval.recall(cosine.T, right, k))
-            values[f"chance_at_{k}"] = retrieval.chance(right, k).mean(), None
+            values[f"image_to_text_at_{k}"] = over_examples(retrieval.recall(cosine, right["text"], k))
+            values[f"text_to_image_at_{k}"] = over_examples(retrieval.recall(cosine.T, right["image"], k))
+            values[f"chance_at_{k}"] = retrieval.chance(right["text"], k).mean(), None
         start = 0
         for name, (count, each) in shapes.items():
             vectors = described[start : start + count * each].reshape(count, each, -1)
@@ -240,7 +251,7 @@ def experiment(
         cosine = normalize(image) @ normalize(text[queries]).T
         found = np.asarray(jnp.argsort(-cosine, axis=0)[:10].T)
         told = ". ".join(f"{i + 1}: {caption}" for i, caption in enumerate(asked))
-        hits = np.asarray(right)[queries[:, None], found]
+        hits = np.asarray(right["image"])[queries[:, None], found]
         return jaxgen.Picture(framed(test, found, hits), found.shape[1], f"What each caption finds, right ones framed. {told}")
 
     return jaxgen.Experiment(
@@ -272,6 +283,12 @@ def column(source: data.Source, name: str) -> np.ndarray:
     """One small feature of all examples; read in parts, since their images come along."""
     parts = np.array_split(np.arange(source.length), -(-source.length // 1024))
     return np.concatenate([source.gather(part)[name] for part in parts])
+
+
+def pictures(source: data.Source) -> Iterator[np.ndarray]:
+    """The images of all examples, one after another; read in parts."""
+    for part in np.array_split(np.arange(source.length), -(-source.length // 1024)):
+        yield from source.gather(part)["image"]
 
 
 def framed(source: data.Source, found: np.ndarray, hits: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from jaxgen import data, keys, objectives
 from jaxgen.analysis.ellipses import ellipses, project
 from jaxgen.distributions import Normal
 from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
+from jaxgen.losses import classification
 from jaxgen.models import bottleneck
 from jaxgen.models.autoencoders import mlp
 from jaxgen.types import Array, Batch, Key
@@ -101,8 +102,8 @@ def experiment(
         return {
             "loss": cross_entropy + beta * told.rate,
             # In per cent: of the mean of the samples' probabilities, and of one sample alone (the mean over the samples).
-            "error": 100.0 * (told.probabilities.argmax(-1) != label),
-            "error_one_sample": 100.0 * (told.log_probs.argmax(-1) != label).mean(0),
+            "error": 100.0 * classification.error(told.probabilities, label),
+            "error_one_sample": 100.0 * classification.error(told.log_probs, label).mean(0),
             "cross_entropy": cross_entropy,
             # The bounds on I(Z; X), in nats and bits, and on I(Z; Y), for classes that are equally frequent: H(Y) = log C.
             "rate": told.rate,

@@ -4,6 +4,7 @@ import ast
 import json
 import pkgutil
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from tyro.conf import Positional
 
 from jaxgen import durable
 from jaxgen.cli import Mistakes
-from jaxgen.errors import UserError
+from jaxgen.errors import FewExamplesWarning, UserError
 from jaxgen.flags import Count, Seed, held
 from jaxgen.uncertainty import paired, told
 
@@ -306,10 +307,19 @@ def main(args: list[str] | None = None) -> None:
     args = sys.argv[1:] if args is None else args
     if " ".join(args[:2]) in COMMANDS:
         args = [" ".join(args[:2]), *args[2:]]
-    with Mistakes():
+    with Mistakes(), warnings.catch_warnings():
+        warnings.formatwarning = _in_a_line
+        warnings.simplefilter("once", FewExamplesWarning)
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="jaxgen", description="Generative and representation models in JAX.", args=args
         )
+
+
+def _in_a_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """A warning as a user reads it: of ours the sentence alone, of others where it came from."""
+    if issubclass(category, FewExamplesWarning):
+        return f"Warning: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def _extractor(path: Path | None) -> Any:

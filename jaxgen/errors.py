@@ -19,3 +19,11 @@ class DamagedError(UserError):
 
 class SizeError(UserError, ValueError):
     """Sizes that do not go together: of images and kernels, channels and heads, a chain and its steps."""
+
+
+class InputError(UserError, ValueError):
+    """Values that a function cannot use: not finite, or labels that are no classes."""
+
+
+class FewExamplesWarning(UserWarning):
+    """A value was computed from fewer examples than it needs to mean what it is taken for."""

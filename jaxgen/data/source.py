@@ -12,6 +12,10 @@ from jaxgen.errors import UserError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
+LOOKED_AT = 1024
+"""Examples whose labels are looked at before a set is used: reading all of them may take hours."""
+
+
 class Examples(Protocol):
     """A random-access sequence of examples, as TFDS's data sources are."""
 
@@ -61,8 +65,10 @@ def common_shape(feature: str, *sources: Source) -> tuple[int, ...]:
 def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
     """The names of a label's values, which mean the same in all of the sources.
 
+    Labels are looked at too, `LOOKED_AT` of them, evenly spaced: a set whose labels are withheld has -1 in their place.
+
     Raises:
-      UserError: if a source has no classes, or other ones.
+      UserError: if a source has no classes, or other ones, or a label is none of them.
     """
     classes = [source.classes.get(feature, ()) for source in sources]
     named = [(source.name, found) for source, found in zip(sources, classes, strict=True)]
@@ -72,7 +78,37 @@ def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
     if len(set(classes)) > 1:
         told = ", ".join(f"{name} has {' '.join(found[:5])}{' ...' if found[5:] else ''}" for name, found in named)
         raise UserError(f"A {feature} means different things: {told}; give all splits the same classes.")
+    for source in sources:
+        check_labels(feature, source, len(classes[0]))
     return classes[0]
+
+
+def check_labels(feature: str, source: Source, classes: int) -> None:
+    """Refuses a set of whose labels one is no class 0, ..., classes - 1: used as an index, -1 would be the last class.
+
+    Args:
+      feature: the label.
+      source: the set, of which `LOOKED_AT` examples are read, evenly spaced.
+      classes: how many there are.
+
+    Raises:
+      UserError: naming the set and the label.
+    """
+    rows = np.unique(np.linspace(0, source.length - 1, min(source.length, LOOKED_AT)).astype(np.int64))
+    labels = np.asarray(source.gather(rows)[feature])
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+        raise UserError(
+            f"The {feature} of {source.name} is {labels.dtype} {list(labels.shape[1:])}, not one whole number each."
+        )
+    if labels.min() < 0:
+        raise UserError(
+            f"The {feature}s of {source.name} are withheld: {(labels < 0).sum():,} of {len(labels):,} that were looked at are "
+            f"{labels[labels < 0][0]}; take a split whose {feature}s are public."
+        )
+    if labels.max() >= classes:
+        raise UserError(
+            f"{source.name} has the {feature} {labels.max()}, and its classes are 0 to {classes - 1}; mend the set."
+        )
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], *, name: str = "arrays", fingerprint: str | None = None) -> Source:

@@ -5,6 +5,7 @@ A program whose rows have nothing to do with each other then runs on every devic
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import jax
 import numpy as np
@@ -44,7 +45,7 @@ def whole(x: Shaped[np.ndarray, "..."]) -> Shaped[Array, "..."]:
     return jax.device_put(x, NamedSharding(_mesh(), PartitionSpec()))
 
 
-def apart(program: Callable[..., Array], *blocks: Array) -> Array:
+def apart(program: Callable[..., Any], *blocks: Array) -> Any:
     """A program on each device's own rows, where XLA would gather them all although rows know nothing of each other: `top_k`.
 
     Args:
@@ -58,7 +59,7 @@ def apart(program: Callable[..., Array], *blocks: Array) -> Array:
 
 
 @cache
-def _apart(program: Callable[..., Array], mesh: Mesh, specs: tuple[PartitionSpec, ...]) -> Callable[..., Array]:
+def _apart(program: Callable[..., Any], mesh: Mesh, specs: tuple[PartitionSpec, ...]) -> Callable[..., Any]:
     out = PartitionSpec(AXIS if any(AXIS in spec for spec in specs) else None)
     return jax.jit(jax.shard_map(program, mesh=mesh, in_specs=specs, out_specs=out))
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxgen.metrics.inputs import check_finite, check_labels, warn_few
+
 
 class Reliability(NamedTuple):
     """What `reliability` finds, a row for each bin that holds an answer, from the least sure to the surest.
@@ -38,7 +40,7 @@ def reliability(
       The table; bins without an answer are left out.
 
     Raises:
-      ValueError: if there is no answer, no bin, or a row does not sum to 1.
+      ValueError: if there is no answer, no bin, a row does not sum to 1 or is not finite, or a label is no class.
 
     >>> reliability(np.array([[0.9, 0.1], [0.3, 0.7], [0.1, 0.9]]), np.array([0, 1, 0]), bins=10).accuracy.tolist()
     [1.0, 0.5]
@@ -48,7 +50,9 @@ def reliability(
     if not len(probabilities) or bins < 1:
         raise ValueError(f"a table wants answers and bins; got {len(probabilities)} and {bins}")
     probabilities = np.asarray(probabilities, np.float64)
-    if not np.abs(probabilities.sum(1) - 1).max() <= 1e-3:  # nor where one is nan
+    check_finite(probabilities=probabilities)
+    check_labels(labels, classes=probabilities.shape[1])
+    if not (np.abs(probabilities.sum(1) - 1).max() <= 1e-3 and probabilities.min() >= -1e-3):
         raise ValueError("probabilities sum to 1 over the classes; take the softmax of logits first")
     confidence, right = probabilities.max(1), (probabilities.argmax(1) == labels).astype(np.float64)
     if equal_mass:
@@ -74,12 +78,24 @@ def expected_error(table: Reliability) -> float:
     Returns:
       The error in [0, 1]: 0 for a classifier that is right as often as it says.
 
+    Warns:
+      FewExamplesWarning: if bins hold fewer than two answers on average: a bin of one is right always or never, not as
+        often as it says.
+
     >>> expected_error(Reliability(np.array([1, 3]), np.array([0.5, 0.9]), np.array([1.0, 0.9])))
     0.125
 
     Source: Naeini et al. 2015; Guo et al. 2017, equation 3.
     """
+    warn_few(caution(int(table.n.sum()), len(table.n)))
     return float((table.n * np.abs(table.accuracy - table.confidence)).sum() / table.n.sum())
+
+
+def caution(n: int, bins: int) -> str | None:
+    """What has to be said of a calibration error of n answers in so many bins, if a bin holds hardly any."""
+    if n >= 2 * bins:
+        return None
+    return f"{n:,} answers in {bins} bins are fewer than two in each, of which a calibration error is far too large"
 
 
 def maximum_error(table: Reliability) -> float:

@@ -14,6 +14,7 @@ from jaxgen.game import Aux, Player, TrainState, create_state, make_train_step
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.losses.classification import cross_entropy
+from jaxgen.metrics.inputs import check_labels
 from jaxgen.models.classifiers import LeNet
 from jaxgen.types import Array, Batch, Key, Params
 
@@ -114,8 +115,9 @@ def _accuracy(model: LeNet, params: Params, test: Source, classes: int) -> float
 def _labelled(batch: Batch, source: Source, classes: int) -> dict[str, np.ndarray]:
     """Images and labels, which are seen to be classes."""
     label = np.asarray(batch["label"])
-    if not (np.issubdtype(label.dtype, np.integer) and label.min() >= 0 and label.max() < classes):
-        raise UserError(
-            f"{source.name} has a label {label.max()}, and there are the classes 0 to {classes - 1}; give it those."
-        )
+    check_labels(
+        label.reshape(-1) if np.issubdtype(label.dtype, np.integer) else label,
+        classes=classes,
+        name=f"the labels of {source.name}",
+    )
     return {"image": batch["image"], "label": label.astype(np.int32)}

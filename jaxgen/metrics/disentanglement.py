@@ -6,17 +6,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxgen.metrics import probe
+from jaxgen.metrics.inputs import check_finite, check_labels, warn_few
 
 
 class DCI(NamedTuple):
     """What `dci` finds.
 
     Fields:
-      disentanglement: whether a coordinate tells of one factor alone: 1 if so, 0 if of all alike.
-      completeness: whether a factor is told by one coordinate alone, likewise.
+      disentanglement: whether a coordinate tells of one factor alone: 1 if so, 0 if of all alike. A coordinate that tells of
+        none counts nothing, and a code of nothing else, such as a constant one, is 0.
+      completeness: whether a factor is told by one coordinate alone, likewise; 0 for a factor that no coordinate tells of.
       informativeness: share of the held-out examples whose factor is told, averaged over the factors. Not 0 for an empty code:
         that is guessing's.
-      importance: of each coordinate for each factor, `[d, k]`, columns that sum to 1.
+      importance: of each coordinate for each factor, `[d, k]`, columns that sum to 1, or are 0 where none has any.
     """
 
     disentanglement: float
@@ -51,11 +53,13 @@ def beta_vae(
       The accuracy in [0, 1]; 1 / k is chance.
 
     Raises:
-      ValueError: if there are fewer than two factors, or one has one value alone.
+      ValueError: if there are fewer than two factors, or one has one value alone or a negative one (withheld), or a code is
+        not finite.
 
     Source: Higgins et al. 2017, section 3 and algorithm 1.
     """
-    _check(factors)
+    _check(codes, factors)
+    warn_few(_lonely(factors))
     rng = np.random.default_rng(seed)
     # The examples of each value of each factor, one value after another.
     orders = [np.argsort(column, kind="stable") for column in factors.T]
@@ -90,7 +94,8 @@ def mutual_information_gap(codes: Float[np.ndarray, "n d"], factors: Int[np.ndar
       The gap in [0, 1]: 0 if two coordinates tell the same of each factor, or none tells anything.
 
     Raises:
-      ValueError: if there are fewer than two factors, or one has one value alone.
+      ValueError: if there are fewer than two factors, or one has one value alone or a negative one (withheld), or a code is
+        not finite.
 
     >>> v = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     >>> mutual_information_gap(v.astype(float), v), mutual_information_gap(v[:, [0, 0]].astype(float), v)
@@ -98,7 +103,10 @@ def mutual_information_gap(codes: Float[np.ndarray, "n d"], factors: Int[np.ndar
 
     Source: Chen et al. 2018, equation 6; the bins are those of Locatello et al. 2019.
     """
-    _check(factors)
+    _check(codes, factors)
+    values = max(len(np.unique(column)) for column in factors.T)
+    if len(codes) < bins * values:
+        warn_few(f"{len(codes):,} examples for {bins} bins times {values} values of a factor, too few for a mutual information")
     low, width = codes.min(0), np.ptp(codes, axis=0)
     cut = np.clip(((codes - low) / np.where(width > 0, width, 1.0) * bins).astype(np.int64), 0, bins - 1)
     gaps = []
@@ -134,13 +142,15 @@ def dci(
       All three; they depend on the trees and on n: say both.
 
     Raises:
-      ValueError: if there are fewer than two factors, or one has one value alone.
+      ValueError: if there are fewer than two factors, or one has one value alone or a negative one (withheld), or a code is
+        not finite.
 
     Source: Eastwood & Williams 2018, section 2.
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    _check(factors)
+    _check(codes, factors)
+    warn_few(_lonely(factors))
     order = np.random.default_rng(seed).permutation(len(codes))
     test, train = np.split(order, [max(1, round(held_out * len(codes)))])
     importance, accuracy = [], []
@@ -149,18 +159,32 @@ def dci(
         importance.append(forest.feature_importances_)
         accuracy.append(forest.score(codes[test], column[test]))
     matrix = np.stack(importance, 1)
-    weight = matrix.sum(1) / matrix.sum()
+    weight = matrix.sum(1) / (matrix.sum() or 1.0)
     disentanglement = float(weight @ [_unevenness(row) for row in matrix])
     completeness = float(np.mean([_unevenness(column) for column in matrix.T]))
     return DCI(disentanglement, completeness, float(np.mean(accuracy)), matrix)
 
 
-def _check(factors: np.ndarray) -> None:
+def _check(codes: np.ndarray, factors: np.ndarray) -> None:
+    check_finite(codes=codes)
+    if len(codes) != len(factors):
+        raise ValueError(f"each example has a code and factors; got {len(codes)} codes and {len(factors)} rows of factors")
+    for j, column in enumerate(factors.T):
+        check_labels(column, name=f"the values of factor {j}")
     if factors.shape[1] < 2:
         raise ValueError(f"factors are told apart from two on; got {factors.shape[1]}")
     for j, column in enumerate(factors.T):
         if (column == column[0]).all():
             raise ValueError(f"factor {j} has the value {column[0]} alone, of which no code can tell; leave it out")
+
+
+def _lonely(factors: np.ndarray) -> str | None:
+    """What has to be said where a factor's value has one example alone."""
+    for j, column in enumerate(factors.T):
+        values, count = np.unique(column, return_counts=True)
+        if count.min() < 2:
+            return f"of factor {j} the value {values[count.argmin()]} has one example alone, which nothing can be told from"
+    return None
 
 
 def _entropy(counts: np.ndarray) -> float:

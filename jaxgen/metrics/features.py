@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from jaxgen.data import Source, in_order, prefetch
+from jaxgen.errors import InputError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
+from jaxgen.metrics.inputs import first_not_finite
 
 
 class Outputs(NamedTuple):
@@ -37,12 +39,15 @@ class Extractor(NamedTuple):
       version: of its code and weights: two extractors with one version see the same.
       resizer: how images come to the network's size.
       apply: pure, and compiled by `extract`: `[n, H, W, C]` bytes, H and W as they come -> `Outputs`.
+      unit: if every feature is a multiple of one number, such as the 1/255 of pixels, that number: distances of bytes are then
+        compared as the whole numbers that they are.
     """
 
     name: str
     version: str
     resizer: str
     apply: Callable[[UInt8[Array, "n h w c"]], Outputs]
+    unit: float | None = None
 
 
 def pixels() -> Extractor:
@@ -51,7 +56,7 @@ def pixels() -> Extractor:
     def apply(images: UInt8[Array, "n h w c"]) -> Outputs:
         return Outputs(images.reshape(len(images), -1).astype(jnp.float32) / 255, jnp.zeros((len(images), 0)))
 
-    return Extractor("pixels", "1", "none", apply)
+    return Extractor("pixels", "1", "none", apply, unit=1 / 255)
 
 
 class Features(NamedTuple):
@@ -67,17 +72,23 @@ class Features(NamedTuple):
 
 
 @contextmanager
-def extract(source: Source, extractor: Extractor, *, batch_size: int = 256, track: Track = show) -> Iterator[Features]:
+def extract(
+    source: Source, extractor: Extractor, *, batch_size: int = 256, role: str = "", track: Track = show
+) -> Iterator[Features]:
     """The features of a set of images, batch by batch, each batch cut over all devices of the host.
 
     Args:
       source: the set.
       extractor: the network.
       batch_size: images at once, over all devices; the features do not depend on it.
+      role: what messages call the set beside its name: "the real images".
       track: shows the progress.
 
     Yields:
       The features, in files of a temporary folder that ends with the context.
+
+    Raises:
+      InputError: if a feature or a logit is not finite, naming the set and the first example.
     """
     devices = len(jax.local_devices())
     size = -(-batch_size // devices) * devices
@@ -91,7 +102,14 @@ def extract(source: Source, extractor: Extractor, *, batch_size: int = 256, trac
             outputs = jax.device_get(apply(blocks.cut(batch["image"])))
             if files is None:
                 files = Features(*(_file(Path(folder) / name, source.length, x) for name, x in outputs._asdict().items()))
-            for file, x in zip(files, outputs, strict=True):
+            for file, x, name in zip(files, outputs, Outputs._fields, strict=True):
+                row = first_not_finite(x[: len(index)])
+                if row is not None:
+                    whose = f"{role}, {source.name}," if role else source.name
+                    raise InputError(
+                        f"Example {index[row]} of {whose} has {name} ({extractor.name}) that are not finite; "
+                        "leave it out, or mend the extractor."
+                    )
                 file[index] = x[: len(index)]
         assert files is not None, "a source has one example or more"
         yield files

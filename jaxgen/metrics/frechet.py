@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxgen.metrics import blocks
+from jaxgen.metrics.inputs import check_finite, warn_few
 
 
 class Moments(NamedTuple):
@@ -41,7 +42,11 @@ def of(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
 
     Returns:
       Its moments.
+
+    Raises:
+      InputError: if a feature is not finite.
     """
+    check_finite(features=features)
     dimension = features.shape[1]
     total = Moments(0, np.zeros(dimension), np.zeros((dimension, dimension)))
     with jax.enable_x64(True):
@@ -87,6 +92,9 @@ def distance(a: Moments, b: Moments) -> float:
     Raises:
       ValueError: if there are fewer than two examples.
 
+    Warns:
+      FewExamplesWarning: if there are no more examples than dimensions, with which a covariance is singular.
+
     >>> unit = Moments(2, np.zeros(1), np.ones((1, 1)))
     >>> distance(unit, unit._replace(mean=np.array([3.0])))
     9.0
@@ -95,11 +103,22 @@ def distance(a: Moments, b: Moments) -> float:
     """
     if min(a.n, b.n) < 2:
         raise ValueError(f"a covariance needs two examples; got {a.n} and {b.n}")
+    warn_few(caution(min(a.n, b.n), len(a.mean)))
     values, vectors = np.linalg.eigh(a.covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
     shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b.covariance @ root), 0.0)).sum()
     apart = ((a.mean - b.mean) ** 2).sum()
     return float(apart + np.trace(a.covariance) + np.trace(b.covariance) - 2 * shared)
+
+
+def caution(n: int, dimension: int) -> str | None:
+    """What has to be said of a distance of n examples, if they are too few for features of this dimension."""
+    if n > dimension:
+        return None
+    return (
+        f"the Fréchet distance of {n:,} examples in {dimension:,} dimensions has a singular covariance and is much too large; "
+        f"give more than {dimension:,}"
+    )
 
 
 @jax.jit

@@ -20,7 +20,11 @@ from jaxgen import data
 from jaxgen.errors import UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
+from jaxgen.metrics.inputs import first_not_finite
 from jaxgen.types import Array, Key, PyTree
+
+ROUNDING = 1e-6
+"""By how much a float may lie outside of [0, 1]: what float32 arithmetic leaves there is rounding, and is cut off."""
 
 CHUNK = 250
 """Samples that are drawn at once. Part of every protocol: the i-th chunk is drawn with the i-th key."""
@@ -136,12 +140,13 @@ def of_arrays(image: np.ndarray, label: np.ndarray | None = None, *, name: str =
     """The set of an array.
 
     Args:
-      image: `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1].
-      label: its classes `[n]`.
+      image: `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1]; what is outside by no more than `ROUNDING` is cut off.
+      label: its classes `[n]`, whole numbers. Classes by name, and rows of zeros and a one, are refused: their numbers have to
+        be those of the set that this one is held against.
       name: for the protocol and for messages.
 
     Raises:
-      UserError: if they are no images.
+      UserError: if they are no images, or the labels are no whole numbers.
     """
     image = image[..., None] if image.ndim == 3 else image
     if image.ndim != 4 or not image.size:
@@ -149,9 +154,20 @@ def of_arrays(image: np.ndarray, label: np.ndarray | None = None, *, name: str =
     if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
         raise UserError(f"{name} holds {image.dtype}; give bytes from 0 to 255, or floats from 0 to 1.")
     if image.dtype != np.uint8:
-        if not (image.min() >= 0 and image.max() <= 1):  # NaN is neither
-            raise UserError(
-                f"{name} has values from {image.min():.3g} to {image.max():.3g}; give floats from 0 to 1, or bytes."
-            )
+        row = first_not_finite(image)
+        if row is not None:
+            raise UserError(f"Image {row} of {name} has values that are not finite; give floats from 0 to 1, or bytes.")
+        low, high = float(image.min()), float(image.max())
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            raise UserError(f"{name} has values from {low:.9g} to {high:.9g}; give floats from 0 to 1, or bytes.")
         image = to_bytes(image)
+    if label is not None:
+        label = np.asarray(label)
+        if label.ndim == 2:
+            raise UserError(f"{name} has labels of shape {list(label.shape)}; give one number an image, `label.argmax(1)`.")
+        if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
+            raise UserError(
+                f"{name} has labels of type {label.dtype} and shape {list(label.shape)}; give whole numbers, such as "
+                "`[names.index(text) for text in label]` with one list of names for all sets, or `label.astype(int)`."
+            )
     return data.from_arrays({"image": image} | ({} if label is None else {"label": label}), name=name)

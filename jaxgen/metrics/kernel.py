@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
+from jaxgen.metrics.inputs import check_finite, warn_few
 
 ROWS = 1024
 """Of a matrix of kernel values on a device at a time: memory is the square of it, however large a subset is."""
@@ -60,15 +61,31 @@ def distance(
     Returns:
       Mean and standard deviation over the subsets.
 
+    Raises:
+      ValueError: if a subset has fewer than two examples, or a feature is not finite.
+
+    Warns:
+      FewExamplesWarning: if all subsets of both sets are the sets themselves: the standard deviation is then 0.
+
     >>> x = np.array([[0.0], [1.0], [2.0]], np.float32)
     >>> round(distance(x, x, np.array([[0, 1]]), np.array([[1, 2]])).mean, 6)
     9.5
 
     Source: Bińkowski et al. 2018, section 4; the estimator is that of Gretton et al. 2012, equation 3.
     """
+    check_finite(features_a=a, features_b=b)
+    if len(of_a) > 1:
+        warn_few(caution(len(a), len(b), min(of_a.shape[1], of_b.shape[1])))
     pairs = track(zip(of_a, of_b, strict=True), description="kernel distance", total=len(of_a))
     values = [mmd(a, b, i, j) for i, j in pairs]
     return KernelDistance(float(np.mean(values)), float(np.std(values)))
+
+
+def caution(n: int, m: int, size: int) -> str | None:
+    """What has to be said of subsets of n and of m examples, if there is but one of this size."""
+    if max(n, m) > size:
+        return None
+    return f"every subset of {size:,} is the whole set, so that the kernel distance's standard deviation of 0 says nothing"
 
 
 def mmd(
@@ -87,8 +104,13 @@ def mmd(
 
     Returns:
       Its value, summed in float64: what is left of three means of large numbers is small.
+
+    Raises:
+      ValueError: if there are fewer than two rows of either set: the estimate is of pairs of different examples.
     """
     k, m = len(of_a), len(of_b)
+    if min(k, m) < 2:
+        raise ValueError(f"the unbiased estimate needs two examples of each set; got {k} and {m}")
     with jax.enable_x64(True):
         within_a = _total(a, of_a, a, of_a) - _diagonal(a, of_a)
         within_b = _total(b, of_b, b, of_b) - _diagonal(b, of_b)

@@ -1,5 +1,6 @@
 """Two sets of images against each other: values that carry their protocol, beside those of real against real."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from jaxgen.data import Source, common_shape, contents, take
-from jaxgen.errors import UserError
+from jaxgen.errors import FewExamplesWarning, UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import inception_v3
+from jaxgen.metrics.inputs import warn_few
 from jaxgen.metrics.features import Extractor, Features, extract, pixels
 from jaxgen.metrics.pairs import METRICS, How, Metric, Plan, Side, Value, some
 from jaxgen.metrics.protocol import Measurement, Protocol
@@ -20,7 +22,7 @@ CONVENTION = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
 
 
 def check(plan: Plan, metrics: Iterable[str], *, settings: Mapping[str, Any] | None = None) -> None:
-    """Refuses what could not be measured, before the hours that sampling may take.
+    """Refuses what could not be measured, and warns of what would mean little, before the hours that sampling may take.
 
     Args:
       plan: what is to be measured.
@@ -29,6 +31,9 @@ def check(plan: Plan, metrics: Iterable[str], *, settings: Mapping[str, Any] | N
 
     Raises:
       UserError: if there are too few images, or a metric cannot be had of such.
+
+    Warns:
+      FewExamplesWarning: for each metric with fewer images than its values need to mean what they are taken for.
     """
     for name in metrics:
         own = _settings(METRICS[name], settings)
@@ -39,6 +44,7 @@ def check(plan: Plan, metrics: Iterable[str], *, settings: Mapping[str, Any] | N
                     f"{name} asks for {least:,} images of either set, and there are {n:,} {whose}; give more, or leave it out."
                 )
         METRICS[name].check(plan, own)
+        warn_few(METRICS[name].caution(plan, min(plan.real.length, plan.n), own))
 
 
 def measure(
@@ -72,28 +78,41 @@ def measure(
       By name, `frechet_lenet`, each value with its protocol and its floor.
 
     Raises:
-      UserError: if the sets cannot be compared, or a metric cannot be had of them.
+      UserError: if the sets cannot be compared, or a metric cannot be had of them, or the features of an image are not finite:
+        it names the set and the image.
+
+    Warns:
+      FewExamplesWarning: as `check`. What it says of a value, or of its floor, is the measurement's `caution`.
     """
     extractor, metrics = extractor or pixels(), list(metrics)
-    check(Plan(real, fake.length, "label" in fake.gather(np.zeros(1, np.int64)), extractor), metrics, settings=settings)
+    plan = Plan(real, fake.length, "label" in fake.gather(np.zeros(1, np.int64)), extractor)
+    check(plan, metrics, settings=settings)
     # A network may take hours for what a metric of pixels does not ask for.
     looks = not all(METRICS[name].pixels for name in metrics)
     if extractor.resizer == "none" or any(METRICS[name].pixels for name in metrics):
         common_shape("image", real, fake, *([others] if others else []))
     with ExitStack() as stack:
 
-        def side(source: Source) -> Side:
-            seen = stack.enter_context(extract(source, extractor, batch_size=batch_size, track=track)) if looks else None
-            return Side(source, seen)
+        def side(source: Source, role: str) -> Side:
+            seen = extract(source, extractor, batch_size=batch_size, role=role, track=track)
+            return Side(source, stack.enter_context(seen) if looks else None, extractor.unit)
 
-        sides = side(real), side(fake)
-        floors = _halves(sides[0], seed) if others is None else (sides[0], side(some(others, fake.length, seed)))
+        sides = side(real, "the real images"), side(fake, "the samples")
+        if others is None:
+            floors = _halves(sides[0], seed)
+        else:
+            floors = sides[0], side(some(others, fake.length, seed), "the other real images")
         how, found, told = How(seed, track), {}, f"{real.name} {contents(real)}"
         for metric in (METRICS[name] for name in metrics):
             own = _settings(metric, settings)
-            enough = min(floor.source.length for floor in floors) >= metric.least(own)
-            values: Mapping[str, Value] = metric.values(*sides, how, **own)
-            floor: Mapping[str, Value] = metric.values(*floors, how, **own) if enough else {}
+            n, floor_n = (min(side.source.length for side in two) for two in (sides, floors))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FewExamplesWarning)  # said by `check`, and by each measurement
+                values: Mapping[str, Value] = metric.values(*sides, how, **own)
+                floor: Mapping[str, Value] = metric.values(*floors, how, **own) if floor_n >= metric.least(own) else {}
+            caution, of_floor = (metric.caution(plan, number, own) for number in (n, floor_n))
+            if caution is None and of_floor is not None and floor:
+                caution = f"of the value of real against real, {of_floor}"
             for name, value in values.items():
                 full = name if metric.pixels else _named(name, extractor)
                 protocol = Protocol(
@@ -115,6 +134,7 @@ def measure(
                     None if least is None else least.value,
                     None if least is None else floors[1].source.length,
                     value.stderr,
+                    caution or "",
                 )
         return found
 
@@ -133,7 +153,7 @@ def _halves(side: Side, seed: int) -> tuple[Side, Side]:
     """Two halves of a set, drawn at random."""
 
     def half(rows: np.ndarray) -> Side:
-        return Side(take(side.source, rows), side.outputs and Features(*(x[rows] for x in side.outputs)))
+        return Side(take(side.source, rows), side.outputs and Features(*(x[rows] for x in side.outputs)), side.unit)
 
     first, second = np.array_split(np.random.default_rng(seed).permutation(side.source.length), 2)
     return half(first), half(second)

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -25,7 +26,9 @@ def modes(samples: Float[Array, "n d"], centres: Float[Array, "m d"], std: float
     r"""Counts modes as VEEGAN's protocol does, which wants 2,500 samples and the mean of five runs.
 
     A sample is of high quality if $\|x - \mu\| \le 3 \sigma$ for its nearest mode; a mode is captured if it is the nearest of
-    one such sample or more. The reverse KL takes all samples, since there may be none of high quality.
+    one such sample or more. The reverse KL takes all samples, since there may be none of high quality. A sample that lies exactly
+    on the edge is of high quality, though its coordinates are rounded to float32: the edge is as wide as their rounding. Of
+    modes that are equally near, the first is the nearest.
 
     Args:
       samples: points.
@@ -33,7 +36,7 @@ def modes(samples: Float[Array, "n d"], centres: Float[Array, "m d"], std: float
       std: $\sigma$ of every mode.
 
     Returns:
-      The modes captured, the share of high quality, and the reverse KL.
+      The modes captured, the share of high quality, and the reverse KL; nan if a sample is not finite.
 
     >>> found = modes(jnp.array([[0.0, 0.1], [0.0, 0.0], [5.0, 5.0]]), jnp.array([[0.0, 0.0], [9.0, 9.0]]), 0.1)
     >>> found.captured.item(), round(found.high_quality.item(), 3)
@@ -44,9 +47,14 @@ def modes(samples: Float[Array, "n d"], centres: Float[Array, "m d"], std: float
     # Differences and not the binomial formula, whose cancellation a mode of width 0.01 would feel.
     squared = ((samples[:, None] - centres[None]) ** 2).sum(-1)
     nearest = (jnp.arange(centres.shape[0]) == squared.argmin(1)[:, None]).astype(jnp.float32)
-    good = (squared.min(1) <= (3 * std) ** 2).astype(jnp.float32)
+    # Samples and centres are each rounded, by half of this at most, and so are their differences.
+    rounding = (
+        2 * float(jnp.finfo(jnp.float32).eps) * (jnp.abs(samples).max(1) + jnp.abs(centres).max()) * samples.shape[1] ** 0.5
+    )
+    good = (jnp.sqrt(squared.min(1)) <= 3 * std + rounding).astype(jnp.float32)
     shares = nearest.mean(0)
     # 0 log 0 = 0.
     reverse_kl = (shares * jnp.log(jnp.where(shares > 0, shares, 1.0))).sum() + math.log(centres.shape[0])
     captured = ((nearest * good[:, None]).sum(0) > 0).astype(jnp.float32).sum()
-    return Modes(captured, good.mean(), reverse_kl)
+    found = Modes(captured, good.mean(), reverse_kl)
+    return jax.tree.map(lambda value: jnp.where(jnp.isfinite(samples).all(), value, jnp.nan), found)

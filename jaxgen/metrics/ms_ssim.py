@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, UInt8
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
+from jaxgen.metrics.inputs import check_finite, warn_few
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, from the finest on."""
@@ -51,10 +52,11 @@ def ms_ssim(
       One value a pair, in [0, 1] for M > 1; 1 for equal images. In float32, good to 1e-5.
 
     Raises:
-      ValueError: if the window does not fit into the coarsest scale; it says how many scales fit.
+      ValueError: if the window does not fit into the coarsest scale (it says how many scales fit), or a pixel is not finite.
 
     Source: Wang, Simoncelli & Bovik 2003, equation 7.
     """
+    check_finite(images_a=a, images_b=b)
     fit = fitting(*a.shape[1:3])
     if not 1 <= scales <= fit:
         raise ValueError(
@@ -82,17 +84,27 @@ def diversity(
     Raises:
       ValueError: if there are no two images, or as `ms_ssim`.
 
+    Warns:
+      FewExamplesWarning: if more pairs are drawn than there are.
+
     Source: Odena, Olah & Shlens 2017, section 4.3.
     """
     n = len(images)
     if n < 2 or pairs < 1:
         raise ValueError(f"pairs want two images; got {n} of them and {pairs} pairs")
+    warn_few(caution(n, pairs))
     rng = np.random.default_rng(seed)
     first = rng.integers(n, size=pairs)
     second = (first + rng.integers(1, n, size=pairs)) % n
     parts = track(blocks.spans(pairs, PAIRS), description="similarity of pairs")
     values = [ms_ssim(images[first[span]], images[second[span]], scales=scales) for span in parts]
     return float(np.concatenate(values).mean(dtype=np.float64))
+
+
+def caution(n: int, pairs: int) -> str | None:
+    """What has to be said of so many pairs of n images, if there are not as many."""
+    there = n * (n - 1) // 2
+    return None if pairs <= there else f"{pairs:,} pairs are drawn of {n:,} images, which have {there:,}: the same ones again"
 
 
 @partial(jax.jit, static_argnames="scales")

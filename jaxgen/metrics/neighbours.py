@@ -1,19 +1,14 @@
 """What nearest neighbours in a feature space tell: precision and recall, density and coverage, and a two-sample test."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Num
 
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
-from jaxgen.metrics import blocks
-
-ROWS, COLUMNS = 1024, 8192
-"""Of a matrix of distances at a time: a device holds a block of it and the features of its sides, however many there are."""
+from jaxgen.metrics import distances
+from jaxgen.metrics.inputs import is_finite, warn_few
 
 
 class Manifolds(NamedTuple):
@@ -33,8 +28,13 @@ class Manifolds(NamedTuple):
     coverage: float
 
 
-def manifolds(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, k: int, track: Track = show) -> Manifolds:
+def manifolds(real: Num[np.ndarray, "n d"], fake: Num[np.ndarray, "m d"], *, k: int, track: Track = show) -> Manifolds:
     r"""Precision and recall, density and coverage, with balls $B_k$ to the k-th nearest neighbour in the own set.
+
+    A ball is closed: what is exactly as far from its centre as the k-th neighbour lies inside, for all four. Precision and recall
+    are so in their authors' code (`<=`). That of density and coverage has `<`, with which a set would not cover its own copy
+    where more than k of its examples are equal. Distances are compared exactly (`jaxgen.metrics.distances`), so that ties and
+    duplicates count as such.
 
     Args:
       real: features of real examples; may be memory-mapped, since one block of them is read at a time.
@@ -43,27 +43,26 @@ def manifolds(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *,
       track: shows the progress.
 
     Returns:
-      All four.
+      All four; nan if a feature is not finite.
 
     Raises:
       ValueError: if a set has no k-th neighbour.
 
+    Warns:
+      FewExamplesWarning: if a set has fewer than 4 k examples.
+
     Source: Kynkäänniemi et al. 2019, equations 1 and 2; Naeem et al. 2020, equations 1 and 2.
     """
-    if min(len(real), len(fake)) <= k:
+    if k < 1 or min(len(real), len(fake)) <= k:
         raise ValueError(f"a {k}-th neighbour needs {k + 1} examples; got {len(real)} and {len(fake)}")
-    # About a common centre: squares of large numbers would not leave their small differences.
-    centre = real.mean(0)
-    real_radius, fake_radius = _radius(real, centre, k, track), _radius(fake, centre, k, track)
-    of_fake = np.zeros(len(fake), np.int64)
-    covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for rows in track(blocks.spans(len(real), ROWS), description="balls that hold samples"):
-        x = blocks.cut(_about(centre, real[rows]))
-        for columns, y in _columns(fake, centre):
-            counts, in_ball, in_fake = jax.device_get(_inside(x, y, real_radius[rows], fake_radius[columns]))
-            of_fake[columns] += counts
-            covered[rows] |= in_ball
-            recalled[rows] |= in_fake
+    if not (is_finite(real) and is_finite(fake)):
+        return Manifolds(np.nan, np.nan, np.nan, np.nan)
+    warn_few(caution(min(len(real), len(fake)), k))
+    space = distances.space(real, fake)
+    real_radius, fake_radius = (distances.kth(x, x, k, space, description="radii of balls", track=track) for x in (real, fake))
+    of_fake, covered, recalled = distances.within(
+        real, fake, real_radius, fake_radius, space, description="balls that hold samples", track=track
+    )
     return Manifolds(
         float((of_fake > 0).mean()),
         float(recalled.mean()),
@@ -72,8 +71,18 @@ def manifolds(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *,
     )
 
 
-def two_sample(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, track: Track = show) -> tuple[float, float]:
+def caution(n: int, k: int) -> str | None:
+    """What has to be said of balls to the k-th neighbour among n examples, if they are few."""
+    if n >= 4 * k:
+        return None
+    return f"balls to the {k}-th of {n:,} examples hold more than a quarter of them: precision, recall and coverage are high"
+
+
+def two_sample(real: Num[np.ndarray, "n d"], fake: Num[np.ndarray, "m d"], *, track: Track = show) -> tuple[float, float]:
     """Leave-one-out accuracy of the nearest neighbour that tells samples from real examples: 1/2 where it cannot.
+
+    Where the nearest other example of the own set and the nearest of the other set are equally far, the answer is a guess and
+    counts 1/2.
 
     Args:
       real: features of real examples.
@@ -82,78 +91,25 @@ def two_sample(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *
 
     Returns:
       The accuracy on the real ones and on the samples: low on the real ones alone says that modes are copied, low on both
-      that the samples are the data.
+      that the samples are the data. Both are nan if a feature is not finite.
 
     Raises:
-      ValueError: if their numbers differ, with which chance would not be 1/2.
+      ValueError: if their numbers differ, with which chance would not be 1/2, or there are fewer than two of each.
 
     Source: Lopez-Paz & Oquab 2017; Xu et al. 2018, section 2.
     """
     if len(real) != len(fake):
         raise ValueError(f"as many samples as real examples are wanted; got {len(fake)} and {len(real)}")
-    centre, n = real.mean(0), len(real)
-    is_real = []
-    for of_rows, first in ((real, 0), (fake, n)):
-        for rows in track(blocks.spans(n, ROWS), description="nearest neighbours"):
-            x = blocks.cut(_about(centre, of_rows[rows]))
-            own = first + np.arange(rows.start, rows.stop)
-            best, nearest = np.full(len(own), np.inf, np.float32), np.zeros(len(own), np.int64)
-            for of_columns, offset in ((real, 0), (fake, n)):
-                for columns, y in _columns(of_columns, centre):
-                    squared, i = jax.device_get(_nearest_other(x, y, own - (offset + columns.start)))
-                    # The earlier of two that are as near, as of one row of distances.
-                    nearest = np.where(squared < best, offset + columns.start + i, nearest)
-                    best = np.minimum(squared, best)
-            is_real.append(nearest < n)
-    told = np.concatenate(is_real)
-    return float(told[:n].mean()), float(1 - told[n:].mean())
+    if len(real) < 2:
+        raise ValueError(f"a nearest other example needs two of each set; got {len(real)}")
+    if not (is_finite(real) and is_finite(fake)):
+        return np.nan, np.nan
+    space = distances.space(real, fake)
 
+    def accuracy(own: np.ndarray, other: np.ndarray) -> float:
+        to_own, to_other = (
+            distances.kth(own, y, k, space, description="nearest neighbours", track=track) for y, k in ((own, 1), (other, 0))
+        )
+        return float(np.where(to_own == to_other, 0.5, to_own < to_other).mean())
 
-def _about(centre: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return np.asarray(x - centre, np.float32)
-
-
-def _columns(x: np.ndarray, centre: np.ndarray) -> Iterator[tuple[slice, Array]]:
-    """A set's features, so many at a time, on every device."""
-    for start in range(0, len(x), COLUMNS):
-        columns = slice(start, min(start + COLUMNS, len(x)))
-        yield columns, blocks.whole(_about(centre, x[columns]))
-
-
-def _radius(x: np.ndarray, centre: np.ndarray, k: int, track: Track) -> np.ndarray:
-    """Squared distance to the k-th nearest other row."""
-    found = []
-    for span in track(blocks.spans(len(x), ROWS), description="radii of balls"):
-        rows = blocks.cut(_about(centre, x[span]))
-        # The nearest of all is the row itself.
-        smallest = blocks.cut(np.full((len(rows), k + 1), np.inf, np.float32))
-        for _, columns in _columns(x, centre):
-            smallest = blocks.apart(_smallest, rows, columns, smallest)
-        found.append(np.asarray(smallest[:, k]))
-    return np.concatenate(found)
-
-
-def _squared(a: Array, b: Array) -> Array:
-    cross = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
-    return jnp.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * cross, 0.0)
-
-
-def _smallest(a: Array, b: Array, smallest: Array) -> Array:
-    """The smallest squared distances so far and to one more block, in order."""
-    more = jnp.concatenate([smallest, _squared(a, b)], 1)
-    return -jax.lax.top_k(-more, smallest.shape[1])[0]
-
-
-@jax.jit
-def _inside(real: Array, fake: Array, real_radius: Array, fake_radius: Array) -> tuple[Array, Array, Array]:
-    """How many balls hold each sample, whether each ball holds one, and whether each centre lies in the ball of one."""
-    squared = _squared(real, fake)
-    balls = squared <= real_radius[:, None]
-    return balls.sum(0), balls.any(1), (squared <= fake_radius).any(1)
-
-
-@jax.jit
-def _nearest_other(a: Array, b: Array, own: Array) -> tuple[Array, Array]:
-    """Squared distance and place of the nearest in the block, less the place `own`, where the row itself would be."""
-    squared = jnp.where(jnp.arange(b.shape[0]) == own[:, None], jnp.inf, _squared(a, b))
-    return squared.min(1), squared.argmin(1)
+    return accuracy(real, fake), accuracy(fake, real)

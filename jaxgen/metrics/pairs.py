@@ -42,10 +42,12 @@ class Side:
     Attributes:
       source: its images.
       outputs: what the extractor says of them; None where only pixels are looked at.
+      unit: of the features, if all are multiples of one number.
     """
 
     source: Source
     outputs: Features | None
+    unit: float | None = None
 
     @property
     def features(self) -> np.ndarray:
@@ -64,11 +66,18 @@ class Side:
         """Of the features; the real set's are wanted twice."""
         return frechet.of(self.features)
 
+    @property
+    def comparable(self) -> np.ndarray:
+        """The features for metrics that compare distances and nothing else: whole numbers of their unit, if they have one."""
+        return self.features if self.unit is None else np.rint(self.features / self.unit)
+
     def drawn(self, n: int, seed: int) -> np.ndarray:
         """At most n rows of the features at random."""
-        if n >= self.source.length:
-            return self.features
-        return self.features[np.random.default_rng(seed).permutation(self.source.length)[:n]]
+        return _at_most(self.features, n, seed)
+
+
+def _at_most(x: np.ndarray, n: int, seed: int) -> np.ndarray:
+    return x if n >= len(x) else x[np.random.default_rng(seed).permutation(len(x))[:n]]
 
 
 class Plan(NamedTuple):
@@ -85,6 +94,11 @@ class Plan(NamedTuple):
     n: int
     labelled: bool
     extractor: Extractor
+
+    @property
+    def outputs(self) -> Any:
+        """Shapes of what the network says of one image."""
+        return jax.eval_shape(self.extractor.apply, jax.ShapeDtypeStruct((1, *self.real.shape("image")), np.uint8))
 
 
 class How(NamedTuple):
@@ -103,6 +117,8 @@ class Metric(NamedTuple):
       pixels: whether it looks at the images and not at features, so that no extractor is in its name.
       least: of the settings, how many images it asks for of either set.
       check: of a plan and the settings; raises a `UserError` where it cannot be had.
+      caution: `caution(plan, n, settings)`: what has to be said of its values where the smaller set has n examples, if they are
+        too few; else None.
     """
 
     values: Callable[..., Mapping[str, Value]]
@@ -110,6 +126,7 @@ class Metric(NamedTuple):
     pixels: bool = False
     least: Callable[[Settings], int] = lambda settings: 2
     check: Callable[[Plan, Settings], None] = lambda plan, settings: None
+    caution: Callable[[Plan, int, Settings], str | None] = lambda plan, n, settings: None
 
 
 def some(source: Source, n: int, seed: int) -> Source:
@@ -135,19 +152,21 @@ def _score(real: Side, fake: Side, how: How, *, splits: int) -> Mapping[str, Val
 
 
 def _precision_recall(real: Side, fake: Side, how: How, *, k: int) -> Mapping[str, Value]:
-    found = neighbours.manifolds(real.features, fake.features, k=k, track=how.track)
+    found = neighbours.manifolds(real.comparable, fake.comparable, k=k, track=how.track)
     return {"precision": Value(found.precision), "recall": Value(found.recall)}
 
 
 def _density_coverage(real: Side, fake: Side, how: How, *, k: int) -> Mapping[str, Value]:
-    found = neighbours.manifolds(real.features, fake.features, k=k, track=how.track)
+    found = neighbours.manifolds(real.comparable, fake.comparable, k=k, track=how.track)
     return {"density": Value(found.density), "coverage": Value(found.coverage)}
 
 
 def _two_sample(real: Side, fake: Side, how: How) -> Mapping[str, Value]:
     # As many of both: of the larger set some.
     n = min(real.source.length, fake.source.length)
-    on_real, on_fake = neighbours.two_sample(real.drawn(n, how.seed), fake.drawn(n, how.seed), track=how.track)
+    on_real, on_fake = neighbours.two_sample(
+        *(_at_most(side.comparable, n, how.seed) for side in (real, fake)), track=how.track
+    )
     return {
         "two_sample": Value((on_real + on_fake) / 2),
         "two_sample_real": Value(on_real),
@@ -209,7 +228,7 @@ def _has_scales(plan: Plan, settings: Settings) -> None:
 
 def _classification_accuracy(real: Side, fake: Side, how: How, **recipe: Any) -> Mapping[str, Value]:
     named = real.source.classes.get("label", ())
-    classes = len(named) or 1 + max(int(batch["label"].max()) for batch in in_order(real.source, 256))
+    classes = len(named) or 1 + max(0, *(int(np.max(batch["label"])) for batch in in_order(real.source, 256)))
     made = classification_accuracy.Recipe(seed=how.seed, **recipe)
     accuracy = classification_accuracy.score(fake.source, real.source, classes=classes, recipe=made, track=how.track)
     return {"classification_accuracy": Value(accuracy, stderr=of_share(accuracy, real.source.length))}
@@ -225,17 +244,36 @@ def _has_labels(plan: Plan, settings: Settings) -> None:
 
 
 def _classifies(plan: Plan, settings: Settings) -> None:
-    image = jax.ShapeDtypeStruct((1, *plan.real.shape("image")), np.uint8)
-    if not jax.eval_shape(plan.extractor.apply, image).logits.shape[1]:
+    if not plan.outputs.logits.shape[1]:
         raise UserError("The score needs a network that classifies, and pixels do not; give --extractor a classifier.")
 
 
+def _few_patches(plan: Plan, n: int, settings: Settings) -> str | None:
+    channels = plan.real.shape("image")[2]
+    return sliced_wasserstein.caution(min(n, settings["n"]) * settings["patches"], sliced_wasserstein.PATCH**2 * channels)
+
+
+def _few_neighbours(plan: Plan, n: int, settings: Settings) -> str | None:
+    return neighbours.caution(n, settings["k"])
+
+
 METRICS: Mapping[str, Metric] = {
-    "frechet": Metric(_frechet),
-    "kernel": Metric(_kernel, {"subsets": 100, "size": 1000}, least=lambda settings: settings["size"]),
-    "score": Metric(_score, {"splits": 10}, least=lambda settings: settings["splits"], check=_classifies),
-    "precision_recall": Metric(_precision_recall, {"k": 3}, least=lambda settings: settings["k"] + 1),
-    "density_coverage": Metric(_density_coverage, {"k": 5}, least=lambda settings: settings["k"] + 1),
+    "frechet": Metric(_frechet, caution=lambda plan, n, settings: frechet.caution(n, plan.outputs.features.shape[1])),
+    "kernel": Metric(
+        _kernel,
+        {"subsets": 100, "size": 1000},
+        least=lambda settings: settings["size"],
+        caution=lambda plan, n, settings: kernel.caution(n, n, settings["size"]),
+    ),
+    "score": Metric(
+        _score,
+        {"splits": 10},
+        least=lambda settings: settings["splits"],
+        check=_classifies,
+        caution=lambda plan, n, settings: inception.caution(n, plan.outputs.logits.shape[1], settings["splits"]),
+    ),
+    "precision_recall": Metric(_precision_recall, {"k": 3}, least=lambda settings: settings["k"] + 1, caution=_few_neighbours),
+    "density_coverage": Metric(_density_coverage, {"k": 5}, least=lambda settings: settings["k"] + 1, caution=_few_neighbours),
     "two_sample": Metric(_two_sample),
     "wasserstein": Metric(_wasserstein, {"p": 2, "n": 2000}, check=_has_solver),
     "sinkhorn": Metric(_sinkhorn, {"p": 2, "n": 1000, "relative_epsilon": 0.1}, check=_has_solver),
@@ -244,9 +282,16 @@ METRICS: Mapping[str, Metric] = {
         {"n": 16_384, "patches": 128, "repeats": 4, "projections": 128},
         pixels=True,
         check=_has_levels,
+        caution=_few_patches,
     ),
     # As many of the five scales as images of the set's size have.
-    "ms_ssim": Metric(_ms_ssim, {"n": 10_000, "pairs": 10_000, "scales": "fitting"}, pixels=True, check=_has_scales),
+    "ms_ssim": Metric(
+        _ms_ssim,
+        {"n": 10_000, "pairs": 10_000, "scales": "fitting"},
+        pixels=True,
+        check=_has_scales,
+        caution=lambda plan, n, settings: ms_ssim.caution(min(n, settings["n"]), settings["pairs"]),
+    ),
     "classification_accuracy": Metric(
         _classification_accuracy,
         {k: v for k, v in classification_accuracy.Recipe()._asdict().items() if k != "seed"},

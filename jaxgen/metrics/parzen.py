@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
+from jaxgen.metrics.inputs import check_finite, warn_few
 
 ROWS, COLUMNS = 256, 4096
 """Points, and samples for each of them, on a device at a time: memory is a block of distances, however many there are."""
@@ -50,15 +51,18 @@ def log_density(
       One value a point, in nats.
 
     Raises:
-      ValueError: if sigma is not above 0.
+      ValueError: if sigma is not above 0, there is no sample, or a point or a sample is not finite.
 
     >>> round(float(log_density(np.zeros((1, 2)), np.zeros((3, 2)), 1.0)[0]), 5)  # -log 2 pi
     -1.83788
 
     Source: Breuleux, Bengio & Vincent 2009.
     """
-    if sigma <= 0:
+    if not sigma > 0:
         raise ValueError(f"the width of a window is above 0; got {sigma}")
+    if not len(samples):
+        raise ValueError("a mixture of windows has one sample or more; got none")
+    check_finite(points=points, samples=samples)
     out = []
     # In float64: at sigma 0.1, an error of 1e-6 in a squared distance of 100 pixels is 0.005 nats.
     with jax.enable_x64(True):
@@ -101,11 +105,19 @@ def estimate(
     Raises:
       ValueError: if there are fewer than two test points, of which there is no error.
 
+    Warns:
+      FewExamplesWarning: if the width is the smallest or the largest that is tried: the best one may lie beyond.
+
     Source: Goodfellow et al. 2014, section 5.
     """
     if len(test) < 2:
         raise ValueError(f"a standard error needs two points; got {len(test)}")
     sigma = max(sigmas, key=lambda s: float(log_density(validation, samples, s, track=track).mean()))
+    if len(sigmas) > 1 and sigma in (min(sigmas), max(sigmas)):
+        warn_few(
+            f"of the widths {min(sigmas):.3g} to {max(sigmas):.3g} the one at the edge, {sigma:.3g}, suits the validation "
+            f"set of {len(validation):,} best; a better one may lie beyond: try more"
+        )
     values = log_density(test, samples, sigma, track=track)
     return LogLikelihood(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), sigma)
 

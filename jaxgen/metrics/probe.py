@@ -3,6 +3,14 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxgen.metrics.inputs import check_finite, check_labels
+
+ROWS = 1024
+"""Test examples at a time."""
+
+RESOLUTION = 1e-12
+"""Cosines, and sums of votes relative to the largest, that differ by less are equal: it is more than the rounding of float64."""
+
 
 def linear(
     train_features: Float[np.ndarray, "n d"],
@@ -21,7 +29,7 @@ def linear(
 
     Args:
       train_features: one row an example.
-      train_labels: their classes, any integers.
+      train_labels: their classes, whole numbers from 0 on.
       test_features: of the examples that are counted.
       test_labels: their classes.
       l2: $\lambda$, of the mean and not of the sum: it means the same for any n.
@@ -33,7 +41,7 @@ def linear(
       The share of the test examples whose most probable class is their own, in [0, 1].
 
     Raises:
-      ValueError: if there is one class only.
+      ValueError: if there is one class only, a feature is not finite, or a label is negative (withheld).
 
     >>> x, y = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
     >>> linear(x, y, x + 0.5, y)
@@ -41,6 +49,7 @@ def linear(
 
     Source: Alain & Bengio 2016.
     """
+    _check(train_features, train_labels, test_features, test_labels)
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -64,11 +73,13 @@ def nearest(
 ) -> float:
     r"""Accuracy of the vote of the k training examples that are nearest by the cosine.
 
-    A neighbour i counts $\exp(\cos(x_i, x) / \tau)$ for its class, and the class with the largest sum is the answer.
+    A neighbour i counts $\exp(\cos(x_i, x) / \tau)$ for its class, and the class with the largest sum is the answer. Training
+    examples that are as near as the k-th, duplicates for instance, share the places that the nearer ones leave; classes
+    with equal sums share the answer. So no value depends on an order.
 
     Args:
       train_features: one row an example.
-      train_labels: their classes, any integers.
+      train_labels: their classes, whole numbers from 0 on.
       test_features: of the examples that are counted.
       test_labels: their classes.
       k: how many vote: 200 in the paper, 20 in most of what came after it.
@@ -78,7 +89,8 @@ def nearest(
       The share of the test examples whose answer is their own class, in [0, 1].
 
     Raises:
-      ValueError: if there are fewer than k training examples, or k is below one.
+      ValueError: if there are fewer than k training examples, k is below one, a feature is not finite, or a label is negative
+        (withheld).
 
     >>> x, y = np.eye(2, dtype=np.float32), np.array([3, 5])
     >>> nearest(x, y, x * 9, np.array([3, 3]), k=1)
@@ -88,11 +100,32 @@ def nearest(
     """
     if not 1 <= k <= len(train_features):
         raise ValueError(f"a vote of {k} cannot be held among {len(train_features)} training examples")
-    from sklearn.neighbors import KNeighborsClassifier
-
-    def weigh(distances: np.ndarray) -> np.ndarray:
+    _check(train_features, train_labels, test_features, test_labels)
+    train, classes = _unit(train_features), 1 + max(int(train_labels.max()), int(test_labels.max()))
+    member = np.eye(classes)[train_labels]
+    right = []
+    for start in range(0, len(test_features), ROWS):
+        cosine = _unit(test_features[start : start + ROWS]) @ train.T
+        least = np.partition(cosine, -k, axis=1)[:, -k, None]
+        level, above = np.abs(cosine - least) <= RESOLUTION, cosine > least + RESOLUTION
+        # The places that the nearer ones leave, shared by all that are on a level with the k-th.
+        places = above + level * ((k - above.sum(1)) / level.sum(1))[:, None]
         # From the nearest one: exp(1 / tau) overflows for a small temperature.
-        return np.exp((distances.min(1, keepdims=True) - distances) / temperature)
+        votes = (places * np.exp((cosine - cosine.max(1, keepdims=True)) / temperature)) @ member
+        first = votes >= votes.max(1, keepdims=True) * (1 - RESOLUTION)
+        own = np.take_along_axis(first, test_labels[start : start + ROWS, None], axis=1)[:, 0]
+        right.append(own / first.sum(1))
+    return float(np.concatenate(right).mean())
 
-    classifier = KNeighborsClassifier(k, weights=weigh, metric="cosine", algorithm="brute")
-    return float(classifier.fit(train_features, train_labels).score(test_features, test_labels))
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    """Rows of length one, in float64; zeros stay zeros."""
+    x = np.asarray(x, np.float64)
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(length > 0, length, 1.0)
+
+
+def _check(train_features: np.ndarray, train_labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray) -> None:
+    check_finite(training_features=train_features, test_features=test_features)
+    check_labels(train_labels, name="the training labels")
+    check_labels(test_labels, name="the test labels")

@@ -46,6 +46,7 @@ class Measurement(NamedTuple):
       floor: the value of other real images in the samples' place: what even the data does not get below (or above).
       floor_n: how many of these.
       stderr: the standard error of the value over the examples, or None where nobody knows it.
+      caution: what the value does not mean, because there were too few examples; empty if there were enough.
     """
 
     value: float
@@ -54,6 +55,7 @@ class Measurement(NamedTuple):
     floor: float | None = None
     floor_n: int | None = None
     stderr: float | None = None
+    caution: str = ""
 
     def __str__(self) -> str:
         unknown = "   (no standard error)" if self.stderr is None and self.std is None else ""
@@ -62,7 +64,9 @@ class Measurement(NamedTuple):
         )
         floor = "" if self.floor is None else f"   real against real {self.floor:.4g} (n = {self.floor_n:,})"
         settings = ", ".join(f"{name} {value}" for name, value in self.protocol.settings)
-        return f"{self.protocol.metric:32} {told(self.value, self.stderr)}{spread}{floor}{settings and f'   ({settings})'}"
+        caution = self.caution and f"   [few examples: {self.caution}]"
+        value = told(self.value, self.stderr)
+        return f"{self.protocol.metric:32} {value}{spread}{floor}{settings and f'   ({settings})'}{caution}"
 
 
 def difference(a: Measurement, b: Measurement) -> float:

@@ -12,6 +12,7 @@ from jaxgen.data.source import Source
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
+from jaxgen.metrics.inputs import check_finite, warn_few
 
 ROWS, DIRECTIONS = 65536, 32
 """Points on a device at a time, and directions that all points are projected on at a time."""
@@ -45,7 +46,7 @@ def sliced(
       The distance, in the unit of the points. In d dimensions a translation by a vector v costs $|v| / \sqrt d$ for p = 2.
 
     Raises:
-      ValueError: if p is below one, or there is no direction.
+      ValueError: if p is below one, there is no direction, or a point is not finite.
 
     >>> round(sliced(np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]]), projections=3, seed=0), 6)
     2.0
@@ -54,8 +55,9 @@ def sliced(
     """
     if p < 1 or projections < 1:
         raise ValueError(f"the power and the number of projections are one or more; got {p} and {projections}")
+    check_finite(points_x=x, points_y=y)
     directions = _directions(np.random.default_rng(seed), x.shape[1], projections)
-    zero, one = x.mean(0), np.ones(x.shape[1])
+    zero, one = x.mean(0, dtype=np.float64), np.ones(x.shape[1])
     return float(np.mean(_costs(x, y, directions, (zero, one), (zero, one), p, track)) ** (1 / p))
 
 
@@ -74,10 +76,11 @@ def descriptors(
       what is left of the image, the others what the next coarser one lacks.
 
     Raises:
-      ValueError: as `sides`.
+      ValueError: as `sides`, or if a pixel is not finite.
 
     Source: Karras et al. 2018, section 5; Burt & Adelson 1983.
     """
+    check_finite(images=images)
     levels = sides(*images.shape[1:3])
     out = {}
     for (h, w), level in zip(levels, jax.device_get(_pyramid(blocks.cut(images), len(levels))), strict=True):
@@ -159,16 +162,28 @@ def of_patches(
     Raises:
       ValueError: if the levels differ: images of different sizes do not compare.
 
+    Warns:
+      FewExamplesWarning: if a level has no more descriptors than a descriptor has numbers.
+
     Source: Karras et al. 2018, section 5.
     """
     if list(a) != list(b):
         raise ValueError(f"levels of {list(a)} and of {list(b)} do not compare; bring the images to one size")
+    side = next(iter(a))
+    warn_few(caution(min(len(a[side]), len(b[side])), int(np.prod(a[side].shape[1:]))))
     out, rng = {}, np.random.default_rng(seed)
     for side in a:
         directions = _directions(rng, int(np.prod(a[side].shape[1:])), repeats * projections)
         costs = _costs(_flat(a[side]), _flat(b[side]), directions, _scale(a[side]), _scale(b[side]), 1, track)
         out[side] = 1e3 * float(np.mean(costs))
     return out
+
+
+def caution(n: int, dimension: int) -> str | None:
+    """What has to be said of n descriptors of this dimension, if they are too few."""
+    if n > dimension:
+        return None
+    return f"a sliced Wasserstein distance of {n:,} patches of {dimension:,} numbers is one of what was drawn, not of the sets"
 
 
 def _directions(rng: np.random.Generator, dimension: int, number: int) -> np.ndarray:

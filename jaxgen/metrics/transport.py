@@ -8,6 +8,7 @@ from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
 from jaxgen.errors import UserError
+from jaxgen.metrics.inputs import check_finite
 
 
 def wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], *, p: float | int = 2) -> float:
@@ -29,7 +30,7 @@ def wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], *, p: 
       The distance, in the unit of the points.
 
     Raises:
-      ValueError: if p is below one, with which it is no distance.
+      ValueError: if p is below one, with which it is no distance, or a point is not finite.
       UserError: if POT is not installed.
 
     >>> round(wasserstein(np.array([[0.0], [1.0]]), np.array([[5.0], [2.0]]), p=1), 6)
@@ -69,12 +70,12 @@ def entropic(
       The cost. It is above 0 even between a set and itself: `sinkhorn_divergence` is not.
 
     Raises:
-      ValueError: if p is below one, or epsilon is not above 0.
+      ValueError: if p is below one, epsilon is not above 0, or a point is not finite.
       UserError: if POT is not installed.
 
     Source: Cuturi 2013; Feydy et al. 2019, section 2.
     """
-    if epsilon <= 0:
+    if not epsilon > 0:
         raise ValueError(f"epsilon is above 0; got {epsilon}; at 0 the cost is wasserstein's")
     found = pot().solve(_cost(x, y, p), reg=epsilon, reg_type="KL", max_iter=max_iter, tol=tolerance)
     return float(found.value)
@@ -124,6 +125,9 @@ def _weights(n: int) -> np.ndarray:
 def _cost(x: np.ndarray, y: np.ndarray, p: float | int) -> np.ndarray:
     if p < 1:
         raise ValueError(f"the power of a Wasserstein distance is one or more; got {p}")
+    if not min(len(x), len(y)):
+        raise ValueError(f"sets of points have one point or more; got {len(x)} and {len(y)}")
+    check_finite(points_x=x, points_y=y)
     # Differences, and not the binomial formula, whose cancellation small distances would feel.
     if p == 2:
         return cdist(x, y, "sqeuclidean")

@@ -3,7 +3,11 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxgen.losses.classification import of_class
 from jaxgen.losses.contrastive import normalize
+
+RESOLUTION = 1e-6
+"""Cosines that differ by less are equal: float32 does not tell them apart."""
 
 
 def ensemble(prompts: Float[Array, "k t d"]) -> Float[Array, "k d"]:
@@ -23,7 +27,7 @@ def ensemble(prompts: Float[Array, "k t d"]) -> Float[Array, "k d"]:
 def correct(image: Float[Array, "n d"], classes: Float[Array, "k d"], label: Int[Array, " n"]) -> Float[Array, " n"]:
     """Whether the class nearest to an image by the cosine is its own.
 
-    Classes that are exactly as near share the guess: an encoder that maps everything to one vector scores 1 / k.
+    Classes that are equally near, up to rounding, share the guess: an encoder that maps everything to one vector scores 1 / k.
 
     Args:
       image: vectors of images.
@@ -31,15 +35,14 @@ def correct(image: Float[Array, "n d"], classes: Float[Array, "k d"], label: Int
       label: the images' classes.
 
     Returns:
-      One value an image, in [0, 1].
+      One value an image, in [0, 1]; nan for a label that is no class, or a vector that is not finite.
 
     >>> correct(jnp.eye(2), jnp.eye(2), jnp.array([0, 0])).tolist()
     [1.0, 0.0]
     """
     cosine = normalize(image) @ normalize(classes).T
-    nearest = cosine == cosine.max(1, keepdims=True)
-    own = jnp.take_along_axis(nearest, label[:, None], axis=1)[:, 0]
-    return own.astype(jnp.float32) / nearest.sum(1).astype(jnp.float32)
+    nearest = (cosine >= cosine.max(1, keepdims=True) - RESOLUTION).astype(jnp.float32)
+    return jnp.where(jnp.isfinite(cosine).all(1), of_class(nearest, label) / nearest.sum(1), jnp.nan)
 
 
 def balanced(values: Float[Array, " n"], label: Int[Array, " n"], classes: int) -> Float[Array, ""]:
@@ -51,8 +54,11 @@ def balanced(values: Float[Array, " n"], label: Int[Array, " n"], classes: int) 
       classes: how many there are; those without an example are left out.
 
     Returns:
-      The mean. A constant guess scores one over the number of classes that are there, however many examples one of them has.
+      The mean. A constant guess scores one over the number of classes that are there, however many examples one of them has. It is nan
+      if a label is no class.
     """
+    values = jnp.where((label >= 0) & (label < classes), values, jnp.nan)
+    label = jnp.clip(label, 0, classes - 1)
     count = jnp.bincount(label, length=classes).astype(jnp.float32)
     total = jnp.bincount(label, weights=values, length=classes)
     return (total / jnp.maximum(count, 1.0)).sum() / jnp.maximum((count > 0).astype(jnp.float32).sum(), 1.0)

@@ -3,7 +3,7 @@
 from jaxgen.nn.attention import Attention, attend, width_of_head
 from jaxgen.nn.conditioning import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm
 from jaxgen.nn.conv import Conv, ConvTranspose
-from jaxgen.nn.embedding import RandomFourier, Sinusoidal, sinusoidal
+from jaxgen.nn.embedding import Embed, RandomFourier, Sinusoidal, sinusoidal
 from jaxgen.nn.maxout import Maxout
 from jaxgen.nn.norm import BatchNorm, GroupNorm, LayerNorm, SpectralNorm
 from jaxgen.nn.residual import ConditionalResidualBlock, ResidualBlock
@@ -18,6 +18,7 @@ __all__ = [
     "ConditionalResidualBlock",
     "Conv",
     "ConvTranspose",
+    "Embed",
     "GroupNorm",
     "LayerNorm",
     "Maxout",

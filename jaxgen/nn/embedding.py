@@ -1,4 +1,4 @@
-"""Numbers as vectors: what a network is told of the time or the noise level."""
+"""Numbers as vectors: what a network is told of the time, the noise level or the class."""
 
 import math
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxgen.errors import SizeError
 
@@ -80,3 +80,15 @@ class RandomFourier(nn.Module):
         frequencies: Any = self.variable("constants", "frequencies", draw).value
         angles = 2 * jnp.pi * t.astype(jnp.float32)[:, None] * frequencies
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+class Embed(nn.Embed):
+    """A vector for each class or token, as `flax.linen.Embed`; nan for a number that is none of them.
+
+    flax would take -1, the label of an example whose label is withheld, for the last class.
+    """
+
+    def __call__(self, inputs: Int[Array, "*b"]) -> Float[Array, "*b f"]:
+        """Looks up the vectors."""
+        there = (inputs >= 0) & (inputs < self.num_embeddings)
+        return jnp.where(there[..., None], super().__call__(inputs), jnp.nan)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from jaxgen import keys
 from jaxgen.distributions import Normal, sum_event
 from jaxgen.game import Aux, LossFn, TrainState
+from jaxgen.losses.classification import of_class
 from jaxgen.objectives.apply import apply
 from jaxgen.types import Batch, Key, Params, Schedule, Vars
 
@@ -37,8 +38,8 @@ class Prediction(NamedTuple):
         return jnp.exp(self.log_probs).mean(0)
 
     def cross_entropy(self, label: Int[Array, " b"]) -> Float[Array, " b"]:
-        r"""$-\frac 1 k \sum_i \log q(y | z_i)$ of each example, in nats."""
-        return -jnp.take_along_axis(self.log_probs.mean(0), label[:, None], axis=-1)[:, 0]
+        r"""$-\frac 1 k \sum_i \log q(y | z_i)$ of each example, in nats; nan for a label that is no class."""
+        return -of_class(self.log_probs.mean(0), label)
 
 
 def bottleneck_prediction(

@@ -1,10 +1,9 @@
 """Classification of labelled examples."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from jaxgen.game import Aux, LossFn, TrainState
-from jaxgen.losses.classification import cross_entropy
+from jaxgen.losses.classification import cross_entropy, error
 from jaxgen.objectives.apply import apply
 from jaxgen.types import Array, Batch, Key, Params
 
@@ -19,7 +18,7 @@ def classification(
       smoothing: the share of q that is spread evenly over all classes, in training alone: evaluated is the likelihood.
       name: the parameters' name.
       feature: the batch's feature x.
-      label: the batch's feature of classes, `[B]`.
+      label: the batch's feature of classes, `[B]`. A label that is no class, such as the -1 of a withheld one, has a loss of nan.
 
     Returns:
       A loss with the metric `error`: 1 where the likeliest class is another than the label.
@@ -27,7 +26,7 @@ def classification(
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         logits, vars = apply(model, params, state.vars, batch[feature], key=key, name=name, train=train)
-        error = (logits.argmax(-1) != batch[label]).astype(jnp.float32)
-        return cross_entropy(logits, batch[label], smoothing=smoothing if train else 0.0), Aux(vars, {"error": error})
+        value = cross_entropy(logits, batch[label], smoothing=smoothing if train else 0.0)
+        return value, Aux(vars, {"error": error(logits, batch[label])})
 
     return loss

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxgen.errors import SizeError
-from jaxgen.nn import LayerNorm
+from jaxgen.nn import Embed, LayerNorm
 from jaxgen.nn.transformer import Transformer, quick_gelu
 
 
@@ -48,7 +48,7 @@ class TextTransformer(nn.Module):
         if n > self.length:
             raise SizeError(f"Texts of {n} tokens are longer than the {self.length} that there are positions for; cut them.")
         normal = nn.initializers.normal
-        embed = nn.Embed(self.vocabulary, self.width, embedding_init=normal(0.02), dtype=self.dtype, name="embed")
+        embed = Embed(self.vocabulary, self.width, embedding_init=normal(0.02), dtype=self.dtype, name="embed")
         positions = self.param("positions", normal(0.01), (self.length, self.width), jnp.float32)
         x = embed(tokens) + positions[:n].astype(self.dtype)
         x = Transformer(self.depth, self.heads, True, 4, quick_gelu, self.remat, self.dtype, name="transformer")(x)

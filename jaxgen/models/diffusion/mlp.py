@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxgen.nn import Sinusoidal
+from jaxgen.nn import Embed, Sinusoidal
 
 
 class MLP(nn.Module):
@@ -39,7 +39,7 @@ class MLP(nn.Module):
         """Predicts from noisy examples of any shape."""
         condition = jax.nn.swish(nn.Dense(self.width, dtype=self.dtype)(self.time(time).astype(self.dtype)))
         if self.classes:
-            condition = condition + nn.Embed(self.classes + 1, self.width, dtype=self.dtype)(label)
+            condition = condition + Embed(self.classes + 1, self.width, dtype=self.dtype)(label)
         flat = x.reshape(len(x), -1)
         h = nn.Dense(self.width, dtype=self.dtype)(flat.astype(self.dtype))
         for _ in range(self.layers):

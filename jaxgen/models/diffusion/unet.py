@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxgen.nn import AdditiveGroupNorm, Attention, ConditionalResidualBlock, Conv, GroupNorm, Sinusoidal
+from jaxgen.nn import AdditiveGroupNorm, Attention, ConditionalResidualBlock, Conv, Embed, GroupNorm, Sinusoidal
 
 
 class UNet(nn.Module):
@@ -91,7 +91,7 @@ class UNet(nn.Module):
         embedding = (self.time or Sinusoidal(self.channels[0]))(time).astype(self.dtype)
         condition = nn.Dense(width, dtype=self.dtype)(jax.nn.swish(nn.Dense(width, dtype=self.dtype)(embedding)))
         if self.classes:
-            condition = condition + nn.Embed(self.classes + 1, width, dtype=self.dtype)(label)
+            condition = condition + Embed(self.classes + 1, width, dtype=self.dtype)(label)
         return jax.nn.swish(condition)
 
 

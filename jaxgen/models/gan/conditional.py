@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxgen.nn import Embed
+
 
 class Generator(nn.Module):
     """A generator of `[z, e_y]`, with a vector e for each class y.
@@ -24,7 +26,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "b l"], label: Int[Array, " b"], *, train: bool = False) -> Float[Array, "b *shape"]:
         """Generates an example of each label."""
-        y = nn.Embed(self.classes, self.width, embedding_init=nn.initializers.normal(1.0))(label)
+        y = Embed(self.classes, self.width, embedding_init=nn.initializers.normal(1.0))(label)
         return self.generator(jnp.concatenate([z, y], axis=-1), train=train)
 
 
@@ -48,6 +50,7 @@ class Discriminator(nn.Module):
     def __call__(self, x: Float[Array, "b *shape"], label: Int[Array, " b"], *, train: bool = False) -> Float[Array, " b"]:
         """Judges pairs of an example and a label."""
         y = jax.nn.one_hot(label, self.classes, dtype=x.dtype)
+        y = jnp.where(y.any(-1, keepdims=True), y, jnp.nan)  # of a label that is no class
         if not self.planes:
             x = x.reshape(x.shape[0], -1)
         y = jnp.broadcast_to(y.reshape(-1, *[1] * (x.ndim - 2), self.classes), (*x.shape[:-1], self.classes))
