@@ -60,8 +60,8 @@ def experiment(
     transform = data.chain(data.scale(), {"dynamic": data.binarize(), "static": data.binarize_statically()}[binarization])
 
     height, width, colours = shape = data.common_shape("image", train, test)
-    mean = train.gather(np.arange(min(train.length, 10_000)))["image"].mean(0).reshape(-1) / 255
-    probability = np.clip(mean, 1e-3, 1 - 1e-3)
+    # The output starts from the mean of all training images, before they are binarised.
+    probability = np.clip(data.mean("image", train).reshape(-1) / 255, 1e-3, 1 - 1e-3)
     logits = jnp.asarray(np.log(probability / (1 - probability)), jnp.float32)
     model = vae.VAE(
         autoencoders.mlp.Encoder(hidden),
