@@ -13,8 +13,8 @@ def simultaneous(losses: Mapping[str, LossFn], *, name: str = "game") -> LossFn:
 
     $L(\theta) = \sum_i L_i(\theta_i, \bar\theta_{-i})$, where the bar holds the others' parameters constant. So the gradient in
     $\theta_i$ is that of $L_i$ alone, at the parameters from before the step. Players that move in turn see each other's last
-    move instead (`jaxgen.make_train_step`; Goodfellow et al. 2014, algorithm 1). All losses get the same key: those that draw the
-    same way get the same draws.
+    move instead (`jaxgen.make_train_step`; Goodfellow et al. 2014, algorithm 1). All losses get the same key: those that draw
+    the same way get the same draws.
 
     Each part of the parameters keeps its own optimizer by
     `optax.multi_transform({"a": tx_a, "b": tx_b}, {"a": "a", "b": "b"})`.
