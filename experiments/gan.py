@@ -128,7 +128,11 @@ def experiment(
         # Not a power of 1 + rate_decay, which has four digits in float32.
         return learning_rate * jnp.exp(-math.log1p(rate_decay) * jnp.asarray(step, jnp.float32))
 
-    sgd = optax.inject_hyperparams(optax.sgd)
+    @optax.inject_hyperparams
+    def sgd(rate: Array, momentum: Array) -> optax.GradientTransformation:
+        # v = m v - rate g: a gradient keeps the rate of its own step. `optax.sgd` scales the sum by the current rate.
+        return optax.chain(optax.scale(-rate), optax.trace(momentum))
+
     # The paper's code has the mean of the discriminator's two halves where the game has their sum: half the rate.
     d_tx = sgd(lambda step: rate(step) / 2, rising)
     if max_norm is not None:

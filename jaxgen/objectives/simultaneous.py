@@ -33,13 +33,15 @@ def simultaneous(losses: Mapping[str, LossFn], *, name: str = "game") -> LossFn:
 
     Source: the code of Goodfellow et al. 2014, whose `get_gradients` takes both players' gradients at once.
 
-    >>> import jax, jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jaxgen.game import Player, create_state, make_train_step
     >>> product = lambda params, state, batch, key, *, train: (params["x"] * params["y"] * batch["one"], Aux())
     >>> against = lambda params, state, batch, key, *, train: (-params["x"] * params["y"] * batch["one"], Aux())
-    >>> loss = simultaneous({"x": product, "y": against})
-    >>> at = lambda own: loss({"game": own}, None, {"one": jnp.ones(1)}, None, train=True)[0].sum()
-    >>> {player: g.item() for player, g in jax.grad(at)({"x": 2.0, "y": 3.0}).items()}
-    {'x': 3.0, 'y': -2.0}
+    >>> players = {"game": Player(simultaneous({"x": product, "y": against}), optax.sgd(1.0))}
+    >>> start = {"game": {"x": jnp.asarray(2.0), "y": jnp.asarray(3.0)}}
+    >>> state, _ = make_train_step(players)(create_state(jax.random.key(0), start, {}, players), {"one": jnp.ones(1)})
+    >>> {name: p.item() for name, p in state.params["game"].items()}  # 2 - 3 and 3 + 2
+    {'x': -1.0, 'y': 5.0}
     """
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:

@@ -12,6 +12,8 @@ from jaxgen.game import Aux, Player, create_state, make_train_step
 from jaxgen.objectives import simultaneous
 
 TX = {"x": optax.sgd(0.1), "y": optax.sgd(0.3, 0.9), "z": optax.sgd(0.2)}
+KEY = jax.random.key(3)
+STATE = create_state(KEY, {}, {}, {})
 BATCH = {"weight": jnp.asarray([1.0, 3.0])}
 
 
@@ -53,11 +55,11 @@ def test_all_move_from_the_parameters_before_the_step(names: tuple[str, ...]) ->
 def test_all_losses_get_the_same_key_and_frozen_parameters_are_seen() -> None:
     loss = simultaneous({"x": loss_of("x"), "y": loss_of("y")})
     params = {"game": {"x": jnp.asarray(1.0), "y": jnp.asarray(2.0)}, "z": jnp.asarray(5.0)}
-    values, aux = loss(params, None, BATCH, jax.random.key(3), train=True)
+    values, aux = loss(params, STATE, BATCH, KEY, train=True)
     np.testing.assert_array_equal(aux.metrics["x/noise"], aux.metrics["y/noise"])
     flat = {"x": 1.0, "y": 2.0, "z": 5.0}
     np.testing.assert_allclose(values, quadratic("x", flat, BATCH) + quadratic("y", flat, BATCH), rtol=1e-6)
-    gradient = jax.grad(lambda p: loss(p, None, BATCH, jax.random.key(3), train=True)[0].sum())(params)
+    gradient = jax.grad(lambda p: loss(p, STATE, BATCH, KEY, train=True)[0].sum())(params)
     # The frozen part gets no such gradient by a player's turn: only `params["game"]` is differentiated there.
     assert float(gradient["game"]["x"]) == pytest.approx(4 * (2 * 1.0 + 7.0))
     assert float(gradient["game"]["y"]) == pytest.approx(4 * (2 * 2.0 + 6.0))
@@ -68,4 +70,4 @@ def test_losses_with_variables_are_refused() -> None:
         return batch["weight"], Aux({"x": {"count": 1}})
 
     with pytest.raises(ValueError, match=r"^players that move at once have no variables; 'x' returned \['x'\]$"):
-        simultaneous({"x": counted})({"game": {"x": 1.0}}, None, BATCH, None, train=True)  # type: ignore[arg-type]
+        simultaneous({"x": counted})({"game": {"x": 1.0}}, STATE, BATCH, KEY, train=True)

@@ -51,7 +51,8 @@ def test_training_keeps_the_units_of_the_schedule_and_the_error_is_summed_over_p
     x = np.random.default_rng(0).permutation(np.linspace(0.1, 1, 64)).reshape(1, 8, 8, 1)
     for step, kept in {0: 9, 5: 6, 10: 3, 90: 3}.items():
         now = state._replace(step=jnp.asarray(step))
-        values, _ = experiment.players["model"].loss(now.params, now, {"image": jnp.asarray(x, jnp.float32)}, None, train=True)
+        batch: Batch = {"image": jnp.asarray(x, jnp.float32)}
+        values, _ = experiment.players["model"].loss(now.params, now, batch, jax.random.key(0), train=True)
         assert float(values[0]) == pytest.approx((np.sort(x.ravel())[: 64 - kept] ** 2).sum(), rel=1e-4), step
 
 
