@@ -4,10 +4,25 @@ python -m experiments.gan                        # digits, nothing to download; 
 python -m experiments.gan --loss minimax         # the game of one value, whose generator starts slowly
 python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 --steps 300000
 
-Players start and move as in the paper's own code: from small uniform weights, with z uniform of variance 1, a momentum that
-rises over 250 epochs, and a discriminator whose loss is the mean of its halves. MNIST is brittle: from larger weights, by Adam,
-with the halves' sum, or from the mean image, as the paper's code starts, the discriminator wins at once, and all samples become
-one shape.
+Against the code of the paper (github.com/goodfeli/adversarial, mnist.yaml and parzen_ll.py):
+
+| | the paper's code | here |
+| --- | --- | --- |
+| weights | uniform in +-0.05 (generator) and +-0.005 (discriminator) | the same |
+| output bias of the generator | logits of the mean training image, within [1e-7, 1 - 1e-7] | the same |
+| z | 100 numbers, uniform with variance 1 | the same |
+| who moves when | both at once, from one draw of z and of the masks | both at once, from one draw of z; masks of their own |
+| losses | -log D(G(z)); the mean of the discriminator's two halves | the same: their sum at half the rate |
+| dropout | of the discriminator's pixels 0.2, of its units 0.5, scaled in training | the same with --dropout 0.2 0.5 |
+| momentum | 0.5 in the first epoch, along a line to 0.7 in epoch 250 | the same |
+| learning rate | 0.1, divided by 1.000004 after each batch of 100, at least 1e-6 | the same, without a least one |
+| end of training | none written: by hand | --steps |
+| images | 50,000 of the 60,000, a new order each epoch | the same; TFDS has MNIST in another order |
+| Parzen windows | 10 widths from 0.1 to 1, chosen on the first 1,000 of the other 10,000 | the same |
+
+Where the players move in turn, as in the paper's algorithm 1, the discriminator wins at once from the mean image: after 1,500
+steps D(x) is 1.000 and D(G(z)) is 0.001. MNIST is brittle: from larger weights, by Adam or with the sum of the halves at the
+full rate, it wins as well, and all samples become one shape.
 """
 
 import math
@@ -28,13 +43,15 @@ from jaxgen.losses import adversarial, penalty
 from jaxgen.metrics import parzen
 from jaxgen.models.gan import mlp
 from jaxgen.objectives.adversarial import uniform
-from jaxgen.types import Array, Batch, Key
+from jaxgen.types import Array, Batch, Key, Params, Vars
 from jaxgen.uncertainty import named
 
 CHUNK = 1000
 """Samples that are drawn at a time."""
+HELD_OUT = 6
+"""One in so many training images, the last ones, is held out for validation: 10,000 of MNIST's 60,000."""
 VALIDATION = 1000
-"""Images on which the width of the Parzen windows is chosen."""
+"""Held-out images, the first ones, on which the width of the Parzen windows is chosen."""
 
 LOSSES = {"minimax": adversarial.minimax, "non_saturating": adversarial.non_saturating}
 
@@ -72,12 +89,12 @@ def experiment(
       hidden: widths of the generator's layers.
       units: of the discriminator's maxout layers, five pieces each.
       dropout: of the discriminator's pixels, and of its units.
-      steps: training steps; in each both players move once.
+      steps: training steps; in each both players move once, at the same time.
       batch_size: images in a step.
       learning_rate: of the generator; the discriminator's is half of it.
-      rate_decay: share of the learning rates that is lost with each step.
+      rate_decay: after each step, both learning rates are divided by 1 + rate_decay.
       momentum: of both players, at first and in the end.
-      momentum_epochs: over which it rises along a line.
+      momentum_epochs: over which it rises along a line, once an epoch.
       max_norm: bound on the weights that lead to a unit of the discriminator.
       ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
@@ -86,34 +103,63 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
+    images = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
-    image = data.common_shape("image", train, test)
+    image = data.common_shape("image", images, test)
+    held_out = max(images.length // HELD_OUT, 1)
+    train, validation = data.part(images, 0, -held_out), data.part(images, -held_out)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
-    generator = mlp.Generator(image, hidden, kernel_init=mlp.symmetric(0.05), dtype=dtype)
+    mean = np.clip(data.mean("image", train).reshape(-1) / 255, 1e-7, 1 - 1e-7)
+    logits = jnp.asarray(np.log(mean / (1 - mean)), jnp.float32)
+    generator = mlp.Generator(
+        image, hidden, kernel_init=mlp.symmetric(0.05), bias_init=lambda key, shape, dtype: logits, dtype=dtype
+    )
     discriminator = mlp.MaxoutDiscriminator(units, dropout=dropout, kernel_init=mlp.symmetric(0.005), dtype=dtype)
     draw = uniform(latents, limit=math.sqrt(3))
     d_loss, g_loss = objectives.adversarial(generator, discriminator, LOSSES[loss], latents=draw)
 
     stream = data.shuffled(train, batch_size, data.scale())
-    rising = optax.linear_schedule(*momentum, transition_steps=round(momentum_epochs * stream.epoch_steps))
-    rate = optax.exponential_decay(learning_rate, 1, 1 - rate_decay)
-    sgd = optax.inject_hyperparams(optax.sgd)
-    g_tx = sgd(rate, rising)
+    # The momentum of the first epoch is the first one, and that of epoch `momentum_epochs` is the last one.
+    line = optax.linear_schedule(*momentum, transition_steps=max(momentum_epochs - 1, 1))
+
+    def rising(step: Array | int) -> Array:
+        return line(jnp.asarray(step) // stream.epoch_steps)
+
+    def rate(step: Array | int) -> Array:
+        # Not a power of 1 + rate_decay, which has four digits in float32.
+        return learning_rate * jnp.exp(-math.log1p(rate_decay) * jnp.asarray(step, jnp.float32))
+
+    @optax.inject_hyperparams
+    def sgd(rate: Array, momentum: Array) -> optax.GradientTransformation:
+        # v = m v - rate g: a gradient keeps the rate of its own step. `optax.sgd` scales the sum by the current rate.
+        return optax.chain(optax.scale(-rate), optax.trace(momentum))
+
     # The paper's code has the mean of the discriminator's two halves where the game has their sum: half the rate.
     d_tx = sgd(lambda step: rate(step) / 2, rising)
     if max_norm is not None:
         d_tx = optax.chain(d_tx, penalty.max_norm(max_norm))
+    both = {"discriminator": d_tx, "generator": sgd(rate, rising)}
+    player = jaxgen.Player(
+        objectives.simultaneous({"discriminator": d_loss, "generator": g_loss}),
+        optax.multi_transform(both, {name: name for name in both}),
+    )
+    start = jaxgen.initialize(
+        discriminator=(discriminator, jnp.zeros((1, *image))), generator=(generator, jnp.zeros((1, latents)))
+    )
+
+    def init(key: Key) -> tuple[Params, Vars]:
+        params, vars = start(key)
+        return {"game": params}, vars
 
     @jax.jit
     def decode(state: jaxgen.TrainState, z: Array) -> Array:
-        return objectives.apply(generator, state.params, state.vars, z, name="generator")[0]
+        return objectives.apply(generator, state.params["game"], state.vars, z, name="generator")[0]
 
     def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
         return decode(state, draw(key, n))
 
     def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        values, aux = d_loss(state.params, state, batch, key, train=False)
+        values, aux = d_loss(state.params["game"], state, batch, key, train=False)
         return {"discriminator_loss": values, **aux.metrics}
 
     def window(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
@@ -122,22 +168,19 @@ def experiment(
             np.asarray(sample(state, jax.random.fold_in(key, start), min(CHUNK, parzen_samples - start)))
             for start in track(starts, description="samples for Parzen windows", total=len(starts))
         ]
-        # The width is chosen on images of the training set, which the generator has never seen.
-        order = np.random.default_rng(0).permutation(train.length)[:VALIDATION]
-        validation, images = (source.gather(i)["image"] for source, i in ((train, order), (test, np.arange(test.length))))
-        flat = [x.reshape(len(x), -1).astype(np.float64) for x in (np.concatenate(drawn), validation / 255, images / 255)]
+        # The width is chosen on images that neither player was trained on, and never on those of the test.
+        choose, count = (
+            source.gather(np.arange(n))["image"] / 255
+            for source, n in ((validation, min(validation.length, VALIDATION)), (test, test.length))
+        )
+        flat = [x.reshape(len(x), -1).astype(np.float64) for x in (np.concatenate(drawn), choose, count)]
         found = parzen.estimate(*flat, track=track)
         return named({"parzen": (found.mean, found.error), "parzen_sigma": (found.sigma, None)})
 
     return jaxgen.Experiment(
         train=stream,
-        init=jaxgen.initialize(
-            discriminator=(discriminator, jnp.zeros((1, *image))), generator=(generator, jnp.zeros((1, latents)))
-        ),
-        players={
-            "discriminator": jaxgen.Player(d_loss, d_tx),
-            "generator": jaxgen.Player(g_loss, g_tx),
-        },
+        init=init,
+        players={"game": player},
         steps=steps,
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=data.scale())},
         final={"test": window},

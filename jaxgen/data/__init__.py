@@ -11,6 +11,8 @@ from jaxgen.data.source import (
     from_examples,
     from_folder,
     map_examples,
+    mean,
+    part,
     take,
 )
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
@@ -58,8 +60,10 @@ __all__ = [
     "join",
     "load",
     "map_examples",
+    "mean",
     "names",
     "pad",
+    "part",
     "prefetch",
     "prepare",
     "resize",

@@ -216,6 +216,51 @@ def take(source: Source, indices: np.ndarray) -> Source:
     return source._replace(fingerprint=mark, length=len(indices), gather=lambda own: source.gather(indices[own]))
 
 
+def part(source: Source, start: int, stop: int | None = None) -> Source:
+    """The examples of a source from one number to another: what is held out for validation, or what is left for training.
+
+    Args:
+      source: where they come from.
+      start: the number of the first example; counted from the end if it is negative.
+      stop: the number after the last example, as in a slice; None takes all that follow.
+
+    Returns:
+      A source of these examples, in their order. Its name says which they are.
+
+    Raises:
+      UserError: if no example is left.
+
+    >>> source = from_arrays({"label": np.arange(6)}, name="numbers")
+    >>> held_out = part(source, -2)
+    >>> held_out.name, held_out.gather(np.arange(2))["label"].tolist()
+    ('numbers[4:6]', [4, 5])
+    """
+    first, last, _ = slice(start, stop).indices(source.length)
+    if first >= last:
+        raise UserError(f"{source.name} has {source.length:,} examples, so that none is left from {first:,} to {last:,}.")
+    return take(source, np.arange(first, last))._replace(name=f"{source.name}[{first}:{last}]")
+
+
+def mean(feature: str, source: Source, *, batch_size: int = 1000) -> np.ndarray:
+    """The mean of a feature over all examples of a source, in float64.
+
+    Args:
+      feature: such as "image".
+      source: a set; it is read once, whole.
+      batch_size: examples that are read at a time.
+
+    Returns:
+      An array of the shape of one example's feature.
+
+    >>> mean("image", from_arrays({"image": np.array([[0, 255], [255, 255], [255, 255]], np.uint8)})).tolist()
+    [170.0, 255.0]
+    """
+    total = np.zeros(source.shape(feature))
+    for start in range(0, source.length, batch_size):
+        total += source.gather(np.arange(start, min(start + batch_size, source.length)))[feature].sum(0, dtype=np.float64)
+    return total / source.length
+
+
 def map_examples(source: Source, fn: Callable[[dict[str, Any]], dict[str, Any]], *, name: str) -> Source:
     """A source whose examples went through `fn` on the host (resizing, tokenising), one at a time.
 

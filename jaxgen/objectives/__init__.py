@@ -7,6 +7,7 @@ from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.elbo import constrained_elbo, elbo, importance_weighted, importance_weighted_bound
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.score_matching import by_variance, denoiser_of, denoising_score_matching, uniform
+from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
@@ -31,6 +32,7 @@ __all__ = [
     "importance_weighted_bound",
     "k_sparse",
     "reconstruction",
+    "simultaneous",
     "uniform",
     "variational_bound",
     "variational_diffusion",

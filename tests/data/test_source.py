@@ -53,6 +53,38 @@ def test_arrays_are_gathered_in_the_order_asked_for(indices: np.ndarray) -> None
     np.testing.assert_array_equal(data.from_arrays({"x": x}).gather(indices)["x"], x[indices])
 
 
+@pytest.mark.parametrize(
+    ("start", "stop", "rest"),
+    [(0, 15, range(15)), (0, -5, range(15)), (-5, None, range(15, 20)), (3, 4, [3]), (15, 99, range(15, 20))],
+)
+def test_a_part_is_what_a_slice_is(start: int, stop: int | None, rest: Any) -> None:
+    part = data.part(rows(), start, stop)
+    assert part.length == len(rest)
+    np.testing.assert_array_equal(part.gather(np.arange(part.length))["image"][:, 0, 0, 0], list(rest))
+    assert part.name == f"rows[{rest[0]}:{rest[-1] + 1}]"
+
+
+def test_two_parts_share_nothing_and_have_two_fingerprints() -> None:
+    first, last = data.part(rows(), 0, -5), data.part(rows(), -5)
+    seen = [set(part.gather(np.arange(part.length))["image"][:, 0, 0, 0].tolist()) for part in (first, last)]
+    assert not seen[0] & seen[1]
+    assert seen[0] | seen[1] == set(range(20))
+    assert len({rows().fingerprint, first.fingerprint, last.fingerprint}) == 3
+
+
+@pytest.mark.parametrize(("start", "stop"), [(5, 5), (20, None), (7, 3), (-3, -9)])
+def test_a_part_without_examples_is_refused(start: int, stop: int | None) -> None:
+    with pytest.raises(UserError, match=r"^rows has 20 examples, so that none is left from \d+ to \d+\.$"):
+        data.part(rows(), start, stop)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 20, 99])
+def test_the_mean_is_that_of_all_examples(batch_size: int) -> None:
+    found = data.mean("image", rows(), batch_size=batch_size)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, np.full((2, 3, 1), 9.5))
+
+
 @given(INDICES)
 def test_examples_are_gathered_in_the_order_asked_for(indices: np.ndarray) -> None:
     batch = rows().gather(indices)

@@ -32,6 +32,7 @@ class Generator(nn.Module):
       activation: after each layer.
       output: brings the result to the data's range: a sigmoid for pixels in [0, 1], the identity for points.
       kernel_init: of all kernels.
+      bias_init: of the output's bias, `[prod(shape)]`: with the logits of the mean image, samples start from that image.
       dtype: of the computation; the parameters are float32.
     """
 
@@ -40,6 +41,7 @@ class Generator(nn.Module):
     activation: Callable[[Array], Array] = nn.relu
     output: Callable[[Array], Array] = nn.sigmoid
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -48,7 +50,8 @@ class Generator(nn.Module):
         h = z
         for width in self.hidden:
             h = self.activation(nn.Dense(width, kernel_init=self.kernel_init, dtype=self.dtype)(h))
-        h = nn.Dense(math.prod(self.shape), kernel_init=self.kernel_init, dtype=self.dtype)(h)
+        out = math.prod(self.shape)
+        h = nn.Dense(out, kernel_init=self.kernel_init, bias_init=self.bias_init, dtype=self.dtype)(h)
         return self.output(h.astype(jnp.float32)).reshape(-1, *self.shape)
 
 
