@@ -207,7 +207,7 @@ def reproduce(
       data_dir: folder of prepared sets.
       seeds: seeds to run with, such as 0 1 2; by default those that the row asks for.
       runs: where the runs lie; the same command goes on with one that was stopped.
-      results: folder of the record; by default the subfolder results of --runs. The committed records are in experiments/ledger/results.
+      results: folder of the record; by default `results` below --runs. The committed ones are in experiments/ledger/results.
       reason: why the row is run again, for the history of its record.
     """
     from experiments.ledger import page, records

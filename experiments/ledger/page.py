@@ -14,13 +14,13 @@ BEGIN, END = "<!-- ledger: made by `jaxgen ledger` -->", "<!-- end of the ledger
 PAGE = Path(__file__).parent / "README.md"
 
 STATUSES: Mapping[Status, str] = {
-    Status.REPRODUCED: "the paper's system and protocol, all its seeds, and a value within the bound. The bound is the paper's own "
-    "error, on both sides; where the paper gives none, two standard errors of ours about the paper's value, or two standard errors "
-    "about the value of a named rerun.",
-    Status.NEAR: "the paper's system; the value is within twice the bound, or the protocol is reduced or differs in what the row "
-    "says, or a setting was chosen while the test figure was known, or seeds or errors are not on record yet. It is printed with "
-    "its distance.",
-    Status.MISSED: "the paper's system, and a value beyond that.",
+    Status.REPRODUCED: "the paper's system and protocol, all seeds of the row, and a value within the bound. The bound is the "
+    "paper's own error, on both sides; where the paper gives none, two standard errors of ours about the paper's value, or two "
+    "standard errors about the value of a named rerun.",
+    Status.NEAR: "the paper's system, printed with its distance: within twice the bound, or by a protocol that is reduced; or "
+    "within the bound, but something keeps it from counting: the protocol differs, a setting was chosen while the test figure "
+    "was known, seeds are missing. A value without any error on record is called near too, until there is one.",
+    Status.MISSED: "the paper's system, and a value beyond that; printed with its distance.",
     Status.OTHER_SYSTEM: "the system is not the paper's: the figures stand beside each other and are not compared.",
     Status.BASELINE: "a figure of this project's own, compared with nothing.",
     Status.NOT_RUN: "no run by the row's command is on record.",
@@ -73,11 +73,12 @@ def bound(row: Row, found: Verdict) -> str:
         return "none: another system"
     if row.paper is None:
         return "none: a baseline"
-    if found.bounds:
-        return "; or ".join(f"{number(one.centre, one.half)} ({one.reason})" for one in found.bounds)
     if row.paper.error is not None:
         return f"{published(row.paper)} (the paper's own error)"
-    return "two standard errors, none on record yet"
+    parts = [f"{number(one.centre, one.half)} ({one.reason})" for one in found.bounds]
+    if not any(one.centre == row.paper.value for one in found.bounds):
+        parts.insert(0, f"{published(row.paper)} +- two standard errors of ours, which are not on record yet")
+    return "; or ".join(parts)
 
 
 def table(results: Path = RESULTS) -> str:
@@ -101,9 +102,10 @@ def page(results: Path = RESULTS) -> str:
         "# The ledger",
         "",
         "Figures of papers, and what this code measures by the command below each: the value of the last step, its mean over",
-        "seeds. `jaxgen reproduce NAME --data-dir D --results experiments/ledger/results` makes a row anew, and `jaxgen ledger` this",
-        "page: no value was typed. Missed ones stay, and so does what was measured before. Times are by the clock, beside whatever",
-        "else the machine did.",
+        "seeds. `jaxgen reproduce NAME --data-dir D` runs a row for you, into a folder of your own; with",
+        "`--results experiments/ledger/results` it makes the committed record anew, and `jaxgen ledger` makes this page: no value",
+        "was typed. Missed ones stay, and so does what was measured before. Times are by the clock, beside whatever else the",
+        "machine did.",
         "",
         table(results),
         "",
@@ -160,7 +162,9 @@ def _source(figure: Figure) -> str:
 
 def _run(run: Mapping[str, Any]) -> str:
     others = "".join(f", {name.partition('/')[2]} {value:.4g}" for name, value in run["also"].items() if value is not None)
-    versions = f"jax {run['versions']['jax']}, flax {run['versions']['flax']}, jaxgen {run['versions']['jaxgen']}{_commits(run)}"
+    versions = (
+        f"jax {run['versions']['jax']}, flax {run['versions']['flax']}, jaxgen {run['versions']['jaxgen']}{_commits(run)}"
+    )
     took = f"{_minutes(run['seconds'])} on {run['device']}"
     return (
         f"- Seed {run['seed']}: {number(run['value'], run.get('error'))}{others} at step {run['step']:,}; {took}, "
@@ -170,7 +174,9 @@ def _run(run: Mapping[str, Any]) -> str:
 
 def _commits(run: Mapping[str, Any]) -> str:
     """The commits that made a run, where they are on record."""
-    commits = [code["commit"][:7] + (" with changes" if code["dirty"] else "") for code in run.get("code", []) if code["commit"]]
+    commits = [
+        code["commit"][:7] + (" with changes" if code["dirty"] else "") for code in run.get("code", []) if code["commit"]
+    ]
     return f" at {', then '.join(commits)}" if commits else ""
 
 

@@ -1,10 +1,10 @@
 """The records: of each row one JSON file that names the evaluated lines of its runs, and what was measured before.
 
-    NAME.json           the command, its runs, and the history
+    NAME.json               the command, its runs, and the history
     NAME/SEED-HASH.jsonl    the evaluations of a run, as `metrics.jsonl` had them
 
-A record is replaced whole, after the files that it names are on the disk. So whenever a process dies, the record that is there names
-files that are there.
+A record is replaced whole, after the files that it names are on the disk. So whenever a process dies, the record that is there
+names files that are there.
 """
 
 import hashlib

@@ -115,7 +115,7 @@ def value_of(row: Row, lines: list[dict[str, Any]]) -> tuple[int, float]:
 
 
 def code_version(root: Path = ROOT) -> dict[str, Any]:
-    """The version of this code beside that of the package: the commit, and whether the files differ from it; None for neither."""
+    """Which code this is: the commit, and whether files differ from it; both are None outside of a clone."""
     # A package may be installed below a repository of the user's own, whose commit says nothing of it.
     commit = _git(root, "rev-parse", "HEAD") if _git(root, "rev-parse", "--show-toplevel") == str(root.resolve()) else None
     if commit is None:

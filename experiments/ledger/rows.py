@@ -17,8 +17,6 @@ VIB = Row(
     seeds=5,
 )
 
-LAROCHELLE = "50,000 images that Larochelle binarised"
-
 
 def _modes(mixture: str, of: int, method: str, paper: float, *, whose: str, **said: Any) -> Row:
     """A row of VEEGAN's protocol."""
@@ -30,7 +28,9 @@ def _modes(mixture: str, of: int, method: str, paper: float, *, whose: str, **sa
         command=f"python -m experiments.modes --dataset gaussian_{mixture} --method {method}",
         value="test/modes",
         also=("test/high_quality", "test/reverse_kl"),
-        paper=Figure(paper, None, f"{whose} in Srivastava et al. 2017, table 1", "akashgit/VEEGAN, tab.png (the paper's tables)"),
+        paper=Figure(
+            paper, None, f"{whose} in Srivastava et al. 2017, table 1", "akashgit/VEEGAN, tab.png (the paper's tables)"
+        ),
         seeds=5,
         **said,
     )
@@ -109,8 +109,8 @@ ROWS: Mapping[str, Row] = {
             "fjxmlzn/PacGAN, synthetic_data_experiments/results/Table1.png",
         ),
         chosen={"network": Chosen.CODE, "optimizer, rate, batch size, steps": Chosen.OWN},
-        other_system="Adam of 1e-3 and batches of 500; PacGAN's GAN has a batch-normalised generator of four layers of 400, a maxout "
-        "discriminator, Adam of 1e-4 and batches of 100",
+        other_system="Adam of 1e-3 and batches of 500; PacGAN's GAN has a batch-normalised generator of four layers of 400, a "
+        "maxout discriminator, Adam of 1e-4 and batches of 100",
         remark="two published GANs, of 3.3 and 17.3 modes, show how much these settings matter",
     ),
     "vae_static_mnist": Row(
@@ -135,8 +135,8 @@ ROWS: Mapping[str, Row] = {
             "clementchadebec/benchmark_VAE, examples/scripts/reproducibility/README.md and vae.py",
         ),
         chosen={"network, latents, batch size": Chosen.RERUN, "rate, its cosine, number of steps": Chosen.TEST},
-        differs=f"60,000 images, binarised by this project's own draw, and not the {LAROCHELLE}; the rerun has a rate of 1e-4 that "
-        "falls in steps over 500 epochs",
+        differs="60,000 images, binarised by this project's own draw, and not the 50,000 that Larochelle binarised; the rerun has "
+        "a rate of 1e-4 that falls in steps over 500 epochs",
     ),
     "gan_parzen": Row(
         system="GAN of MLPs, maxout discriminator",
@@ -148,7 +148,9 @@ ROWS: Mapping[str, Row] = {
         value="test/parzen",
         error="test/parzen_error",
         also=("test/parzen_sigma",),
-        paper=Figure(225, 2, "Goodfellow et al. 2014, table 1 (a standard error over the test images)", "the text of the paper"),
+        paper=Figure(
+            225, 2, "Goodfellow et al. 2014, table 1 (a standard error over the test images)", "the text of the paper"
+        ),
         chosen={
             "networks, first weights, rates, momentum, dropout, batch size": Chosen.CODE,
             "number of steps": Chosen.TEST,

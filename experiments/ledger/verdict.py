@@ -2,7 +2,8 @@
 
 A figure is *reproduced* by the same system, with the paper's protocol, if the value is within the paper's own error. Where the
 paper gives none, it has to be within two standard errors of ours about the paper's value, or within two standard errors (of the
-rerun or of ours, whichever is larger) about the value of a named rerun. Every bound has two sides: too good is as far off as too bad.
+rerun or of ours, whichever is larger) about the value of a named rerun. Every bound has two sides: too good is as far off as
+too bad.
 """
 
 import math
@@ -30,7 +31,7 @@ class Estimate(NamedTuple):
 
     Fields:
       value: of the run, or the mean over the seeds.
-      error: its standard error: over several seeds, that of their mean; of one run, that of its evaluation; None if not on record.
+      error: its standard error: of several seeds that of their mean, of one run that of its evaluation; None if not on record.
       deviation: the standard deviation over the seeds; None for one.
       seeds: how many there are.
     """
@@ -95,7 +96,7 @@ def estimate(record: Mapping[str, Any]) -> Estimate | None:
 
 
 def bounds(row: Row, ours: Estimate) -> tuple[Bound, ...]:
-    """The intervals within which a value counts as the paper's; none if neither side has an error on record."""
+    """The intervals within which a value counts as the paper's; none if no error is known to derive one from."""
     paper, rerun = row.paper, row.rerun
     if paper is None:
         return ()
@@ -123,19 +124,24 @@ def short_of(row: Row, ours: Estimate, bounds: tuple[Bound, ...]) -> tuple[str, 
         reasons.append(f"{Chosen.TEST}: {', '.join(known)}")
     if ours.seeds < row.seeds:
         reasons.append(f"{ours.seeds} of {row.seeds} seeds")
-    if not bounds:
+    if unknown(row, ours) and not any(bound.holds(ours.value) for bound in bounds):
         reasons.append("no error on record")
     return tuple(reasons)
+
+
+def unknown(row: Row, ours: Estimate) -> bool:
+    """Whether neither the paper nor the record has an error, so that nobody can say how much a distance means."""
+    return ours.error is None and row.paper is not None and row.paper.error is None
 
 
 def verdict(row: Row, record: Mapping[str, Any] | None) -> Verdict:
     """What became of a row.
 
-    - `baseline` and `other system` are held to nothing, since there is nothing that they should equal.
-    - `reproduced`: inside of a bound, and nothing that it falls short of.
-    - `near`: inside of a bound otherwise; or within twice its width; or by a protocol that is reduced and says so; or by a record
-      without any error, of which nobody can say more than the distance.
-    - `missed`: everything else. Nobody can be near to a figure that was not read, so there only a value inside of the bound is near.
+    - `baseline` and `other system` are compared with nothing, since there is nothing that they should equal.
+    - `reproduced`: inside a bound, and the row falls short of nothing.
+    - `near`: inside a bound, where the row falls short of something; within twice the bound's width; by a protocol that is reduced
+      and says so; or where neither side has an error, so that only the distance can be told.
+    - `missed`: everything else. Nobody can come near to a figure that was not read: there, only a value inside the bound is `near`.
 
     Args:
       row: what was to be reproduced.
@@ -155,7 +161,7 @@ def verdict(row: Row, record: Mapping[str, Any] | None) -> Verdict:
     found = bounds(row, ours)
     lacking = short_of(row, ours, found)
     inside = any(bound.holds(ours.value) for bound in found)
-    close = any(bound.holds(ours.value, times=2) for bound in found) or bool(row.reduced) or not found
+    close = any(bound.holds(ours.value, times=2) for bound in found) or bool(row.reduced) or unknown(row, ours)
     if inside and not lacking:
         status = Status.REPRODUCED
     elif inside or (close and row.paper.read_in):
