@@ -198,32 +198,50 @@ def compare(a: Positional[Path], b: Positional[Path]) -> None:
         )
 
 
+@held
 def reproduce(
     row: Positional[str | None] = None,
     *,
     data_dir: str | None = None,
+    seeds: tuple[Seed, ...] | None = None,
     runs: Path = Path("runs/ledger"),
-    out: Path | None = None,
+    results: Path | None = None,
+    reason: str | None = None,
 ) -> None:
     """Reproduce a figure of a paper by its command, and record what was measured; without a name, list the figures.
 
     Args:
       row: the name of the row.
       data_dir: folder of prepared sets.
+      seeds: seeds to run with, such as 0 1 2; by default those that the row asks for.
       runs: where the runs lie; the same command goes on with one that was stopped.
-      out: folder of the records; by default that of the ledger.
+      results: folder of the record; by default `results` below --runs. The committed ones are in experiments/ledger/results.
+      reason: why the row is run again, for the history of its record.
     """
-    from experiments.ledger import page
-    from experiments.ledger.reproduce import RESULTS, read, reproduce
+    from experiments.ledger import page, records
+    from experiments.ledger.reproduce import reproduce
     from experiments.ledger.rows import ROWS
+    from experiments.ledger.verdict import estimate, verdict
 
-    results = out or RESULTS
+    folder = results or runs / "results"
+    committed = records.read()
     if row is None:
         for name, entry in ROWS.items():
-            print(f"{name:24} {page.status(name, read(results)):18} {entry.system}; {entry.dataset}; paper {entry.paper}")
+            paper = "none" if entry.paper is None else page.published(entry.paper)
+            became = page.status(entry, verdict(entry, committed.get(name)))
+            print(f"{name:20} {became:26} {entry.system}; {entry.dataset}; paper {paper}")
         return
-    record = reproduce(row, data_dir=data_dir, runs=runs, results=results)
-    print(f"{row}: {page.ours(record)}; paper {ROWS[row].paper}; {page.status(row, read(results))}")
+    record = reproduce(row, data_dir=data_dir, seeds=seeds, runs=runs, results=folder, reason=reason)
+    entry = ROWS[row]
+    for whose, one in (("yours", record), ("committed", committed.get(row))):
+        found = verdict(entry, one)
+        measured = page.ours(estimate(one)) if one else ""
+        print(f"{row}, {whose}: {f'{measured}; ' if measured else ''}{page.status(entry, found)}")
+        for lack in found.short_of:
+            print(f"  {lack}")
+    if entry.paper is not None:
+        print(f"{row}, the paper's: {page.published(entry.paper)}; {entry.paper.source}")
+    print(folder / f"{row}.json")
 
 
 def ledger() -> None:

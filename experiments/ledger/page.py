@@ -1,66 +1,120 @@
 """The ledger as people read it: a page with every row, and a table in the README. Both are made from the records alone."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.ledger.reproduce import RESULTS, mean_and_deviation, read
-from experiments.ledger.rows import ROWS, Row
+from experiments.ledger.records import RESULTS, read
+from experiments.ledger.row import Figure, Row
+from experiments.ledger.rows import ROWS
+from experiments.ledger.verdict import Estimate, Status, Verdict, estimate, verdict
 
 BEGIN, END = "<!-- ledger: made by `jaxgen ledger` -->", "<!-- end of the ledger -->"
 PAGE = Path(__file__).parent / "README.md"
 
-
-def status(name: str, records: Mapping[str, Mapping[str, Any]]) -> str:
-    """What became of a row: not run, missed, reproduced, of a reduced protocol; or a baseline, which is held to nothing."""
-    row = ROWS[name]
-    if name not in records:
-        return "not run"
-    value, _ = mean_and_deviation(records[name])
-    held = (row.at_most is None or value <= row.at_most) and (row.at_least is None or value >= row.at_least)
-    if row.less_than is not None:
-        if row.less_than not in records:
-            return "waits for " + row.less_than
-        held = held and value < mean_and_deviation(records[row.less_than])[0]
-    if not held:
-        return "missed"
-    if row.reduced:
-        return "reduced protocol"
-    return "reproduced" if _bounds(row) else "baseline"
+STATUSES: Mapping[Status, str] = {
+    Status.REPRODUCED: "the paper's system and protocol, all seeds of the row, and a value within the bound. The bound is the "
+    "paper's own error, on both sides; where the paper gives none, two standard errors of ours about the paper's value, or two "
+    "standard errors about the value of a named rerun.",
+    Status.NEAR: "the paper's system, printed with its distance: within twice the bound, or by a protocol that is reduced; or "
+    "within the bound, but something keeps it from counting: the protocol differs, a setting was chosen while the test figure "
+    "was known, seeds are missing. A value without any error on record is called near too, until there is one.",
+    Status.MISSED: "the paper's system, and a value beyond that; printed with its distance.",
+    Status.OTHER_SYSTEM: "the system is not the paper's: the figures stand beside each other and are not compared.",
+    Status.BASELINE: "a figure of this project's own, compared with nothing.",
+    Status.NOT_RUN: "no run by the row's command is on record.",
+}
+"""What each status means, on the page."""
 
 
-def ours(record: Mapping[str, Any] | None) -> str:
-    """The value, with its standard deviation over the seeds if there are several."""
-    if record is None:
+def number(value: float, error: float | None) -> str:
+    """A value with the digits that its error leaves: two of the error's own.
+
+    >>> number(90.33088, 0.2512), number(0.0085, None), number(25.0, 0.0)
+    ('90.33 +- 0.25', '0.0085', '25 +- 0')
+    """
+    if not error:
+        return f"{value:.4g}" if error is None else f"{value:.4g} +- 0"
+    decimals = max(1 - math.floor(math.log10(error)), 0)
+    return f"{value:.{decimals}f} +- {error:.{decimals}f}"
+
+
+def ours(found: Estimate | None) -> str:
+    """What was measured, with its standard error and the number of seeds."""
+    if found is None:
         return ""
-    value, deviation = mean_and_deviation(record)
-    return f"{value:.4g}" if deviation is None else f"{value:.4g} +- {deviation:.2g} ({len(record['runs'])} seeds)"
+    error = "" if found.error is not None else "; no error on record"
+    spread = "" if found.deviation is None else f", standard deviation {found.deviation:.2g}"
+    return f"{number(found.value, found.error)} ({found.seeds} seed{'' if found.seeds == 1 else 's'}{spread}{error})"
+
+
+def published(figure: Figure) -> str:
+    """A published value, as it was published."""
+    return f"{figure.value:g}" if figure.error is None else f"{figure.value:g} +- {figure.error:g}"
+
+
+def status(row: Row, found: Verdict) -> str:
+    """The status, with the distance where the value is compared."""
+    if found.status not in (Status.NEAR, Status.MISSED) or found.distance is None:
+        return str(found.status)
+    return f"{found.status}: {distance(row, found.distance)}"
+
+
+def distance(row: Row, value: float) -> str:
+    """How far a value is from the paper's, and on which side."""
+    size = f"{abs(value):.2g}" if abs(value) < 10 else f"{abs(value):.3g}"
+    return f"{size} {row.unit}".rstrip() + (" above" if value > 0 else " below")
+
+
+def bound(row: Row, found: Verdict) -> str:
+    """Within what the value would count as the paper's, and why; or why nothing is compared."""
+    if found.status is Status.OTHER_SYSTEM:
+        return "none: another system"
+    if row.paper is None:
+        return "none: a baseline"
+    if row.paper.error is not None:
+        return f"{published(row.paper)} (the paper's own error)"
+    parts = [f"{number(one.centre, one.half)} ({one.reason})" for one in found.bounds]
+    if not any(one.centre == row.paper.value for one in found.bounds):
+        parts.insert(0, f"{published(row.paper)} +- two standard errors of ours, which are not on record yet")
+    return "; or ".join(parts)
 
 
 def table(results: Path = RESULTS) -> str:
     """The short table, for the README: a line a row."""
     records = read(results)
-    lines = ["| row | system and figure | paper | ours | status |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| row | system and figure | paper | ours | counts as the paper's within | status |", "| --- " * 6 + "|"]
     for name, row in ROWS.items():
+        record = records.get(name)
+        found = verdict(row, record)
         what = f"{row.system}; {row.dataset}: {row.figure}"
-        lines.append(f"| `{name}` | {what} | {row.paper} | {ours(records.get(name))} | {status(name, records)} |")
+        paper = "none" if row.paper is None else published(row.paper)
+        measured = ours(None if record is None else estimate(record))
+        lines.append(f"| `{name}` | {what} | {paper} | {measured} | {bound(row, found)} | {status(row, found)} |")
     return "\n".join(lines)
 
 
 def page(results: Path = RESULTS) -> str:
-    """The page: of every row the command, the protocol, and what was measured when, on what, in how long."""
+    """The page: of every row the command, the protocol, its sources, and what was measured when, on what, in how long."""
     records = read(results)
     parts = [
         "# The ledger",
         "",
         "Figures of papers, and what this code measures by the command below each: the value of the last step, its mean over",
-        "seeds. `jaxgen reproduce NAME --data-dir D` makes a row anew and `jaxgen ledger` this page: no value was typed.",
-        "Missed ones stay. Times are by the clock, beside whatever else the machine did.",
+        "seeds. `jaxgen reproduce NAME --data-dir D` runs a row for you, into a folder of your own; with",
+        "`--results experiments/ledger/results` it makes the committed record anew, and `jaxgen ledger` makes this page: no value",
+        "was typed. Missed ones stay, and so does what was measured before. Times are by the clock, beside whatever else the",
+        "machine did.",
         "",
         table(results),
+        "",
+        "After +- stands a standard error: over several seeds that of their mean, of one run that over the test examples.",
+        "",
+        *(f"- **{one}**: {meaning}" for one, meaning in STATUSES.items()),
     ]
     for name, row in ROWS.items():
-        parts += ["", f"## {name}", "", *_section(name, row, records)]
+        parts += ["", f"## {name}", "", *_section(row, records.get(name))]
     return "\n".join(parts) + "\n"
 
 
@@ -73,15 +127,8 @@ def put(text: str, inside: str) -> str:
     return f"{before}{BEGIN}\n\n{inside}\n\n{END}{after}"
 
 
-def _bounds(row: Row) -> list[str]:
-    """What a value has to be to count as the paper's."""
-    bounds = [f"at most {row.at_most:g}"] if row.at_most is not None else []
-    bounds += [f"at least {row.at_least:g}"] if row.at_least is not None else []
-    return bounds + ([f"less than that of `{row.less_than}`"] if row.less_than is not None else [])
-
-
-def _section(name: str, row: Row, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    bounds = _bounds(row)
+def _section(row: Row, record: Mapping[str, Any] | None) -> list[str]:
+    found = verdict(row, record)
     lines = [
         " ".join(f"{part[0].upper()}{part[1:]}." for part in (row.system, row.dataset, row.figure)),
         "",
@@ -89,24 +136,53 @@ def _section(name: str, row: Row, records: Mapping[str, Mapping[str, Any]]) -> l
         row.command,
         "```",
         "",
-        f"- Paper: {row.paper}; {row.source}.",
-        f"- Counts as reproduced if it is {' and '.join(bounds)}." if bounds else "- Stands for itself.",
+        "- Paper: none." if row.paper is None else f"- Paper: {published(row.paper)}; {_source(row.paper)}.",
     ]
-    lines += [f"- Less than the paper's protocol: {row.reduced}."] if row.reduced else []
+    lines += [f"- Rerun: {published(row.rerun)}; {_source(row.rerun)}."] if row.rerun else []
+    lines += [f"- Other system: {row.other_system}."] if row.other_system else []
+    lines += [f"- Reduced protocol: {row.reduced}."] if row.reduced else []
+    lines += [f"- Other protocol: {row.differs}."] if row.differs else []
+    lines += [f"- Settings: {'; '.join(f'{what}: {chosen}' for what, chosen in row.chosen.items())}."]
     lines += [f"- Remark: {row.remark}."] if row.remark else []
-    if name not in records:
-        return [*lines, "- Not run yet."]
-    record = records[name]
-    lines.append(f"- Status: {status(name, records)}; ours {ours(record)}.")
-    for run in record["runs"]:
-        others = "".join(f", {other.partition('/')[2]} {value:.4g}" for other, value in run["also"].items())
-        versions = f"jax {run['versions']['jax']}, flax {run['versions']['flax']}"
-        took = f"{_minutes(run['seconds'])} on {run['device']}"
-        lines.append(
-            f"- Seed {run['seed']}: {run['value']:.5g}{others} at step {run['step']:,}; {took}, "
-            f"{run['date']}, {versions}; config {run['config']}, [metrics](results/{run['metrics']})."
-        )
+    lines += [f"- Counts as the paper's within: {bound(row, found)}."]
+    short = f" Not counted as reproduced, whatever the value: {'; '.join(found.short_of)}." if found.short_of else ""
+    lines += [f"- Status: {status(row, found)}.{short}"]
+    if record is None:
+        return lines
+    measured = estimate(record)
+    lines += [f"- Ours: {ours(measured)}."] if measured else []
+    lines += [_run(run) for run in record["runs"]]
+    lines += [_before(entry) for entry in reversed(record["history"])]
     return lines
+
+
+def _source(figure: Figure) -> str:
+    return f"{figure.source}; " + (f"read in {figure.read_in}" if figure.read_in else "read nowhere")
+
+
+def _run(run: Mapping[str, Any]) -> str:
+    others = "".join(f", {name.partition('/')[2]} {value:.4g}" for name, value in run["also"].items() if value is not None)
+    versions = (
+        f"jax {run['versions']['jax']}, flax {run['versions']['flax']}, jaxgen {run['versions']['jaxgen']}{_commits(run)}"
+    )
+    took = f"{_minutes(run['seconds'])} on {run['device']}"
+    return (
+        f"- Seed {run['seed']}: {number(run['value'], run.get('error'))}{others} at step {run['step']:,}; {took}, "
+        f"{run['date']}, {versions}; config {run['config']}, [metrics](results/{run['metrics']})."
+    )
+
+
+def _commits(run: Mapping[str, Any]) -> str:
+    """The commits that made a run, where they are on record."""
+    commits = [
+        code["commit"][:7] + (" with changes" if code["dirty"] else "") for code in run.get("code", []) if code["commit"]
+    ]
+    return f" at {', then '.join(commits)}" if commits else ""
+
+
+def _before(entry: Mapping[str, Any]) -> str:
+    seeds = f"{len(entry['seeds'])} seed{'' if len(entry['seeds']) == 1 else 's'}"
+    return f"- Before: {number(entry['value'], entry['error'])} ({seeds}, {entry['date']}), replaced: {entry['reason']}."
 
 
 def _minutes(seconds: float) -> str:

@@ -1,17 +1,15 @@
-"""Making a row: the runs, and the record of what they measured."""
+"""Making a row: its runs, one after another, and the record of what they measured."""
 
 import contextlib
-import hashlib
 import importlib
 import json
 import os
 import shlex
 import signal
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -19,15 +17,23 @@ from typing import Any
 
 import jax
 
-from experiments.ledger.rows import ROWS, Row
-from jaxgen import durable, hashes, logs, workdir
+from experiments.ledger import records
+from experiments.ledger.row import Row
+from experiments.ledger.rows import ROWS
+from jaxgen import hashes, logs, workdir
 from jaxgen.errors import UserError
 
-RESULTS = Path(__file__).parent / "results"
-"""What is committed: of each row a record, and the evaluations of its runs as `metrics.jsonl` had them."""
+ROOT = Path(__file__).parents[2]
+"""The clone, where there is one."""
+
+MADE = ("README.md", "experiments/ledger/README.md", "experiments/ledger/results")
+"""What the ledger itself writes in a clone: no change of the code."""
 
 DATA = "D"
 """Stands in a command for the folder of prepared sets."""
+
+CODES, SECONDS = "code.jsonl", "seconds.txt"
+"""What is noted in a run's folder beside the run: which code made it, and how long that took."""
 
 MINUTE = 60.0
 """After so many seconds the time that a run took is on record, lest a run that is killed took none."""
@@ -45,14 +51,26 @@ def experiment_of(row: Row) -> Callable[..., Any]:
     return importlib.import_module(arguments(row, DATA)[0]).experiment
 
 
-def reproduce(name: str, *, data_dir: str | None, runs: Path, results: Path = RESULTS) -> dict[str, Any]:
+def reproduce(
+    name: str,
+    *,
+    data_dir: str | None,
+    runs: Path,
+    results: Path,
+    seeds: Sequence[int] | None = None,
+    reason: str | None = None,
+) -> records.Record:
     """Runs a row's command with each of its seeds, going on where a run was stopped, and records what was measured.
+
+    The record is written once, when the last of the seeds is through: until then the one that was there stays in force.
 
     Args:
       name: in `ROWS`.
       data_dir: folder of prepared sets, if the command reads one.
       runs: where the runs lie, each in `runs/NAME/SEED`.
-      results: where the record goes.
+      results: folder of the record.
+      seeds: with which to run; by default those that the row asks for.
+      reason: why the row is run again, for the history of its record; by default what differs from the runs on record.
 
     Returns:
       The record.
@@ -66,19 +84,25 @@ def reproduce(name: str, *, data_dir: str | None, runs: Path, results: Path = RE
     row = ROWS[name]
     if DATA in shlex.split(row.command) and data_dir is None:
         raise UserError(f"{name} reads a prepared dataset; name the folder that it lies in: --data-dir D.")
+    chosen = range(row.seeds) if seeds is None else seeds
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise UserError(f"--seeds is {' '.join(map(str, chosen)) or 'empty'}; give one seed or more, each once.")
+    before = records.load(name, results)  # Before the hours of running: a damaged record is refused now.
     module, flags = arguments(row, data_dir or DATA)
-    collected = []
-    for seed in range(row.seeds):
+    collected, texts = [], {}
+    for seed in chosen:
         folder = runs / name / str(seed)
         command = [sys.executable, "-m", module, *flags, "--workdir", str(folder), "--seed", str(seed)]
-        if code := _run(command, folder):
+        if code := _run(command, folder, row):
             raise UserError(
                 f"{shlex.join(command)} ended with {code}, for the reason above; once it is mended, this goes on there."
             )
-        collected.append(_collect(row, name, seed, folder, results))
-    record = {"row": name, "command": row.command, "value": row.value, "runs": collected}
-    with durable.explained(f"Writing to {results}", "make room there, or mend what is said."):
-        durable.write(results / f"{name}.json", json.dumps(record, indent=2) + "\n")
+        run, text = _collect(row, name, seed, folder)
+        collected.append(run)
+        texts[run["metrics"]] = text
+    new = {"row": name, "command": row.command, "value": row.value, "runs": sorted(collected, key=lambda run: run["seed"])}
+    record = records.merged(before, new, reason)
+    records.save(record, texts, results)
     return record
 
 
@@ -90,42 +114,51 @@ def value_of(row: Row, lines: list[dict[str, Any]]) -> tuple[int, float]:
     return max(values.items())
 
 
-def mean_and_deviation(record: Mapping[str, Any]) -> tuple[float, float | None]:
-    """Over the seeds; a single one has no standard deviation."""
-    values = [run["value"] for run in record["runs"]]
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+def code_version(root: Path = ROOT) -> dict[str, Any]:
+    """Which code this is: the commit, and whether files differ from it; both are None outside of a clone."""
+    # A package may be installed below a repository of the user's own, whose commit says nothing of it.
+    commit = _git(root, "rev-parse", "HEAD") if _git(root, "rev-parse", "--show-toplevel") == str(root.resolve()) else None
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{path}" for path in MADE))
+    return {"commit": commit, "dirty": bool(changes)}
 
 
-def read(results: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """The records there are, by row."""
-    return {name: json.loads(path.read_text("utf-8")) for name in ROWS if (path := results / f"{name}.json").is_file()}
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git answers; None where there is no git or no repository."""
+    try:
+        answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def _collect(row: Row, name: str, seed: int, folder: Path, results: Path) -> dict[str, Any]:
+def _collect(row: Row, name: str, seed: int, folder: Path) -> tuple[dict[str, Any], str]:
+    """What a record says of a run, and the run's evaluations, to be written beside it."""
     ran = workdir.read(folder)
     # Evaluations alone: the lines of training are many, and no row speaks of them.
     lines = [line for line in logs.read_jsonl(ran.metrics) if line["split"] != "train"]
     step, value = value_of(row, lines)
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
-    metrics = Path(name) / f"{seed}.jsonl"
-    with durable.explained(f"Writing to {results}", "make room there, or mend what is said."):
-        (results / name).mkdir(parents=True, exist_ok=True)
-        durable.write(results / metrics, text)
+    metrics, sha256 = records.metrics_file(name, seed, text)
     flags = {flag: v for flag, v in ran.record["flags"].items() if flag not in workdir.FREE} | {"steps": ran.record["steps"]}
-    return {
+    run = {
         "seed": seed,
         "step": step,
         "value": value,
+        "error": logs.evaluated(lines, row.standard_error).get(step),
         "also": {other: logs.evaluated(lines, other).get(step) for other in row.also},
-        "metrics": metrics.as_posix(),
-        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "metrics": metrics,
+        "sha256": sha256,
         "config": hashes.signature([ran.record["experiment"], flags])[:12],
         "data": ran.record["data"],
         "versions": ran.record["versions"],
+        "code": _codes(folder),
         "device": _device(),
         "seconds": round(_spent(folder)),
         "date": datetime.now(UTC).date().isoformat(),
     }
+    return run, text
 
 
 def _device() -> str:
@@ -136,9 +169,10 @@ def _device() -> str:
     return f"{jax.device_count()} x {device.device_kind}"
 
 
-def _run(command: list[str], folder: Path) -> int:
+def _run(command: list[str], folder: Path, row: Row) -> int:
     """Runs a command and returns its exit code; where they are asked to stop, waits for it to save, and leaves."""
     code, begun = None, time.time()
+    version = None if _finished(folder, row) else code_version()
     with subprocess.Popen(command) as process, _stopped_together(process) as asked:
         while code is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -146,6 +180,8 @@ def _run(command: list[str], folder: Path) -> int:
             now = time.time()
             _spend(folder, now - begun)
             begun = now
+            if version is not None and folder.is_dir() and version not in _codes(folder):
+                _append(folder / CODES, json.dumps(version))
     if asked:
         raise SystemExit(128 + asked[0])
     return code
@@ -171,13 +207,31 @@ def _stopped_together(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
             signal.signal(signum, handler)
 
 
+def _finished(folder: Path, row: Row) -> bool:
+    """Whether a run has measured its value at its last step: no code that looks at it later has a part in it."""
+    if not (folder / "run.json").is_file():
+        return False
+    ran = workdir.read(folder)
+    return ran.record["steps"] in logs.evaluated(logs.read_jsonl(ran.metrics), row.value)
+
+
+def _codes(folder: Path) -> list[dict[str, Any]]:
+    """The versions of the code that a run was made by: more than one if it was stopped and went on after a change."""
+    path = folder / CODES
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
 def _spend(folder: Path, seconds: float) -> None:
     """Adds to the time a run took, which may have been stopped and gone on."""
     if folder.is_dir() and seconds > 0:
-        with (folder / "seconds.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{seconds:.1f}\n")
+        _append(folder / SECONDS, f"{seconds:.1f}")
 
 
 def _spent(folder: Path) -> float:
-    path = folder / "seconds.txt"
+    path = folder / SECONDS
     return sum(map(float, path.read_text("utf-8").split())) if path.is_file() else 0.0

@@ -1,0 +1,77 @@
+"""What a row of the ledger says: a system, a command, a paper's figure with its source, and how the settings were chosen."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Chosen(StrEnum):
+    """Where a hyper-parameter comes from."""
+
+    PAPER = "given by the paper"
+    CODE = "taken from the authors' code"
+    RERUN = "taken from the code of the rerun"
+    VALIDATION = "chosen on images that are held out from the training set"
+    OWN = "this project's own, not compared with others"
+    TEST = "chosen while the test figure was known"
+
+
+class Figure(NamedTuple):
+    """A published value.
+
+    Fields:
+      value: as it was published.
+      error: published beside it; None where there is none.
+      source: the publication, and the place in it.
+      read_in: where it was read: the publication's text, or a repository and a file; empty if it was read nowhere.
+    """
+
+    value: float
+    error: float | None
+    source: str
+    read_in: str
+
+
+class Row(NamedTuple):
+    """A figure to reproduce.
+
+    Fields:
+      system: what is trained.
+      dataset: on what.
+      figure: what is measured, in which unit and how.
+      unit: what a distance from the paper's value is counted in.
+      command: what to type; D stands for the folder of prepared sets.
+      value: `split/name` in the run's `metrics.jsonl`, at its last step.
+      paper: the paper's figure; None for a baseline, which is compared with nothing.
+      rerun: the figure of a named rerun of the paper's system, by its authors or by others.
+      chosen: for each hyper-parameter, where it comes from.
+      other_system: what is different if the system is not the paper's; empty if it is.
+      reduced: what the protocol leaves out for lack of time; empty if nothing.
+      differs: what else is different from the paper's protocol; empty if nothing.
+      error: `split/name` of the value's standard error; by default the value's name and `_stderr`.
+      also: other values that are shown beside it.
+      seeds: runs with the seeds 0 to this minus 1.
+      remark: what else a reader should know; if the figure is missed, why.
+    """
+
+    system: str
+    dataset: str
+    figure: str
+    unit: str
+    command: str
+    value: str
+    paper: Figure | None
+    rerun: Figure | None = None
+    chosen: Mapping[str, Chosen] = {}
+    other_system: str = ""
+    reduced: str = ""
+    differs: str = ""
+    error: str = ""
+    also: tuple[str, ...] = ()
+    seeds: int = 1
+    remark: str = ""
+
+    @property
+    def standard_error(self) -> str:
+        """`split/name` of the value's standard error."""
+        return self.error or f"{self.value}_stderr"
