@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxgen.data import Source, in_order, prefetch
+from jaxgen.data import Source, in_bytes, in_order, prefetch
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
@@ -79,6 +79,7 @@ def extract(source: Source, extractor: Extractor, *, batch_size: int = 256, trac
     Yields:
       The features, in files of a temporary folder that ends with the context.
     """
+    source = in_bytes(source)
     devices = len(jax.local_devices())
     size = -(-batch_size // devices) * devices
     apply = jax.jit(extractor.apply)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.data import Source, common_shape, contents, take
+from jaxgen.data import Source, common_shape, contents, in_bytes, take
 from jaxgen.errors import UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
@@ -57,7 +57,7 @@ def measure(
     """Measures samples against real images.
 
     Args:
-      real: what the samples are held against: a source with the feature `image`, bytes `[H, W, C]`.
+      real: what the samples are held against: a source with the feature `image`, bytes or floats in [0, 1], `[H, W, C]`.
       fake: the samples, likewise.
       metrics: names in `METRICS`.
       extractor: the network in whose features; None means pixels.
@@ -75,6 +75,7 @@ def measure(
       UserError: if the sets cannot be compared, or a metric cannot be had of them.
     """
     extractor, metrics = extractor or pixels(), list(metrics)
+    real, fake, others = in_bytes(real), in_bytes(fake), others and in_bytes(others)
     check(Plan(real, fake.length, "label" in fake.gather(np.zeros(1, np.int64)), extractor), metrics, settings=settings)
     # A network may take hours for what a metric of pixels does not ask for.
     looks = not all(METRICS[name].pixels for name in metrics)
