@@ -305,6 +305,50 @@ def data_prepare(dataset: Positional[str], *, data_dir: str | None = None) -> No
         print(f"{builder.info.full_name} {split}: {info.num_examples:,} examples in {builder.data_path}")
 
 
+@held
+def data_convert(
+    dataset: Positional[str],
+    out: Positional[Path],
+    *,
+    train: str | None = None,
+    test: str | None = None,
+    split: Share | None = None,
+    size: Count | None = None,
+    grey: bool = False,
+    data_dir: str | None = None,
+    seed: Seed = 0,
+) -> None:
+    """Write any set of images to an .npz file with the splits train and test, to be named by --dataset.
+
+    Args:
+      dataset: a TFDS name, a folder of images, or an .npz or .npy file.
+      out: the file to write, OUT.npz.
+      train: the split to take as train; by default `train`, or the whole of a set without splits.
+      test: the split to take as test; by default `test`.
+      split: the share of the training examples that stay, 0.9; the others become test, of every class alike.
+      size: side in pixels that the central square of every image is resized to.
+      grey: one channel instead of three.
+      data_dir: folder of prepared sets; by default $TFDS_DATA_DIR or TFDS's own.
+      seed: of the cut in two.
+    """
+    from jaxgen import logs
+    from jaxgen.data.convert import convert
+
+    made = convert(
+        dataset,
+        out,
+        train=train,
+        test=test,
+        split=split,
+        size=size,
+        grey=grey,
+        data_dir=data_dir,
+        seed=seed,
+        track=lambda rows, description: logs.track(rows, description=description),
+    )
+    print(f"{out}: {', '.join(f'{name} of {n:,} examples' for name, n in made.items())}; read it with --dataset {out}")
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "list": list_experiments,
     "sample": sample,
@@ -317,6 +361,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "replay": replay,
     "data list": data_list,
     "data prepare": data_prepare,
+    "data convert": data_convert,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxgen.data import Stream
+from jaxgen.data import Source, Stream, reading
 from jaxgen.evaluate import Evaluator
 from jaxgen.flags import held
 from jaxgen.game import Player, TrainState
@@ -18,10 +18,17 @@ from jaxgen.types import Array, Key, Params, Schedule, Vars
 
 
 class Config(NamedTuple):
-    """How an experiment was made: which function, with which flags."""
+    """How an experiment was made: which function, with which flags, and which data it opened.
+
+    Fields:
+      function: that made it.
+      flags: its arguments.
+      sources: every split of every set that it opened, to train on or to evaluate on.
+    """
 
     function: Callable[..., "Experiment"]
     flags: Mapping[str, Any]
+    sources: tuple[Source, ...] = ()
 
     @property
     def name(self) -> str:
@@ -85,8 +92,9 @@ class Experiment(NamedTuple):
 def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
     """Makes a function whose keyword arguments are an experiment's flags record them in the experiment it returns.
 
-    With the record a run can be named, compared with the one that a folder holds, and built again by `jaxgen.load`. What
-    the signature declares of the flags is held: their types, and the ranges of `jaxgen.flags`.
+    With the record a run can be named, compared with the one that a folder holds, and built again by `jaxgen.load`. The data
+    that the function opens are recorded as well, so that a run notices when any of them changed. What the signature declares of
+    the flags is held: their types, and the ranges of `jaxgen.flags`.
 
     Args:
       function: returns an `Experiment`; its arguments are numbers, strings, booleans, None or tuples of these.
@@ -99,10 +107,11 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
 
     @functools.wraps(function)
     def build(*args: Any, **flags: Any) -> Experiment:
-        made = make(*args, **flags)
+        with reading() as sources:
+            made = make(*args, **flags)
         bound = signature.bind(*args, **flags)
         bound.apply_defaults()
-        return made._replace(config=Config(build, dict(bound.arguments)))
+        return made._replace(config=Config(build, dict(bound.arguments), tuple(sources)))
 
     return build
 

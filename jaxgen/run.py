@@ -78,7 +78,11 @@ class Run:
 
         Returns:
           `{split: {name: value}}`; the standard error of a value `nll` is `nll_stderr`, beside it.
+
+        Raises:
+          UserError: if the data are not those that the run was trained beside.
         """
+        self._refuse_other_data()
         seed = self.seed if seed is None else seed
         results = evaluate(self.experiment.evaluators, self.state, seed, track)
         if final:
@@ -159,6 +163,7 @@ class Run:
             raise UserError("This experiment has no sampler: its model generates nothing.")
         if "dataset" not in self.experiment.config.flags:
             raise UserError("This experiment has no flag --dataset to hold its samples against; measure two folders or arrays.")
+        self._refuse_other_data()
         sample, state = self.experiment.sample, averaged(self.state)
         real, others = (_split(self.experiment.config, of) for of in (split, "train" if split == "test" else "test"))
         extractor, metrics = extractor or pixels(), list(metrics)
@@ -170,6 +175,7 @@ class Run:
             n,
             name=str(self.workdir or self.experiment.config.name),
             classes=self.experiment.classes,
+            names=real.classes.get("label", ()),
             track=track,
         )
         with drawn as fake:
@@ -191,6 +197,20 @@ class Run:
     def digest(self) -> str:
         """One hash over the whole state and the data's position; equal exactly when every bit is."""
         return hashes.digest(to_tree(self.state), self.position)
+
+    def _refuse_other_data(self) -> None:
+        if self.workdir is None or not (self.workdir / "run.json").is_file():
+            return
+        folder = workdir.read(self.workdir)
+        here, there = (
+            flags.get("dataset") for flags in ((self.experiment.config or Config(load, {})).flags, folder.record["flags"])
+        )
+        # Who builds the experiment with another dataset means that one.
+        if here == there and (changed := workdir.altered(folder, self.experiment)):
+            raise UserError(
+                f"The data changed since the run in {self.workdir} was trained ({', '.join(changed)}); restore them: values of "
+                "other data are not this run's."
+            )
 
     def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
         return jax.random.fold_in(jax.random.key(self.seed if seed is None else seed), purpose)

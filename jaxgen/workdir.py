@@ -10,6 +10,7 @@ damaged/STEP/       checkpoints that were found to be damaged
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib import metadata
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen import durable, logs, parallel
+from jaxgen import data, durable, logs, parallel
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -167,7 +168,25 @@ def fitting(path: Path, experiment: Experiment, seed: int) -> tuple[Workdir, lis
         old = read(path).record
         _refuse_differences(path, old, record)
         notes = _schedule_notes(experiment, old, record)
+        if _told_otherwise(old["data"], record["data"]):
+            notes.append(
+                "Note: an earlier version began this run and recorded its data by the times of the files, or by parts of them; "
+                "whether they are still the same cannot be told. From now on their contents are on record."
+            )
     return Workdir(path, record), notes
+
+
+def altered(folder: Workdir, experiment: Experiment) -> list[str]:
+    """The names of the data on record that are not what an experiment reads, in any split, by their contents.
+
+    Args:
+      folder: of a run.
+      experiment: of the run, built again.
+
+    Returns:
+      Names; none where all is the same, wherever it lies.
+    """
+    return _altered(folder.record["data"], describe(experiment, folder.record["seed"])["data"])
 
 
 def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
@@ -177,14 +196,31 @@ def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
         "format": FORMAT,
         "experiment": config.name if config else None,
         "file": config.file if config else None,
-        "flags": dict(config.flags) if config else {},
+        "flags": _placed(config.flags) if config else {},
         "steps": experiment.steps,
         "seed": seed,
         "best": experiment.best,
-        "data": {"names": experiment.train.names, "fingerprint": experiment.train.fingerprint},
+        "data": {
+            "names": experiment.train.names,
+            "fingerprint": experiment.train.fingerprint,
+            "sources": [
+                {"name": source.name, "fingerprint": source.fingerprint, "digest": source.digest}
+                for source in (config.sources if config else ())
+            ],
+        },
         "versions": {name: _version(name) for name in PACKAGES},
     }
     return json.loads(json.dumps(record))
+
+
+def _placed(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags, with absolute places for data: a run is looked at from other folders than the one that it was trained in."""
+    placed, where = dict(flags), flags.get("data_dir")
+    if isinstance(where, str) and where:
+        placed["data_dir"] = os.path.abspath(os.path.expanduser(where))
+    if isinstance(flags.get("dataset"), str):
+        placed["dataset"] = data.place(flags["dataset"], where)
+    return placed
 
 
 def _version(package: str) -> str | None:
@@ -195,12 +231,14 @@ def _version(package: str) -> str | None:
 
 
 def _refuse_differences(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    differing = []
+    differing, altered = [], _altered(old["data"], new["data"])
     if old["experiment"] != new["experiment"]:
         differing.append(f"the experiment ({old['experiment']} there, {new['experiment']} here)")
     else:
         for flag in sorted((old["flags"].keys() | new["flags"].keys()) - set(FREE)):
             there, here = (r["flags"].get(flag, "absent") for r in (old, new))
+            if flag == "dataset" and isinstance(there, str) and _same_place(there, here, altered):
+                continue
             if there != here:
                 differing.append(f"--{flag.replace('_', '-')} ({there} there, {here} here)")
     if old["seed"] != new["seed"]:
@@ -210,11 +248,36 @@ def _refuse_differences(path: Path, old: Mapping[str, Any], new: Mapping[str, An
             f"{path} holds a run that differs in {', '.join(differing)}; "
             "give the same flags to resume it, or another --workdir."
         )
-    if old["data"]["fingerprint"] != new["data"]["fingerprint"]:
+    if altered:
         raise UserError(
-            f"The data changed since the run in {path} began ({', '.join(old['data']['names'])}); "
+            f"The data changed since the run in {path} began ({', '.join(altered)}); "
             "restore the dataset that it was trained on, or start anew in another --workdir."
         )
+
+
+def _altered(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The names of the data on record that are not what is read now: in any split, by their contents and not by their place."""
+    there, here = old.get("sources", []), new["sources"]
+    files, examples = ({source[by] for source in here if source[by]} for by in ("fingerprint", "digest"))
+    gone = [source for source in there if source["fingerprint"] not in files and source["digest"] not in examples]
+    if gone:
+        return [source["name"] for source in gone]
+    # The files of a set may differ where its examples do not: it was prepared once more.
+    prepared_anew = any(source["fingerprint"] not in files for source in there)
+    if old["fingerprint"] == new["fingerprint"] or prepared_anew or _told_otherwise(old, new):
+        return []
+    return list(old["names"])
+
+
+def _told_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether an earlier version told such data by less than their contents: by times, or by parts of large files."""
+    return "sources" not in old and len(old["fingerprint"]) == 16 and len(new["fingerprint"]) == 32
+
+
+def _same_place(there: str, here: Any, altered: list[str]) -> bool:
+    """Whether two values of --dataset name the same data: folders or files with the same contents, wherever they lie."""
+    places = isinstance(here, str) and os.path.isabs(here) and (os.path.isabs(there) or data.place(there) == here)
+    return places and not altered
 
 
 def _schedule_notes(experiment: Experiment, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,9 @@
 """Data: sources of examples, streams of batches, and what happens to an example on the way."""
 
 from jaxgen.data.cache import cached
-from jaxgen.data.load import load, names, prepare, resize
+from jaxgen.data.files import from_file
+from jaxgen.data.folder import from_folder
+from jaxgen.data.load import load, names, place, prepare, resize
 from jaxgen.data.source import (
     Source,
     common_classes,
@@ -9,10 +11,12 @@ from jaxgen.data.source import (
     contents,
     from_arrays,
     from_examples,
-    from_folder,
+    in_bytes,
     map_examples,
     mean,
     part,
+    reading,
+    same_classes,
     take,
 )
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
@@ -54,8 +58,10 @@ __all__ = [
     "flip",
     "from_arrays",
     "from_examples",
+    "from_file",
     "from_folder",
     "identity",
+    "in_bytes",
     "in_order",
     "join",
     "load",
@@ -64,9 +70,12 @@ __all__ = [
     "names",
     "pad",
     "part",
+    "place",
     "prefetch",
     "prepare",
+    "reading",
     "resize",
+    "same_classes",
     "scale",
     "shuffled",
     "take",

@@ -1,5 +1,6 @@
 """Decode once: a source's examples as memory-mapped arrays on disk, from which whole batches are gathered."""
 
+import contextlib
 import errno
 import os
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen.data.source import Source, from_arrays
+from jaxgen.data.source import Source, digest, over
 from jaxgen.errors import UserError
 
 ROWS = 1024  # decoded at a time: bounds the memory and paces the progress bar
@@ -47,7 +48,7 @@ def cached(
       track: wraps the chunks' iterator with a progress bar; gets the iterable and a description.
 
     Returns:
-      A source of the same name, fingerprint and examples.
+      A source of the same name, fingerprint and examples, with a `digest`.
 
     Raises:
       UserError: if the disk is full, the folder cannot be written, or the cache that is there is damaged.
@@ -63,7 +64,9 @@ def cached(
             raise ValueError("examples are missing")
     except (OSError, ValueError, EOFError, TypeError) as error:  # NumPy's words for a torn file
         raise UserError(f"The cache {target} is damaged ({error}); delete it, and it is made again.") from None
-    whole = from_arrays(arrays, name=source.name, fingerprint=source.fingerprint)
+    whole = over(
+        arrays, name=source.name, fingerprint=source.fingerprint, classes=source.classes, digest=_digest(target, arrays)
+    )
     sizes = [(a.base, a.base.size()) for a in arrays.values()]
 
     def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
@@ -72,7 +75,24 @@ def cached(
             raise UserError(f"The cache {target} was changed while it was in use; delete it, and it is made again.")
         return whole.gather(indices)
 
-    return whole._replace(gather=gather, classes=source.classes)
+    return whole._replace(gather=gather)
+
+
+def _digest(target: Path, arrays: dict[str, np.ndarray]) -> str:
+    """The hash of a cache's examples, which lies beside them once it was computed."""
+    file = target / "digest"
+    try:
+        known = file.read_text(encoding="ascii")
+        if re.fullmatch("[0-9a-f]{32}", known):
+            return known
+    except (OSError, ValueError):
+        pass
+    found = digest(arrays)
+    with contextlib.suppress(OSError):  # someone else's cache, which can be read only
+        scratch = target / f".digest-{uuid.uuid4().hex[:12]}"
+        scratch.write_text(found, encoding="ascii")
+        scratch.replace(file)
+    return found
 
 
 def _write(source: Source, target: Path, track: Callable[[Iterable[int], str], Iterable[int]]) -> None:
@@ -103,8 +123,8 @@ def _write(source: Source, target: Path, track: Callable[[Iterable[int], str], I
                 if (mapped.dtype, mapped.shape[1:]) != (rows.dtype, rows.shape[1:]):
                     raise UserError(
                         f"{source.name} has examples of different shapes ({feature} {mapped.shape[1:]} {mapped.dtype}, "
-                        f"{rows.shape[1:]} {rows.dtype}), which cannot be cached; give load() an `example_map` that brings "
-                        "them to one shape, such as data.resize(64)."
+                        f"{rows.shape[1:]} {rows.dtype}), which cannot be cached; `jaxgen data convert SET OUT.npz --size 64` "
+                        "brings them to one size, and in Python give load() an `example_map` such as data.resize(64)."
                     )
                 mapped[start : start + len(rows)] = rows
         for feature, parts in columns.items():

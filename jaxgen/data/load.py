@@ -1,4 +1,4 @@
-"""Datasets by name: any prepared TFDS set, our own builders, or a folder of images."""
+"""Datasets by name: any prepared TFDS set, our own builders, a folder of images, or a file of arrays."""
 
 import contextlib
 import difflib
@@ -13,9 +13,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxgen import logs
-from jaxgen.data import builders
+from jaxgen.data import builders, decode, files, stamps
 from jaxgen.data.cache import cached, cached_bytes
-from jaxgen.data.source import Source, from_examples, from_folder, map_examples
+from jaxgen.data.folder import from_folder, scan
+from jaxgen.data.pixels import as_bytes
+from jaxgen.data.source import Source, from_examples, in_bytes, map_examples, noted, reading
 from jaxgen.errors import UserError
 
 OWN = {
@@ -41,8 +43,9 @@ def load(
     the same batches, bit for bit.
 
     Args:
-      dataset: a TFDS name (`mnist`, `cifar10`, `emoji`, `digits`, `name:1.2.0` ...), or the path of a folder with one
-        subfolder of images a split; a folder that has the name of a dataset is `./mnist`.
+      dataset: a TFDS name (`mnist`, `cifar10`, `emoji`, `digits`, `name:1.2.0` ...), the path of a folder with one subfolder of
+        images a split, or of an `.npz` file with `train_image` and `test_image` (`jaxgen.data.files`); a folder that has
+        the name of a dataset is `./mnist`.
       split: `train`, `test`, or anything that TFDS understands (`train[:90%]`).
       data_dir: where prepared sets lie; None means `$TFDS_DATA_DIR`, or TFDS's default.
       cache_budget: GiB that a split's cache may take; 0 streams everything.
@@ -50,19 +53,58 @@ def load(
       example_map_name: says what `example_map` does; a cache made under another name is not used.
 
     Returns:
-      The source.
+      The source, whose images are bytes: floats in [0, 1] become the nearest of 256 levels, 16 bits the upper eight.
 
     Raises:
-      UserError: if the dataset or the split does not exist, or the set is not prepared and cannot be here.
+      UserError: if the dataset or the split does not exist, the set is not prepared and cannot be here, or its images are
+        neither bytes nor such as become bytes.
     """
+    with reading():  # what it is made of does not count beside the whole
+        source = opened(dataset, split, data_dir)
+        if example_map is not None:
+            source = map_examples(source, example_map, name=example_map_name)
+        source = _cached_within(in_bytes(_flat(source, dataset)), cache_budget)
+    return noted(source)
+
+
+def place(dataset: str, data_dir: str | None = None) -> str:
+    """The absolute path of a dataset that is a folder or a file, and the name of any other as it is."""
+    path = _expanded(dataset)
+    return os.path.abspath(path) if _is_folder(dataset, data_dir) or _is_file(path) else dataset
+
+
+def opened(dataset: str, split: str, data_dir: str | None = None) -> Source:
+    """One split of a dataset as it lies there: not looked at, and not cached."""
+    path = _expanded(dataset)
     if _is_folder(dataset, data_dir):
-        source = _folder(dataset, split)
-    elif dataset.startswith((".", "/", "~")):
+        return _folder(dataset, split)
+    if _is_file(path):
+        return files.from_file(path, split)
+    if path.suffix.lower() in files.SUFFIXES:
+        raise UserError(f"There is no file {dataset}; check the path.")
+    if path.is_file():
+        raise UserError(
+            f"{dataset} is no dataset: it is a file; give a folder with the subfolders train and test, or an .npz file with "
+            "train_image and test_image."
+        )
+    if dataset.startswith((".", "/", "~")):
         raise UserError(f"There is no folder {dataset}; check the path.")
-    else:
-        source = _tfds(dataset, split, data_dir)
-    if example_map is not None:
-        source = map_examples(source, example_map, name=example_map_name)
+    return _tfds(dataset, split, data_dir)
+
+
+def _flat(source: Source, dataset: str) -> Source:
+    """The source, unless it has features that no batch can hold."""
+    odd = [feature for feature, a in source.gather(np.zeros(1, np.int64)).items() if a.dtype.kind == "O"]
+    if odd:
+        raise UserError(
+            f"{source.name} has features that nest or vary in length ({', '.join(odd)}), which cannot form a batch; "
+            f"`jaxgen data convert {dataset} OUT.npz` takes its image and label alone, and in Python give load() an "
+            "`example_map` that drops them."
+        )
+    return source
+
+
+def _cached_within(source: Source, cache_budget: float) -> Source:
     need = cached_bytes(source) if cache_budget > 0 else None
     if need is None or need > cache_budget * 2**30:
         return source
@@ -91,6 +133,8 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
     try:
         builder, prepared = _builder(dataset, data_dir)
     except tfds.core.DatasetNotFoundError:
+        if elsewhere := _nearby(dataset, data_dir):
+            raise UserError(f"The dataset {dataset!r} is not prepared in {place}; {elsewhere}.") from None
         near = difflib.get_close_matches(dataset, _known(data_dir), n=3)
         hint = f" The nearest names are {', '.join(near)}." if near else ""
         raise UserError(
@@ -109,6 +153,8 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
         ) from None
     if prepared:
         return builder
+    if name not in OWN and (elsewhere := _nearby(dataset, data_dir)):
+        raise UserError(f"The dataset {dataset!r} is not prepared in {place}; {elsewhere}.")
     if name not in OWN and importlib.util.find_spec("tensorflow") is None:
         raise UserError(
             f"The dataset {dataset!r} is not prepared in {place}, and preparing it needs TensorFlow: "
@@ -183,13 +229,29 @@ def _is_folder(dataset: str, data_dir: str | None) -> bool:
     return _expanded(dataset).is_dir() and not (bare and dataset in _known(data_dir))
 
 
+def _is_file(path: Path) -> bool:
+    return path.suffix.lower() in files.SUFFIXES and path.is_file()
+
+
+def _nearby(dataset: str, data_dir: str) -> str:
+    """Where the set lies that was looked for in the wrong folder, as the end of a sentence: a level too deep, or too high."""
+    name, folder = dataset.split(":")[0], Path(data_dir).absolute()
+    below = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    for other in (*folder.parents[:3], *below[:1000]):
+        with contextlib.suppress(OSError):
+            if any((other / name).glob("*/dataset_info.json")) or any((other / name).glob("*/*/dataset_info.json")):
+                return f"it lies in {other}: give --data-dir {other}"
+    return ""
+
+
 def _tfds(dataset: str, split: str, data_dir: str | None) -> Source:
     builder = prepare(dataset, data_dir=data_dir)
     try:
         examples = builder.as_data_source(split=split)
     except (ValueError, KeyError, AssertionError):
         there = ", ".join(f"{name} of {info.num_examples:,} examples" for name, info in sorted(builder.info.splits.items()))
-        raise UserError(f"The dataset {dataset!r} has no split {split!r}; it has {there}.") from None
+        mend = _other_splits(dataset, split, sorted(builder.info.splits))
+        raise UserError(f"The dataset {dataset!r} has no split {split!r}; it has {there}{mend}.") from None
     except NotImplementedError:  # TFDS's word for a format without random access
         raise UserError(
             f"The dataset {dataset!r} in {builder.data_path} is prepared as {builder.info.file_format.value}, which cannot "
@@ -206,7 +268,25 @@ def _tfds(dataset: str, split: str, data_dir: str | None) -> Source:
     fingerprint = _fingerprint(
         f"{builder.info.full_name} {split} {len(examples)}", [Path(p) for p in builder.info.splits[split].filepaths]
     )
-    return from_examples(examples, name=f"{builder.info.full_name} {split}", fingerprint=fingerprint, classes=classes)
+    source = from_examples(examples, name=f"{builder.info.full_name} {split}", fingerprint=fingerprint, classes=classes)
+    image = dict(builder.info.features.items()).get("image")
+    wide = isinstance(image, tfds.features.Image) and np.dtype(image.np_dtype) == np.uint16
+    return map_examples(source, _upper_bits, name="upper eight bits")._replace(name=source.name) if wide else source
+
+
+def _upper_bits(example: dict[str, Any]) -> dict[str, Any]:
+    """An image of 16 bits as a viewer shows it."""
+    return {**example, "image": (example["image"] >> 8).astype(np.uint8)}
+
+
+def _other_splits(dataset: str, split: str, there: Sequence[str]) -> str:
+    """How to read a set whose splits are not called train and test, as the end of a sentence."""
+    if split not in ("train", "test") or not there:
+        return ""
+    train = "train" if "train" in there else there[0]
+    test = "test" if "test" in there else next((name for name in there if name != train), None)
+    how = f"--train {train} --test {test}" if test is not None else f"--train {train} --split 0.9"
+    return f"; `jaxgen data convert {dataset} OUT.npz {how}` makes a set of both"
 
 
 class _Records:
@@ -233,16 +313,25 @@ class _Records:
             ) from error
 
 
-def _fingerprint(mark: str, files: list[Path]) -> str:
-    """Hashes the files, or evenly spaced blocks of what is more than 128 MiB: their sizes do not tell, they are padded."""
+def _fingerprint(mark: str, paths: list[Path]) -> str:
+    """A hash of the files, every byte of them: their sizes do not tell, they are padded."""
     digest = hashlib.sha256(mark.encode())
+    paths = sorted(paths)
+    stats = [path.stat() for path in paths]
     block = 1 << 16
-    most = max(1, (128 << 20) // (block * len(files)))
-    for path in sorted(files):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
+    if sum(found.st_size for found in stats) > 128 << 20:
+        found = stamps.hashes(
+            paths[0].parent,
+            [(str(path), stamps.stamp(own)) for path, own in zip(paths, stats, strict=True)],
+            track=lambda numbers, told: logs.track(numbers, description=told),
+        )
+        return hashlib.sha256(f"{mark} {found}".encode()).hexdigest()[:32]
+    # Small sets are told as they always were, so that the runs on them still resume.
+    most = max(1, (128 << 20) // (block * len(paths)))
+    for path, own in zip(paths, stats, strict=True):
+        digest.update(f"{path.name} {own.st_size}".encode())
         with path.open("rb") as file:
-            for at in np.linspace(0, max(size - block, 0), min(-(-size // block), most)).astype(int):
+            for at in np.linspace(0, max(own.st_size - block, 0), min(-(-own.st_size // block), most)).astype(int):
                 file.seek(at)
                 digest.update(file.read(block))
     return digest.hexdigest()[:16]
@@ -252,11 +341,20 @@ def _folder(dataset: str, split: str) -> Source:
     root = _expanded(dataset)
     folder = root / split
     if not folder.is_dir():
-        there = sorted(p.name for p in root.iterdir() if p.is_dir())
+        there = sorted(decode.shown(p.name) for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+        splits = [name for name in there if scan(root / name).pictures] if "train" in there or "test" in there else []
+        mend = ""
+        if split in ("train", "test") and scan(root).pictures:
+            cut = f"--train {splits[0]} --split 0.9" if splits else "--split 0.9"
+            mend = f"; `jaxgen data convert {dataset} OUT.npz {cut}` cuts its pictures in two"
         raise UserError(
-            f"The folder {dataset} has no subfolder {split!r} to take that split from; it has {', '.join(there) or 'none'}."
+            f"The folder {dataset} has no subfolder {split!r} to take that split from; it has {_listed(there) or 'none'}{mend}."
         )
     return from_folder(folder)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:10])}{' ...' if names[10:] else ''}"
 
 
 def resize(size: int, *, feature: str = "image") -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -264,7 +362,7 @@ def resize(size: int, *, feature: str = "image") -> Callable[[dict[str, Any]], d
     from PIL import Image, ImageOps
 
     def fn(example: dict[str, Any]) -> dict[str, Any]:
-        pixels = example[feature]
+        pixels = as_bytes(np.asarray(example[feature]), f"The {feature}")
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         small = np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS))
         return {**example, feature: small.reshape(size, size, pixels.shape[-1])}

@@ -1,16 +1,15 @@
 """Where examples come from: a length and a way to gather a batch of them by index."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from jaxgen.data import labels, pixels
 from jaxgen.errors import UserError
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-
 
 LOOKED_AT = 1024
 """Examples whose labels are looked at before a set is used: reading all of them may take hours."""
@@ -31,8 +30,10 @@ class Source(NamedTuple):
       name: for messages, `mnist/3.0.1 train`.
       fingerprint: changes when the examples do; a resumed run compares it.
       length: number of examples N.
-      gather: `gather(indices [n]) -> {feature: array [n, ...]}`, whole batches at once.
+      gather: `gather(indices [n]) -> {feature: array [n, ...]}`, whole batches at once. By convention `image` is
+        `[n, H, W, C]`, bytes or floats in [0, 1], and `label` a class's number `[n]`.
       classes: the names of a label feature's values, by feature.
+      digest: a hash of every example as it is gathered, in whatever files it lies; None where nothing has read them all.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Source(NamedTuple):
     length: int
     gather: Callable[[np.ndarray], dict[str, np.ndarray]]
     classes: Mapping[str, tuple[str, ...]] = {}
+    digest: str | None = None
 
     def shape(self, feature: str) -> tuple[int, ...]:
         """The shape of one example's feature, such as (28, 28, 1) of `image`."""
@@ -47,6 +49,28 @@ class Source(NamedTuple):
         if feature not in example:
             raise UserError(f"{self.name} has no feature {feature!r}; it has {', '.join(sorted(example))}.")
         return example[feature].shape[1:]
+
+
+_READ: ContextVar[list[Source] | None] = ContextVar("sources that were opened", default=None)
+
+
+@contextmanager
+def reading() -> Iterator[list[Source]]:
+    """Gathers the sources that are opened within: what a run records of all the data that it reads."""
+    opened: list[Source] = []
+    token = _READ.set(opened)
+    try:
+        yield opened
+    finally:
+        _READ.reset(token)
+
+
+def noted(source: Source) -> Source:
+    """The source, which `reading` has heard of."""
+    opened = _READ.get()
+    if opened is not None:
+        opened.append(source)
+    return source
 
 
 def common_shape(feature: str, *sources: Source) -> tuple[int, ...]:
@@ -68,16 +92,18 @@ def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
     Labels are looked at too, `LOOKED_AT` of them, evenly spaced: a set whose labels are withheld has -1 in their place.
 
     Raises:
-      UserError: if a source has no classes, or other ones, or a label is none of them.
+      UserError: if a source has no classes, or other ones, naming the difference; or if a label is none of them.
     """
     classes = [source.classes.get(feature, ()) for source in sources]
     named = [(source.name, found) for source, found in zip(sources, classes, strict=True)]
     for name, found in named:
         if not found:
             raise UserError(f"{name} has no classes of a feature {feature!r}; take a set that has, or a model that needs none.")
-    if len(set(classes)) > 1:
-        told = ", ".join(f"{name} has {' '.join(found[:5])}{' ...' if found[5:] else ''}" for name, found in named)
-        raise UserError(f"A {feature} means different things: {told}; give all splits the same classes.")
+    (first, one), *others = named
+    for name, other in others:
+        if one != other:
+            told = f"{first} has {_some(one)}, {name} has {_some(other)}{_difference(first, one, name, other)}"
+            raise UserError(f"A {feature} means different things: {told}; give all splits the same classes.")
     for source in sources:
         check_labels(feature, source, len(classes[0]))
     return classes[0]
@@ -95,35 +121,74 @@ def check_labels(feature: str, source: Source, classes: int) -> None:
       UserError: naming the set and the label.
     """
     rows = np.unique(np.linspace(0, source.length - 1, min(source.length, LOOKED_AT)).astype(np.int64))
-    labels = np.asarray(source.gather(rows)[feature])
-    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+    found = np.asarray(source.gather(rows)[feature])
+    if not np.issubdtype(found.dtype, np.integer) or found.ndim != 1:
+        raise UserError(f"The {feature} of {source.name} is {found.dtype} {list(found.shape[1:])}, not one whole number each.")
+    if found.min() < 0:
         raise UserError(
-            f"The {feature} of {source.name} is {labels.dtype} {list(labels.shape[1:])}, not one whole number each."
+            f"The {feature}s of {source.name} are withheld: {(found < 0).sum():,} of {len(found):,} that were looked at are "
+            f"{found[found < 0][0]}; take a split whose {feature}s are public."
         )
-    if labels.min() < 0:
+    if found.max() >= classes:
+        raise UserError(f"{source.name} has the {feature} {found.max()}, and its classes are 0 to {classes - 1}; mend the set.")
+
+
+def same_classes(feature: str, a: Source, b: Source) -> None:
+    """Refuses two sets whose labels cannot be held against each other, because they are not known to mean the same.
+
+    A set without names calls its classes by their numbers, and goes with another one without names, or with names 0, 1, 2 ...
+
+    Raises:
+      UserError: if the classes differ, or only one of the sets has names for them.
+    """
+    named, unnamed = sorted((a, b), key=lambda source: not source.classes.get(feature))
+    names = named.classes.get(feature, ())
+    if unnamed.classes.get(feature):
+        common_classes(feature, a, b)
+    elif names != tuple(map(str, range(len(names)))):
         raise UserError(
-            f"The {feature}s of {source.name} are withheld: {(labels < 0).sum():,} of {len(labels):,} that were looked at are "
-            f"{labels[labels < 0][0]}; take a split whose {feature}s are public."
-        )
-    if labels.max() >= classes:
-        raise UserError(
-            f"{source.name} has the {feature} {labels.max()}, and its classes are 0 to {classes - 1}; mend the set."
+            f"A {feature} of {named.name} is one of {_some(names)}, and what the numbers of {unnamed.name} mean is not known; "
+            "give names to both: an array `classes` beside `label` in an .npz file, or a folder a class."
         )
 
 
-def from_arrays(arrays: Mapping[str, np.ndarray], *, name: str = "arrays", fingerprint: str | None = None) -> Source:
+def _some(names: tuple[str, ...]) -> str:
+    return f"{' '.join(names[:5])}{' ...' if names[5:] else ''}"
+
+
+def _difference(first: str, one: tuple[str, ...], name: str, other: tuple[str, ...]) -> str:
+    """Which classes are in one of two sets only, where the first five do not show it."""
+    if len(one) <= 5 and len(other) <= 5:
+        return ""
+    only = [
+        f"only {of} has {_some(tuple(c for c in mine if c not in theirs))}"
+        for of, mine, theirs in ((first, one, other), (name, other, one))
+        if set(mine) - set(theirs)
+    ]
+    return f" ({', '.join(only) or 'the same in another order'})"
+
+
+def from_arrays(
+    arrays: Mapping[str, np.ndarray],
+    *,
+    name: str = "arrays",
+    fingerprint: str | None = None,
+    classes: Mapping[str, tuple[str, ...]] | None = None,
+) -> Source:
     """A source over arrays in memory or memory-mapped, whose first axes count the examples.
 
     Args:
-      arrays: `{feature: [N, ...]}`; images are uint8 `[N, H, W, C]` by convention.
+      arrays: `{feature: [N, ...]}`. An `image` holds bytes or floats in [0, 1], `[N, H, W, C]`; truth values become the bytes 0
+        and 255. A `label` of text becomes numbers, and its values the names of the classes.
       name: for messages.
       fingerprint: computed from the bytes where it is None.
+      classes: names of label values, by feature.
 
     Returns:
       The source.
 
     Raises:
-      UserError: if there are no arrays, or their lengths differ.
+      UserError: if there are no arrays, their lengths differ, or an image holds other numbers.
 
     >>> source = from_arrays({"image": np.zeros((5, 8, 8, 1), np.uint8)})
     >>> source.length, source.shape("image")
@@ -135,11 +200,34 @@ def from_arrays(arrays: Mapping[str, np.ndarray], *, name: str = "arrays", finge
         raise UserError(f"{name}: arrays need one common length above zero; got {lengths or 'no arrays'}.")
     if fingerprint is None:
         fingerprint = _hash(arrays)
+    named = dict(classes or {})
+    if "image" in arrays:
+        arrays["image"] = pixels.checked(arrays["image"], f"The image of {name}")
+    if "label" in arrays and arrays["label"].dtype.kind in "SUO":
+        arrays["label"], names = labels.numbered(arrays["label"], name)
+        named.setdefault("label", names)
+    return noted(over(arrays, name=name, fingerprint=fingerprint, classes=named))
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """A hash of all examples, 32 hexadecimal digits."""
+    return _hash(arrays, 32)
+
+
+def over(
+    arrays: Mapping[str, np.ndarray],
+    *,
+    name: str,
+    fingerprint: str,
+    classes: Mapping[str, tuple[str, ...]],
+    digest: str | None = None,
+) -> Source:
+    """A source over arrays that were looked at before."""
 
     def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
         return {feature: np.take(a, indices, axis=0) for feature, a in arrays.items()}
 
-    return Source(name, fingerprint, next(iter(lengths.values())), gather)
+    return Source(name, fingerprint, len(next(iter(arrays.values()))), gather, classes, digest)
 
 
 def from_examples(
@@ -176,7 +264,7 @@ def from_examples(
         stacked = _stack(rows, name)
         return {feature: a[inverse] for feature, a in stacked.items()}
 
-    return Source(name, fingerprint, len(examples), gather, classes or {})
+    return noted(Source(name, fingerprint, len(examples), gather, classes or {}))
 
 
 def contents(source: Source, *, most: int = 256) -> str:
@@ -213,7 +301,11 @@ def take(source: Source, indices: np.ndarray) -> Source:
     [9, 7]
     """
     mark = hashlib.sha256(f"{source.fingerprint} {_hash({'indices': indices})}".encode()).hexdigest()[:16]
-    return source._replace(fingerprint=mark, length=len(indices), gather=lambda own: source.gather(indices[own]))
+
+    def gather(own: np.ndarray) -> dict[str, np.ndarray]:
+        return source.gather(indices[own])
+
+    return source._replace(fingerprint=mark, length=len(indices), gather=gather, digest=None)
 
 
 def part(source: Source, start: int, stop: int | None = None) -> Source:
@@ -283,55 +375,34 @@ def map_examples(source: Source, fn: Callable[[dict[str, Any]], dict[str, Any]],
     # A name is soon forgotten when `fn` is edited: what it makes of some examples tells.
     some = _hash(gather(np.linspace(0, source.length - 1, min(source.length, 8)).astype(np.int64)))
     mark = hashlib.sha256(f"{source.fingerprint} {name} {some}".encode()).hexdigest()[:16]
-    return source._replace(name=name, fingerprint=mark, gather=gather)
+    return source._replace(name=name, fingerprint=mark, gather=gather, digest=None)
 
 
-def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = False) -> Source:
-    """A source over the images below a folder; the names of its subfolders, if any, are the labels.
-
-    Args:
-      folder: `folder/*.png` or `folder/CLASS/*.png` (also jpg, bmp, webp), in sorted order.
-      size: side in pixels that the central square of every image is resized to; None keeps them as they are.
-      grey: one channel instead of three.
-
-    Returns:
-      A source of `image` uint8 `[H, W, C]` and, with subfolders, `label`.
+def in_bytes(source: Source, *, feature: str = "image") -> Source:
+    """The source with its images as bytes, `pixels.as_bytes`; itself where they are, or where it has none.
 
     Raises:
-      UserError: if there is no image.
+      UserError: if they cannot be brought to bytes, here or by `gather`.
     """
-    folder = Path(folder)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
-    if not paths:
-        raise UserError(f"No image ({', '.join(IMAGE_SUFFIXES)}) lies below {folder}; check the path.")
-    parents = sorted({p.parent.relative_to(folder).as_posix() for p in paths})
-    labels = parents if len(parents) > 1 else []
+    found = source.gather(np.zeros(1, np.int64)).get(feature)
+    if found is None or found.dtype == np.uint8:
+        return source
 
-    class Images:
-        def __len__(self) -> int:
-            return len(paths)
+    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
+        rows = source.gather(indices)
+        return {**rows, feature: pixels.as_bytes(rows[feature], f"The {feature} of {source.name}")}
 
-        def __getitem__(self, i: int) -> dict[str, Any]:
-            example: dict[str, Any] = {"image": _read(paths[i], size, grey)}
-            if labels:
-                example["label"] = labels.index(paths[i].parent.relative_to(folder).as_posix())
-            return example
-
-    try:
-        stats = [(p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
-    except OSError as error:  # a link to nothing
-        raise UserError(f"{error.filename} cannot be read ({error.strerror}); mend or remove it.") from None
-    mark = hashlib.sha256(repr((stats, size, grey)).encode()).hexdigest()[:16]
-    classes = {"label": tuple(labels)} if labels else {}
-    return from_examples(Images(), name=str(folder), fingerprint=mark, classes=classes)
+    gather(np.zeros(1, np.int64))  # refuses here what it would refuse later
+    mark = hashlib.sha256(f"{source.fingerprint} {feature} in bytes".encode()).hexdigest()[:16]
+    return source._replace(fingerprint=mark, gather=gather, digest=None)
 
 
-def _hash(arrays: Mapping[str, np.ndarray]) -> str:
+def _hash(arrays: Mapping[str, np.ndarray], digits: int = 16) -> str:
     digest = hashlib.sha256()
     for feature, a in sorted(arrays.items()):
         digest.update(f"{feature}{a.dtype}{a.shape}".encode())
         digest.update(repr(a.tolist()).encode() if a.dtype.kind == "O" else np.ascontiguousarray(a).data)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:digits]
 
 
 def _stack(rows: list[Any], name: str) -> dict[str, np.ndarray]:
@@ -342,19 +413,6 @@ def _stack(rows: list[Any], name: str) -> dict[str, np.ndarray]:
         uneven = ", ".join(f"{f} {s[0]}, {s[1]}{' ...' if s[2:] else ''}" for f, s in shapes.items() if len(s) > 1)
         raise UserError(
             f"{name} has examples of different shapes ({uneven}), which cannot form a batch; "
-            "give load() an `example_map` that brings them to one shape, such as data.resize(64)."
+            "`jaxgen data convert SET OUT.npz --size 64` brings them to one size, and in Python give load() an `example_map` "
+            "such as data.resize(64)."
         ) from None
-
-
-def _read(path: Path, size: int | None, grey: bool) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as file:
-            image = file.convert("L" if grey else "RGB")
-        if size is not None:
-            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-        pixels = np.asarray(image, np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all of them Pillow's word for torn
-        raise UserError(f"{path} cannot be read as an image ({error}); mend or remove it.") from None
-    return pixels[..., None] if grey else pixels

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from jaxgen.errors import UserError
 from jaxgen.types import Array, Key
 
 Example: TypeAlias = Mapping[str, Any]
@@ -33,20 +34,26 @@ def chain(*transforms: Transform) -> Transform:
 
 
 def scale(low: float = 0.0, high: float = 1.0, *, feature: str = "image") -> Transform:
-    r"""Bytes to floats, $x \mapsto \mathrm{low} + (\mathrm{high} - \mathrm{low})\, x / 255$.
+    r"""Intensities in [0, 1] to a range, $x \mapsto \mathrm{low} + (\mathrm{high} - \mathrm{low})\, x$.
+
+    Bytes are divided by 255 first, floats are in [0, 1] already. The transform raises a `UserError` for other integers, whose
+    white is not known.
 
     >>> scale(-1, 1)({"image": jnp.uint8(255)}, jax.random.key(0))["image"].item()
     1.0
+    >>> scale(-1, 1)({"image": jnp.float32(0.5)}, jax.random.key(0))["image"].item()
+    0.0
     """
-    return _on(feature, lambda x, key: low + (high - low) * (x.astype(jnp.float32) / 255))
+    return _on(feature, lambda x, key: low + (high - low) * _intensity(x, feature))
 
 
 def binarize(*, feature: str = "image") -> Transform:
     r"""Dynamic binarisation: $x \sim \mathrm{Bernoulli}(x)$, drawn anew whenever the example is seen.
 
-    The intensities in [0, 1] are the probabilities. Source: Salakhutdinov & Murray 2008; Burda et al. 2015, section 5.
+    The intensities in [0, 1], or bytes divided by 255, are the probabilities. The transform raises a `UserError` for other
+    integers. Source: Salakhutdinov & Murray 2008; Burda et al. 2015, section 5.
     """
-    return _on(feature, lambda x, key: jax.random.bernoulli(key, x).astype(jnp.float32))
+    return _on(feature, lambda x, key: jax.random.bernoulli(key, _intensity(x, feature)).astype(jnp.float32))
 
 
 def binarize_statically(seed: int = 0, *, feature: str = "image") -> Transform:
@@ -65,10 +72,14 @@ def binarize_statically(seed: int = 0, *, feature: str = "image") -> Transform:
 def dequantize(*, feature: str = "image") -> Transform:
     r"""Uniform dequantisation, $x \mapsto (x + u) / 256$ with $u \sim U[0, 1)$; $\log p(x)$ loses $\log 256$ a dimension.
 
+    The transform raises a `UserError` for what is not bytes: nothing else has 256 levels.
+
     Source: Uria et al. 2013; Theis et al. 2016, section 3.1.
     """
 
     def draw(x: Array, key: Key) -> Array:
+        if x.dtype != jnp.uint8:
+            raise UserError(f"dequantize() is of bytes, and the {feature} is {x.dtype}; put it before scale(), or give bytes.")
         x = x.astype(jnp.float32)
         # The sum rounds to x + 1 now and then, and a white pixel to 1, whose logit is infinite.
         return jnp.minimum(x + jax.random.uniform(key, x.shape), jnp.nextafter(x + 1, x)) / 256
@@ -107,6 +118,15 @@ def center_crop(size: int, *, feature: str = "image") -> Transform:
         return jax.lax.slice(x, (top, left, 0), (top + size, left + size, x.shape[2]))
 
     return _on(feature, cut)
+
+
+def _intensity(x: Array, feature: str) -> Array:
+    """What lies in [0, 1]: floats as they are, bytes divided by 255."""
+    if x.dtype == jnp.uint8:
+        return x.astype(jnp.float32) / 255
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise UserError(f"The {feature} is {x.dtype}; give bytes from 0 to 255 (uint8), or floats from 0 to 1.")
+    return x.astype(jnp.float32)
 
 
 def _on(feature: str, fn: Callable[[Array, Key], Array]) -> Transform:

@@ -62,7 +62,7 @@ def score(train: Source, test: Source, *, classes: int, recipe: Recipe = Recipe(
       The share of the test images that are taken for their own class; always to guess one class scores its share.
 
     Raises:
-      UserError: if a set has no labels or other ones, or the images are not of one shape.
+      UserError: if a set has no labels, or labels that are not known to mean the same, or the images are not of one shape.
 
     Source: Ravuri & Vinyals 2019, section 3.
     """
@@ -70,8 +70,8 @@ def score(train: Source, test: Source, *, classes: int, recipe: Recipe = Recipe(
     for source in (train, test):
         if "label" not in source.gather(np.zeros(1, np.int64)):
             raise UserError(f"{source.name} has no labels, of which a classifier is made; give a conditional model's samples.")
-    if train.classes.get("label") and test.classes.get("label"):
-        data.common_classes("label", train, test)
+    data.same_classes("label", train, test)
+    train, test = data.in_bytes(train), data.in_bytes(test)
     model = LeNet(classes, recipe.channels, recipe.hidden, recipe.dropout)
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:

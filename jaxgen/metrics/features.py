@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxgen.data import Source, in_order, prefetch
+from jaxgen.data import Source, in_bytes, in_order, prefetch
 from jaxgen.errors import InputError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
@@ -90,6 +90,7 @@ def extract(
     Raises:
       InputError: if a feature or a logit is not finite, naming the set and the first example.
     """
+    source = in_bytes(source)
     devices = len(jax.local_devices())
     size = -(-batch_size // devices) * devices
     apply = jax.jit(extractor.apply)

@@ -1,8 +1,6 @@
 """Sets of images to compare, as sources of bytes: of a model's samples, a file, or a folder."""
 
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,29 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Float, UInt8
 
 from jaxgen import data
+from jaxgen.data import files
+from jaxgen.data.pixels import to_bytes
 from jaxgen.errors import UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
-from jaxgen.metrics.inputs import first_not_finite
 from jaxgen.types import Array, Key, PyTree
-
-ROUNDING = 1e-6
-"""By how much a float may lie outside of [0, 1]: what float32 arithmetic leaves there is rounding, and is cut off."""
 
 CHUNK = 250
 """Samples that are drawn at once. Part of every protocol: the i-th chunk is drawn with the i-th key."""
-
-
-def to_bytes(images: Float[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n h w c"]:
-    """Images in [0, 1] as the bytes that would be saved: the nearest of 256 levels.
-
-    >>> to_bytes(np.array([[[[0.0], [0.5], [1.0]]]])).ravel().tolist()
-    [0, 128, 255]
-    """
-    return np.round(np.clip(images, 0.0, 1.0) * 255).astype(np.uint8)
 
 
 @contextmanager
@@ -48,6 +34,7 @@ def drawn(
     *,
     name: str,
     classes: int | None = None,
+    names: tuple[str, ...] = (),
     track: Track = show,
 ) -> Iterator[data.Source]:
     """A model's samples, chunk by chunk into a file; each device of this host draws chunks of its own.
@@ -59,6 +46,7 @@ def drawn(
       n: how many.
       name: of the set.
       classes: if the i-th image of a draw is of class i modulo this, the set has labels.
+      names: of these classes, where they have any.
       track: shows the progress.
 
     Yields:
@@ -89,7 +77,7 @@ def drawn(
         arrays = {"image": images}
         if classes is not None:
             arrays["label"] = np.arange(n) % CHUNK % classes
-        yield data.from_arrays(arrays, name=name)
+        yield data.from_arrays(arrays, name=name, classes={"label": names} if classes is not None and names else {})
 
 
 def _on_each(devices: Sequence[jax.Device], sample: Callable[[Any, Key, int], Array], state: PyTree) -> Callable[[Key], Array]:
@@ -111,7 +99,8 @@ def read(path: Path) -> data.Source:
 
     Args:
       path: a folder (its subfolders, if any, are the classes); `.npy` with images `[n, H, W, C]` or `[n, H, W]`; or `.npz` with
-        these as `image` and, if there are any, their classes as `label`. Bytes, or floats in [0, 1].
+        these as `image` and, if there are any, their classes as `label` and the names of these as `classes`. Bytes, or
+        floats in [0, 1].
 
     Returns:
       A source of bytes.
@@ -121,53 +110,23 @@ def read(path: Path) -> data.Source:
     """
     if path.is_dir():
         return data.from_folder(path)
-    if path.suffix not in (".npy", ".npz") or not path.is_file():
+    if path.suffix.lower() not in files.SUFFIXES or not path.is_file():
         raise UserError(f"{path} is no set of images; give a folder, an .npy file, or an .npz file with `image` and `label`.")
-    try:
-        if path.suffix == ".npy":
-            arrays = {"image": np.load(path, mmap_mode="r", allow_pickle=False)}
-        else:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                arrays = {feature: found[feature] for feature in ("image", "label") if feature in found.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read as an array ({error}); write it again.") from None
-    if "image" not in arrays:
-        raise UserError(f"{path} has no array `image`; give it one.")
-    return of_arrays(name=str(path), **arrays)
+    return data.in_bytes(files.from_file(path))
 
 
 def of_arrays(image: np.ndarray, label: np.ndarray | None = None, *, name: str = "images") -> data.Source:
     """The set of an array.
 
     Args:
-      image: `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1]; what is outside by no more than `ROUNDING` is cut off.
-      label: its classes `[n]`, whole numbers. Classes by name, and rows of zeros and a one, are refused: their numbers have to
-        be those of the set that this one is held against.
+      image: `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1].
+      label: its classes `[n]`: numbers, names, or one-hot rows.
       name: for the protocol and for messages.
 
+    Returns:
+      A source of bytes.
+
     Raises:
-      UserError: if they are no images, or the labels are no whole numbers.
+      UserError: if they are no images, or no classes.
     """
-    image = image[..., None] if image.ndim == 3 else image
-    if image.ndim != 4 or not image.size:
-        raise UserError(f"{name} is an array of shape {list(image.shape)}; give images, [n, H, W, C].")
-    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
-        raise UserError(f"{name} holds {image.dtype}; give bytes from 0 to 255, or floats from 0 to 1.")
-    if image.dtype != np.uint8:
-        row = first_not_finite(image)
-        if row is not None:
-            raise UserError(f"Image {row} of {name} has values that are not finite; give floats from 0 to 1, or bytes.")
-        low, high = float(image.min()), float(image.max())
-        if low < -ROUNDING or high > 1 + ROUNDING:
-            raise UserError(f"{name} has values from {low:.9g} to {high:.9g}; give floats from 0 to 1, or bytes.")
-        image = to_bytes(image)
-    if label is not None:
-        label = np.asarray(label)
-        if label.ndim == 2:
-            raise UserError(f"{name} has labels of shape {list(label.shape)}; give one number an image, `label.argmax(1)`.")
-        if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
-            raise UserError(
-                f"{name} has labels of type {label.dtype} and shape {list(label.shape)}; give whole numbers, such as "
-                "`[names.index(text) for text in label]` with one list of names for all sets, or `label.astype(int)`."
-            )
-    return data.from_arrays({"image": image} | ({} if label is None else {"label": label}), name=name)
+    return data.in_bytes(files.of_arrays(image, label, name=name))

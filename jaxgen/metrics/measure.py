@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.data import Source, common_shape, contents, take
+from jaxgen.data import Source, common_shape, contents, in_bytes, take
 from jaxgen.errors import FewExamplesWarning, UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import inception_v3
-from jaxgen.metrics.inputs import warn_few
 from jaxgen.metrics.features import Extractor, Features, extract, pixels
+from jaxgen.metrics.inputs import warn_few
 from jaxgen.metrics.pairs import METRICS, How, Metric, Plan, Side, Value, some
 from jaxgen.metrics.protocol import Measurement, Protocol
 
@@ -63,7 +63,7 @@ def measure(
     """Measures samples against real images.
 
     Args:
-      real: what the samples are held against: a source with the feature `image`, bytes `[H, W, C]`.
+      real: what the samples are held against: a source with the feature `image`, bytes or floats in [0, 1], `[H, W, C]`.
       fake: the samples, likewise.
       metrics: names in `METRICS`.
       extractor: the network in whose features; None means pixels.
@@ -85,6 +85,7 @@ def measure(
       FewExamplesWarning: as `check`. What it says of a value, or of its floor, is the measurement's `caution`.
     """
     extractor, metrics = extractor or pixels(), list(metrics)
+    real, fake, others = in_bytes(real), in_bytes(fake), others and in_bytes(others)
     plan = Plan(real, fake.length, "label" in fake.gather(np.zeros(1, np.int64)), extractor)
     check(plan, metrics, settings=settings)
     # A network may take hours for what a metric of pixels does not ask for.

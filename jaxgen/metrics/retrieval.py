@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-
 RESOLUTION = 1e-6
 """Similarities that differ by less than this share of the largest are equal: float32 does not tell them apart."""
 

@@ -114,7 +114,7 @@ def over(source: Source, *, seed: int, patches: int = 128, batch_size: int = 256
     """The descriptors of a set, drawn batch by batch.
 
     Args:
-      source: of `image`, bytes; 16,384 of them are the paper's.
+      source: of `image`, bytes or floats in [0, 1]; 16,384 of them are the paper's.
       seed: of the patches' places.
       patches: of each image and level.
       batch_size: images at a time.
@@ -123,7 +123,7 @@ def over(source: Source, *, seed: int, patches: int = 128, batch_size: int = 256
     Returns:
       As `descriptors`: 25 kB an image, level and channel on the host.
     """
-    rng, found = np.random.default_rng(seed), {}
+    source, rng, found = in_bytes(source), np.random.default_rng(seed), {}
     starts = range(0, source.length, batch_size)
     for start in track(starts, description=f"patches of {source.name}", total=len(starts)):
         batch = source.gather(np.arange(start, min(start + batch_size, source.length)))["image"]
