@@ -37,6 +37,9 @@ from jaxgen.uncertainty import named
 CHUNK = 240
 """Test pairs that are encoded at a time."""
 
+Estimate = tuple[Array, Array | None]
+"""A value, and its standard error where it has one."""
+
 TEMPLATES = ("{}", "a photo of a {}", "a picture of {}", "an image of the {}")
 """Prompts of a class by its name, for a set that is not listed below."""
 
@@ -253,10 +256,6 @@ def experiment(
             **{f"zero_shot_{name}{kind}": ("pairs",) for name in shapes for kind in ("", "_balanced")},
         },
     )
-
-
-Estimate = tuple[Array, Array | None]
-"""A value, and its standard error where it has one."""
 
 
 def over_examples(values: Array) -> Estimate:
