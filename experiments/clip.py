@@ -41,6 +41,9 @@ CHUNK = 240
 ADAM = {"resnet": (0.999, 1e-8), "vit": (0.98, 1e-6)}
 """By image encoder: beta2 and epsilon (Radford et al. 2021, appendix F, "common hyperparameters")."""
 
+Estimate = tuple[Array, Array | None]
+"""A value, and its standard error where it has one."""
+
 TEMPLATES = ("{}", "a photo of a {}", "a picture of {}", "an image of the {}")
 """Prompts of a class by its name, for a set that is not listed below."""
 
@@ -268,10 +271,6 @@ def experiment(
             **{f"zero_shot_{name}{kind}": ("pairs",) for name in shapes for kind in ("", "_balanced")},
         },
     )
-
-
-Estimate = tuple[Array, Array | None]
-"""A value, and its standard error where it has one."""
 
 
 def over_examples(values: Array) -> Estimate:

@@ -26,9 +26,9 @@ Measure = Callable[[TrainState, Batch, Key], Mapping[str, Array]]
 def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: Transform = identity) -> Evaluator:
     r"""The mean of per-example values over a whole split, $\frac 1 N \sum_n m(x_n)$, and its standard error $s / \sqrt N$.
 
-    The padding of the last batch is masked. A random transform draws by example, and so does a measure that draws with
-    `batch["key"]`, a key for each example (`keys.per_example`), as all objectives do: then no value depends on `batch_size`. What is drawn with
-    the measure's `key` is drawn for a batch, and depends on it.
+    The padding of the last batch is masked. A random transform draws by example. So does a measure that draws with the keys
+    of the examples, `keys.per_example(key, batch)`, as all objectives do; then no value depends on `batch_size`. What a measure
+    draws with `key` itself, as by `jax.random.normal(key, x.shape)`, is drawn for a batch, and depends on its size.
 
     Args:
       source: the split.
@@ -37,8 +37,8 @@ def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: T
       transform: applied to every example on the device.
 
     Returns:
-      An evaluator, which names the standard error of `nll` `nll_stderr`. It is over the examples: noise that belongs to them is in it.
-      Scalars of a batch have none.
+      An evaluator. The standard error of the value `nll` is called `nll_stderr`; it is over the examples, and the noise that
+      belongs to them is part of it. Scalars of a batch have none.
     """
 
     @jax.jit

@@ -1,7 +1,7 @@
 """Random keys: the numbers that are folded into them, and a key of its own for every example of a batch.
 
-A number that is drawn with an example's key belongs to the example: it is the same number however the batch around it is cut, over
-devices, into micro-batches, or by the batch size of an evaluation.
+A number that is drawn with an example's key belongs to the example: it is the same number however the batch around it is cut,
+over devices, into micro-batches, or by the batch size of an evaluation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from jaxgen import replicas
 from jaxgen.types import Array, Batch, Key
 
 PARAMETERS, STEPS, SAMPLE, EVALUATE, DRAW = 0, 1, 2, 3, 4
-"""Folded into the run's key, that of its seed: for initial parameters, the training steps, samples, evaluations and pictures."""
+"""Folded into the key of a run's seed: for the initial parameters, the steps, samples, evaluations and pictures."""
 
 DATA = 1 << 30
 """Folded into a step's key for the stream's transforms; the players fold in 0, 1, 2 ..."""
@@ -53,7 +53,7 @@ def by_example(key: Key, batch: Batch) -> dict[str, Any]:
 
 
 def per_example(key: Key, batch: Batch) -> Key:
-    """The keys of a batch's examples, `[B]`: those that the batch brings, or, of a batch without, what `by_example` makes of `key`.
+    """The keys of a batch's examples, `[B]`: those that the batch brings, or else those that `by_example` makes of `key`.
 
     An objective draws with them, so that its noise belongs to the examples:
 

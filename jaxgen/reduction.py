@@ -73,7 +73,7 @@ class Moments(NamedTuple):
 
     @property
     def stderr(self) -> float | None:
-        r"""The standard error of the mean over independent examples, $s / \sqrt n$; None without a spread or with one example."""
+        r"""The standard error of the mean over independent examples, $s / \sqrt n$; None for a scalar or a single example."""
         if self.squares is None or self.count < 2:
             return None
         return float(np.sqrt(self.squares / (self.count - 1) / self.count))

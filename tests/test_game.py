@@ -118,9 +118,10 @@ def test_two_players_are_the_alternating_step(every: int) -> None:
 
     for step, x in enumerate(X):
         d, g, dopt, gopt = alternate(d, g, dopt, gopt, x, step)
-    chex.assert_trees_all_equal(ours.params["discriminator"], d)
-    chex.assert_trees_all_equal(ours.params["generator"], g)
-    chex.assert_trees_all_equal(ours.opt["discriminator"], dopt)
+    # To the last digit only: the two are programs of their own, whose sums XLA may order differently.
+    chex.assert_trees_all_close(ours.params["discriminator"], d, rtol=1e-6)
+    chex.assert_trees_all_close(ours.params["generator"], g, rtol=1e-6)
+    chex.assert_trees_all_close(ours.opt["discriminator"], dopt, rtol=1e-6)
 
 
 def test_a_skipped_turn_has_no_value_and_changes_nothing() -> None:

@@ -54,8 +54,8 @@ def test_evaluated_figures_carry_their_protocol_too(trained: Path, tmp_path: Pat
     for name, flags in {"a": [], "b": ["--seed", "7"]}.items():
         commands.main(["evaluate", str(trained), *flags, "--json", str(tmp_path / f"{name}.json")])
     out = capsys.readouterr().out
-    assert re.search(r"test/nll +[\d.]+   \(binarization none, likelihood bernoulli, nll_samples 4\)\n", out)
-    assert re.search(r"test/loss +[\d.]+\n", out)  # what is trained on is no figure
+    assert re.search(r"test/nll +[\d.]+ \+- [\d.]+   \(binarization none, likelihood bernoulli, nll_samples 4\)\n", out)
+    assert re.search(r"test/loss +[\d.]+ \+- [\d.]+\n", out)  # what is trained on is no figure
     assert re.search(r"  of 360 examples of digits/1.0.0 test \w+ \(seed 0, checkpoint: last\)\n", out)
     first, second = (protocol.from_json((tmp_path / f"{name}.json").read_text(), name)["test/nll"] for name in "ab")
     assert first.protocol.settings == (("binarization", "none"), ("likelihood", "bernoulli"), ("nll_samples", 4))

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from jaxgen import keys
 from jaxgen.errors import SizeError
@@ -36,7 +36,7 @@ class Level(NamedTuple):
 class NoiseSchedule(Protocol):
     """What score matching asks of a schedule, discrete or continuous."""
 
-    def draw(self, key: PRNGKeyArray, n: int) -> Array:
+    def draw(self, key: Key[Array, "..."], n: int) -> Array:
         """Uniform steps or times, `[n]`, drawn with one key, or with a key for each, `[n]`."""
 
     def level(self, t: Array) -> Level:
@@ -92,7 +92,7 @@ class Discrete(NamedTuple):
         with np.errstate(divide="ignore"):
             return 2 * (np.log(self.alpha) - np.log(self.sigma))
 
-    def draw(self, key: PRNGKeyArray, n: int) -> Int[Array, " n"]:
+    def draw(self, key: Key[Array, "..."], n: int) -> Int[Array, " n"]:
         """Steps, uniformly from 1 ... T."""
         return keys.draw(lambda key, shape: jax.random.randint(key, shape, 1, self.steps + 1), key, (n,))
 
@@ -118,7 +118,7 @@ class Continuous(NamedTuple):
         r"""$\log \alpha(t)^2 / \sigma(t)^2$."""
         return 2 * (jnp.log(self.alpha(t)) - jnp.log(self.sigma(t)))
 
-    def draw(self, key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
+    def draw(self, key: Key[Array, "..."], n: int) -> Float[Array, " n"]:
         """Times, uniformly from [start, 1]."""
         return keys.draw(lambda key, shape: jax.random.uniform(key, shape, jnp.float32, self.start, 1.0), key, (n,))
 
@@ -302,8 +302,8 @@ def small_variance(schedule: Discrete) -> np.ndarray:
 def large_variance(schedule: Discrete) -> np.ndarray:
     r"""$\beta_t$, `[T + 1]`: the best reverse variance for standard normal data.
 
-    At step 1 it is $\tilde\beta_2$, as in the authors' code, and not $\beta_1$: it is the width of the decoder $p(x_0 | x_1)$ there,
-    and a bound in bits depends on it. Source: Ho et al. 2020, section 3.2, and the authors' code (`fixedlarge`).
+    At step 1 it is $\tilde\beta_2$, as in the authors' code, and not $\beta_1$: there it is the variance of the decoder
+    $p(x_0 | x_1)$, on which a bound in bits depends. Source: Ho et al. 2020, section 3.2, and the authors' code (`fixedlarge`).
     """
     return _with_first_of_second(schedule, schedule.beta)
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from jaxgen import keys
 
@@ -31,7 +31,7 @@ class Bernoulli(NamedTuple):
         logits = self.logits.astype(jnp.float32)
         return x * logits - jax.nn.softplus(logits)
 
-    def sample(self, key: PRNGKeyArray) -> Float[Array, "..."]:
+    def sample(self, key: Key[Array, "..."]) -> Float[Array, "..."]:
         """Zeros and ones `[...]`, drawn with one key, or with a key for each example, `[B]`."""
         uniform = keys.draw(jax.random.uniform, key, jnp.shape(self.logits))
         return (uniform < self.mean).astype(jnp.float32)

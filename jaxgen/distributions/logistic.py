@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from jaxgen import keys
 
@@ -48,7 +48,7 @@ class DiscretizedLogistic(NamedTuple):
         inside = left + right + jnp.log(-jnp.expm1(-width))
         return jnp.where(x < -1 + half, left, jnp.where(x > 1 - half, right, inside))
 
-    def sample(self, key: PRNGKeyArray) -> Float[Array, "..."]:
+    def sample(self, key: Key[Array, "..."]) -> Float[Array, "..."]:
         """Levels in [-1, 1], `[...]`, drawn with one key, or with a key for each example, `[B]`."""
         noise = keys.draw(jax.random.logistic, key, jnp.shape(self.loc))
         steps = (self.levels - 1) / 2

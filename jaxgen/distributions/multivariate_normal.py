@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from jaxgen import keys
 from jaxgen.distributions.normal import Normal
@@ -33,7 +33,7 @@ class MultivariateNormal(NamedTuple):
         white = solve_triangular(self.scale, (x - self.mean)[..., None], lower=True)[..., 0]
         return -0.5 * (white**2).sum(-1) - self._log_det() - 0.5 * x.shape[-1] * math.log(2 * math.pi)
 
-    def sample(self, key: PRNGKeyArray, *, samples: int | None = None) -> Float[Array, "..."]:
+    def sample(self, key: Key[Array, "..."], *, samples: int | None = None) -> Float[Array, "..."]:
         r"""$\mu + L \epsilon$, $\epsilon \sim N(0, I)$: differentiable in both.
 
         Args:

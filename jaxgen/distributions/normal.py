@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from jaxgen import keys
 
@@ -30,7 +30,7 @@ class Normal(NamedTuple):
         r"""$\log N(x; \mu, \sigma^2) = -\frac{(x - \mu)^2}{2 \sigma^2} - \log \sigma - \frac 1 2 \log 2 \pi$, element-wise."""
         return -0.5 * ((x - self.mean) / self.std) ** 2 - jnp.log(self.std) - 0.5 * math.log(2 * math.pi)
 
-    def sample(self, key: PRNGKeyArray, *, samples: int | None = None) -> Float[Array, "..."]:
+    def sample(self, key: Key[Array, "..."], *, samples: int | None = None) -> Float[Array, "..."]:
         r"""$\mu + \sigma \epsilon$, $\epsilon \sim N(0, 1)$: differentiable in both (Kingma & Welling 2013, section 2.4).
 
         Args:

@@ -24,8 +24,8 @@ Critic = Callable[[Float[Array, "b *event"]], Float[Array, " b"]]
 class Penalty(Protocol):
     """`penalty(critic, real, fake, key, step) -> [B]`.
 
-    `key` is one key, or a key for each example, `[B]`, as the objective gives it: `keys.draw` takes either. `step` is None in an
-    evaluation, which has no course of time.
+    `key` is a key for each example, `[B]`, as the objective gives it, or one key: `jaxgen.keys.draw` takes either. `step` is
+    None in an evaluation, which has no course of time.
     """
 
     def __call__(

@@ -89,14 +89,22 @@ def difference(a: Measurement, b: Measurement) -> float:
     Traceback (most recent call last):
     jaxgen.errors.UserError: Values of different protocols say nothing about each other: n_fake is 5000 and 1000.
     """
+    mine, theirs = (_parts(one.protocol) for one in (a, b))
+    names = [*mine, *(name for name in theirs if name not in mine)]
     others = [
-        f"{name} is {mine} and {other}"
-        for name, mine, other in zip(Protocol._fields, a.protocol, b.protocol, strict=True)
-        if mine != other
+        f"{name} is {mine.get(name, 'not named')} and {theirs.get(name, 'not named')}"
+        for name in names
+        if mine.get(name, _parts) != theirs.get(name, _parts)  # a default that no value equals: None is one
     ]
     if others:
         raise UserError(f"Values of different protocols say nothing about each other: {'; '.join(others)}.")
     return a.value - b.value
+
+
+def _parts(protocol: Protocol) -> dict[str, Any]:
+    """A protocol by name, with each of its settings for itself."""
+    fields = protocol._asdict()
+    return {**{name: value for name, value in fields.items() if name != "settings"}, **dict(protocol.settings)}
 
 
 def error_of_difference(a: Measurement, b: Measurement) -> float | None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float
 
 from jaxgen import keys
 from jaxgen.diffusion import EPSILON, Denoise, Discrete, Parameterisation, diffuse, small_variance
@@ -55,15 +55,21 @@ class Bound(NamedTuple):
 
 
 def by_information(schedule: Discrete) -> np.ndarray:
-    r"""Probabilities of the transitions 2 ... T, `[T - 1]`: nine tenths by the information that Gaussian data would lose in them.
+    r"""Probabilities of the transitions 2 ... T, `[T - 1]`, by what they would cost if the data were standard normal.
 
-    With the reverse variance $\tilde\beta_t$ a transition costs $\frac 1 2 (\mathrm{SNR}_{t-1} - \mathrm{SNR}_t)\, E\|x_0 - \hat
-    x_0\|^2$, and the error of standard normal data is $1 / (1 + \mathrm{SNR}_t)$ in each dimension: about $\frac 1 2
-    \log \frac{1 + \mathrm{SNR}_{t-1}}{1 + \mathrm{SNR}_t}$. With probabilities in that proportion all terms of the estimate are of one
-    size, where a uniform choice seldom meets the few first transitions that cost the most. One tenth is uniform, so that
-    data of another kind cannot make a weight large.
+    With the reverse variance $\tilde\beta_t$ a transition costs $\frac 1 2 (\mathrm{SNR}_{t-1} - \mathrm{SNR}_t)\, E\|x_0 -
+    \hat x_0\|^2$ nats. The squared error of standard normal data is $1 / (1 + \mathrm{SNR}_t)$ in each dimension, which
+    makes about $\frac 1 2 \log \frac{1 + \mathrm{SNR}_{t-1}}{1 + \mathrm{SNR}_t}$. With probabilities in this proportion the
+    terms of the estimate are of about one size, whereas an even choice seldom meets the first transitions, which cost the most.
+    A tenth of the probability is spread evenly, so that data of another kind cannot make a weight large.
 
-    Source: Nichol & Dhariwal 2021, section 3.3, for the principle, there with costs that are measured while training.
+    Args:
+      schedule: the chain.
+
+    Returns:
+      The probabilities.
+
+    Source: Nichol & Dhariwal 2021, section 3.3, for sampling by cost, there by costs that are measured during training.
     """
     log_snr = schedule.log_snr[1:]
     lost = -np.diff(np.logaddexp(0.0, log_snr))
@@ -74,7 +80,7 @@ def variational_bound(
     denoise: Denoise,
     schedule: Discrete,
     x0: Float[Array, "b *event"],
-    key: PRNGKeyArray,
+    key: Key,
     *,
     variance: Callable[[Discrete], np.ndarray] = small_variance,
     decoder: Decoder = DiscretizedNormal,
@@ -86,8 +92,8 @@ def variational_bound(
     r"""The negative variational bound of each example, $L_T + \sum_{t=2}^T L_{t-1} + L_0$.
 
     $L_{t-1} = E_{x_t} KL(q(x_{t-1} | x_t, x_0) \| N(\tilde\mu_t(x_t, \hat x_0), s_t^2 I))$, with one draw of x_t. It is
-    $w_t \|x_0 - \hat x_0\|^2 + \frac D 2 (r_t - 1 - \log r_t)$ with $w_t = \frac{\alpha_{t-1}^2 \beta_t^2}{2 \sigma_t^4 s_t^2}$ and
-    $r_t = \tilde\beta_t / s_t^2$; only its first part depends on the data, and the second is summed exactly.
+    $w_t \|x_0 - \hat x_0\|^2 + \frac D 2 (r_t - 1 - \log r_t)$ with $w_t = \alpha_{t-1}^2 \beta_t^2 / (2 \sigma_t^4 s_t^2)$ and
+    $r_t = \tilde\beta_t / s_t^2$. Only the first part depends on the data; the second is summed over all t.
 
     Args:
       denoise: the model.

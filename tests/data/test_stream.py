@@ -89,7 +89,8 @@ def test_the_transform_of_the_shards_is_that_of_the_global_batch() -> None:
     def transformed(host: int, hosts: int) -> np.ndarray:
         batch = {name: a[0] for name, a in stream.read(2, seed=0, shard=(host, hosts)).items()}
         made = stream.transform(batch, jax.random.key(1))
-        assert made.keys() == {"x", "image", "index"}
+        assert made.keys() == {"x", "image", "index", "slot"}
+        np.testing.assert_array_equal(made["slot"], batch["slot"])
         return np.asarray(made["image"])
 
     whole = transformed(0, 1)

@@ -147,3 +147,23 @@ def test_steps_are_drawn_uniformly_from_one_to_t() -> None:
     counts = np.bincount(drawn, minlength=5)
     assert counts[0] == 0
     np.testing.assert_allclose(counts[1:], 10_000, rtol=0.05)
+
+
+@pytest.mark.parametrize("make", [linear, cosine])
+@pytest.mark.parametrize("steps", [2, 10, 1000])
+def test_reverse_variances_are_those_of_the_authors_code(make, steps: int) -> None:
+    """Ho et al. 2020, diffusion_utils_2.py: what `fixedsmall` and `fixedlarge` take the logarithm of, counted from 0."""
+    schedule = make(steps)
+    betas = schedule.beta[1:]
+    cumulative = np.cumprod(1 - betas)
+    posterior_variance = betas * (1 - np.append(1.0, cumulative[:-1])) / (1 - cumulative)
+    fixedsmall = np.append(posterior_variance[1], posterior_variance[1:])
+    fixedlarge = np.append(posterior_variance[1], betas[1:])
+    np.testing.assert_allclose(small_variance(schedule)[1:], fixedsmall, rtol=1e-6)
+    np.testing.assert_allclose(large_variance(schedule)[1:], fixedlarge, rtol=1e-6)
+    assert small_variance(schedule)[0] == large_variance(schedule)[0] == 0
+
+
+def test_a_chain_of_one_step_has_one_variance() -> None:
+    for variance in (small_variance, large_variance):
+        np.testing.assert_array_equal(variance(linear(1)), linear(1).beta)

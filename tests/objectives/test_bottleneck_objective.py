@@ -87,7 +87,7 @@ def test_prediction_is_the_mean_of_the_probabilities_of_samples(kind: Any) -> No
     assert told.log_probs.shape == (12, 6, 5)
     # By hand from the same noise, one sample and one example at a time.
     q = model.apply({"params": params["model"]}, X, method="encode")
-    z = np.asarray(q.sample(jax.random.split(jax.random.key(0), 3)[1], samples=12), np.float64)
+    z = np.asarray(q.sample(jax.random.fold_in(jax.random.key(0), 1), samples=12), np.float64)
     layer = params["model"]["decoder"]
     mean = np.zeros((6, 5))
     for i in range(12):

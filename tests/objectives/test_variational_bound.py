@@ -10,11 +10,12 @@ from gaussian_mixtures import Mixture
 from parameters import normal
 from scipy import integrate, stats
 
-from jaxgen.diffusion import Prediction, cosine, large_variance, linear, small_variance
+from jaxgen.diffusion import Prediction, cosine, geometric, large_variance, linear, small_variance
 from jaxgen.distributions import DiscretizedNormal, Normal
-from jaxgen.objectives import variational_bound
+from jaxgen.objectives import by_information, variational_bound
 
 LAW = Mixture((0.3,), 0.6)
+MIXTURE = Mixture((-0.8, 0.1, 0.9), 0.05)
 KEY = jax.random.key(0)
 
 
@@ -59,7 +60,7 @@ def test_bound_tends_to_the_entropy_as_steps_grow() -> None:
     x = LAW.means[0] + LAW.std * normal(4000, 1)
     truth = -stats.norm.logpdf(x, LAW.means[0], LAW.std).mean()
     gaps = []
-    options = {"variance": large_variance, "decoder": Normal, "chunk": 4}
+    options = {"variance": lambda schedule: schedule.beta, "decoder": Normal, "chunk": 4}
     for steps in (8, 32, 128):
         schedule = linear(steps)  # beta_1, the decoder's variance, tends to zero, and the bound to the likelihood
         gaps.append(float(jax.jit(functools.partial(variational_bound, LAW.denoise, schedule, **options))(x, KEY).total.mean()))
@@ -81,22 +82,54 @@ def test_a_transition_is_the_kl_of_gaussians_by_integration() -> None:
     p = stats.norm(means[1], np.sqrt(schedule.beta[2]))
     kl, _ = integrate.quad(lambda x: q.pdf(x) * (q.logpdf(x) - p.logpdf(x)), -5, 5, points=means)
     np.testing.assert_allclose(bound.transitions[0], kl, rtol=1e-4)
-    np.testing.assert_allclose(bound.decoder[0], -stats.norm.logpdf(x0, guess, np.sqrt(0.1)), rtol=1e-4)
+    np.testing.assert_allclose(bound.decoder[0], -stats.norm.logpdf(x0, guess, np.sqrt(0.3 * 0.1 / (1 - 0.9 * 0.7))), rtol=1e-4)
 
 
-@pytest.mark.parametrize("samples", [1, 4])
-def test_estimate_from_some_transitions_is_unbiased(samples: int) -> None:
-    schedule, x = cosine(20), jnp.broadcast_to(jnp.array([[-0.5], [1.0]]), (2, 1))
+def evenly(schedule) -> np.ndarray:
+    return np.full(schedule.steps - 1, 1 / (schedule.steps - 1))
+
+
+def skewed(schedule) -> np.ndarray:
+    """Nothing like the costs: the most probable transitions cost the least."""
+    return np.arange(1, schedule.steps) / np.arange(1, schedule.steps).sum()
+
+
+@pytest.mark.parametrize("variance", [small_variance, large_variance])
+@pytest.mark.parametrize("proposal", [by_information, evenly, skewed])
+@pytest.mark.parametrize(("make", "samples"), [(cosine, 1), (cosine, 4), (linear, 7)])
+def test_estimate_from_some_transitions_is_unbiased(make, samples: int, proposal, variance) -> None:
+    schedule, x = make(20), jnp.broadcast_to(jnp.array([[-0.5], [1.0]]), (2, 1))
 
     def parts(key, samples):
-        return variational_bound(LAW.denoise, schedule, x, key, decoder=Normal, samples=samples).transitions
+        options = {"decoder": Normal, "samples": samples, "proposal": proposal, "variance": variance}
+        return variational_bound(MIXTURE.denoise, schedule, x, key, **options).transitions
 
     keys = jax.random.split(KEY, 3000)
     estimates = jax.jit(jax.vmap(lambda key: parts(key, samples)))(keys)
     whole = jax.jit(jax.vmap(lambda key: parts(key, None)))(keys[:500])
     error = np.hypot(estimates.std(0) / np.sqrt(3000), whole.std(0) / np.sqrt(500))
     np.testing.assert_array_less(np.abs(estimates.mean(0) - whole.mean(0)), 4.5 * error)
-    assert (error < 0.1 * whole.mean(0)).all()
+    assert (error < 0.1 * np.abs(whole.mean(0))).all()
+
+
+@pytest.mark.parametrize("law", [LAW, MIXTURE, Mixture((-0.9, 0.9), 0.3)])
+@pytest.mark.parametrize("make", [linear, cosine])
+def test_the_proposal_makes_the_estimate_more_certain_than_an_even_choice(make, law) -> None:
+    schedule, x = make(200), jnp.array([[-0.5], [0.1], [0.9]])
+
+    def estimates(proposal):
+        one = lambda key: variational_bound(law.denoise, schedule, x, key, decoder=Normal, samples=10, proposal=proposal)
+        return jax.jit(jax.vmap(one))(jax.random.split(KEY, 1000)).transitions
+
+    np.testing.assert_array_less(3 * estimates(by_information).std(0), estimates(evenly).std(0))
+
+
+@pytest.mark.parametrize("schedule", [linear(2), linear(1000), cosine(50), geometric(10, smallest=0.01, largest=3.0)])
+def test_a_proposal_is_a_law_without_zeros(schedule) -> None:
+    law = by_information(schedule)
+    assert law.shape == (schedule.steps - 1,)
+    np.testing.assert_allclose(law.sum(), 1, rtol=1e-12)
+    assert law.min() * schedule.steps > 0.09
 
 
 def test_all_samples_are_the_exact_bound_and_chunks_do_not_matter() -> None:

@@ -132,3 +132,15 @@ def test_small_steps_of_the_chain_are_theirs_from_noise_to_data() -> None:
         mean, variance = posterior(schedule, t, denoise(x, schedule.level(t)).x0, x)
         x = mean + jnp.sqrt(variance) * jnp.array(noise.numpy())
     np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "variance"), [("fixed_small", small_variance), ("fixed_large", large_variance)])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_reverse_variances_are_theirs_but_for_step_1(name: str, kind: str, variance) -> None:
+    """At step 1, where no noise is added, theirs are beta_1 and 1e-20; ours are those of the paper's code."""
+    theirs = diffusers.DDPMScheduler(T, beta_schedule=name, variance_type=kind)
+    expected = np.array([float(theirs._get_variance(t)) for t in range(T)])
+    found = variance(SCHEDULES[name])[1:]
+    np.testing.assert_allclose(found[1:], expected[1:], rtol=2e-3)
+    assert found[0] == SCHEDULES[name].posterior_variance[2]
+    assert expected[0] == pytest.approx({"fixed_small": 1e-20, "fixed_large": SCHEDULES[name].beta[1]}[kind], rel=1e-3)
