@@ -125,7 +125,7 @@ def squared_gradient(critic: Critic, x: Float[Array, "b *event"]) -> Float[Array
 
 
 def clip_weights(limit: float) -> optax.GradientTransformation:
-    r"""Cuts every parameter to [-c, c] as it moves: `optax.chain(optax.rmsprop(5e-5), clip_weights(0.01))`.
+    r"""Cuts every parameter to [-c, c] as it moves: `optax.chain(optax.sgd(5e-5), clip_weights(0.01))`.
 
     It comes last in the chain, since it turns an update u into $\mathrm{clip}(\theta + u, -c, c) - \theta$.
 

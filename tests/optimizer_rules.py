@@ -1,0 +1,135 @@
+"""The optimizer of every player of every experiment, as its paper or its authors' code has it, and what it does to a weight."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+STEPS = 50
+PARAMETERS = {"kernel": (4, 3), "bias": (3,), "scale": (3,), "logit_scale": ()}
+"""By name: shapes of what the optimizers move here."""
+
+
+class Rule(NamedTuple):
+    """A class of `torch.optim` with its arguments, and what its authors put around it."""
+
+    name: str
+    options: Mapping[str, Any]
+    rate: float | Callable[[int], float]
+    source: str
+    decayed: tuple[str, ...] = ()
+    limit: float | None = None
+    momentum: Callable[[int], float] | None = None
+
+
+def adam(rate: Any, source: str, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Rule:
+    return Rule("Adam", {"betas": (b1, b2), "eps": eps}, rate, source)
+
+
+def adamw(b2: float, eps: float) -> Rule:
+    options = {"betas": (0.9, b2), "eps": eps, "weight_decay": 0.2}
+    source = "Radford et al. 2021, common hyperparameters; warm-up along a line; no decay of gains, biases and the temperature"
+    return Rule("AdamW", options, lambda step: 1e-3 * min(step / 100, 1), source, decayed=("kernel",))
+
+
+def rmsprop(limit: float | None = None) -> Rule:
+    return Rule("RMSprop", {"alpha": 0.99, "eps": 1e-8}, 5e-5, "WassersteinGAN/main.py: optim.RMSprop(lr=5e-5)", limit=limit)
+
+
+def sgd(rate: Any, source: str, momentum: float | Callable[[int], float]) -> Rule:
+    varying = momentum if callable(momentum) else None
+    first = momentum(0) if callable(momentum) else momentum
+    return Rule("SGD", {"momentum": first}, rate, source, momentum=varying)
+
+
+def cosine(peak: float) -> Callable[[int], float]:
+    return lambda step: peak * (1 + np.cos(np.pi * step / 20_000)) / 2
+
+
+OWN = "Kingma & Ba 2015, algorithm 1; our choice of rate"
+DCGAN = "Radford et al. 2015, section 4"
+
+RULES: dict[tuple[str, str, str], Rule] = {
+    ("autoencoder", "", "model"): adam(1e-3, OWN),
+    ("vae", "", "model"): adam(1e-3, OWN),
+    ("vae", "max_kl=2.0", "multiplier"): adam(1e-2, OWN),
+    ("iwae", "", "model"): adam(1e-3, "Burda et al. 2015, section 5: epsilon 1e-4", eps=1e-4),
+    ("vib", "", "model"): adam(2e-4, "Alemi et al. 2017, beta1 of 0.5", b1=0.5),
+    ("lenet", "", "model"): adam(1e-3, OWN),
+    ("lenet", "optimizer='sgd'", "model"): sgd(0.05, "PyTorch's momentum; our choice of rate", 0.9),
+    ("sparse_autoencoder", "anneal_steps=100", "model"): adam(lambda step: 1e-3 - 9e-6 * step, OWN),
+    ("sparse_autoencoder", "optimizer='momentum', learning_rate=0.01, final_learning_rate=0.01", "model"): sgd(
+        0.01, "Makhzani & Frey 2013, section 4.1.1", 0.9
+    ),
+    ("gan", "batch_size=100", "generator"): sgd(
+        lambda step: 0.1 * (1 - 4e-6) ** step, "adversarial/mnist.yaml", lambda step: 0.5 + 0.2 * step / 3592
+    ),
+    ("gan", "batch_size=100", "discriminator"): sgd(
+        lambda step: 0.05 * (1 - 4e-6) ** step,
+        "adversarial/mnist.yaml; the loss there is the mean of the halves",
+        lambda step: 0.5 + 0.2 * step / 3592,
+    ),
+    ("dcgan", "", "discriminator"): adam(2e-4, DCGAN, b1=0.5),
+    ("dcgan", "", "generator"): adam(2e-4, DCGAN, b1=0.5),
+    ("conditional_gan", "", "discriminator"): adam(2e-4, DCGAN, b1=0.5),
+    ("conditional_gan", "", "generator"): adam(2e-4, DCGAN, b1=0.5),
+    ("wgan", "", "critic"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),
+    ("wgan", "", "generator"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),
+    ("wgan", "penalty='clip'", "critic"): rmsprop(limit=0.01),
+    ("wgan", "penalty='clip'", "generator"): rmsprop(),
+    ("modes", "", "discriminator"): adam(cosine(3e-3), "Gulrajani et al. 2017; our choice of rate", b1=0.0, b2=0.9),
+    ("modes", "", "generator"): adam(cosine(3e-3), "Gulrajani et al. 2017; our choice of rate", b1=0.0, b2=0.9),
+    ("modes", "method='gan'", "generator"): adam(1e-3, DCGAN + "; our choice of rate", b1=0.5),
+    ("modes", "method='ddpm'", "model"): adam(cosine(1e-3), OWN),
+    ("ncsn", "", "model"): adam(1e-3, "ncsn/configs/anneal.yml"),
+    ("ddpm", "", "model"): adam(1e-3, OWN),
+    ("ddpm", "learning_rate=2e-4, warmup=40", "model"): adam(
+        lambda step: 2e-4 * min(step / 40, 1), "diffusion/scripts/run_cifar.py, whose warm-up has 5,000 steps"
+    ),
+    ("clip", "encoder='resnet'", "model"): adamw(0.999, 1e-8),
+    ("clip", "encoder='vit'", "model"): adamw(0.98, 1e-6),
+}
+"""By experiment, flags and player."""
+
+
+def start(rule: Rule) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    largest = rule.limit or 1.0
+    return {name: rng.uniform(-largest, largest, shape) for name, shape in PARAMETERS.items()}
+
+
+def gradients() -> Iterator[dict[str, np.ndarray]]:
+    """Of the size that a critic's are, beside which an epsilon in the wrong place is large."""
+    rng = np.random.default_rng(1)
+    for _ in range(STEPS):
+        yield {name: 1e-5 * rng.normal(size=shape) for name, shape in PARAMETERS.items()}
+
+
+def rate(rule: Rule, step: int) -> float:
+    return rule.rate(step) if callable(rule.rate) else rule.rate
+
+
+def moves(rule: Rule) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Parameters, gradients and the move that the rule makes of them, step by step, in double precision."""
+    params = start(rule)
+    first, second = ({name: np.zeros(shape) for name, shape in PARAMETERS.items()} for _ in range(2))
+    o = rule.options
+    for step, grads in enumerate(gradients()):
+        moved, t, lr = {}, step + 1, rate(rule, step)
+        for name, g in grads.items():
+            p = params[name]
+            if rule.name in ("Adam", "AdamW"):
+                (b1, b2), eps = o["betas"], o["eps"]
+                first[name] = b1 * first[name] + (1 - b1) * g
+                second[name] = b2 * second[name] + (1 - b2) * g**2
+                new = p - lr * (first[name] / (1 - b1**t)) / (np.sqrt(second[name] / (1 - b2**t)) + eps)
+                new = new - lr * o.get("weight_decay", 0.0) * p * (name in rule.decayed)
+            elif rule.name == "RMSprop":
+                second[name] = o["alpha"] * second[name] + (1 - o["alpha"]) * g**2
+                new = p - lr * g / (np.sqrt(second[name]) + o["eps"])
+            else:
+                first[name] = (rule.momentum(step) if rule.momentum else o["momentum"]) * first[name] + g
+                new = p - lr * first[name]
+            moved[name] = new if rule.limit is None else np.clip(new, -rule.limit, rule.limit)
+        yield params, grads, {name: moved[name] - params[name] for name in moved}
+        params = moved
