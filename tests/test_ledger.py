@@ -61,7 +61,7 @@ def test_no_value_was_typed(name: str) -> None:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == run["sha256"]
         lines = logs.read_jsonl(path)
         assert reproduce.value_of(row, lines) == (run["step"], run["value"])
-        assert run.get("error") == logs.evaluated(lines, row.standard_error).get(run["step"])
+        assert run.get("error") == reproduce.error_of(row, lines, run["step"])
         assert run["also"] == {name: logs.evaluated(lines, name).get(run["step"]) for name in row.also}
         assert run["seconds"] > 0
         assert run["device"]

@@ -77,7 +77,7 @@ def bound(row: Row, found: Verdict) -> str:
         return f"{published(row.paper)} (the paper's own error)"
     parts = [f"{number(one.centre, one.half)} ({one.reason})" for one in found.bounds]
     if not any(one.centre == row.paper.value for one in found.bounds):
-        parts.insert(0, f"{published(row.paper)} +- two standard errors of ours, which are not on record yet")
+        parts.insert(0, f"{published(row.paper)} +- two standard errors of ours (none on record)")
     return "; or ".join(parts)
 
 
@@ -89,7 +89,7 @@ def table(results: Path = RESULTS) -> str:
         record = records.get(name)
         found = verdict(row, record)
         what = f"{row.system}; {row.dataset}: {row.figure}"
-        paper = "none" if row.paper is None else published(row.paper)
+        paper = "none" if row.paper is None else published(row.paper) + ("" if row.paper.read_in else " (not read)")
         measured = ours(None if record is None else estimate(record))
         lines.append(f"| `{name}` | {what} | {paper} | {measured} | {bound(row, found)} | {status(row, found)} |")
     return "\n".join(lines)
@@ -103,9 +103,9 @@ def page(results: Path = RESULTS) -> str:
         "",
         "Figures of papers, and what this code measures by the command below each: the value of the last step, its mean over",
         "seeds. `jaxgen reproduce NAME --data-dir D` runs a row for you, into a folder of your own; with",
-        "`--results experiments/ledger/results` it makes the committed record anew, and `jaxgen ledger` makes this page: no value",
-        "was typed. Missed ones stay, and so does what was measured before. Times are by the clock, beside whatever else the",
-        "machine did.",
+        "`--results experiments/ledger/results` it makes the committed record anew, and `jaxgen ledger` makes this page: no",
+        "value was typed. Missed ones stay, and so does what was measured before. Times are by the clock, beside whatever else",
+        "the machine did.",
         "",
         table(results),
         "",

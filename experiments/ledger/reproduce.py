@@ -114,6 +114,13 @@ def value_of(row: Row, lines: list[dict[str, Any]]) -> tuple[int, float]:
     return max(values.items())
 
 
+def error_of(row: Row, lines: list[dict[str, Any]], step: int) -> float | None:
+    """The standard error that an evaluation wrote beside the value; None if it wrote none."""
+    # `_error` is what the Parzen windows' was called at first, and committed runs have it.
+    names = (f"{row.value}{suffix}" for suffix in ("_stderr", "_error"))
+    return next((found[step] for name in names if step in (found := logs.evaluated(lines, name))), None)
+
+
 def code_version(root: Path = ROOT) -> dict[str, Any]:
     """Which code this is: the commit, and whether files differ from it; both are None outside of a clone."""
     # A package may be installed below a repository of the user's own, whose commit says nothing of it.
@@ -146,7 +153,7 @@ def _collect(row: Row, name: str, seed: int, folder: Path) -> tuple[dict[str, An
         "seed": seed,
         "step": step,
         "value": value,
-        "error": logs.evaluated(lines, row.standard_error).get(step),
+        "error": error_of(row, lines, step),
         "also": {other: logs.evaluated(lines, other).get(step) for other in row.also},
         "metrics": metrics,
         "sha256": sha256,

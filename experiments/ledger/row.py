@@ -48,7 +48,6 @@ class Row(NamedTuple):
       other_system: what is different if the system is not the paper's; empty if it is.
       reduced: what the protocol leaves out for lack of time; empty if nothing.
       differs: what else is different from the paper's protocol; empty if nothing.
-      error: `split/name` of the value's standard error; by default the value's name and `_stderr`.
       also: other values that are shown beside it.
       seeds: runs with the seeds 0 to this minus 1.
       remark: what else a reader should know; if the figure is missed, why.
@@ -66,12 +65,6 @@ class Row(NamedTuple):
     other_system: str = ""
     reduced: str = ""
     differs: str = ""
-    error: str = ""
     also: tuple[str, ...] = ()
     seeds: int = 1
     remark: str = ""
-
-    @property
-    def standard_error(self) -> str:
-        """`split/name` of the value's standard error."""
-        return self.error or f"{self.value}_stderr"

@@ -135,8 +135,8 @@ ROWS: Mapping[str, Row] = {
             "clementchadebec/benchmark_VAE, examples/scripts/reproducibility/README.md and vae.py",
         ),
         chosen={"network, latents, batch size": Chosen.RERUN, "rate, its cosine, number of steps": Chosen.TEST},
-        differs="60,000 images, binarised by this project's own draw, and not the 50,000 that Larochelle binarised; the rerun has "
-        "a rate of 1e-4 that falls in steps over 500 epochs",
+        differs="60,000 images, binarised by this project's own draw, and not the 50,000 that Larochelle binarised; the rerun "
+        "has a rate of 1e-4 that falls in steps over 500 epochs",
     ),
     "gan_parzen": Row(
         system="GAN of MLPs, maxout discriminator",
@@ -146,7 +146,6 @@ ROWS: Mapping[str, Row] = {
         command="python -m experiments.gan --dataset mnist --data-dir D --hidden 1200 1200 --units 240 240 --dropout 0.2 0.5 "
         "--steps 300000 --log-every 500 --evaluate-every 5000",
         value="test/parzen",
-        error="test/parzen_error",
         also=("test/parzen_sigma",),
         paper=Figure(
             225, 2, "Goodfellow et al. 2014, table 1 (a standard error over the test images)", "the text of the paper"
@@ -156,8 +155,8 @@ ROWS: Mapping[str, Row] = {
             "number of steps": Chosen.TEST,
         },
         differs="60,000 training images and not 50,000; the generator's output bias starts at zero and not at the mean image",
-        remark="500 epochs, where the authors' code has no end: the value still rises. By the same protocol 10,000 training images "
-        "score 242.0 +- 2.1 and as many centres of k-means 328.5 +- 1.7 (`pytest -m slow -s tests/metrics/test_parzen.py`)",
+        remark="500 epochs, where the authors' code has no end: the value still rises. By the same protocol 10,000 "
+        "training images score 242.0 +- 2.1 and as many centres of k-means 328.5 +- 1.7 (`pytest -m slow -s tests/metrics/test_parzen.py`)",
     ),
     "k_sparse_25": Row(
         system="k-sparse autoencoder, 1,000 units, k = 25, alpha 3",

@@ -117,9 +117,9 @@ def short_of(row: Row, ours: Estimate, bounds: tuple[Bound, ...]) -> tuple[str, 
     if row.paper is not None and not row.paper.read_in:
         reasons.append("the paper's figure was read nowhere")
     if row.reduced:
-        reasons.append(f"reduced protocol: {row.reduced}")
+        reasons.append("the protocol is reduced")
     if row.differs:
-        reasons.append(f"another protocol: {row.differs}")
+        reasons.append("the protocol differs")
     if known := [what for what, chosen in row.chosen.items() if chosen is Chosen.TEST]:
         reasons.append(f"{Chosen.TEST}: {', '.join(known)}")
     if ours.seeds < row.seeds:
@@ -139,9 +139,10 @@ def verdict(row: Row, record: Mapping[str, Any] | None) -> Verdict:
 
     - `baseline` and `other system` are compared with nothing, since there is nothing that they should equal.
     - `reproduced`: inside a bound, and the row falls short of nothing.
-    - `near`: inside a bound, where the row falls short of something; within twice the bound's width; by a protocol that is reduced
-      and says so; or where neither side has an error, so that only the distance can be told.
-    - `missed`: everything else. Nobody can come near to a figure that was not read: there, only a value inside the bound is `near`.
+    - `near`: inside a bound, where the row falls short of something; within twice the bound's width; by a protocol that is
+      reduced and says so; or where neither side has an error, so that only the distance can be told.
+    - `missed`: everything else. Nobody can come near to a figure that was not read: there, only a value inside the bound is
+      `near`.
 
     Args:
       row: what was to be reproduced.
