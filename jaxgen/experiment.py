@@ -2,13 +2,13 @@
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
+from jaxgen import experiments
 from jaxgen.data import Stream
 from jaxgen.evaluate import Evaluator
 from jaxgen.flags import held
@@ -25,13 +25,9 @@ class Config(NamedTuple):
 
     @property
     def name(self) -> str:
-        """`experiments.vae` of a module, `my_vae.py` of a file of one's own."""
-        module = sys.modules.get(self.function.__module__)
-        spec = getattr(module, "__spec__", None)
-        # Run by `python -m` the module is called __main__, and its spec still knows its name.
-        if spec is not None and spec.name.startswith("experiments."):
-            return spec.name
-        return Path(self.file).name
+        """`experiments.vae` of an experiment that comes with this package, `my_vae.py` of a file of the user's."""
+        # By its place: the module has other names too, `__main__` under `python -m` and `jaxgen.experiments.vae`.
+        return experiments.recorded_name(Path(self.file)) or Path(self.file).name
 
     @property
     def file(self) -> str:

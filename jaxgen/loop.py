@@ -44,8 +44,8 @@ def fit(
 
     Args:
       experiment: what to train.
-      workdir: folder of checkpoints, metrics and pictures; the same command on the same folder resumes. In Python, None
-        keeps everything in memory.
+      workdir: folder of checkpoints, metrics and pictures; the same command on the same folder goes on with the run there. The
+        command line names a folder by the flags that are not at their defaults; in Python, None keeps everything in memory.
       seed: of the initial parameters, the order of the data and all noise.
       log_every: steps between lines of training metrics, which are means over these steps.
       evaluate_every: steps between evaluations, each with its pictures and a checkpoint; the last step always has one.

@@ -1,8 +1,7 @@
 """A run: an experiment with a state, to sample from, to evaluate, to draw and to hash."""
 
-import importlib
 import importlib.util
-import pkgutil
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,18 +11,18 @@ from typing import Any
 import jax
 import numpy as np
 
-import experiments
-from jaxgen import data, hashes, logs, parallel, workdir
+from jaxgen import data, experiments, hashes, logs, parallel, workdir
 from jaxgen.checkpoint import Checkpoints, to_tree
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Config, Experiment
-from jaxgen.flags import Count, Seed, held
+from jaxgen.flags import Count, Seed, check, held
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
 from jaxgen.metrics.protocol import Measurement, Protocol
 from jaxgen.pictures import Picture
+from jaxgen.version import __version__
 
 SAMPLE, EVALUATE, DRAW = 2, 3, 4  # folded into the run's key; 0 and 1 are the initial parameters and the steps
 
@@ -260,7 +259,20 @@ def load(
 def rebuild(path: str | Path, experiment: Callable[..., Experiment] | str | None) -> tuple[Experiment, workdir.Workdir]:
     """The experiment of a run, made again with the flags on record, and the run's folder."""
     folder = workdir.read(Path(path))
-    return find_experiment(experiment, folder)(**_as_arguments(folder.record["flags"])), folder
+    function, flags = find_experiment(experiment, folder), _as_arguments(folder.record["flags"])
+    try:
+        check(inspect.unwrap(function), flags)
+    except UserError as error:
+        reason = str(error).rstrip(".")
+        raise UserError(f"{folder.path} has flags on record that this code does not take{_written_by(folder)}: {reason}.") from None
+    return function(**flags), folder
+
+
+def _written_by(folder: workdir.Workdir) -> str:
+    """Which version wrote a run's record, where it is another than this one."""
+    versions = folder.record.get("versions")
+    wrote = versions.get("jaxgen") if isinstance(versions, dict) else None
+    return f" (it was written by jaxgen {wrote}, this is {__version__}: install that version)" if wrote not in (None, __version__) else ""
 
 
 def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:
@@ -294,6 +306,8 @@ def digest(path: str | Path) -> str:
 
 def choose(checkpoints: Checkpoints, path: str | Path, *, step: int | None = None, best: bool = False) -> int:
     """The step of the checkpoint that is asked for."""
+    if best and step is not None:
+        raise UserError(f"--best and --step {step} name a checkpoint each; give one of them.")
     there = checkpoints.steps()
     if not there:
         raise UserError(f"The run in {path} has no checkpoint yet; train it, with a smaller --save-every if need be.")
@@ -319,9 +333,9 @@ def find_experiment(given: Callable[..., Experiment] | str | None, folder: workd
     name = given or name
     if name.startswith("experiments."):
         # Only what `jaxgen list` shows: a record may say anything.
-        if name.partition(".")[2] not in {module.name for module in pkgutil.iter_modules(experiments.__path__)}:
-            raise UserError(f"There is no {name} here, which {folder.path} needs; `jaxgen list` shows the experiments.")
-        return importlib.import_module(name).experiment
+        if name.removeprefix(experiments.PREFIX) not in experiments.names():
+            raise UserError(f"There is no {name} here, which {folder.path} needs{_written_by(folder)}; `jaxgen list` shows what there is.")
+        return experiments.find(name)
     # The module's name is none that another could be imported by: a file may well be called jax.py.
     spec = importlib.util.spec_from_file_location(f"file:{name}", name) if Path(name).is_file() else None
     if spec is None or spec.loader is None:

@@ -22,6 +22,7 @@ from jaxgen import durable, logs, parallel
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
+from jaxgen.version import __version__
 
 FORMAT = 1
 FREE = ("steps", "data_dir", "cache_budget")
@@ -179,12 +180,15 @@ def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
         "seed": seed,
         "best": experiment.best,
         "data": {"names": experiment.train.names, "fingerprint": experiment.train.fingerprint},
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in PACKAGES},
     }
     return json.loads(json.dumps(record))
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """The version of an installed package; None where it is not known."""
+    if package == "jaxgen":
+        return __version__  # that of the code that runs, which need not be installed
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

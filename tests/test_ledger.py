@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.ledger import page, reproduce
-from experiments.ledger.rows import ROWS, Row
+from jaxgen.experiments.ledger import page, reproduce
+from jaxgen.experiments.ledger.rows import ROWS, Row
 from jaxgen import cli, commands, flags, logs
 from jaxgen.errors import UserError
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.ledger.reproduce import RESULTS, mean_and_deviation, read
-from experiments.ledger.rows import ROWS, Row
+from .reproduce import RESULTS, mean_and_deviation, read
+from .rows import ROWS, Row
 
 BEGIN, END = "<!-- ledger: made by `jaxgen ledger` -->", "<!-- end of the ledger -->"
 PAGE = Path(__file__).parent / "README.md"

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib
 import json
 import os
 import shlex
@@ -19,9 +18,10 @@ from typing import Any
 
 import jax
 
-from experiments.ledger.rows import ROWS, Row
-from jaxgen import durable, hashes, logs, workdir
+from jaxgen import durable, experiments, hashes, logs, workdir
 from jaxgen.errors import UserError
+
+from .rows import ROWS, Row
 
 RESULTS = Path(__file__).parent / "results"
 """What is committed: of each row a record, and the evaluations of its runs as `metrics.jsonl` had them."""
@@ -42,7 +42,7 @@ def arguments(row: Row, data_dir: str) -> tuple[str, list[str]]:
 
 def experiment_of(row: Row) -> Callable[..., Any]:
     """The function whose keyword arguments a row's flags are."""
-    return importlib.import_module(arguments(row, DATA)[0]).experiment
+    return experiments.find(arguments(row, DATA)[0])
 
 
 def reproduce(name: str, *, data_dir: str | None, runs: Path, results: Path = RESULTS) -> dict[str, Any]:
@@ -67,6 +67,8 @@ def reproduce(name: str, *, data_dir: str | None, runs: Path, results: Path = RE
     if DATA in shlex.split(row.command) and data_dir is None:
         raise UserError(f"{name} reads a prepared dataset; name the folder that it lies in: --data-dir D.")
     module, flags = arguments(row, data_dir or DATA)
+    if module.startswith(experiments.PREFIX):
+        module = f"jaxgen.{module}"  # the same file, whatever else is called `experiments` where this runs
     collected = []
     for seed in range(row.seeds):
         folder = runs / name / str(seed)

@@ -1,7 +1,7 @@
 """Data: sources of examples, streams of batches, and what happens to an example on the way."""
 
 from jaxgen.data.cache import cached
-from jaxgen.data.load import load, names, prepare, resize
+from jaxgen.data.load import Prepared, load, names, prepare, prepared, resize
 from jaxgen.data.source import (
     Source,
     common_classes,
@@ -31,6 +31,7 @@ from jaxgen.data.transforms import (
 
 __all__ = [
     "Joined",
+    "Prepared",
     "Shuffled",
     "Source",
     "Stream",
@@ -62,6 +63,7 @@ __all__ = [
     "pad",
     "prefetch",
     "prepare",
+    "prepared",
     "resize",
     "scale",
     "shuffled",
