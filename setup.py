@@ -59,6 +59,10 @@ setup(
             "safetensors>=0.5",
             "ruff>=0.8",
             "mypy>=1.13",
+            # The notebooks are executed as a user's Jupyter would.
+            "jupytext>=1.16",
+            "nbclient>=0.10",
+            "ipykernel>=6",
         ],
         # Outside implementations that the oracle tests (`pytest -m peers`) compare with. One more comes by
         # `pip install --no-deps torch-fidelity`: torchvision would come along and replace PyTorch, and its metrics do without.

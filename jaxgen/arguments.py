@@ -12,6 +12,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jaxgen.errors import UserError
+from jaxgen.flags import flag_name
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -154,15 +155,6 @@ def spelled_out(args: Sequence[str], functions: Sequence[Function]) -> list[str]
             raise UserError(f"{name} is no flag; a flag begins with two dashes: -{name}.")
         words += _value(flag, kinds.get(flag), arg)
     return words
-
-
-def flag_name(name: str) -> str:
-    """How a keyword argument is typed.
-
-    >>> flag_name("batch_size")
-    '--batch-size'
-    """
-    return f"--{name.replace('_', '-')}"
 
 
 def _value(flag: str, kind: Any, text: str) -> list[str]:

@@ -95,7 +95,9 @@ def _description(doc: str, prog: str, name: str) -> str:
     """What `--help` says above the flags: each example on a line of its own, typed as this command was."""
     lines = inspect.cleandoc(doc).splitlines()
     # The parser joins lines that begin with a letter.
-    lines = [f"  {line.replace(f'python -m experiments.{name}', prog)}" if line.startswith("python ") else line for line in lines]
+    lines = [
+        f"  {line.replace(f'python -m experiments.{name}', prog)}" if line.startswith("python ") else line for line in lines
+    ]
     where = f"The run goes to the folder runs/{name}, or to another --workdir; the same command goes on with what is there."
     return "\n".join([*lines, "", where])
 

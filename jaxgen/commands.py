@@ -15,7 +15,7 @@ from tyro.conf import Positional
 from jaxgen import arguments, durable, experiments
 from jaxgen.cli import Mistakes, run_experiment
 from jaxgen.errors import UserError
-from jaxgen.flags import Count, Seed, Whole, held
+from jaxgen.flags import Count, Seed, Whole, flag_name, held
 
 MetricName = Literal[
     "frechet",
@@ -278,7 +278,12 @@ def data_list(*, data_dir: str | None = None) -> None:
     for entry in found:
         splits = ", ".join(f"{split} {n:,}" for split, n in entry.splits.items())
         features = ", ".join(f"{feature} {shape}" for feature, shape in entry.features.items())
-        print(f"{entry.name:20} {entry.version:8} {splits}", f"    {features}", f"    {_size(entry.size)} in {entry.place}", sep="\n")
+        print(
+            f"{entry.name:20} {entry.version:8} {splits}",
+            f"    {features}",
+            f"    {_size(entry.size)} in {entry.place}",
+            sep="\n",
+        )
     rest = [name for name in data.names(data_dir) if name not in {entry.name for entry in found}]
     if rest:
         print(f"Made when they are first used: {', '.join(rest)}.")
@@ -363,7 +368,7 @@ def _no_subcommand(args: list[str]) -> NoReturn:
 
 def _no_flag(command: str, args: list[str]) -> None:
     """Refuses a flag that a subcommand does not have; the parser would take what follows it for the flag's value."""
-    known = [*map(arguments.flag_name, inspect.signature(COMMANDS[command]).parameters), "--json", "--help"]
+    known = [*map(flag_name, inspect.signature(COMMANDS[command]).parameters), "--json", "--help"]
     for arg in args:
         name = arg.partition("=")[0].replace("_", "-")
         if name.startswith("--") and name != "--" and name not in known and f"--{name.removeprefix('--no-')}" not in known:
@@ -376,7 +381,9 @@ def _size(n: int) -> str:
     >>> _size(1_500_000), _size(20_000)
     ('1.5 MB', '20 kB')
     """
-    unit, name = next((unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")) if n >= unit or unit == 1)
+    unit, name = next(
+        (unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")) if n >= unit or unit == 1
+    )
     return f"{n / unit:.2g} {name}" if n < 10 * unit else f"{n / unit:.0f} {name}"
 
 

@@ -29,6 +29,11 @@ class Config(NamedTuple):
         # By its place: the module has other names too, `__main__` under `python -m` and `jaxgen.experiments.vae`.
         return experiments.recorded_name(Path(self.file)) or Path(self.file).name
 
+    def changed(self) -> dict[str, Any]:
+        """The flags that are not at their defaults."""
+        defaults = {name: p.default for name, p in inspect.signature(self.function).parameters.items()}
+        return {flag: value for flag, value in self.flags.items() if value != defaults.get(flag, value)}
+
     @property
     def file(self) -> str:
         """Where the function is written."""
@@ -73,6 +78,12 @@ class Experiment(NamedTuple):
     best: str = "test/loss"
     protocol: Mapping[str, tuple[str, ...]] = {}
     config: Config | None = None
+
+    def __repr__(self) -> str:
+        name = self.config.name if self.config else "an experiment"
+        return (
+            f"Experiment({name}, {self.steps:,} steps, players: {', '.join(self.players)}, data: {', '.join(self.train.names)})"
+        )
 
 
 def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:

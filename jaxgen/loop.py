@@ -73,6 +73,11 @@ def fit(
     for flag, value, least in (("steps", experiment.steps, 0), ("accumulate", experiment.accumulate, 1)):
         if value < least:
             raise UserError(f"--{flag} is {value}; give {least} or more.")
+    if jax.config.jax_disable_jit:
+        raise UserError(
+            "JAX_DISABLE_JIT is set, and a training step is one compiled program; unset it. Without `fit`, losses and samplers "
+            "can be called under it."
+        )
     with contextlib.ExitStack() as resources:
         return _Loop(
             experiment, workdir, seed, keep, parallel, fsdp, skip_not_finite, steps_per_call, wandb, quiet, resources

@@ -307,7 +307,9 @@ def join_hosts(
 def _waiting(coordinator: str, processes: int | None, process: int | None, timeout: float) -> Iterator[None]:
     """Says what is waited for, and ends the process by a sentence where it does not come."""
     met = threading.Event()
-    who = "the other processes" if processes is None else f"{processes - 1} other process{'es' * (processes != 2)} of {processes}"
+    who = (
+        "the other processes" if processes is None else f"{processes - 1} other process{'es' * (processes != 2)} of {processes}"
+    )
     missing = "process 0 has not begun, or not all have" if process else "not all of them have begun"
 
     def watch() -> None:

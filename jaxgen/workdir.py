@@ -107,6 +107,12 @@ def occupy(path: Path) -> durable.Lock:
     Raises:
       UserError: if it cannot be written, or another process trains in it.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"The name of the workdir {path} is no UTF-8, which checkpoints need; give another --workdir."
+        ) from None
     lock = durable.Lock(path)
     with _writing(path):
         path.mkdir(parents=True, exist_ok=True)
