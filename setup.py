@@ -68,8 +68,8 @@ setup(
         # `pip install --no-deps torch-fidelity`: torchvision would come along and replace PyTorch, and its metrics do without.
         "peers": ["torch>=2.5", "numpyro>=0.19", "diffusers>=0.30"],
     },
-    # An editable install puts the clone on Python's path. Setuptools' other way, a finder of its own, comes last: from the folder
-    # that a clone called `jaxgen` lies in, `import jaxgen` would find the clone's folder instead, as an empty namespace.
+    # An editable install puts the clone on Python's path. Setuptools' other way, a finder of its own, comes last: from the
+    # folder that a clone called `jaxgen` lies in, `import jaxgen` would find the clone's folder, as an empty namespace.
     options={"editable_wheel": {"mode": "compat"}},
     entry_points={"console_scripts": ["jaxgen = jaxgen.commands:main"]},
 )

@@ -63,8 +63,13 @@ def whole(text: str) -> int:
     if value is not None and value.is_finite() and value.adjusted() < 30 and value == value.to_integral_value():
         return int(value)
     grouped = re.fullmatch(r"[+-]?\d{1,3}([,' ]\d{3})+", text.strip())
-    mend = f"; write {re.sub('[^-0-9]', '', text)} instead" if grouped else "; give one such as 1000 or 1e3"
-    raise ValueError(f"{text!r} is no whole number{mend}")
+    several = re.fullmatch(r"\d+([x*;/]\d+)+", text.strip())
+    mend = "give one such as 1000 or 1e3"
+    if grouped:
+        mend = f"write {re.sub('[^-0-9]', '', text)} instead"
+    elif several:
+        mend = f"separate several by spaces: {' '.join(re.findall('[0-9]+', text))}"
+    raise ValueError(f"{text!r} is no whole number; {mend}")
 
 
 def real(text: str) -> float:
@@ -161,6 +166,8 @@ def _value(flag: str, kind: Any, text: str) -> list[str]:
     kind = _bare(kind)
     if kind is bool and text.lower() in ("true", "false", "yes", "no", "on", "off", "0", "1"):
         raise UserError(f"{flag} takes no value: {flag} switches it on, and --no-{flag[2:]} off.")
+    if kind is None and flag.startswith("--no-") and text.lower() in ("true", "false"):
+        raise UserError(f"{flag} takes no value: leave {text.capitalize()} out, or type --{flag[5:]} to switch it on.")
     if get_origin(kind) is tuple:
         # (400, 400), [400,400] and 400,400 as Python and others write them.
         return [part for part in re.split(r"[\s,()\[\]]+", text) if part]

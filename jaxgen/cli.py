@@ -17,7 +17,6 @@ from jaxgen import arguments, experiments
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 
-
 LONGEST = 200
 """Bytes of a folder's name that flags make: file systems hold 255, and a letter of Chinese has three."""
 

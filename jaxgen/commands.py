@@ -40,7 +40,9 @@ def list_experiments() -> None:
 
 
 def run(name: Positional[str | None] = None, flags: Positional[tuple[str, ...]] = ()) -> None:
-    """Train an experiment, or go on with its run; `jaxgen run NAME --help` shows its flags. Without a name, list the experiments.
+    """Train an experiment, or go on with its run; `jaxgen run NAME --help` shows its flags.
+
+    Without a name, it lists the experiments.
 
     Args:
       name: of the experiment, as `jaxgen list` shows it.
@@ -48,6 +50,8 @@ def run(name: Positional[str | None] = None, flags: Positional[tuple[str, ...]] 
     """
     if name is None:
         return list_experiments()
+    if name.startswith("-"):
+        raise UserError(f"Name the experiment first: `jaxgen run NAME {' '.join([name, *flags])}`; `jaxgen list` shows them.")
     if name.endswith(".py"):
         raise UserError(f"{name} is a file; run it by `python {name}`.")
     function = experiments.find(name)
@@ -105,8 +109,8 @@ def evaluate(
     *,
     metrics: tuple[MetricName, ...] = (),
     extractor: Path | None = None,
-    n: Count = 10_000,
-    split: Literal["test", "train"] = "test",
+    n: Count | None = None,
+    split: Literal["test", "train"] | None = None,
     seed: Seed | None = None,
     best: bool = False,
     step: Whole | None = None,
@@ -119,8 +123,8 @@ def evaluate(
       workdir: the run.
       metrics: of the samples, instead of the experiment's own evaluators; each value comes with its protocol.
       extractor: in whose features: a run of `experiments.lenet`, or a file of InceptionV3's weights; by default pixels.
-      n: how many samples.
-      split: whose images the samples are held against.
+      n: how many samples; by default 10,000.
+      split: whose images the samples are held against; by default test.
       seed: of what is drawn, samples and subsets; by default the run's.
       best: use the best checkpoint, not the last.
       step: use the checkpoint of this step.
@@ -131,13 +135,16 @@ def evaluate(
     from jaxgen.run import load
 
     _check_json(json_file)
+    for flag, value in {"extractor": extractor, "n": n, "split": split}.items():
+        if value is not None and not metrics:
+            raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
     features = _extractor(extractor)
     run = load(workdir, step=step, best=best, experiment=experiment)
     chosen = "best" if best else "last" if step is None else f"step {step}"
     print(f"{workdir} at step {run.position:,}")
     values: dict[str, Any] = {}
     if metrics:
-        found = run.measure(metrics, n=n, split=split, extractor=features, seed=seed, checkpoint=chosen)
+        found = run.measure(metrics, n=n or 10_000, split=split or "test", extractor=features, seed=seed, checkpoint=chosen)
     else:
         values = run.evaluate(seed=seed)
         found = run.figures(values, seed=seed, checkpoint=chosen)

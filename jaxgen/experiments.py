@@ -1,8 +1,8 @@
 """The experiments that come with this package, found by their place beside it and never by the name `experiments`.
 
-The folder `experiments/` lies beside the folder `jaxgen/`, in a clone as in an installed package. A user may well have a folder of
-that name too, which Python then finds first. So this module makes the folder a part of the package: `jaxgen.experiments.vae` is
-the file `experiments/vae.py`, whatever else is called `experiments`.
+The folder `experiments/` lies beside the folder `jaxgen/`, in a clone as in an installed package. A user may well have a folder
+of that name too, which Python then finds first. So this module makes the folder a part of the package: `jaxgen.experiments.vae`
+is the file `experiments/vae.py`, whatever else is called `experiments`.
 
 >>> from jaxgen.experiments import names
 >>> "vae" in names()

@@ -55,9 +55,8 @@ class Run:
     def _repr_html_(self) -> str:
         """What a notebook shows: the same, and the last values of each split as a table."""
         first, *rest = map(html.escape, self._told())
-        cell = lambda text: f"<td>{html.escape(str(text))}</td>"
         rows = [[split, name, f"{value:.4g}"] for split, values in self._last().items() for name, value in values.items()]
-        table = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+        table = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in rows)
         return f"<b>{first}</b><br>{rest[0]}<br><table>{table}</table>Its pictures: <code>run.pictures()</code>"
 
     def _told(self) -> list[str]:
@@ -83,7 +82,7 @@ class Run:
         last: dict[str, dict[str, float]] = {}
         for line in self.history:
             last.setdefault(line["split"], {}).update({n: v for n, v in line.items() if n not in ("step", "split")})
-        return last
+        return dict(sorted(last.items(), key=lambda of: of[0] == "train"))  # what is evaluated comes first
 
     @held
     def sample(self, n: Count = 64, *, seed: Seed | None = None) -> np.ndarray:
@@ -280,6 +279,7 @@ def load(
     Raises:
       UserError: if there is no such run or checkpoint, or the experiment is not known.
     """
+    _one_of(best, step)
     made, folder = rebuild(path, experiment)
     seed = int(folder.record["seed"])
     checkpoints = folder.checkpoints()
@@ -350,8 +350,7 @@ def digest(path: str | Path) -> str:
 
 def choose(checkpoints: Checkpoints, path: str | Path, *, step: int | None = None, best: bool = False) -> int:
     """The step of the checkpoint that is asked for."""
-    if best and step is not None:
-        raise UserError(f"--best and --step {step} name a checkpoint each; give one of them.")
+    _one_of(best, step)
     there = checkpoints.steps()
     if not there:
         raise UserError(f"The run in {path} has no checkpoint yet; train it, with a smaller --save-every if need be.")
@@ -361,6 +360,11 @@ def choose(checkpoints: Checkpoints, path: str | Path, *, step: int | None = Non
         wanted = "best checkpoint" if step is None else f"checkpoint of step {step:,}"
         raise UserError(f"The run in {path} has no {wanted}; it has {listed}.")
     return chosen
+
+
+def _one_of(best: bool, step: int | None) -> None:
+    if best and step is not None:
+        raise UserError(f"--best and --step {step} name a checkpoint each; give one of them.")
 
 
 def find_experiment(given: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:

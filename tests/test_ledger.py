@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-
 from jaxgen.experiments.ledger import page, reproduce
 from jaxgen.experiments.ledger.rows import ROWS, Row
+
 from jaxgen import cli, commands, flags, logs
 from jaxgen.errors import UserError
 
