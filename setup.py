@@ -1,5 +1,6 @@
 """Metadata, dependencies and extras; the tools are configured in pyproject.toml."""
 
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -8,7 +9,7 @@ ROOT = Path(__file__).parent
 
 setup(
     name="jaxgen",
-    version="0.1.0",
+    version=runpy.run_path(str(ROOT / "jaxgen" / "version.py"))["__version__"],
     description="A functional JAX/Flax codebase for generative and representation models",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -58,10 +59,17 @@ setup(
             "safetensors>=0.5",
             "ruff>=0.8",
             "mypy>=1.13",
+            # The notebooks are executed as a user's Jupyter would.
+            "jupytext>=1.16",
+            "nbclient>=0.10",
+            "ipykernel>=6",
         ],
         # Outside implementations that the oracle tests (`pytest -m peers`) compare with. One more comes by
         # `pip install --no-deps torch-fidelity`: torchvision would come along and replace PyTorch, and its metrics do without.
         "peers": ["torch>=2.5", "numpyro>=0.19", "diffusers>=0.30"],
     },
+    # An editable install puts the clone on Python's path. Setuptools' other way, a finder of its own, comes last: from the
+    # folder that a clone called `jaxgen` lies in, `import jaxgen` would find the clone's folder, as an empty namespace.
+    options={"editable_wheel": {"mode": "compat"}},
     entry_points={"console_scripts": ["jaxgen = jaxgen.commands:main"]},
 )

@@ -93,6 +93,8 @@ def experiment(
     Returns:
       The experiment.
     """
+    if max_kl is not None and (beta != 1.0 or beta_warmup):
+        raise jaxgen.UserError("--max-kl takes the place of --beta and --beta-warmup, and learns the weight; give one of them.")
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
     head, (low, high) = LIKELIHOODS[likelihood]

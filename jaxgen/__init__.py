@@ -11,6 +11,7 @@ from jaxgen.game import Aux, Player, TrainState, averaged, create_state, make_tr
 from jaxgen.loop import fit
 from jaxgen.pictures import Picture
 from jaxgen.run import Run, load, load_params
+from jaxgen.version import __version__
 
 __all__ = [
     "Aux",
@@ -23,6 +24,7 @@ __all__ = [
     "Run",
     "TrainState",
     "UserError",
+    "__version__",
     "averaged",
     "create_state",
     "fit",

@@ -1,18 +1,24 @@
 """The command line of an experiment: its function's keyword arguments, joined by those of `fit`."""
 
 import errno
+import hashlib
 import inspect
+import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import tyro
 
+from jaxgen import arguments, experiments
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
+
+LONGEST = 200
+"""Bytes of a folder's name that flags make: file systems hold 255, and a letter of Chinese has three."""
 
 
 class Command(NamedTuple):
@@ -23,7 +29,7 @@ class Command(NamedTuple):
     hosts: dict[str, Any]
 
 
-def run_experiment(function: Callable[..., Experiment], args: list[str] | None = None) -> None:
+def run_experiment(function: Callable[..., Experiment], args: list[str] | None = None, *, prog: str | None = None) -> None:
     """Runs an experiment from the command line; the last line of an experiment's file.
 
     The flags are the function's keyword arguments and those of `fit`. Without `--workdir` the run lies in
@@ -32,23 +38,25 @@ def run_experiment(function: Callable[..., Experiment], args: list[str] | None =
     Args:
       function: returns the `Experiment`, decorated by `recorded`.
       args: the command line; None means that of the process.
+      prog: what was typed before the flags; None means that it was `python -m MODULE` or `python FILE`.
     """
     with Mistakes():
         from jaxgen.loop import fit
         from jaxgen.parallel import join_hosts
 
-        command = parse(function, args)
+        command = parse(function, args, prog=prog)
         # Before the experiment is made: that runs JAX, which then knows of this host alone.
         join_hosts(**command.hosts)
         fit(function(**command.own), **command.loop)
 
 
-def parse(function: Callable[..., Experiment], args: list[str] | None = None) -> Command:
+def parse(function: Callable[..., Experiment], args: list[str] | None = None, *, prog: str | None = None) -> Command:
     """Reads a command line, and leaves with a sentence where it is none of this experiment's.
 
     Args:
       function: the experiment's.
       args: the command line; None means that of the process.
+      prog: what was typed before the flags; None means that it was `python -m MODULE` or `python FILE`.
 
     Returns:
       The flags, with the workdir that they name.
@@ -61,14 +69,52 @@ def parse(function: Callable[..., Experiment], args: list[str] | None = None) ->
     loop.pop("experiment")
     module = sys.modules[function.__module__]
     name = module.__spec__.name if module.__spec__ else Path(sys.argv[0]).name
-    prog = f"python -m {name}" if module.__spec__ else f"python {name}"
-    merged = _merged({**own, **loop, **hosts}, "".join(_arguments(f) for f in functions))
-    flags = tyro.cli(merged, prog=prog, args=args, description=inspect.cleandoc(module.__doc__ or ""))
+    prog = prog or (f"python -m {name}" if module.__spec__ else f"python {name}")
+    groups = {
+        **{group: {f: p for f, p in own.items() if arguments.group_of(f) == group} for group in arguments.ORDER},
+        "run": loop,
+        "hosts": hosts,
+    }
+    short = Path(name).stem if name.endswith(".py") else name.rpartition(".")[2]
+    flags = tyro.cli(
+        arguments.grouped(groups, arguments.helps(*functions), {"workdir": f"runs/{short}"}),
+        prog=prog,
+        args=arguments.spelled_out(sys.argv[1:] if args is None else args, functions),
+        description=_description(module.__doc__ or "", prog, short),
+        registry=arguments.registry(),
+    )
     chosen, running, joining = ({flag: flags[flag] for flag in group} for group in (own, loop, hosts))
     if running["workdir"] is None:
         defaults = {flag: parameter.default for flag, parameter in own.items()}
         running["workdir"] = default_workdir(name, chosen, defaults, running["seed"])
     return Command(chosen, running, joining)
+
+
+def _description(doc: str, prog: str, name: str) -> str:
+    """What `--help` says above the flags: each example on a line of its own, typed as this command was."""
+    lines = inspect.cleandoc(doc).splitlines()
+    # The parser joins lines that begin with a letter.
+    lines = [
+        f"  {line.replace(f'python -m experiments.{name}', prog)}" if line.startswith("python ") else line for line in lines
+    ]
+    where = f"The run goes to the folder runs/{name}, or to another --workdir; the same command goes on with what is there."
+    return "\n".join([*lines, "", where])
+
+
+def check_module(args: Sequence[str], folders: Sequence[str]) -> None:
+    """Answers `python -m experiments.NAME` by a sentence where there is no such module; Python itself has a traceback for that.
+
+    Args:
+      args: what was typed, from `python` on.
+      folders: of the package `experiments`.
+    """
+    name = next((word for arg in args for word in [arg.removeprefix("-m")] if word.startswith(experiments.PREFIX)), None)
+    if name is None:
+        return
+    path = Path(*name.split(".")[1:])
+    if not any((Path(folder) / f"{path}.py").is_file() or (Path(folder) / path).is_dir() for folder in folders):
+        with Mistakes():
+            experiments.find(name)
 
 
 def default_workdir(name: str, flags: dict[str, Any], defaults: dict[str, Any], seed: int) -> str:
@@ -82,13 +128,22 @@ def default_workdir(name: str, flags: dict[str, Any], defaults: dict[str, Any], 
     changed = {f: v for f, v in flags.items() if v != defaults[f] and f not in FREE} | ({"seed": seed} if seed else {})
     parts = [Path(name).stem if name.endswith(".py") else name.rsplit(".", 1)[-1]]
     parts += [f"{f}={'x'.join(map(str, v)) if isinstance(v, tuple) else v}".replace("/", "_") for f, v in changed.items()]
-    return os.path.join("runs", "-".join(parts)[:200])
+    whole = "-".join(parts)
+    encoded = os.fsencode(whole)
+    if len(encoded) > LONGEST:  # the hash tells apart what is cut off
+        digest = hashlib.sha256(encoded).hexdigest()[:8]
+        whole = f"{encoded[: LONGEST - 9].decode(errors='ignore')}-{digest}"
+    return os.path.join("runs", whole)
 
 
 class Mistakes:
     """Ends a user's mistake in one sentence and an exit code, and leaves every other error its traceback."""
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal or a pipe that is not of UTF-8 shows \u5b57 for a letter that it does not have.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, UserError):
@@ -103,26 +158,6 @@ class Mistakes:
             sys.exit(1)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             _leave("The disk is full; free space and start the same command again: it goes on from its last checkpoint.", 2)
-
-
-def _merged(parameters: dict[str, inspect.Parameter], documentation: str) -> Callable[..., dict[str, Any]]:
-    """A function of all the flags that returns them."""
-
-    def merged(**flags: Any) -> dict[str, Any]:
-        return flags
-
-    flags = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters.values()]
-    merged.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
-    merged.__annotations__ = {p.name: p.annotation for p in flags}
-    merged.__doc__ = f"Flags.\n\nArgs:\n{documentation}"
-    return merged
-
-
-def _arguments(function: Callable[..., Any]) -> str:
-    doc = inspect.getdoc(function) or ""
-    section = doc.partition("Args:\n")[2].partition("\n\n")[0]
-    lines = [line for line in section.splitlines() if not line.strip().startswith("experiment:")]
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _leave(message: str, code: int) -> NoReturn:

@@ -1,21 +1,22 @@
 """The command `jaxgen`: what can be asked of runs, datasets and sets of images."""
 
-import ast
+import difflib
+import inspect
 import json
-import pkgutil
+import platform
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 from tyro.conf import Positional
 
-from jaxgen import durable
-from jaxgen.cli import Mistakes
+from jaxgen import arguments, durable, experiments
+from jaxgen.cli import Mistakes, run_experiment
 from jaxgen.errors import FewExamplesWarning, UserError
-from jaxgen.flags import Count, Seed, held
+from jaxgen.flags import Count, Seed, Share, Whole, flag_name, held
 from jaxgen.uncertainty import paired, told
 
 MetricName = Literal[
@@ -36,11 +37,27 @@ MetricName = Literal[
 
 def list_experiments() -> None:
     """List the experiments, each with the first line of its description."""
-    import experiments
+    for name in experiments.names():
+        print(f"jaxgen run {name:20} {experiments.summary(name)}")
 
-    for module in pkgutil.iter_modules(experiments.__path__):
-        if not module.ispkg:
-            print(f"{'experiments.' + module.name:32} {_first_line(module)}")
+
+def run(name: Positional[str | None] = None, flags: Positional[tuple[str, ...]] = ()) -> None:
+    """Train an experiment, or go on with its run; `jaxgen run NAME --help` shows its flags.
+
+    Without a name, it lists the experiments.
+
+    Args:
+      name: of the experiment, as `jaxgen list` shows it.
+      flags: of the experiment.
+    """
+    if name is None:
+        return list_experiments()
+    if name.startswith("-"):
+        raise UserError(f"Name the experiment first: `jaxgen run NAME {' '.join([name, *flags])}`; `jaxgen list` shows them.")
+    if name.endswith(".py"):
+        raise UserError(f"{name} is a file; run it by `python {name}`.")
+    function = experiments.find(name)
+    run_experiment(function, list(flags), prog=f"jaxgen run {name.removeprefix(experiments.PREFIX)}")
 
 
 @held
@@ -51,7 +68,7 @@ def sample(
     out: Path = Path("samples.png"),
     seed: Seed | None = None,
     best: bool = False,
-    step: int | None = None,
+    step: Whole | None = None,
     experiment: str | None = None,
 ) -> None:
     """Draw samples from a trained run into a picture.
@@ -94,11 +111,11 @@ def evaluate(
     *,
     metrics: tuple[MetricName, ...] = (),
     extractor: Path | None = None,
-    n: Count = 10_000,
-    split: Literal["test", "train"] = "test",
+    n: Count | None = None,
+    split: Literal["test", "train"] | None = None,
     seed: Seed | None = None,
     best: bool = False,
-    step: int | None = None,
+    step: Whole | None = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     experiment: str | None = None,
 ) -> None:
@@ -108,8 +125,8 @@ def evaluate(
       workdir: the run.
       metrics: of the samples, instead of the experiment's own evaluators; each value comes with its protocol.
       extractor: in whose features: a run of `experiments.lenet`, or a file of InceptionV3's weights; by default pixels.
-      n: how many samples.
-      split: whose images the samples are held against.
+      n: how many samples; by default 10,000.
+      split: whose images the samples are held against; by default test.
       seed: of what is drawn, samples and subsets; by default the run's.
       best: use the best checkpoint, not the last.
       step: use the checkpoint of this step.
@@ -120,13 +137,16 @@ def evaluate(
     from jaxgen.run import load
 
     _check_json(json_file)
+    for flag, value in {"extractor": extractor, "n": n, "split": split}.items():
+        if value is not None and not metrics:
+            raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
     features = _extractor(extractor)
     run = load(workdir, step=step, best=best, experiment=experiment)
     chosen = "best" if best else "last" if step is None else f"step {step}"
     print(f"{workdir} at step {run.position:,}")
     values: dict[str, Any] = {}
     if metrics:
-        found = run.measure(metrics, n=n, split=split, extractor=features, seed=seed, checkpoint=chosen)
+        found = run.measure(metrics, n=n or 10_000, split=split or "test", extractor=features, seed=seed, checkpoint=chosen)
     else:
         values = run.evaluate(seed=seed)
         found = run.figures(values, seed=seed, checkpoint=chosen)
@@ -218,10 +238,10 @@ def reproduce(
       results: folder of the record; by default `results` below --runs. The committed ones are in experiments/ledger/results.
       reason: why the row is run again, for the history of its record.
     """
-    from experiments.ledger import page, records
-    from experiments.ledger.reproduce import reproduce
-    from experiments.ledger.rows import ROWS
-    from experiments.ledger.verdict import estimate, verdict
+    from jaxgen.experiments.ledger import page, records
+    from jaxgen.experiments.ledger.reproduce import reproduce
+    from jaxgen.experiments.ledger.rows import ROWS
+    from jaxgen.experiments.ledger.verdict import estimate, verdict
 
     folder = results or runs / "results"
     committed = records.read()
@@ -246,7 +266,7 @@ def reproduce(
 
 def ledger() -> None:
     """Write the ledger's page and its table in the README from the records."""
-    from experiments.ledger import page
+    from jaxgen.experiments.ledger import page
 
     readme = Path(page.__file__).parents[2] / "README.md"
     with durable.explained(f"Writing {page.PAGE} and {readme}", "run it in a clone of the repository."):
@@ -280,15 +300,26 @@ def replay(workdir: Positional[Path], *, experiment: str | None = None) -> None:
 
 
 def data_list(*, data_dir: str | None = None) -> None:
-    """List the datasets that can be read now.
+    """List the datasets that can be read now, with their splits, features, sizes and places.
 
     Args:
       data_dir: folder of prepared sets; by default $TFDS_DATA_DIR or TFDS's own.
     """
     from jaxgen import data
 
-    for name in data.names(data_dir):
-        print(name)
+    found = data.prepared(data_dir)
+    for entry in found:
+        splits = ", ".join(f"{split} {n:,}" for split, n in entry.splits.items())
+        features = ", ".join(f"{feature} {shape}" for feature, shape in entry.features.items())
+        print(
+            f"{entry.name:20} {entry.version:8} {splits}",
+            f"    {features}",
+            f"    {_size(entry.size)} in {entry.place}",
+            sep="\n",
+        )
+    rest = [name for name in data.names(data_dir) if name not in {entry.name for entry in found}]
+    if rest:
+        print(f"Made when they are first used: {', '.join(rest)}.")
 
 
 def data_prepare(dataset: Positional[str], *, data_dir: str | None = None) -> None:
@@ -351,6 +382,7 @@ def data_convert(
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "list": list_experiments,
+    "run": run,
     "sample": sample,
     "evaluate": evaluate,
     "measure": measure,
@@ -368,13 +400,26 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 def main(args: list[str] | None = None) -> None:
     """The command `jaxgen`."""
     args = sys.argv[1:] if args is None else args
-    if " ".join(args[:2]) in COMMANDS:
-        args = [" ".join(args[:2]), *args[2:]]
     with Mistakes(), warnings.catch_warnings():
         warnings.formatwarning = _in_a_line
         warnings.simplefilter("once", FewExamplesWarning)
+        if args[:1] == ["--version"]:
+            return print(versions())
+        if args[:1] == ["run"] and args[1:2] not in (["-h"], ["--help"]):
+            return run(*args[1:2], flags=tuple(args[2:]))  # its flags are the experiment's
+        if " ".join(args[:2]) in COMMANDS:
+            args = [" ".join(args[:2]), *args[2:]]
+        elif args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            _no_subcommand(args)
+        chosen = [COMMANDS[args[0]]] if args and args[0] in COMMANDS else []
+        if chosen:
+            _no_flag(args[0], args[1:])
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="jaxgen", description="Generative and representation models in JAX.", args=args
+            COMMANDS,
+            prog="jaxgen",
+            description="Generative and representation models in JAX.",
+            args=arguments.spelled_out(args, chosen),
+            registry=arguments.registry(),
         )
 
 
@@ -383,6 +428,50 @@ def _in_a_line(message: Warning | str, category: type[Warning], filename: str, l
     if issubclass(category, FewExamplesWarning):
         return f"Warning: {message}\n"
     return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
+def versions() -> str:
+    """This package's version and those of what it stands on: the first line of a report of a fault.
+
+    >>> versions().startswith("jaxgen ")
+    True
+    """
+    from jaxgen import workdir
+
+    found = [f"{name} {workdir.version(name)}" for name in workdir.PACKAGES]
+    return ", ".join([*found, f"Python {platform.python_version()}"])
+
+
+def _no_subcommand(args: list[str]) -> NoReturn:
+    name = " ".join(args[:2]) if args[0] == "data" else args[0]
+    if name.removeprefix(experiments.PREFIX) in experiments.names():
+        raise UserError(f"{name} is an experiment; train it by `jaxgen run {name.removeprefix(experiments.PREFIX)}`.")
+    known = [command for command in COMMANDS if args[0] != "data" or command.startswith("data ")]
+    hint = experiments.nearest(name, known)
+    if hint.startswith("there are") and (near := difflib.get_close_matches(name, experiments.names(), n=1)):
+        hint = f"perhaps you meant `jaxgen run {near[0]}`"
+    raise UserError(f"There is no subcommand {name!r} of jaxgen; {hint} (`jaxgen --help` shows them).")
+
+
+def _no_flag(command: str, args: list[str]) -> None:
+    """Refuses a flag that a subcommand does not have; the parser would take what follows it for the flag's value."""
+    known = [*map(flag_name, inspect.signature(COMMANDS[command]).parameters), "--json", "--help"]
+    for arg in args:
+        name = arg.partition("=")[0].replace("_", "-")
+        if name.startswith("--") and name != "--" and name not in known and f"--{name.removeprefix('--no-')}" not in known:
+            raise UserError(f"There is no {name} of `jaxgen {command}`; {experiments.nearest(name, known)}.")
+
+
+def _size(n: int) -> str:
+    """Bytes as people read them.
+
+    >>> _size(1_500_000), _size(20_000)
+    ('1.5 MB', '20 kB')
+    """
+    unit, name = next(
+        (unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")) if n >= unit or unit == 1
+    )
+    return f"{n / unit:.2g} {name}" if n < 10 * unit else f"{n / unit:.0f} {name}"
 
 
 def _extractor(path: Path | None) -> Any:
@@ -420,9 +509,3 @@ def _write_json(path: Path | None, results: Mapping[str, Any]) -> None:
     if path is not None:
         with durable.explained(f"Writing {path}", "name a file in a folder of yours."):
             durable.write(path, json.dumps(results, indent=2) + "\n")
-
-
-def _first_line(module: Any) -> str:
-    # Read, not imported: listing needs no jax.
-    source = module.module_finder.find_spec(module.name).loader.get_source(module.name)
-    return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]

@@ -2,13 +2,13 @@
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
+from jaxgen import experiments
 from jaxgen.data import Source, Stream, reading
 from jaxgen.evaluate import Evaluator
 from jaxgen.flags import held
@@ -32,13 +32,14 @@ class Config(NamedTuple):
 
     @property
     def name(self) -> str:
-        """`experiments.vae` of a module, `my_vae.py` of a file of one's own."""
-        module = sys.modules.get(self.function.__module__)
-        spec = getattr(module, "__spec__", None)
-        # Run by `python -m` the module is called __main__, and its spec still knows its name.
-        if spec is not None and spec.name.startswith("experiments."):
-            return spec.name
-        return Path(self.file).name
+        """`experiments.vae` of an experiment that comes with this package, `my_vae.py` of a file of the user's."""
+        # By its place: the module has other names too, `__main__` under `python -m` and `jaxgen.experiments.vae`.
+        return experiments.recorded_name(Path(self.file)) or Path(self.file).name
+
+    def changed(self) -> dict[str, Any]:
+        """The flags that are not at their defaults."""
+        defaults = {name: p.default for name, p in inspect.signature(self.function).parameters.items()}
+        return {flag: value for flag, value in self.flags.items() if value != defaults.get(flag, value)}
 
     @property
     def file(self) -> str:
@@ -87,6 +88,12 @@ class Experiment(NamedTuple):
     best: str | None = "test/loss"
     protocol: Mapping[str, tuple[str, ...]] = {}
     config: Config | None = None
+
+    def __repr__(self) -> str:
+        name = self.config.name if self.config else "an experiment"
+        return (
+            f"Experiment({name}, {self.steps:,} steps, players: {', '.join(self.players)}, data: {', '.join(self.train.names)})"
+        )
 
 
 def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:

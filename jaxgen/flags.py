@@ -108,17 +108,22 @@ def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
     for name, value in flags.items():
         if name not in known and not open_ended:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"the nearest is {_flag(near[0])}" if near else f"there are {', '.join(map(_flag, known))}"
-            raise UserError(f"There is no {_flag(name)} here; {hint}.")
+            hint = f"the nearest is {flag_name(near[0])}" if near else f"there are {', '.join(map(flag_name, known))}"
+            raise UserError(f"There is no {flag_name(name)} here; {hint}.")
         mend = _mend(declared.get(name, Any), value)
         if mend is not None:
             shown = " ".join(map(str, value)) or "empty" if isinstance(value, tuple) else value
             # A NumPy number looks like the one that is asked for, unless it says what it is.
             shown = shown if type(shown).__module__ == "builtins" else repr(shown)
-            raise UserError(f"{_flag(name)} is {shown}; give {mend}.")
+            raise UserError(f"{flag_name(name)} is {shown}; give {mend}.")
 
 
-def _flag(name: str) -> str:
+def flag_name(name: str) -> str:
+    """How a keyword argument is typed.
+
+    >>> flag_name("batch_size")
+    '--batch-size'
+    """
     return f"--{name.replace('_', '-')}"
 
 

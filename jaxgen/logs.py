@@ -50,7 +50,7 @@ _STDERR: Any = _Stderr()
 
 
 def bar(*, description: str, total: int | None = None, initial: int = 0, unit: str = "it", quiet: bool = False) -> Bar:
-    """A progress bar with rate and ETA on stderr; in a log file it draws a line every half minute."""
+    """A progress bar with rate and ETA on stderr, redrawn in terminals and notebooks; in a log file a line every half minute."""
     return tqdm(
         desc=description,
         total=total,
@@ -72,7 +72,9 @@ def track(iterable: Iterable[Any], *, description: str, total: int | None = None
 
 
 def _pause() -> float:
-    return 0.2 if sys.stderr.isatty() else 30.0
+    """Seconds between two states of a bar: few where it is redrawn in its place, in a terminal or a notebook."""
+    notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    return 0.2 if sys.stderr.isatty() or notebook else 30.0
 
 
 @runtime_checkable

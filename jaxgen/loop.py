@@ -45,8 +45,8 @@ def fit(
 
     Args:
       experiment: what to train.
-      workdir: folder of checkpoints, metrics and pictures; the same command on the same folder resumes. In Python, None
-        keeps everything in memory.
+      workdir: folder of checkpoints, metrics and pictures; the same command on the same folder goes on with the run there. The
+        command line names a folder by the flags that are not at their defaults; in Python, None keeps everything in memory.
       seed: of the initial parameters, the order of the data and all noise.
       log_every: steps between lines of training metrics, which are means over these steps.
       evaluate_every: steps between evaluations, each with its pictures and a checkpoint; the last step always has one.
@@ -74,6 +74,11 @@ def fit(
     for flag, value, least in (("steps", experiment.steps, 0), ("accumulate", experiment.accumulate, 1)):
         if value < least:
             raise UserError(f"--{flag} is {value}; give {least} or more.")
+    if jax.config.jax_disable_jit:
+        raise UserError(
+            "JAX_DISABLE_JIT is set, and a training step is one compiled program; unset it. Without `fit`, losses and samplers "
+            "can be called under it."
+        )
     with contextlib.ExitStack() as resources:
         return _Loop(
             experiment, workdir, seed, keep, parallel, fsdp, skip_not_finite, steps_per_call, wandb, quiet, resources

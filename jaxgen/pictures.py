@@ -1,7 +1,10 @@
 """Pictures of a run: grids of images with a caption, as PNG."""
 
+import base64
+import html
+import io
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +21,24 @@ class Picture(NamedTuple):
     images: Any
     columns: int
     caption: str
+
+    def __repr__(self) -> str:
+        n, *sides = np.shape(self.images)
+        return f"Picture of {n} images of {'x'.join(map(str, sides))}, {self.columns} in a row: {self.caption}"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows of it."""
+        file = io.BytesIO()
+        _draw(self, file, width=800)
+        return file.getvalue()
+
+
+class Album(dict[str, Picture]):
+    """Pictures by name, which a notebook shows."""
+
+    def _repr_html_(self) -> str:
+        shown = {name: base64.b64encode(picture._repr_png_()).decode() for name, picture in self.items()}
+        return "".join(f'<p>{html.escape(name)}</p><img src="data:image/png;base64,{png}">' for name, png in shown.items())
 
 
 def tile(images: np.ndarray, columns: int, *, gap: int = 1) -> np.ndarray:
@@ -46,6 +67,12 @@ def save(picture: Picture, path: Path, *, width: int = 1200) -> Path:
     Returns:
       The path.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _draw(picture, path, width=width)
+    return path
+
+
+def _draw(picture: Picture, file: Path | IO[bytes], *, width: int) -> None:
     from matplotlib.figure import Figure
 
     images = np.clip(np.asarray(picture.images, np.float32), 0.0, 1.0)
@@ -59,6 +86,4 @@ def save(picture: Picture, path: Path, *, width: int = 1200) -> Path:
     axes.imshow(canvas.squeeze(-1) if canvas.shape[-1] == 1 else canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     figure.text(0.01, 1 - 8 / (h + line * lines), picture.caption, va="top", fontsize=9, wrap=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return path
+    figure.savefig(file)

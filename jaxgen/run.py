@@ -1,8 +1,8 @@
 """A run: an experiment with a state, to sample from, to evaluate, to draw and to hash."""
 
-import importlib
+import html
 import importlib.util
-import pkgutil
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,19 +12,19 @@ from typing import Any
 import jax
 import numpy as np
 
-import experiments
-from jaxgen import data, hashes, keys, logs, parallel, workdir
+from jaxgen import data, experiments, hashes, keys, logs, parallel, workdir
 from jaxgen.checkpoint import Checkpoints, to_tree
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Config, Experiment
-from jaxgen.flags import Count, Seed, held
+from jaxgen.flags import Count, Seed, check, flag_name, held
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
 from jaxgen.metrics.protocol import Measurement, Protocol
-from jaxgen.pictures import Picture
+from jaxgen.pictures import Album, Picture
 from jaxgen.uncertainty import paired
+from jaxgen.version import __version__
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,42 @@ class Run:
     position: int
     workdir: Path | None = None
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    def __repr__(self) -> str:
+        """Three lines: what was trained, how far and where, and what was last measured."""
+        return "\n".join(self._told())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the same, and the last values of each split as a table."""
+        first, *rest = map(html.escape, self._told())
+        rows = [[split, name, f"{value:.4g}"] for split, values in self._last().items() for name, value in values.items()]
+        table = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in rows)
+        return f"<b>{first}</b><br>{rest[0]}<br><table>{table}</table>Its pictures: <code>run.pictures()</code>"
+
+    def _told(self) -> list[str]:
+        config, sizes = (
+            self.experiment.config,
+            {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in self.state.params.items()},
+        )
+        changed = config.changed() if config else {}
+        flags = "".join(
+            f" {flag_name(flag)} {' '.join(map(str, v)) if isinstance(v, tuple) else v}" for flag, v in changed.items()
+        )
+        place = f"in {self.workdir}" if self.workdir else "in memory"
+        values = [f"{split} {name} {value:.4g}" for split, of in self._last().items() for name, value in of.items()]
+        return [
+            f"Run of {config.name if config else 'an experiment'}{flags}",
+            f"  step {self.position:,} of {self.experiment.steps:,}, seed {self.seed}, {place}; "
+            f"parameters: {', '.join(f'{name} {size:,}' for name, size in sizes.items())}",
+            f"  {', '.join(values[:8]) or 'nothing measured yet'}{', ...' if len(values) > 8 else ''}",
+        ]
+
+    def _last(self) -> dict[str, dict[str, float]]:
+        """The last values of each split."""
+        last: dict[str, dict[str, float]] = {}
+        for line in self.history:
+            last.setdefault(line["split"], {}).update({n: v for n, v in line.items() if n not in ("step", "split")})
+        return dict(sorted(last.items(), key=lambda of: of[0] == "train"))  # what is evaluated comes first
 
     @held
     def sample(self, n: Count = 64, *, seed: Seed | None = None) -> np.ndarray:
@@ -190,9 +226,9 @@ class Run:
                 track=track,
             )
 
-    def pictures(self) -> dict[str, Picture]:
-        """The experiment's pictures, by name."""
-        return draw(self.experiment, self.state, self.seed)
+    def pictures(self) -> Album:
+        """The experiment's pictures, by name; a notebook shows them."""
+        return Album(draw(self.experiment, self.state, self.seed))
 
     def digest(self) -> str:
         """One hash over the whole state and the data's position; equal exactly when every bit is."""
@@ -263,6 +299,7 @@ def load(
     Raises:
       UserError: if there is no such run or checkpoint, or the experiment is not known.
     """
+    _one_of(best, step)
     made, folder = rebuild(path, experiment)
     seed = int(folder.record["seed"])
     checkpoints = folder.checkpoints()
@@ -280,7 +317,26 @@ def load(
 def rebuild(path: str | Path, experiment: Callable[..., Experiment] | str | None) -> tuple[Experiment, workdir.Workdir]:
     """The experiment of a run, made again with the flags on record, and the run's folder."""
     folder = workdir.read(Path(path))
-    return find_experiment(experiment, folder)(**_as_arguments(folder.record["flags"])), folder
+    function, flags = find_experiment(experiment, folder), _as_arguments(folder.record["flags"])
+    try:
+        check(inspect.unwrap(function), flags)
+    except UserError as error:
+        reason = str(error).rstrip(".")
+        raise UserError(
+            f"{folder.path} has flags on record that this code does not take{_written_by(folder)}: {reason}."
+        ) from None
+    return function(**flags), folder
+
+
+def _written_by(folder: workdir.Workdir) -> str:
+    """Which version wrote a run's record, where it is another than this one."""
+    versions = folder.record.get("versions")
+    wrote = versions.get("jaxgen") if isinstance(versions, dict) else None
+    return (
+        f" (it was written by jaxgen {wrote}, this is {__version__}: install that version)"
+        if wrote not in (None, __version__)
+        else ""
+    )
 
 
 def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:
@@ -316,6 +372,7 @@ def digest(path: str | Path) -> str:
 
 def choose(checkpoints: Checkpoints, folder: workdir.Workdir, *, step: int | None = None, best: bool = False) -> int:
     """The step of the checkpoint that is asked for."""
+    _one_of(best, step)
     there, path = checkpoints.steps(), folder.path
     if not there:
         raise UserError(f"The run in {path} has no checkpoint yet; train it, with a smaller --save-every if need be.")
@@ -333,6 +390,11 @@ def choose(checkpoints: Checkpoints, folder: workdir.Workdir, *, step: int | Non
     return chosen
 
 
+def _one_of(best: bool, step: int | None) -> None:
+    if best and step is not None:
+        raise UserError(f"--best and --step {step} name a checkpoint each; give one of them.")
+
+
 def find_experiment(given: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:
     """The function that made a run: the given one, that of the given file, or the one of `experiments` on record."""
     if callable(given):
@@ -347,9 +409,11 @@ def find_experiment(given: Callable[..., Experiment] | str | None, folder: workd
     name = given or name
     if name.startswith("experiments."):
         # Only what `jaxgen list` shows: a record may say anything.
-        if name.partition(".")[2] not in {module.name for module in pkgutil.iter_modules(experiments.__path__)}:
-            raise UserError(f"There is no {name} here, which {folder.path} needs; `jaxgen list` shows the experiments.")
-        return importlib.import_module(name).experiment
+        if name.removeprefix(experiments.PREFIX) not in experiments.names():
+            raise UserError(
+                f"There is no {name} here, which {folder.path} needs{_written_by(folder)}; `jaxgen list` shows what there is."
+            )
+        return experiments.find(name)
     # The module's name is none that another could be imported by: a file may well be called jax.py.
     spec = importlib.util.spec_from_file_location(f"file:{name}", name) if Path(name).is_file() else None
     if spec is None or spec.loader is None:

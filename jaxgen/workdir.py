@@ -23,6 +23,7 @@ from jaxgen import data, durable, logs, parallel
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
+from jaxgen.version import __version__
 
 FORMAT = 2
 """Since 2 a state has averages of variables, and an experiment may have no value that marks the best checkpoint."""
@@ -110,6 +111,12 @@ def occupy(path: Path) -> durable.Lock:
     Raises:
       UserError: if it cannot be written, or another process trains in it.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"The name of the workdir {path} is no UTF-8, which checkpoints need; give another --workdir."
+        ) from None
     lock = durable.Lock(path)
     with _writing(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -208,7 +215,7 @@ def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
                 for source in (config.sources if config else ())
             ],
         },
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in PACKAGES},
     }
     return json.loads(json.dumps(record))
 
@@ -223,7 +230,10 @@ def _placed(flags: Mapping[str, Any]) -> dict[str, Any]:
     return placed
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """The version of an installed package; None where it is not known."""
+    if package == "jaxgen":
+        return __version__  # that of the code that runs, which need not be installed
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -25,12 +25,12 @@
 
 # %%
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 from jax.scipy.special import logsumexp
-from matplotlib.figure import Figure
 
 import jaxgen
-from experiments import modes, vae
 from jaxgen import replicas
+from jaxgen.experiments import modes, vae
 
 STEPS = 1500  # of each of the four runs below
 
@@ -71,6 +71,15 @@ vae_runs = {
 }
 
 # %% [markdown]
+# A run shows itself: what was trained, how far, and what was last measured. So do its pictures.
+
+# %%
+vae_runs["tilted, t = 0.3"]
+
+# %%
+vae_runs["tilted, t = 0.3"].pictures()["samples"]
+
+# %% [markdown]
 # ## On a GAN
 #
 # The generator and the discriminator are players like any other. Eight Gaussians on a circle; 2,500 samples are counted by
@@ -93,9 +102,9 @@ def curve(run, name):
     return [line["step"] for line in lines], [line[name] for line in lines]
 
 
-figure = Figure(figsize=(12, 3.5), layout="constrained")
+figure, panels = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
 for axes, runs, name, title in zip(
-    figure.subplots(1, 3),
+    panels,
     (vae_runs, gan_runs, gan_runs),
     ("loss", "modes", "high_quality"),
     ("VAE: negative ELBO, test digits (nats)", "GAN: modes captured, of 8", "GAN: share of samples within 3 sigma"),
@@ -105,7 +114,6 @@ for axes, runs, name, title in zip(
         axes.plot(*curve(run, name), label=label)
     axes.set(xlabel="step", title=title)
     axes.legend()
-figure
 
 # %%
 final = {

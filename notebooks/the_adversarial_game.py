@@ -26,9 +26,9 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 
 import jaxgen
 from jaxgen import data, objectives
@@ -97,8 +97,7 @@ slopes = {
     for name, loss in (("minimax: 2 JSD", adversarial.minimax), ("Wasserstein", adversarial.wasserstein))
 }
 
-figure = Figure(figsize=(12, 3.5), layout="constrained")
-left, middle, right = figure.subplots(1, 3)
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
 inside = (grid > -4) & (grid < 6)
 for mean, (found, best) in learnt.items():
     (line,) = left.plot(grid[inside], found[inside], label=f"mean {mean:g}")
@@ -114,4 +113,3 @@ for name, slope in slopes.items():
     right.plot(distances, slope, label=name)
 right.set(title="slope of the generator's loss", xlabel="distance of the means")
 right.legend()
-figure

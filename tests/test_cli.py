@@ -58,7 +58,7 @@ def test_help_names_every_flag_and_its_default(capsys) -> None:
     text = refused(capsys, vae, ["--help"], code=0)
     for flag in ("--beta FLOAT", "--workdir", "--steps INT", "--seed INT", "--data-dir"):
         assert flag in text
-    assert "weight of the KL; 1 is the ELBO. (default: 1.0)" in text
+    assert "Weight of the KL; 1 is the ELBO. (default: 1.0)" in text
 
 
 def test_sample_evaluate_digest(trained: Path, tmp_path: Path, capsys) -> None:
@@ -76,18 +76,22 @@ def test_sample_evaluate_digest(trained: Path, tmp_path: Path, capsys) -> None:
 
 def test_list_and_data(capsys) -> None:
     commands.main(["list"])
-    assert "experiments.vae" in capsys.readouterr().out
+    assert "jaxgen run vae " in capsys.readouterr().out
     commands.main(["data", "prepare", "digits"])
     assert "digits/1.0.0 train: 1,437 examples" in capsys.readouterr().out
     commands.main(["data", "list"])
-    assert "digits" in capsys.readouterr().out.split()
+    told = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert (
+        "digits 1.0.0 train 1,437, test 360 label int64, image 8x8x1 uint8" in told or "image 8x8x1 uint8, label int64" in told
+    )
+    assert re.search(r"\d+ kB in .*digits/1\.0\.0 Made when they are first used: captioned_digits, gaussian_grid", told)
 
 
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
         (["--bta", "4"], "Perhaps you meant: --beta FLOAT"),
-        (["--beta", "four"], "could not convert string to float: 'four'"),
+        (["--beta", "four"], "'four' is no number; give one such as 0.001 or 1e-3"),
         (["--network", "mpl"], "invalid choice 'mpl'.*mlp"),
         (["--dataset", "mnst"], "There is no dataset 'mnst'.*nearest names are .*mnist"),
         (["--dataset", "mnist"], r"'mnist' is not prepared in .*jaxgen\[tf\]"),

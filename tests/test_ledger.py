@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jaxgen.experiments.ledger import page, records, reproduce
+from jaxgen.experiments.ledger.row import Chosen, Figure, Row
+from jaxgen.experiments.ledger.rows import ROWS
+from jaxgen.experiments.ledger.verdict import estimate, verdict
 
-from experiments.ledger import page, records, reproduce
-from experiments.ledger.row import Chosen, Figure, Row
-from experiments.ledger.rows import ROWS
-from experiments.ledger.verdict import estimate, verdict
 from jaxgen import cli, commands, durable, flags, logs
 from jaxgen.errors import UserError
 

@@ -5,11 +5,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from experiments.ledger import page
-from experiments.ledger.row import Chosen, Figure, Row
-from experiments.ledger.rows import ROWS
-from experiments.ledger.verdict import Bound, Status, bounds, estimate, verdict
+from jaxgen.experiments.ledger import page
+from jaxgen.experiments.ledger.row import Chosen, Figure, Row
+from jaxgen.experiments.ledger.rows import ROWS
+from jaxgen.experiments.ledger.verdict import Bound, Status, bounds, estimate, verdict
 
 READ = "a/repository, README.md"
 PAPER = Figure(100.0, None, "Author 2020, table 1", READ)

@@ -1,5 +1,8 @@
-"""The notebooks run, at small size, and what they define is what they say."""
+"""The notebooks run, at small size, what they define is what they say, and a Jupyter shows their pictures."""
 
+import base64
+import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,16 @@ from jaxgen import replicas
 FOLDER = Path(__file__).parents[1] / "notebooks"
 
 
-def run(name: str, steps: int) -> dict[str, Any]:
-    """The names that a notebook leaves, run with another number of steps."""
+def shortened(name: str, steps: int) -> str:
+    """A notebook's text with another number of steps."""
     text, found = re.subn(r"^STEPS = \d+", f"STEPS = {steps}", (FOLDER / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert found == 1, "a notebook says once, in a line `STEPS = ...`, how long it trains"
+    return text
+
+
+def run(name: str, steps: int) -> dict[str, Any]:
+    """The names that a notebook leaves, run with another number of steps."""
+    text = shortened(name, steps)
     names: dict[str, Any] = {"__name__": "notebook"}
     exec(compile(text, name, "exec"), names)
     return names
@@ -61,3 +70,32 @@ def test_the_adversarial_game() -> None:
     minimax, wasserstein = (slope[-1].item() for slope in names["slopes"].values())
     assert minimax < 1e-3 < 0.999 < wasserstein
     assert [len(axes.get_lines()) for axes in names["figure"].axes] == [6, 3, 2]
+
+
+PICTURES = {"a_new_loss.py": 2, "the_adversarial_game.py": 1}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.py")))
+def test_a_notebook_executed_as_jupyter_does_shows_its_pictures(name: str, tmp_path: Path, monkeypatch) -> None:
+    jupytext, nbclient = pytest.importorskip("jupytext"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    from PIL import Image
+
+    # In a folder beside the clone, with an `experiments` of the user's: where a notebook of one's own lies.
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))
+    notebook = jupytext.reads(shortened(name, 2), fmt="py:percent")
+    client = nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
+    client.execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pngs = [output["data"]["image/png"] for output in shown if "image/png" in output.get("data", {})]
+    assert len(pngs) == PICTURES[name]
+    for png in pngs:
+        image = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("L"))
+        assert image.std() > 10, "an empty picture"
+    texts = ["".join(output.get("data", {}).get("text/plain", "")) for output in shown]
+    assert not any("<Figure" in text and "image/png" not in output["data"] for text, output in zip(texts, shown, strict=True))
+    assert all(len(text) < 2000 for text in texts), "a cell prints a whole state"
+    assert any("Run of experiments.vae" in text for text in texts) or name != "a_new_loss.py"

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.ledger.records import RESULTS, read
-from experiments.ledger.row import Figure, Row
-from experiments.ledger.rows import ROWS
-from experiments.ledger.verdict import Estimate, Status, Verdict, estimate, verdict
+from .records import RESULTS, read
+from .row import Figure, Row
+from .rows import ROWS
+from .verdict import Estimate, Status, Verdict, estimate, verdict
 
 BEGIN, END = "<!-- ledger: made by `jaxgen ledger` -->", "<!-- end of the ledger -->"
 PAGE = Path(__file__).parent / "README.md"

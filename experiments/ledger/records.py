@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.ledger.row import Row
-from experiments.ledger.rows import ROWS
-from experiments.ledger.verdict import estimate
 from jaxgen import durable
 from jaxgen.errors import UserError
+
+from .row import Row
+from .rows import ROWS
+from .verdict import estimate
 
 RESULTS = Path(__file__).parent / "results"
 """The records that are committed, from which the pages are made."""

@@ -1,7 +1,6 @@
 """Making a row: its runs, one after another, and the record of what they measured."""
 
 import contextlib
-import importlib
 import json
 import os
 import shlex
@@ -17,11 +16,12 @@ from typing import Any
 
 import jax
 
-from experiments.ledger import records
-from experiments.ledger.row import Row
-from experiments.ledger.rows import ROWS
-from jaxgen import hashes, logs, workdir
+from jaxgen import experiments, hashes, logs, workdir
 from jaxgen.errors import UserError
+
+from . import records
+from .row import Row
+from .rows import ROWS
 
 ROOT = Path(__file__).parents[2]
 """The clone, where there is one."""
@@ -48,7 +48,7 @@ def arguments(row: Row, data_dir: str) -> tuple[str, list[str]]:
 
 def experiment_of(row: Row) -> Callable[..., Any]:
     """The function whose keyword arguments a row's flags are."""
-    return importlib.import_module(arguments(row, DATA)[0]).experiment
+    return experiments.find(arguments(row, DATA)[0])
 
 
 def reproduce(
@@ -89,6 +89,8 @@ def reproduce(
         raise UserError(f"--seeds is {' '.join(map(str, chosen)) or 'empty'}; give one seed or more, each once.")
     before = records.load(name, results)  # Before the hours of running: a damaged record is refused now.
     module, flags = arguments(row, data_dir or DATA)
+    if module.startswith(experiments.PREFIX):
+        module = f"jaxgen.{module}"  # the same file, whatever else is called `experiments` where this runs
     collected, texts = [], {}
     for seed in chosen:
         folder = runs / name / str(seed)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.ledger.row import Chosen, Figure, Row
+from .row import Chosen, Figure, Row
 
 VIB = Row(
     system="deep variational information bottleneck, beta 1e-3, K 256",

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from experiments.ledger.row import Chosen, Row
+from .row import Chosen, Row
 
 
 class Status(StrEnum):

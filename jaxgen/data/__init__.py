@@ -3,7 +3,7 @@
 from jaxgen.data.cache import cached
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
-from jaxgen.data.load import load, names, place, prepare, resize
+from jaxgen.data.load import Prepared, load, names, place, prepare, prepared, resize
 from jaxgen.data.source import (
     Source,
     common_classes,
@@ -37,6 +37,7 @@ from jaxgen.data.transforms import (
 
 __all__ = [
     "Joined",
+    "Prepared",
     "Shuffled",
     "Source",
     "Stream",
@@ -73,6 +74,7 @@ __all__ = [
     "place",
     "prefetch",
     "prepare",
+    "prepared",
     "reading",
     "resize",
     "same_classes",

@@ -7,7 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -186,6 +186,54 @@ def names(data_dir: str | None = None) -> list[str]:
     if data_dir is not None and not folder.is_dir():
         raise UserError(f"There is no folder {data_dir}; check --data-dir.")
     return _names(folder)
+
+
+class Prepared(NamedTuple):
+    """A prepared dataset.
+
+    Fields:
+      name: as `load` takes it; with the configuration, if it has any.
+      version: of the dataset.
+      splits: how many examples each split has.
+      features: each feature's shape and type, `28x28x1 uint8`.
+      size: of the files, in bytes.
+      place: the folder of the files.
+    """
+
+    name: str
+    version: str
+    splits: Mapping[str, int]
+    features: Mapping[str, str]
+    size: int
+    place: Path
+
+
+def prepared(data_dir: str | None = None) -> list[Prepared]:
+    """The datasets that lie prepared in the data folder, each version of each; what cannot be read is left out.
+
+    Raises:
+      UserError: if a folder is given that is not there.
+    """
+    names(data_dir)  # refuses a folder that is not there
+    folder, found = _data_folder(data_dir), []
+    for info in sorted([*folder.glob("*/*/dataset_info.json"), *folder.glob("*/*/*/dataset_info.json")]):
+        place = info.parent
+        with contextlib.suppress(Exception), logs.muted("absl"):  # of any kind: the files are not ours
+            read = tfds.builder_from_directory(place).info
+            features = {name: _shape_and_type(feature) for name, feature in read.features.get_tensor_info().items()}
+            splits = {name: split.num_examples for name, split in read.splits.items()}
+            size = sum(path.stat().st_size for path in place.iterdir())
+            found.append(Prepared(place.parent.relative_to(folder).as_posix(), place.name, splits, features, size, place))
+    return found
+
+
+def _shape_and_type(feature: Any) -> str:
+    if isinstance(feature, Mapping):
+        return f"{{{', '.join(feature)}}}"
+    shape = "x".join("?" if side is None else str(side) for side in feature.shape)
+    # TFDS has text as an object.
+    kind = {"object": "text", "object_": "text"}.get(np.dtype(feature.np_dtype).name, np.dtype(feature.np_dtype).name)
+    return f"{shape} {kind}".strip()
 
 
 def _data_folder(data_dir: str | None) -> Path:
