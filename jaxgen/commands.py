@@ -14,7 +14,7 @@ from tyro.conf import Positional
 from jaxgen import durable
 from jaxgen.cli import Mistakes
 from jaxgen.errors import UserError
-from jaxgen.flags import Count, Seed, held
+from jaxgen.flags import Count, Seed, Share, held
 
 MetricName = Literal[
     "frechet",
