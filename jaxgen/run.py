@@ -238,11 +238,10 @@ class Run:
         if self.workdir is None or not (self.workdir / "run.json").is_file():
             return
         folder = workdir.read(self.workdir)
-        here, there = (
-            flags.get("dataset") for flags in ((self.experiment.config or Config(load, {})).flags, folder.record["flags"])
-        )
+        config, recorded = self.experiment.config, folder.record["flags"].get("dataset")
+        here = config.flags.get("dataset") if config else None
         # Who builds the experiment with another dataset means that one.
-        if here == there and (changed := workdir.altered(folder, self.experiment)):
+        if here == recorded and (changed := workdir.altered(folder, self.experiment)):
             raise UserError(
                 f"The data changed since the run in {self.workdir} was trained ({', '.join(changed)}); restore them: values of "
                 "other data are not this run's."

@@ -96,7 +96,7 @@ def _image_and_label(example: dict[str, Any], size: int | None = None, grey: boo
     """The two features that are written, the image brought to its size."""
     if "image" not in example:
         raise UserError(f"The set has no feature 'image', only {', '.join(sorted(example))}; take one that has.")
-    kept = {feature: example[feature] for feature in ("image", "label") if feature in example}
+    kept: dict[str, Any] = {feature: example[feature] for feature in ("image", "label") if feature in example}
     if size is not None:
         kept = resize(size)(kept)
     if grey and kept["image"].shape[-1] == 3:
