@@ -37,7 +37,9 @@ def loss(name: str, sign: float, p: Any, state: Any, batch: Any, key: Any, *, tr
 
 def game(*every: int) -> tuple[dict[str, Player], jaxgen.TrainState]:
     names = ("first", "second")[: len(every)]
-    players = {n: Player(functools.partial(loss, n, s), optax.adam(0.05), e) for n, s, e in zip(names, (1, -1), every)}
+    players = {
+        n: Player(functools.partial(loss, n, s), optax.adam(0.05), e) for n, s, e in zip(names, (1, -1), every, strict=False)
+    }
     variables = {name: NET.init(jax.random.fold_in(KEY, i), X[0]) for i, name in enumerate((*names, "frozen"))}
     params = {name: v["params"] for name, v in variables.items()}
     vars = {name: {k: v for k, v in own.items() if k != "params"} for name, own in variables.items()}
@@ -50,7 +52,7 @@ def by_hand(states: list[jaxgen.TrainState], decay: float, field: str, players: 
     weights /= weights.sum()
     leaves = [jax.tree.leaves({name: getattr(state, field)[name] for name in players}) for state in states]
     return [
-        sum(w * np.asarray(x, np.float64) for w, x in zip(weights, column))
+        sum(w * np.asarray(x, np.float64) for w, x in zip(weights, column, strict=True))
         if np.issubdtype(column[-1].dtype, np.floating)
         else np.asarray(column[-1])
         for column in zip(*leaves, strict=True)
