@@ -72,7 +72,7 @@ def experiment(
     if penalty == "gp":
         tx = critic_tx = optax.adam(learning_rate or 1e-4, b1=0.0, b2=0.9)
     else:
-        # torch.optim.RMSprop, as in the authors' code: with Optax's epsilon inside the root, gradients of 1e-5 hardly move a weight.
+        # As torch.optim.RMSprop in the authors' code: with epsilon inside the root gradients of 1e-5 hardly move a weight.
         tx = optax.rmsprop(learning_rate or 5e-5, decay=0.99, eps_in_sqrt=False)
         critic_tx = optax.chain(tx, clip_weights(limit))
     d_loss, g_loss = objectives.adversarial(

@@ -40,7 +40,7 @@ class TrainState(NamedTuple):
     opt: Mapping[str, PyTree]
     vars: Vars
     ema: Params
-    ema_vars: Vars = MappingProxyType({})
+    ema_vars: Mapping[str, PyTree] = {}
 
 
 class Aux(NamedTuple):

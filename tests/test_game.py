@@ -197,10 +197,12 @@ def test_ema_is_the_textbook_average_of_the_trained_parameters_alone() -> None:
     state = create_state(KEY, params, {}, players, ema=0.9)
     assert set(state.ema) == {"model"}
     step = jax.jit(make_train_step(players, ema=0.9))
-    expected = params["model"]
+    total = jax.tree.map(jnp.zeros_like, params["model"])
     for x in X:
         state, _ = step(state, {"x": x})
-        expected = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * p, expected, state.params["model"])
+        total = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * p, total, state.params["model"])
+    # Started from zero and divided by the sum of the weights: what the debiased recursion is.
+    expected = jax.tree.map(lambda e: e / (1 - 0.9 ** len(X)), total)
     for a, b in zip(jax.tree.leaves(state.ema["model"]), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     chex.assert_trees_all_equal(state.params["teacher"], params["teacher"])

@@ -13,7 +13,11 @@ from jaxgen.logs import read_jsonl
 KEPT = Path(__file__).parent / "kept"
 
 # Written by fit(regression(steps=8, ema=0.9), ..., log_every=3, save_every=8), without its pictures and event files.
-DIGESTS = {1: "169529931e2d051adda3b63b6623fc4041b0086dc126589293e231ae99968901"}
+# The first has no averages of variables.
+DIGESTS = {
+    1: "169529931e2d051adda3b63b6623fc4041b0086dc126589293e231ae99968901",
+    2: "78d1c9382d74557c894f0b85c8fcacb4487866a274bb38a95c715975e42afc35",
+}
 
 
 def test_every_format_up_to_the_present_one_has_a_kept_run() -> None:
@@ -35,5 +39,7 @@ def test_a_kept_run_loads_evaluates_and_goes_on(version: int, tmp_path: Path) ->
     resumed = fit(regression(steps=16, ema=0.9), folder, log_every=4)
     assert resumed.position == 16
     whole = fit(regression(steps=16, ema=0.9), log_every=4)
-    losses = [[line["loss"] for line in r.history if line["step"] > 8] for r in (resumed, whole)]
+    # The averages of the first format hold the initial parameters, so that only what is trained goes on alike.
+    alike = ("train",) if version == 1 else ("train", "test")
+    losses = [[line["loss"] for line in r.history if line["step"] > 8 and line["split"] in alike] for r in (resumed, whole)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

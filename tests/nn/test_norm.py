@@ -1,5 +1,6 @@
 """Normalisation layers against numpy and PyTorch's definition of the running averages."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from parameters import normal
 
 from jaxgen import replicas
-from jaxgen.nn import BatchNorm, GroupNorm, LayerNorm
+from jaxgen.nn import BatchNorm, Conv, GroupNorm, LayerNorm, SpectralNorm
 
 X = 2 * normal(8, 3, 3, 4) + 1
 
@@ -44,8 +45,8 @@ def test_batch_norm_under_pmap_has_the_statistics_of_the_global_batch() -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[3], b, atol=1e-6), parts_stats, stats)
 
 
-@pytest.mark.parametrize(("groups", "used"), [(2, 2), (32, 4), (3, 1)])
-def test_group_norm_takes_as_many_groups_as_divide_the_channels(groups: int, used: int) -> None:
+@pytest.mark.parametrize(("groups", "used"), [(2, 2), (32, 4), (3, 2), (None, 1)])
+def test_group_norm_takes_as_many_groups_as_divide_the_channels(groups: int | None, used: int) -> None:
     layer = GroupNorm(groups)
     out = layer.apply(layer.init(jax.random.key(0), X), X)
     x = np.asarray(X, np.float64).reshape(8, 3, 3, used, -1)
@@ -56,6 +57,76 @@ def test_group_norm_takes_as_many_groups_as_divide_the_channels(groups: int, use
 def test_layer_norm_normalises_each_vector() -> None:
     out = LayerNorm().apply(LayerNorm().init(jax.random.key(0), X), X)
     np.testing.assert_allclose(out, standardised(np.asarray(X, np.float64), (3,), 1e-5), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "used"), [(1, 1), (3, 1), (8, 2), (20, 5), (32, 8), (48, 12), (96, 24), (128, 32), (130, 26), (256, 32)]
+)
+def test_by_default_a_group_has_four_channels_or_more(channels: int, used: int) -> None:
+    x = 2 * normal(2, 3, 3, channels) + 1
+    out = GroupNorm(affine=False).apply({}, x)
+    expected = standardised(np.asarray(x, np.float64).reshape(2, 3, 3, used, -1), (1, 2, 4), 1e-6)
+    np.testing.assert_allclose(out, expected.reshape(x.shape), atol=1e-4)
+
+
+FAR = 1000 + normal(64, 8, 8, 4)
+"""A mean that is large beside the deviations."""
+
+
+@pytest.mark.parametrize("replicas_", [1, 4])
+def test_the_variance_of_a_batch_far_from_zero(replicas_: int) -> None:
+    layer = BatchNorm(momentum=0.0)
+    variables = layer.init(jax.random.key(0), FAR, train=True)
+    run = lambda x: layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    if replicas_ == 1:
+        out, updated = run(FAR)
+    else:
+        out, updated = jax.pmap(run, axis_name=replicas.AXIS)(FAR.reshape(replicas_, -1, *FAR.shape[1:]))
+    (stats,) = updated["batch_stats"].values()
+    x = np.asarray(FAR, np.float64)
+    np.testing.assert_allclose(np.atleast_2d(stats["var"])[0], x.var((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(np.reshape(out, x.shape), standardised(x, (0, 1, 2), 1e-5), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "axes"),
+    [
+        (LayerNorm(), (3,)),
+        (GroupNorm(1), (1, 2, 3)),
+        (GroupNorm(2), None),
+        (GroupNorm(4), (1, 2)),  # of one channel each: instance normalisation
+    ],
+    ids=["layer", "one group", "two groups", "instance"],
+)
+def test_the_other_layers_far_from_zero(layer, axes) -> None:
+    out = layer.apply(layer.init(jax.random.key(0), FAR), FAR)
+    x = np.asarray(FAR, np.float64)
+    expected = standardised(x.reshape(64, 8, 8, 2, 2), (1, 2, 4), 0) if axes is None else standardised(x, axes, 1e-5)
+    np.testing.assert_allclose(out, expected.reshape(x.shape), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(nn.Dense(7, name="it"), (2, 5)), (Conv(6, (3, 3), name="it"), (2, 4, 4, 3)), (nn.Dense(1, name="it"), (2, 9))],
+)
+def test_the_spectral_norm_is_exact_at_the_start(layer, shape) -> None:
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            return SpectralNorm(layer.clone(parent=None))(x, update_stats=train)
+
+    x = normal(*shape)
+    variables = jax.jit(Net().init)(jax.random.key(0), x)
+    kernel = np.asarray(variables["params"]["it"]["kernel"], np.float64)
+    sigma = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+    (stats,) = variables["batch_stats"].values()
+    assert float(stats["it/kernel/sigma"]) == pytest.approx(sigma, rel=1e-5)
+    divided = {"it": {**variables["params"]["it"], "kernel": jnp.asarray(kernel / sigma, jnp.float32)}}
+    expected = layer.clone(name=None).apply({"params": divided["it"]}, x)
+    np.testing.assert_allclose(Net().apply(variables, x), expected, rtol=1e-4, atol=1e-5)
+    _, updated = Net().apply(variables, x, train=True, mutable=["batch_stats"])
+    (stats,) = updated["batch_stats"].values()
+    assert float(stats["it/kernel/sigma"]) == pytest.approx(sigma, rel=1e-5)
 
 
 @pytest.mark.parametrize("layer", [GroupNorm(dtype=jnp.bfloat16), LayerNorm(dtype=jnp.bfloat16)])
