@@ -93,7 +93,7 @@ def experiment(
       accumulate: micro-batches that a batch is cut into to save memory.
       bf16: compute in bfloat16; parameters and reductions stay in float32.
       remat: recompute feature maps in the backward pass to save memory.
-      nll_samples: transitions of each test image from which the final bound is estimated; T - 1 are all of them.
+      nll_samples: transitions of each test image, drawn by importance, from which the final bound is estimated; T - 1 are all.
 
     Returns:
       The experiment.

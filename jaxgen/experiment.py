@@ -57,8 +57,9 @@ class Experiment(NamedTuple):
       accumulate: micro-batches in a batch.
       schedules: logged by name, and compared when a run goes on with more steps.
       best: the evaluated value, `split/name`, whose minimum marks the best checkpoint.
-      protocol: the evaluated values that are figures to compare, each with the flags that it depends on beside the model:
-        `{"nll": ("binarization", "nll_samples")}`.
+      protocol: the evaluated values that are figures to compare, each with every flag that moves it while the parameters stay
+        the same: `{"nll": ("binarization", "nll_samples")}`. Flags of the network's function, such as its activation, belong to
+        the model, whose figure it is.
       config: filled in by `recorded`.
     """
 
