@@ -68,8 +68,9 @@ class Experiment(NamedTuple):
       best: the evaluated value, `split/name`, whose minimum marks the best checkpoint. It must mean the same at every step: a
         function of what is sampled from or measured, and not of the step, of a weight that changes in training, of a
         multiplier or of an opponent. None where no evaluated value is such.
-      protocol: the evaluated values that are figures to compare, each with the flags that it depends on beside the model:
-        `{"nll": ("binarization", "nll_samples")}`.
+      protocol: the evaluated values that are figures to compare, each with every flag that moves it while the parameters stay
+        the same: `{"nll": ("binarization", "nll_samples")}`. Flags of the network's function, such as its activation, belong to
+        the model, whose figure it is.
       config: filled in by `recorded`.
     """
 
