@@ -12,8 +12,8 @@ from jaxgen.errors import FewExamplesWarning, UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import inception_v3
-from jaxgen.metrics.inputs import warn_few
 from jaxgen.metrics.features import Extractor, Features, extract, pixels
+from jaxgen.metrics.inputs import warn_few
 from jaxgen.metrics.pairs import METRICS, How, Metric, Plan, Side, Value, some
 from jaxgen.metrics.protocol import Measurement, Protocol
 
