@@ -33,8 +33,8 @@ def manifolds(real: Num[np.ndarray, "n d"], fake: Num[np.ndarray, "m d"], *, k: 
 
     A ball is closed: what is exactly as far from its centre as the k-th neighbour lies inside, for all four. Precision and
     recall are so in their authors' code (`<=`). The code of density and coverage has `<`, with which a set would not cover its
-    own copy where more than k of its examples are equal. Distances are compared exactly (`jaxgen.metrics.distances`), so that ties and
-    duplicates count as such.
+    own copy where more than k of its examples are equal. Distances are compared exactly (`jaxgen.metrics.distances`), so
+    that ties and duplicates count as such.
 
     Args:
       real: features of real examples; may be memory-mapped, since one block of them is read at a time.

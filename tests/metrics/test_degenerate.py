@@ -61,7 +61,7 @@ OF_NUMBERS: dict[str, Callable[[np.ndarray], Any]] = {
 def test_a_number_that_is_not_finite_is_refused(name: str, bad: float) -> None:
     x = X.copy()
     x[17, 2] = bad
-    with pytest.raises((UserError, ValueError), match="probabilities; mend|Row 17 of .* holds (nan|inf)"):
+    with pytest.raises((UserError, ValueError), match=r"probabilities; mend|Row 17 of .* holds (nan|inf)"):
         OF_NUMBERS[name](x)
 
 
@@ -288,7 +288,7 @@ def test_perfect_vectors_recall_all_whatever_the_duplicates() -> None:
     np.testing.assert_array_equal(by_text, by_picture.T)
     by_hand = [[any(picture[i] == picture[m] and text[m] == text[j] for m in range(7)) for j in range(7)] for i in range(7)]
     np.testing.assert_array_equal(by_text, by_hand)
-    for query, target, right in ((picture, text, by_text), (text, picture, by_picture)):
+    for query, _, right in ((picture, text, by_text), (text, picture, by_picture)):
         told = np.array([[right[(query == q).argmax(), j] for j in range(7)] for q in query])
         oracle = jnp.asarray(told, jnp.float32)
         np.testing.assert_array_equal(retrieval.recall(oracle, jnp.asarray(right), 1), 1)
