@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-from jaxgen import durable
+from jaxgen import durable, logs
 from jaxgen.cli import Mistakes
 from jaxgen.errors import FewExamplesWarning, UserError
 from jaxgen.flags import Count, Seed, held
@@ -301,18 +301,19 @@ def main(args: list[str] | None = None) -> None:
     if " ".join(args[:2]) in COMMANDS:
         args = [" ".join(args[:2]), *args[2:]]
     with Mistakes(), warnings.catch_warnings():
-        warnings.formatwarning = _in_a_line
+        warnings.showwarning = _tell
         warnings.simplefilter("once", FewExamplesWarning)
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="jaxgen", description="Generative and representation models in JAX.", args=args
         )
 
 
-def _in_a_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
-    """A warning as a user reads it: of ours the sentence alone, of others where it came from."""
-    if issubclass(category, FewExamplesWarning):
-        return f"Warning: {message}\n"
-    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+def _tell(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Shows a warning: of ours the sentence alone, of others where it came from too."""
+    ours = issubclass(category, FewExamplesWarning)
+    logs.say(f"Warning: {message}" if ours else f"{filename}:{lineno}: {category.__name__}: {message}")
 
 
 def _extractor(path: Path | None) -> Any:

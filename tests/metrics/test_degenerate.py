@@ -1,6 +1,8 @@
 """Inputs at the edge, over all metrics: not finite, withheld, constant, alone, far from zero, too few."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -316,3 +318,18 @@ def test_finite_checks_see_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
         assert inputs.first_not_finite(x) == row
     assert inputs.first_not_finite(X) is None
     assert inputs.first_not_finite(LABELS) is None
+
+
+def test_the_command_line_says_it_in_a_line_and_beside_the_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from jaxgen import commands
+
+    for name in ("real", "fake"):
+        np.save(tmp_path / f"{name}.npy", RNG.integers(0, 256, (12, 4, 4, 1)).astype(np.uint8))
+    out = tmp_path / "out.json"
+    commands.main(
+        ["measure", str(tmp_path / "real.npy"), str(tmp_path / "fake.npy"), "--metrics", "frechet", "--json", str(out)]
+    )
+    printed = capsys.readouterr()
+    assert printed.err.count("Warning: Few examples: the Fréchet distance of 12 examples in 16 dimensions") == 1
+    assert "[few examples: the Fréchet distance of 12" in printed.out
+    assert "12 examples in 16 dimensions" in json.loads(out.read_text())["measurements"]["frechet_pixels"]["caution"]
