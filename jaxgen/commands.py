@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import tyro
 from tyro.conf import Positional
 
-from jaxgen import arguments, durable, experiments
+from jaxgen import arguments, durable, experiments, logs
 from jaxgen.cli import Mistakes, run_experiment
 from jaxgen.errors import FewExamplesWarning, UserError
 from jaxgen.flags import Count, Seed, Share, Whole, flag_name, held
@@ -401,7 +401,7 @@ def main(args: list[str] | None = None) -> None:
     """The command `jaxgen`."""
     args = sys.argv[1:] if args is None else args
     with Mistakes(), warnings.catch_warnings():
-        warnings.formatwarning = _in_a_line
+        warnings.showwarning = _tell
         warnings.simplefilter("once", FewExamplesWarning)
         if args[:1] == ["--version"]:
             return print(versions())
@@ -423,11 +423,12 @@ def main(args: list[str] | None = None) -> None:
         )
 
 
-def _in_a_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
-    """A warning as a user reads it: of ours the sentence alone, of others where it came from."""
-    if issubclass(category, FewExamplesWarning):
-        return f"Warning: {message}\n"
-    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+def _tell(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Shows a warning: of ours the sentence alone, of others where it came from too."""
+    ours = issubclass(category, FewExamplesWarning)
+    logs.say(f"Warning: {message}" if ours else f"{filename}:{lineno}: {category.__name__}: {message}")
 
 
 def versions() -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import jaxgen
 from jaxgen import dispatch, pictures
 from jaxgen import run as runs
+from jaxgen.errors import FewExamplesWarning
 from jaxgen.logs import read_jsonl
 
 TINY = {
@@ -59,6 +61,7 @@ def slow(parameter: Any) -> Any:
 
 def hold(name: str, flags: dict[str, Any], folder: Path) -> None:
     """Runs an experiment through all that can be asked of it."""
+    warnings.simplefilter("ignore", FewExamplesWarning)  # until the test ends: a tiny run has few of everything
     options: dict[str, Any] = {"log_every": 2, "evaluate_every": 4, "save_every": 2, "quiet": True}
     whole = jaxgen.fit(make(name, **flags, steps=4), workdir=str(folder / "whole"), **options)
     jaxgen.fit(make(name, **flags, steps=3), workdir=str(folder / "part"), **options)

@@ -12,6 +12,7 @@ from mistakes import refused
 
 import jaxgen
 from jaxgen import commands
+from jaxgen.errors import FewExamplesWarning
 from jaxgen.metrics import images, measure, pairs, protocol
 
 RNG = np.random.default_rng(0)
@@ -97,7 +98,8 @@ def test_arrays_and_folders_that_are_of_no_run(tmp_path: Path, capsys) -> None:
         Image.fromarray(x).save(tmp_path / "fake" / f"{i:03}.png")
     commands.main(["measure", str(tmp_path / "real.npy"), str(tmp_path / "fake"), "--metrics", "frechet", "two_sample"])
     out = capsys.readouterr().out
-    value = measure.measure(images.of_arrays(real), images.of_arrays(fake), ["frechet"])["frechet_pixels"].value
+    with pytest.warns(FewExamplesWarning, match="60 examples in 108 dimensions"):
+        value = measure.measure(images.of_arrays(real), images.of_arrays(fake), ["frechet"])["frechet_pixels"].value
     assert f"{value:.5g}" in out
     assert "two_sample_pixels" in out
 

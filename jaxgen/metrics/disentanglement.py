@@ -97,7 +97,10 @@ def mutual_information_gap(codes: Float[np.ndarray, "n d"], factors: Int[np.ndar
       ValueError: if there are fewer than two factors, or one has one value alone or a negative one (withheld), or a code is
         not finite.
 
-    >>> v = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    Warns:
+      FewExamplesWarning: if there are fewer examples than bins times values of a factor.
+
+    >>> v = np.tile([[0, 0], [0, 1], [1, 0], [1, 1]], (10, 1))
     >>> mutual_information_gap(v.astype(float), v), mutual_information_gap(v[:, [0, 0]].astype(float), v)
     (1.0, 0.0)
 

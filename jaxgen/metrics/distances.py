@@ -1,6 +1,6 @@
 """Squared Euclidean distances that can be compared: what is equally far is equally far, on any device and in any block.
 
-A matrix product finds all distances of two sets quickly, as |x|^2 + |y|^2 - 2 x.y, but rounds equal distances differently. So it
+A matrix product finds all distances of two sets quickly, as |x|^2 + |y|^2 - 2 x.y, but rounds equal distances differently. It
 decides only where its error, which is bounded, cannot change the answer. The few other pairs are decided on the host by *the*
 distance of two rows: the sum of the squared differences, in float64 and in one order. Whole numbers need no second look, since
 float64 holds their products and sums exactly.
@@ -111,7 +111,7 @@ def _kth(x: np.ndarray, y: np.ndarray, span: slice, k: int, of: Space) -> np.nda
         none = np.full((number, k + 1 + SPARE), np.inf, np.float32), np.zeros((number, k + 1 + SPARE), np.int32)
         nearest = tuple(map(blocks.cut, none))
         for columns, block in columns_of(y, of):
-            nearest = blocks.apart(_nearest, rows, block, *nearest, blocks.whole(np.int32(columns.start)))
+            nearest = blocks.apart(_nearest, rows, block, *nearest, blocks.whole(np.array(columns.start, np.int32)))
         squared, where = jax.device_get(nearest)
     own = np.broadcast_to(np.arange(span.start, span.stop)[:, None], where.shape)
     again = exact(x, y, own.ravel(), where.ravel()).reshape(where.shape)
@@ -206,7 +206,7 @@ def _squared(a: Array, b: Array) -> tuple[Array, Array]:
 def _nearest(a: Array, b: Array, squared: Array, where: Array, first: Array) -> tuple[Array, Array]:
     """The smallest squared distances so far and to one more block, in order, and the numbers of the rows they lead to."""
     k = squared.shape[1]
-    # In float32, of which XLA takes the first without sorting all; below its largest number, which infinity would not be told from.
+    # In float32, of which XLA takes the first without sorting all; at most its largest number: infinity means no row.
     more = jnp.minimum(_squared(a, b)[0], float(np.finfo(np.float32).max)).astype(jnp.float32)
     negative, chosen = jax.lax.top_k(-jnp.concatenate([squared, more], 1), k)
     before = jnp.take_along_axis(where, jnp.minimum(chosen, k - 1), 1)
@@ -221,7 +221,7 @@ def _decided(radius: Array, squared: Array, error: Array) -> tuple[Array, Array]
 
 @jax.jit
 def _within(x: Array, y: Array, x_radius: Array, y_radius: Array, slack: Array) -> tuple[Array, Array, Array, Array]:
-    """Of what is sure: how many balls hold each row of y, which balls hold any, which rows of x are held. And who is in doubt."""
+    """How many balls hold each row of y, which balls hold any, which rows of x are held, all for sure; and who is in doubt."""
     squared, lengths = _squared(x, y)
     in_x, x_doubt = _decided(x_radius[:, None], squared, slack * lengths)
     in_y, y_doubt = _decided(y_radius, squared, slack * lengths)

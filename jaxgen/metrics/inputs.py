@@ -50,8 +50,8 @@ def check_finite(**arrays: Num[np.ndarray, "n ..."]) -> None:
         if row is not None:
             values = np.asarray(x[row]).ravel()
             raise InputError(
-                f"Row {row} of {name.replace('_', ' ')} holds {values[~np.isfinite(values)][0]}; a metric needs finite numbers: "
-                "mend or leave out what made it."
+                f"Row {row} of {name.replace('_', ' ')} holds {values[~np.isfinite(values)][0]}; a metric needs finite "
+                "numbers: mend or leave out what made it."
             )
 
 

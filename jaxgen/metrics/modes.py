@@ -26,9 +26,9 @@ def modes(samples: Float[Array, "n d"], centres: Float[Array, "m d"], std: float
     r"""Counts modes as VEEGAN's protocol does, which wants 2,500 samples and the mean of five runs.
 
     A sample is of high quality if $\|x - \mu\| \le 3 \sigma$ for its nearest mode; a mode is captured if it is the nearest of
-    one such sample or more. The reverse KL takes all samples, since there may be none of high quality. A sample that lies exactly
-    on the edge is of high quality, though its coordinates are rounded to float32: the edge is as wide as their rounding. Of
-    modes that are equally near, the first is the nearest.
+    one such sample or more. The reverse KL takes all samples, since there may be none of high quality. A sample that lies
+    exactly on the edge is of high quality, though its coordinates are rounded to float32: the edge is as wide as their
+    rounding. Of modes that are equally near, the first is the nearest.
 
     Args:
       samples: points.

@@ -31,10 +31,10 @@ class Manifolds(NamedTuple):
 def manifolds(real: Num[np.ndarray, "n d"], fake: Num[np.ndarray, "m d"], *, k: int, track: Track = show) -> Manifolds:
     r"""Precision and recall, density and coverage, with balls $B_k$ to the k-th nearest neighbour in the own set.
 
-    A ball is closed: what is exactly as far from its centre as the k-th neighbour lies inside, for all four. Precision and recall
-    are so in their authors' code (`<=`). That of density and coverage has `<`, with which a set would not cover its own copy
-    where more than k of its examples are equal. Distances are compared exactly (`jaxgen.metrics.distances`), so that ties and
-    duplicates count as such.
+    A ball is closed: what is exactly as far from its centre as the k-th neighbour lies inside, for all four. Precision and
+    recall are so in their authors' code (`<=`). The code of density and coverage has `<`, with which a set would not cover its
+    own copy where more than k of its examples are equal. Distances are compared exactly (`jaxgen.metrics.distances`), so
+    that ties and duplicates count as such.
 
     Args:
       real: features of real examples; may be memory-mapped, since one block of them is read at a time.

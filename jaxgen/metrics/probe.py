@@ -9,7 +9,7 @@ ROWS = 1024
 """Test examples at a time."""
 
 RESOLUTION = 1e-12
-"""Cosines, and sums of votes relative to the largest, that differ by less are equal: it is more than the rounding of float64."""
+"""Cosines, and sums of votes relative to the largest, that differ by less are equal: float64 rounds by less."""
 
 
 def linear(

@@ -58,10 +58,10 @@ def recall(similarity: Float[Array, "n m"], relevant: Bool[Array, "n m"], k: int
     r"""Recall at k: whether any right answer is among a query's k most similar candidates.
 
     Several candidates may be right (two pictures with one caption): finding one is enough. Candidates that are exactly as
-    similar are in random order, and the value is the expectation over it. Exactly means up to rounding: equal vectors may
-    get similarities that differ by a few of the last bits, which are taken for equal (`RESOLUTION`). With t candidates on a level with the best right
+    similar are in random order, and the value is the expectation over it. With t candidates on a level with the best right
     answer, r of them right, and a above them, it is $1 - \binom{t - r}{k - a} / \binom t {k - a}$. So a model that maps
-    everything to one vector scores what guessing does, wherever the right answer lies.
+    everything to one vector scores what guessing does, wherever the right answer lies. Equal vectors may get similarities that
+    differ in their last bits, which are therefore taken for equal (`RESOLUTION`).
 
     Args:
       similarity: of each query to each candidate.

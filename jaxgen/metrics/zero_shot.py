@@ -54,8 +54,8 @@ def balanced(values: Float[Array, " n"], label: Int[Array, " n"], classes: int) 
       classes: how many there are; those without an example are left out.
 
     Returns:
-      The mean. A constant guess scores one over the number of classes that are there, however many examples one of them has. It is nan
-      if a label is no class.
+      The mean. A constant guess scores one over the number of classes that are there, however many examples one of them has. It
+      is nan if a label is no class.
     """
     values = jnp.where((label >= 0) & (label < classes), values, jnp.nan)
     label = jnp.clip(label, 0, classes - 1)

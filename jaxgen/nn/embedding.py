@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxgen.errors import SizeError
 
@@ -88,7 +88,7 @@ class Embed(nn.Embed):
     flax would take -1, the label of an example whose label is withheld, for the last class.
     """
 
-    def __call__(self, inputs: Int[Array, "*b"]) -> Float[Array, "*b f"]:
+    def __call__(self, inputs: Any) -> Float[Array, "*b f"]:
         """Looks up the vectors."""
         there = (inputs >= 0) & (inputs < self.num_embeddings)
         return jnp.where(there[..., None], super().__call__(inputs), jnp.nan)

@@ -18,7 +18,8 @@ def classification(
       smoothing: the share of q that is spread evenly over all classes, in training alone: evaluated is the likelihood.
       name: the parameters' name.
       feature: the batch's feature x.
-      label: the batch's feature of classes, `[B]`. A label that is no class, such as the -1 of a withheld one, has a loss of nan.
+      label: the batch's feature of classes, `[B]`. One that is no class, such as -1 for a withheld one, has a loss
+        of nan.
 
     Returns:
       A loss with the metric `error`: 1 where the likeliest class is another than the label.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
 
 from jaxgen import data
-from jaxgen.metrics import blocks, frechet, kernel, ms_ssim, neighbours, parzen, sliced_wasserstein
+from jaxgen.metrics import blocks, distances, frechet, kernel, ms_ssim, neighbours, parzen, sliced_wasserstein
 
 DEVICES = jax.devices()
 RNG = np.random.default_rng(0)
@@ -70,7 +70,7 @@ def test_no_value_depends_on_the_devices(name: str, size: int, monkeypatch: pyte
     """Of blocks that are smaller than the sets, so that there are several, and a last one that does not divide."""
     for module, constant in (
         (kernel, "ROWS"),
-        (neighbours, "ROWS"),
+        (distances, "ROWS"),
         (parzen, "ROWS"),
         (sliced_wasserstein, "ROWS"),
         (ms_ssim, "PAIRS"),
@@ -93,14 +93,23 @@ def columns(*shape: int) -> jax.Array:
     return blocks.whole(np.ones(shape, np.float32))
 
 
-RADII = blocks._apart(neighbours._smallest, blocks._mesh(), (P("rows"), P(), P("rows")))
+NEAREST = blocks._apart(distances._nearest, blocks._mesh(), (P("rows"), P(), P("rows"), P("rows"), P()))
 
 
 @pytest.mark.parametrize(
     ("program", "given"),
     [
-        pytest.param(RADII, (rows(16, 5), columns(24, 5), rows(16, 4)), id="radii"),
-        pytest.param(neighbours._nearest_other, (rows(16, 5), columns(24, 5), blocks.cut(np.arange(16))), id="nearest"),
+        pytest.param(
+            NEAREST,
+            (
+                rows(16, 5),
+                columns(24, 5),
+                rows(16, 4),
+                blocks.cut(np.zeros((16, 4), np.int32)),
+                blocks.whole(np.array(0, np.int32)),
+            ),
+            id="nearest",
+        ),
         pytest.param(parzen._add, (rows(16), rows(16, 5), columns(24, 5), columns()), id="parzen"),
         pytest.param(jax.jit(partial(ms_ssim._ms_ssim, scales=2)), (rows(16, 32, 32, 1),) * 2, id="ms_ssim"),
         pytest.param(jax.jit(partial(sliced_wasserstein._pyramid, levels=2)), (rows(16, 32, 32, 1),), id="pyramid"),

@@ -9,6 +9,7 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxgen.errors import FewExamplesWarning
 from jaxgen.metrics import frechet
 
 RNG = np.random.default_rng(0)
@@ -59,7 +60,8 @@ def test_of_known_gaussians(std: float) -> None:
 
 def test_fewer_examples_than_dimensions() -> None:
     few = FEATURES[:4]
-    assert frechet.distance(gathered(few, [4]), gathered(few, [4])) == pytest.approx(0.0, abs=1e-4)
+    with pytest.warns(FewExamplesWarning, match="of 4 examples in 6 dimensions"):
+        assert frechet.distance(gathered(few, [4]), gathered(few, [4])) == pytest.approx(0.0, abs=1e-4)
     with pytest.raises(ValueError, match="needs two examples; got 1 and 4"):
         frechet.distance(gathered(few, [1]), gathered(few, [4]))
 

@@ -199,7 +199,7 @@ def test_progress_is_shown_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         "kernel distance": 2 * 3,
         "radii of balls": 2 * 2,
         "balls that hold samples": 2,
-        "nearest neighbours": 2 * 2,
+        "nearest neighbours": 2 * 4,
     }
 
 

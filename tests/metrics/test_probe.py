@@ -43,7 +43,7 @@ def test_linear_does_not_feel_the_scale_of_features_or_the_names_of_classes() ->
     plain = probe.linear(*TRAIN, *TEST)
     assert 0.8 < plain < 1
     scale = np.exp(RNG.normal(size=64)).astype(np.float32)
-    assert probe.linear(TRAIN[0] * scale + 5, 7 - 3 * TRAIN[1], TEST[0] * scale + 5, 7 - 3 * TEST[1]) == pytest.approx(plain)
+    assert probe.linear(TRAIN[0] * scale + 5, 27 - 3 * TRAIN[1], TEST[0] * scale + 5, 27 - 3 * TEST[1]) == pytest.approx(plain)
 
 
 def test_without_a_factor_each_linear_feels_the_scale_of_features_against_each_other_alone() -> None:
