@@ -156,7 +156,8 @@ ROWS: Mapping[str, Row] = {
         },
         differs="60,000 training images and not 50,000; the generator's output bias starts at zero and not at the mean image",
         remark="500 epochs, where the authors' code has no end: the value still rises. By the same protocol 10,000 "
-        "training images score 242.0 +- 2.1 and as many centres of k-means 328.5 +- 1.7 (`pytest -m slow -s tests/metrics/test_parzen.py`)",
+        "training images score 242.0 +- 2.1 and as many centres of k-means 328.5 +- 1.7 (`pytest -m slow -s "
+        "tests/metrics/test_parzen.py`)",
     ),
     "k_sparse_25": Row(
         system="k-sparse autoencoder, 1,000 units, k = 25, alpha 3",
