@@ -58,10 +58,8 @@ def decode(content: bytes, path: str, *, size: int | None = None, grey: bool = F
                 raise UserError(f"{path} holds {frames} frames; save each as a picture of its own.")
             tags = getattr(file, "tag_v2", {})  # of a TIFF, read before the orientation's own is taken away
             file.load()
-            picture = _shown(ImageOps.exif_transpose(file), file.format, tags, path)
-    except UserError:
-        raise
-    except MemoryError:
+            picture = _shown(_upright(file), file.format, tags, path)
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise a dozen types at what is torn
         raise UserError(f"{path} cannot be read as an image ({error}); mend or remove it.") from None
@@ -70,6 +68,18 @@ def decode(content: bytes, path: str, *, size: int | None = None, grey: bool = F
         picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
     pixels = np.asarray(picture, np.uint8)
     return pixels[..., None] if grey else pixels
+
+
+def _upright(picture: Any) -> Any:
+    """The picture turned as its EXIF says, or as it lies where that is torn."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(picture)
+    except MemoryError:
+        raise
+    except Exception:  # the pixels were read: viewers show them
+        return picture
 
 
 def _shown(picture: Any, kind: str | None, tags: Any, path: str) -> Any:

@@ -80,14 +80,16 @@ def _hash(path: str, own: Stamp) -> tuple[str, bool]:
 def _recall(memory: Path) -> dict[str, list]:
     """What is remembered; nothing where the file is not there, or damaged: it only costs reading the files again."""
     try:
-        record = json.loads(memory.read_text(encoding="utf-8"))
+        told, _, text = memory.read_text(encoding="utf-8").partition("\n")
+        if told != sha256(text.encode()):  # a bit that flipped in the memory itself must not stand for a hash
+            return {}
+        record = json.loads(text)
         files = record["files"]
         whole = record["format"] == FORMAT and all(
             isinstance(value, list) and len(value) == 6 and isinstance(value[-1], str) and len(value[-1]) == 64
             for value in files.values()
         )
-        # A bit that flipped in the memory itself must not stand for a hash.
-        return files if whole and record["sum"] == _sum(files) else {}
+        return files if whole else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
@@ -96,12 +98,9 @@ def _remember(memory: Path, files: dict[str, list]) -> None:
     scratch = memory.with_name(f".{memory.name}-{uuid.uuid4().hex[:12]}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps({"format": FORMAT, "sum": _sum(files), "files": files}), encoding="utf-8")
+        text = json.dumps({"format": FORMAT, "files": files})
+        scratch.write_text(f"{sha256(text.encode())}\n{text}", encoding="utf-8")
         os.replace(scratch, memory)
     except OSError:  # a memory that cannot be kept costs time and nothing else
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)
-
-
-def _sum(files: dict[str, list]) -> str:
-    return sha256(json.dumps(files, sort_keys=True).encode())

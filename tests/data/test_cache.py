@@ -89,7 +89,7 @@ def test_a_cached_batch_equals_the_streamed_one_bit_for_bit(both: tuple[data.Sou
 
 def test_a_cache_is_the_source_by_name_fingerprint_length_and_classes(both: tuple[data.Source, data.Source]) -> None:
     streamed, stored = both
-    assert streamed._replace(gather=stored.gather) == stored
+    assert streamed._replace(gather=stored.gather, digest=stored.digest) == stored
 
 
 def test_a_cache_is_written_once(tmp_path: Path) -> None:

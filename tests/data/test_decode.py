@@ -154,6 +154,7 @@ def test_a_turned_picture_of_sixteen_bits_or_with_transparency() -> None:
     np.testing.assert_array_equal(decode(encoded(clear, exif=exif), "x"), np.rot90(on_white(COLOUR, ALPHA), -1))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's word, and it goes on
 def test_an_exif_that_is_torn_does_not_cost_the_picture() -> None:
     for torn in (b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\0\x01"):
         content = encoded(Image.fromarray(COLOUR), "jpeg", quality=100, subsampling=0, exif=torn)
