@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxgen"
 
 # Each room may import from the rooms before it, and from itself.
 ORDER = [
-    {"types", "errors", "flags", "reduction", "durable", "hashes"},
+    {"types", "errors", "flags", "reduction", "durable", "hashes", "version", "experiments"},
     {"logs", "pictures", "replicas"},
     {"game", "distributions", "nn", "diffusion"},
     {"parallel"},
@@ -25,6 +25,7 @@ ORDER = [
     {"run"},
     {"extractors", "forensics"},
     {"loop"},
+    {"arguments"},
     {"cli"},
     {"commands"},
     {"__init__", "__main__"},
