@@ -198,8 +198,8 @@ def grouped(
         return {f.name: getattr(value, f.name) for value in values.values() for f in dataclasses.fields(value)}
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter(title, keyword, annotation=kind) for title, kind in fields.items()]
-    merged.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    titles = [inspect.Parameter(title, keyword, annotation=kind) for title, kind in fields.items()]
+    merged.__signature__ = inspect.Signature(titles)  # type: ignore[attr-defined]
     merged.__annotations__ = dict(fields)
     return merged
 

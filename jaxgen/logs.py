@@ -50,7 +50,7 @@ _STDERR: Any = _Stderr()
 
 
 def bar(*, description: str, total: int | None = None, initial: int = 0, unit: str = "it", quiet: bool = False) -> Bar:
-    """A progress bar with rate and ETA on stderr, redrawn in terminals and notebooks; in a log file a line every half minute."""
+    """A progress bar with rate and ETA on stderr, redrawn in terminals and notebooks; in a log file a line each half minute."""
     return tqdm(
         desc=description,
         total=total,

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxgen"
 
 # Each room may import from the rooms before it, and from itself.
 ORDER = [
-    {"types", "errors", "flags", "reduction", "uncertainty", "durable", "hashes"},
+    {"types", "errors", "flags", "reduction", "uncertainty", "durable", "hashes", "version", "experiments"},
     {"logs", "pictures", "replicas"},
     {"keys"},
     {"game", "distributions", "nn", "diffusion"},
@@ -26,6 +26,7 @@ ORDER = [
     {"run"},
     {"extractors", "forensics"},
     {"loop"},
+    {"arguments"},
     {"cli"},
     {"commands"},
     {"__init__", "__main__"},

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import jax
 import numpy as np
 import pytest
 from contract import make
@@ -18,7 +19,7 @@ from mistakes import files, refused, run
 
 import experiments
 import jaxgen
-from jaxgen import flags, parallel
+from jaxgen import arguments, cli, flags, parallel, workdir
 
 ROOT = Path(__file__).parents[1]
 
@@ -327,3 +328,112 @@ def test_a_mistake_from_a_shell(line: str, environment: dict[str, str], sentence
     assert got.stderr.startswith(sentence) or sentence in got.stderr.splitlines()[-1]
     assert len(got.stderr.splitlines()) == 1, got.stderr
     assert files(tmp_path) == []
+
+
+def test_a_process_that_does_not_come_is_told_in_time(tmp_path: Path) -> None:
+    line = "-m experiments.vae --coordinator localhost:8971 --processes 2 --process 0 --join-timeout 2"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    got = subprocess.run(
+        [sys.executable, *shlex.split(line)], cwd=tmp_path, capture_output=True, text=True, timeout=300, env=env
+    )
+    assert got.returncode == 2
+    waiting, ended = got.stderr.splitlines()[-2:]
+    assert waiting.startswith("Waiting for 1 other process of 2 to meet at localhost:8971, for 2 seconds at most")
+    assert ended.startswith("After 2 seconds the processes have not met at localhost:8971: ")
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "environment", "sentence"),
+    [
+        ("-m experiments.vae --hiden 4", {"PYTHONIOENCODING": "ascii"}, "--hidden"),
+        ("-m jaxgen sample \u6f22\u5b57", {"PYTHONIOENCODING": "ascii"}, "\\u6f22\\u5b57 holds no run"),
+        ("-m jaxgen run --help", {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}, "usage: jaxgen run"),
+        ("-m jaxgen list", {"PYTHONIOENCODING": "ascii"}, "jaxgen run vae"),
+    ],
+)
+def test_an_output_of_ascii_alone(line: str, environment: dict[str, str], sentence: str, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    got = subprocess.run([sys.executable, *shlex.split(line)], cwd=tmp_path, capture_output=True, timeout=300, env=env)
+    text = (got.stdout + got.stderr).decode("ascii")
+    assert sentence in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("letter", ["a", "\u00e9", "\u6f22", "\U0001f642"])
+def test_a_folder_of_a_name_that_flags_make_fits_a_file_system(letter: str, tmp_path: Path) -> None:
+    made = [cli.default_workdir("experiments.vae", {"dataset": letter * 120 + end}, {"dataset": "digits"}, 0) for end in "xy"]
+    assert made[0] != made[1]
+    for name in made:
+        assert name.startswith("runs/vae-dataset=" + letter)
+        (tmp_path / name).mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("flags_there", "reason"),
+    [
+        ({"latents": 2, "whitening": True}, "There is no --whitening here"),
+        ({"network": "transformer"}, "--network is transformer; give one of mlp, conv, residual"),
+        ({"latents": 0}, "--latents is 0; give 1 or more"),
+        ({"hidden": 8}, "--hidden is 8; give a tuple"),
+    ],
+    ids=str,
+)
+def test_flags_that_another_version_recorded(flags_there: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    for version, told in (("7.0", " (it was written by jaxgen 7.0, this is "), (jaxgen.__version__, "")):
+        record = workdir.describe(make("vae", steps=0), 0)
+        record |= {"flags": {**record["flags"], **flags_there}, "versions": {"jaxgen": version}}
+        workdir.Workdir(tmp_path, record).write()
+        with pytest.raises(jaxgen.UserError) as caught:
+            jaxgen.load(tmp_path)
+        assert str(caught.value).startswith(f"{tmp_path} has flags on record that this code does not take{told}")
+        assert reason in str(caught.value)
+
+
+def test_jit_is_disabled() -> None:
+    with jax.disable_jit(), pytest.raises(jaxgen.UserError, match="^JAX_DISABLE_JIT is set, .*; unset it"):
+        jaxgen.fit(make("vae", steps=1), quiet=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_flag_of_help_is_in_a_group_and_every_group_names_flags_that_exist(name: str) -> None:
+    known = {
+        flag
+        for other in NAMES
+        for flag in inspect.signature(importlib.import_module(f"experiments.{other}").experiment).parameters
+    }
+    assert {flag for group in arguments.GROUPS.values() for flag in group} <= known | {"validation"}
+    told = arguments.helps(importlib.import_module(f"experiments.{name}").experiment)
+    assert all(text[-1] == "." for text in told.values())
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (["--hidden", "400,400"], {"hidden": (400, 400)}),
+        (["--hidden", "(8, 4)", "--steps", "1e3"], {"hidden": (8, 4), "steps": 1000}),
+        (["--hidden=[8,4]", "--latents=2.0"], {"hidden": (8, 4), "latents": 2}),
+        (["--hidden", "8", "4", "--batch_size", "1_0"], {"hidden": (8, 4), "batch_size": 10}),
+        (["\u2014beta", "3", "--max-kl", "none"], {"beta": 3.0, "max_kl": None}),
+    ],
+    ids=str,
+)
+def test_numbers_and_tuples_as_people_type_them(typed: list[str], read: dict[str, Any]) -> None:
+    from experiments.vae import experiment
+
+    assert {flag: value for flag, value in cli.parse(experiment, typed).own.items() if flag in read} == read
+
+
+def test_a_run_and_an_experiment_show_themselves_in_short() -> None:
+    made = make("vae", steps=1)
+    run_of_it = jaxgen.fit(made, quiet=True)
+    assert repr(made).startswith("Experiment(experiments.vae, 1 steps, players: model, data: digits")
+    first, second, third = repr(run_of_it).splitlines()
+    assert first.startswith("Run of experiments.vae --latents 2 --hidden 8")
+    assert "step 1 of 1, seed 0, in memory; parameters: model " in second
+    assert third.startswith("  test loss ")
+    assert "<td>nll</td>" in run_of_it._repr_html_()
+    pictures = run_of_it.pictures()
+    assert repr(pictures["samples"]).startswith("Picture of 64 images of 8x8x1, 16 in a row: Samples")
+    assert pictures["samples"]._repr_png_().startswith(b"\x89PNG")
+    assert pictures._repr_html_().count("<img") == len(pictures)

@@ -81,6 +81,7 @@ def test_a_clone_called_jaxgen_is_no_empty_namespace_from_its_parent(tmp_path: P
 
 def test_an_experiment_of_the_users_is_not_taken_for_ours(tmp_path: Path) -> None:
     (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("")
     shutil.copy(ROOT / "experiments" / "vae.py", tmp_path / "experiments" / "vae.py")
     got = python("-m", "experiments.vae", *TINY, "--steps", "1", "--workdir", "W", cwd=tmp_path)
     assert got.returncode == 0, got.stderr
