@@ -11,6 +11,7 @@ from jaxgen.logs import Track
 from jaxgen.parallel import beside
 from jaxgen.reduction import Metrics, compute, merge, reduce
 from jaxgen.types import Array, Batch, Key
+from jaxgen.waiting import wait
 
 Evaluator = Callable[[TrainState, Key, Track], Mapping[str, float]]
 """`evaluator(state, key, track) -> {name: value}`; the state has the averages in place of the parameters."""
@@ -52,9 +53,9 @@ def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: T
         for batch in track(reader, description="evaluating", total=batches):
             own = partial(state, beside(state, batch), key)
             # One batch runs while the next is read: the bar shows what is done, and a signal is heard.
-            jax.block_until_ready(total)
+            wait(total)
             total = own if total is None else add(total, own)
-        return compute(total or {})
+        return compute(wait(total) or {})
 
     return evaluator
 

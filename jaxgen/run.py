@@ -186,7 +186,7 @@ class Run:
 
     def pictures(self) -> dict[str, Picture]:
         """The experiment's pictures, by name."""
-        return draw(self.experiment, self.state, self.seed)
+        return draw(self.experiment.pictures, self.state, self.seed)
 
     def digest(self) -> str:
         """One hash over the whole state and the data's position; equal exactly when every bit is."""
@@ -208,10 +208,12 @@ def evaluate(evaluators: Mapping[str, Evaluator], state: TrainState, seed: int, 
     return {split: dict(evaluator(averaged(state), key, track)) for split, evaluator in evaluators.items()}
 
 
-def draw(experiment: Experiment, state: TrainState, seed: int) -> dict[str, Picture]:
+def draw(
+    pictures: Mapping[str, Callable[[TrainState, jax.Array], Picture]], state: TrainState, seed: int
+) -> dict[str, Picture]:
     """The pictures by name, of the same noise at every step."""
     key = jax.random.fold_in(jax.random.key(seed), DRAW)
-    return {name: picture(averaged(state), key) for name, picture in experiment.pictures.items()}
+    return {name: picture(averaged(state), key) for name, picture in pictures.items()}
 
 
 def begin(experiment: Experiment, seed: int) -> TrainState:

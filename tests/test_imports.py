@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "jaxgen"
 
 # Each room may import from the rooms before it, and from itself.
 ORDER = [
-    {"types", "errors", "flags", "reduction", "durable", "hashes"},
+    {"types", "errors", "flags", "reduction", "durable", "hashes", "waiting"},
     {"logs", "pictures", "replicas"},
     {"game", "distributions", "nn", "diffusion"},
-    {"parallel"},
+    {"parallel", "draws"},
     {"data"},
     {"losses", "models"},
     {"objectives", "analysis", "samplers", "metrics"},
