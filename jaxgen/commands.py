@@ -14,7 +14,7 @@ from tyro.conf import Positional
 from jaxgen import durable
 from jaxgen.cli import Mistakes
 from jaxgen.errors import UserError
-from jaxgen.flags import Count, Seed, held
+from jaxgen.flags import Count, Folder, Place, Seed, held
 
 MetricName = Literal[
     "frechet",
@@ -43,62 +43,63 @@ def list_experiments() -> None:
 
 @held
 def sample(
-    workdir: Positional[Path],
+    workdir: Positional[Place],
     *,
     n: Count = 64,
-    out: Path = Path("samples.png"),
+    out: Place = Path("samples.png"),
     seed: Seed | None = None,
     best: bool = False,
     step: int | None = None,
     experiment: str | None = None,
+    data_dir: Place | None = None,
+    dataset: str | None = None,
 ) -> None:
-    """Draw samples from a trained run into a picture.
+    """Draw samples from a trained run into a picture, an array or a folder. This needs no data.
 
     Args:
       workdir: the run.
       n: how many samples.
-      out: the picture to write; .npy writes the array, [n, H, W, C] in [0, 1] or points [n, D], instead.
+      out: the picture to write; .npy writes the array, [n, H, W, C] in [0, 1] or points [n, D], instead, and a folder,
+        which ends in a /, one picture a sample. Both are written as the samples are drawn.
       seed: of the draw; by default the run's.
       best: use the best checkpoint, not the last.
       step: use the checkpoint of this step.
       experiment: the file that made the run, where it is not one of `jaxgen list`.
+      data_dir: where the run's dataset lies now, if it was moved.
+      dataset: the folder of the run's dataset, if it was moved or renamed.
     """
-    import numpy as np
-
-    from jaxgen import pictures
+    from jaxgen import exports
     from jaxgen.run import load
 
-    if out.suffix not in (".png", ".npy"):
-        raise UserError(f"--out is {out}; name a .png or a .npy file in a folder of yours.")
-    run = load(workdir, step=step, best=best, experiment=experiment)
-    images = run.sample(n, seed=seed)
-    if images.ndim != 4 and out.suffix != ".npy":
-        raise UserError(f"The samples of {workdir} are points, {list(images.shape)}, and no images; give --out samples.npy.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix == ".npy":
-            np.save(out, images)
-        else:
-            caption = f"{n} samples of {workdir} at step {run.position:,}"
-            pictures.save(pictures.Picture(images, round(n**0.5) or 1, caption), out)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{out} cannot be written ({error}); name a .png or a .npy file in a folder of yours.") from None
+    folder = isinstance(out, Folder) or out.is_dir()
+    if not folder and out.suffix not in (".png", ".npy"):
+        raise UserError(f"--out is {out}; name a .png or a .npy file in a folder of yours, or a folder that ends in a /.")
+    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset)
+    parts = run.samples(n, seed=seed)
+    if folder:
+        exports.to_folder(parts, n, out)
+    elif out.suffix == ".npy":
+        exports.to_array(parts, n, out)
+    else:
+        exports.to_picture(parts, n, out, f"{n} samples of {workdir} at step {run.position:,}")
     print(out)
 
 
 @held
 def evaluate(
-    workdir: Positional[Path],
+    workdir: Positional[Place],
     *,
     metrics: tuple[MetricName, ...] = (),
-    extractor: Path | None = None,
+    extractor: Place | None = None,
     n: Count = 10_000,
     split: Literal["test", "train"] = "test",
     seed: Seed | None = None,
     best: bool = False,
     step: int | None = None,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json_file: Annotated[Place | None, tyro.conf.arg(name="json")] = None,
     experiment: str | None = None,
+    data_dir: Place | None = None,
+    dataset: str | None = None,
 ) -> None:
     """Evaluate a trained run on its test split; or, with --metrics, hold its samples against its dataset.
 
@@ -113,13 +114,15 @@ def evaluate(
       step: use the checkpoint of this step.
       json_file: also write the values, with their protocols, to this file; `jaxgen compare` reads it.
       experiment: the file that made the run, where it is not one of `jaxgen list`.
+      data_dir: where the run's dataset lies now, if it was moved.
+      dataset: the folder of the run's dataset, if it was moved or renamed.
     """
     from jaxgen.metrics import protocol
     from jaxgen.run import load
 
     _check_json(json_file)
     features = _extractor(extractor)
-    run = load(workdir, step=step, best=best, experiment=experiment)
+    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset)
     chosen = "best" if best else "last" if step is None else f"step {step}"
     print(f"{workdir} at step {run.position:,}")
     values: dict[str, Any] = {}
@@ -137,14 +140,14 @@ def evaluate(
 
 @held
 def measure(
-    real: Positional[Path],
-    fake: Positional[Path],
+    real: Positional[Place],
+    fake: Positional[Place],
     *,
     metrics: tuple[MetricName, ...],
-    extractor: Path | None = None,
-    others: Path | None = None,
+    extractor: Place | None = None,
+    others: Place | None = None,
     seed: Seed = 0,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json_file: Annotated[Place | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
     """Measure images of any origin against real ones.
 
@@ -169,7 +172,7 @@ def measure(
     _write_json(json_file, {"measurements": protocol.to_json(found)})
 
 
-def compare(a: Positional[Path], b: Positional[Path]) -> None:
+def compare(a: Positional[Place], b: Positional[Place]) -> None:
     """Compare the values in two files that `--json` wrote; values of different protocols are refused.
 
     Args:
@@ -194,8 +197,8 @@ def reproduce(
     row: Positional[str | None] = None,
     *,
     data_dir: str | None = None,
-    runs: Path = Path("runs/ledger"),
-    out: Path | None = None,
+    runs: Place = Path("runs/ledger"),
+    out: Place | None = None,
 ) -> None:
     """Reproduce a figure of a paper by its command, and record what was measured; without a name, list the figures.
 
@@ -230,7 +233,7 @@ def ledger() -> None:
     print(page.PAGE, readme, sep="\n")
 
 
-def digest(workdir: Positional[Path]) -> None:
+def digest(workdir: Positional[Place]) -> None:
     """Print one hash over the latest checkpoint: parameters, optimizers, averages, variables, key, step, data position.
 
     Args:
@@ -241,7 +244,7 @@ def digest(workdir: Positional[Path]) -> None:
     print(run.digest(workdir))
 
 
-def replay(workdir: Positional[Path], *, experiment: str | None = None) -> None:
+def replay(workdir: Positional[Place], *, experiment: str | None = None) -> None:
     """Repeat the step in which a run was not finite, and say which operation made it.
 
     Args:

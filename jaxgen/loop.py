@@ -12,12 +12,12 @@ from typing import Any, Literal, NoReturn
 import jax
 import jax.numpy as jnp
 
-from jaxgen import dispatch, durable, forensics, logs, parallel, pictures, workdir
+from jaxgen import dispatch, durable, forensics, logs, memory, parallel, pictures, workdir
 from jaxgen.checkpoint import Checkpoints, from_tree, to_tree
 from jaxgen.errors import NotFiniteError, UserError, described
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
-from jaxgen.flags import Count, Seed, Whole, held
+from jaxgen.flags import Count, Place, Seed, Whole, held, place
 from jaxgen.game import TrainState, make_train_step
 from jaxgen.reduction import Metrics, compute
 from jaxgen.run import Run, begin, draw, evaluate
@@ -29,7 +29,7 @@ from jaxgen.waiting import wait
 def fit(
     experiment: Experiment,
     *,
-    workdir: str | Path | None = None,
+    workdir: Place | str | None = None,
     seed: Seed = 0,
     log_every: Count = 100,
     evaluate_every: Count = 1000,
@@ -75,9 +75,10 @@ def fit(
     for flag, value, least in (("steps", experiment.steps, 0), ("accumulate", experiment.accumulate, 1)):
         if value < least:
             raise UserError(f"--{flag} is {value}; give {least} or more.")
-    with contextlib.ExitStack() as resources:
+    flags = experiment.config.flags if experiment.config else None
+    with contextlib.ExitStack() as resources, memory.explained("Training", flags):
         return _Loop(
-            experiment, workdir, seed, keep, parallel, fsdp, skip_not_finite, steps_per_call, wandb, quiet, resources
+            experiment, None if workdir is None else place(workdir), seed, keep, parallel, fsdp, skip_not_finite, steps_per_call, wandb, quiet, resources
         ).run(log_every, evaluate_every, save_every)
 
 
@@ -87,7 +88,7 @@ class _Loop:
     def __init__(
         self,
         experiment: Experiment,
-        path: str | Path | None,
+        path: Path | None,
         seed: int,
         keep: int,
         kind: Literal["auto", "jit", "pmap"],
@@ -117,6 +118,7 @@ class _Loop:
         if skippable:
             train_step = dispatch.skipping(train_step)
         self.state_spec = jax.eval_shape(lambda: begin(experiment, seed))
+        memory.check(self.state_spec, experiment.config.flags if experiment.config else None, parts=fsdp)
         batch_spec = dispatch.batch_spec(experiment.train)
         sizes = sorted({x.shape[0] for x in jax.tree.leaves(batch_spec)})
         parallel.check(sizes, devices=self.parallel.devices, accumulate=experiment.accumulate)
@@ -128,8 +130,8 @@ class _Loop:
         self.advance = self.parallel.compile(advance, self.state_spec, self.window_spec)
 
         if path is not None:
-            resources.callback(workdir.occupy(Path(path)).release)
-            self.folder, notes = workdir.fitting(Path(path), experiment, seed)
+            resources.callback(workdir.occupy(path).release)
+            self.folder, notes = workdir.fitting(path, experiment, seed)
             parallel.meet("every host has read what is in the workdir")
             self.checkpoints = self.folder.checkpoints(keep=keep, values=self._values)
             resources.callback(self.checkpoints.close)
@@ -298,8 +300,13 @@ class _Loop:
         except (Stopped, NotFiniteError):
             raise
         except Exception as error:
+            if memory.exhausted(error):
+                config = self.experiment.config
+                why = f"it takes more memory than there is; give {memory.advice(config.flags if config else None)}"
+            else:
+                why = described(error)
             if parallel.first():
-                logs.say(f"{what} at step {self.step:,} failed ({described(error)}): {missing}, and the run goes on.")
+                logs.say(f"{what} at step {self.step:,} failed ({why}): {missing}, and the run goes on.")
 
     def _unreported(self, evaluators: Mapping[str, Evaluator]) -> bool:
         """Whether evaluators are still to report on this step: a signal may have cut them short before a resume."""

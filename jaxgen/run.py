@@ -3,8 +3,9 @@
 import importlib
 import importlib.util
 import pkgutil
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,20 @@ import jax
 import numpy as np
 
 import experiments
-from jaxgen import data, hashes, logs, parallel, workdir
+from jaxgen import data, draws, hashes, logs, memory, parallel, workdir
 from jaxgen.checkpoint import Checkpoints, to_tree
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Config, Experiment
-from jaxgen.flags import Count, Seed, held
+from jaxgen.flags import Count, Seed, held, place
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
 from jaxgen.metrics.protocol import Measurement, Protocol
 from jaxgen.pictures import Picture
+
+SAMPLES = 64
+"""Samples that a device draws at once; the i-th chunk is drawn with the i-th key."""
 
 SAMPLE, EVALUATE, DRAW = 2, 3, 4  # folded into the run's key; 0 and 1 are the initial parameters and the steps
 
@@ -49,22 +53,63 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     @held
-    def sample(self, n: Count = 64, *, seed: Seed | None = None) -> np.ndarray:
+    def sample(self, n: Count = 64, *, seed: Seed | None = None, track: Track = logs.track) -> np.ndarray:
         """Draws from the model, with the parameter averages where there are any.
 
         Args:
-          n: how many.
+          n: how many. The first samples of a larger number are those of a smaller one.
           seed: of the draw; None means the run's.
+          track: shows the progress.
 
         Returns:
           Images `[n, H, W, C]` in [0, 1], or points `[n, D]`.
 
         Raises:
-          UserError: if the model generates nothing, or an argument is out of range.
+          UserError: if the model generates nothing, an argument is out of range, or memory cannot hold the samples.
+        """
+        found: np.ndarray | None = None
+        at = 0
+        for chunk in self.samples(n, seed=seed, track=track):
+            if found is None:
+                need, free = n * chunk[0].nbytes, memory.host()
+                if free is not None and need > free:
+                    raise UserError(
+                        f"{n:,} samples take {need / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free; draw fewer, or "
+                        "into a file: `jaxgen sample RUN --out samples.npy`."
+                    )
+                found = np.empty((n, *chunk.shape[1:]), chunk.dtype)
+            found[at : at + len(chunk)] = chunk
+            at += len(chunk)
+        assert found is not None, "n is 1 or more"
+        return found
+
+    @held
+    def samples(self, n: Count = 64, *, seed: Seed | None = None, track: Track = logs.track) -> Iterator[np.ndarray]:
+        """The samples of `sample` in parts, for what memory does not hold at once.
+
+        Args:
+          n: how many, altogether.
+          seed: as in `sample`.
+          track: shows the progress.
+
+        Returns:
+          An iterator over arrays `[m, ...]`, in order.
+
+        Raises:
+          UserError: as in `sample`.
         """
         if self.experiment.sample is None:
             raise UserError("This experiment has no sampler: its model generates nothing.")
-        return np.asarray(self.experiment.sample(averaged(self.state), self._key(SAMPLE, seed), n))
+        parts = draws.chunks(
+            self.experiment.sample,
+            averaged(self.state),
+            self._key(SAMPLE, seed),
+            n,
+            size=SAMPLES,
+            name=str(self.workdir or (self.experiment.config.name if self.experiment.config else "the model")),
+            track=track,
+        )
+        return _explained(parts, self.experiment)
 
     @held
     def evaluate(
@@ -81,10 +126,11 @@ class Run:
           `{split: {name: value}}`.
         """
         seed = self.seed if seed is None else seed
-        results = evaluate(self.experiment.evaluators, self.state, seed, track)
-        if final:
-            for split, values in evaluate(self.experiment.final, self.state, seed, track).items():
-                results[split] = {**results.get(split, {}), **values}
+        with memory.explained("The evaluation", self.experiment.config.flags if self.experiment.config else None):
+            results = evaluate(self.experiment.evaluators, self.state, seed, track)
+            if final:
+                for split, values in evaluate(self.experiment.final, self.state, seed, track).items():
+                    results[split] = {**results.get(split, {}), **values}
         return results
 
     def figures(
@@ -172,7 +218,7 @@ class Run:
             classes=self.experiment.classes,
             track=track,
         )
-        with drawn as fake:
+        with memory.explained("Measuring", mend="take another --extractor, or measure fewer images"), drawn as fake:
             return measure.measure(
                 real,
                 fake,
@@ -194,6 +240,11 @@ class Run:
 
     def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
         return jax.random.fold_in(jax.random.key(self.seed if seed is None else seed), purpose)
+
+
+def _explained(parts: Iterator[np.ndarray], experiment: Experiment) -> Iterator[np.ndarray]:
+    with memory.explained("Sampling", mend=f"it draws {SAMPLES} samples at once: take a device with more memory"):
+        yield from parts
 
 
 def _split(config: Config, split: str) -> data.Source:
@@ -251,6 +302,7 @@ def load(
     try:
         step = choose(checkpoints, path, step=step, best=best)
         spec = jax.eval_shape(lambda: begin(made, seed))
+        memory.check(spec, made.config.flags if made.config else None)
         if jax.process_count() == 1:  # of several hosts each reads for itself
             spec = parallel.choose().spec(spec)
         state, _, meta = checkpoints.restore(step, spec, None)
@@ -261,7 +313,7 @@ def load(
 
 def rebuild(path: str | Path, experiment: Callable[..., Experiment] | str | None) -> tuple[Experiment, workdir.Workdir]:
     """The experiment of a run, made again with the flags on record, and the run's folder."""
-    folder = workdir.read(Path(path))
+    folder = workdir.read(place(path))
     return find_experiment(experiment, folder)(**_as_arguments(folder.record["flags"])), folder
 
 
@@ -276,7 +328,7 @@ def load_params(path: str | Path, *, step: int | None = None, best: bool = False
     Returns:
       Nested dicts of arrays, for an experiment's `init` to return under a name that is no player's.
     """
-    checkpoints = workdir.read(Path(path)).checkpoints()
+    checkpoints = workdir.read(place(path)).checkpoints()
     try:
         tree = checkpoints.tree(choose(checkpoints, path, step=step, best=best))
     finally:
@@ -286,7 +338,7 @@ def load_params(path: str | Path, *, step: int | None = None, best: bool = False
 
 def digest(path: str | Path) -> str:
     """The digest of a folder's latest checkpoint; the experiment need not be known."""
-    checkpoints = workdir.read(Path(path)).checkpoints()
+    checkpoints = workdir.read(place(path)).checkpoints()
     try:
         step = choose(checkpoints, path)
         return hashes.digest(checkpoints.tree(step), int(checkpoints.meta(step)["position"]))
@@ -316,7 +368,7 @@ def find_experiment(given: Callable[..., Experiment] | str | None, folder: workd
         raise UserError(f"{folder.path} has no flags on record; give load() the function that makes its experiment.")
     if given is None and not name.startswith("experiments."):
         raise UserError(
-            f"{folder.path} was trained by a file of its user's; name it to run it: `--experiment {folder.record['file']}`."
+            f"{folder.path} was trained by a file of its user's; name it to run it: `--experiment {shlex.quote(str(folder.record['file']))}`."
         )
     name = given or name
     if name.startswith("experiments."):

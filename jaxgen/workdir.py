@@ -10,6 +10,7 @@ damaged/STEP/       checkpoints that were found to be damaged
 """
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib import metadata
@@ -58,7 +59,10 @@ class Workdir:
     def arguments(self) -> str:
         """What names this run to the command `jaxgen`: the folder, and the user's own file where it was made by one."""
         name, file = self.record["experiment"], self.record["file"]
-        return str(self.path) if name is None or name.startswith("experiments.") else f"{self.path} --experiment {file}"
+        words = [str(self.path)]
+        if name is not None and not name.startswith("experiments."):
+            words += ["--experiment", file]
+        return shlex.join(words)
 
     @property
     def metrics(self) -> Path:
@@ -127,7 +131,7 @@ def read(path: Path) -> Workdir:
     """
     file = path / "run.json"
     if not file.is_file():
-        raise UserError(f"{path} holds no run (it has no run.json); check the path, or train one with --workdir {path}.")
+        raise UserError(f"{path} holds no run (it has no run.json); check the path, or train one with --workdir {shlex.quote(str(path))}.")
     damaged = UserError(f"{file} is damaged: it is not the JSON that a run writes; restore it from a copy.")
     try:
         record = json.loads(file.read_text(encoding="utf-8"))

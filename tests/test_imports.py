@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "jaxgen"
 
 # Each room may import from the rooms before it, and from itself.
 ORDER = [
-    {"types", "errors", "flags", "reduction", "durable", "hashes", "waiting"},
-    {"logs", "pictures", "replicas"},
+    {"types", "errors", "flags", "reduction", "durable", "hashes", "waiting", "memory"},
+    {"logs", "pictures", "replicas", "exports"},
     {"game", "distributions", "nn", "diffusion"},
     {"parallel", "draws"},
     {"data"},
