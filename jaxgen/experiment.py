@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxgen.data import Stream
+from jaxgen.data.opened import Opened, collected
 from jaxgen.evaluate import Evaluator
 from jaxgen.flags import held
 from jaxgen.game import Player, TrainState
@@ -18,10 +19,11 @@ from jaxgen.types import Array, Key, Params, Schedule, Vars
 
 
 class Config(NamedTuple):
-    """How an experiment was made: which function, with which flags."""
+    """How an experiment was made: which function, with which flags, and which sets it opened by `data.load`."""
 
     function: Callable[..., "Experiment"]
     flags: Mapping[str, Any]
+    opened: tuple[Opened, ...] = ()
 
     @property
     def name(self) -> str:
@@ -96,10 +98,11 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
 
     @functools.wraps(function)
     def build(*args: Any, **flags: Any) -> Experiment:
-        made = make(*args, **flags)
+        with collected() as found:
+            made = make(*args, **flags)
         bound = signature.bind(*args, **flags)
         bound.apply_defaults()
-        return made._replace(config=Config(build, dict(bound.arguments)))
+        return made._replace(config=Config(build, dict(bound.arguments), tuple(found)))
 
     return build
 

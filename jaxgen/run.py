@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 import experiments
+from jaxgen import rebuild as again
 from jaxgen import data, draws, hashes, logs, memory, parallel, workdir
 from jaxgen.checkpoint import Checkpoints, to_tree
 from jaxgen.errors import UserError
@@ -249,6 +250,9 @@ def _explained(parts: Iterator[np.ndarray], experiment: Experiment) -> Iterator[
 
 def _split(config: Config, split: str) -> data.Source:
     """A split of a run's dataset, from where and as the run reads it."""
+    for one in config.opened:
+        if (one.dataset, one.split) == (config.flags["dataset"], split):
+            return one.source
     where = {flag: config.flags[flag] for flag in ("data_dir", "cache_budget") if flag in config.flags}
     return data.load(config.flags["dataset"], split, **where)
 
@@ -280,8 +284,12 @@ def load(
     step: int | None = None,
     best: bool = False,
     experiment: Callable[..., Experiment] | str | None = None,
+    data_dir: str | Path | None = None,
+    dataset: str | None = None,
 ) -> Run:
     """A run from its folder.
+
+    Its data need not be there to sample from it. To evaluate it they may lie elsewhere, if they hold the same examples.
 
     Args:
       path: the workdir.
@@ -289,6 +297,8 @@ def load(
       best: the best checkpoint instead of the last.
       experiment: the function, or the file, that made it, where it is not a module of `experiments`. A folder's word alone
         never makes code of another place run.
+      data_dir: where prepared sets lie; None means where they lay, or `$TFDS_DATA_DIR` if that folder is gone.
+      dataset: the name or the folder of the run's dataset, if it was moved; None means the one on record.
 
     Returns:
       The run, as it was at that step, on the devices that `fit` would train it on.
@@ -296,7 +306,7 @@ def load(
     Raises:
       UserError: if there is no such run or checkpoint, or the experiment is not known.
     """
-    made, folder = rebuild(path, experiment)
+    made, folder = rebuild(path, experiment, data_dir=data_dir, dataset=dataset)
     seed = int(folder.record["seed"])
     checkpoints = folder.checkpoints()
     try:
@@ -311,10 +321,34 @@ def load(
     return Run(made, state, seed, int(meta["position"]), folder.path, logs.read_jsonl(folder.metrics))
 
 
-def rebuild(path: str | Path, experiment: Callable[..., Experiment] | str | None) -> tuple[Experiment, workdir.Workdir]:
+def rebuild(
+    path: str | Path,
+    experiment: Callable[..., Experiment] | str | None,
+    *,
+    data_dir: str | Path | None = None,
+    dataset: str | None = None,
+) -> tuple[Experiment, workdir.Workdir]:
     """The experiment of a run, made again with the flags on record, and the run's folder."""
     folder = workdir.read(place(path))
-    return find_experiment(experiment, folder)(**_as_arguments(folder.record["flags"])), folder
+    made = again.rebuild(
+        find_experiment(experiment, folder),
+        _as_arguments(folder.record["flags"]),
+        folder.record["data"].get("opened", ()),
+        run=folder.path,
+        data_dir=None if data_dir is None else place(data_dir),
+        dataset=dataset,
+    )
+    return made, folder
+
+
+def image_shape(path: str | Path) -> tuple[int, ...]:
+    """The shape of the images that a run was trained on, from its record; those of earlier versions need the data."""
+    record = workdir.read(place(path)).record
+    for one in record["data"].get("opened", ()):
+        if "image" in one["features"]:
+            return tuple(one["features"]["image"][1])
+    flags = record["flags"]
+    return data.load(flags["dataset"], "train", data_dir=flags["data_dir"]).shape("image")
 
 
 def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:

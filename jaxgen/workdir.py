@@ -21,6 +21,7 @@ import numpy as np
 
 from jaxgen import durable, logs, parallel
 from jaxgen.checkpoint import Checkpoints
+from jaxgen.data.opened import described
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 
@@ -182,7 +183,11 @@ def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
         "steps": experiment.steps,
         "seed": seed,
         "best": experiment.best,
-        "data": {"names": experiment.train.names, "fingerprint": experiment.train.fingerprint},
+        "data": {
+            "names": experiment.train.names,
+            "fingerprint": experiment.train.fingerprint,
+            "opened": [described(one) for one in config.opened] if config else [],
+        },
         "versions": {name: _version(name) for name in PACKAGES},
     }
     return json.loads(json.dumps(record))

@@ -21,7 +21,7 @@ ORDER = [
     {"evaluate"},
     {"experiment"},
     {"checkpoint", "dispatch", "signals"},
-    {"workdir"},
+    {"workdir", "rebuild"},
     {"run"},
     {"extractors", "forensics"},
     {"loop"},

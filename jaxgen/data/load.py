@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from jaxgen import logs
 from jaxgen.data import builders
 from jaxgen.data.cache import cached, cached_bytes
+from jaxgen.data.opened import opened
 from jaxgen.data.source import Source, from_examples, from_folder, map_examples
 from jaxgen.errors import UserError
 
@@ -55,6 +56,18 @@ def load(
     Raises:
       UserError: if the dataset or the split does not exist, or the set is not prepared and cannot be here.
     """
+    how = (data_dir, cache_budget, example_map, example_map_name)
+    return opened(dataset, split, lambda: _load(dataset, split, *how))
+
+
+def _load(
+    dataset: str,
+    split: str,
+    data_dir: str | None,
+    cache_budget: float,
+    example_map: Callable[[dict[str, Any]], dict[str, Any]] | None,
+    example_map_name: str,
+) -> Source:
     if _is_folder(dataset, data_dir):
         source = _folder(dataset, split)
     elif dataset.startswith((".", "/", "~")):

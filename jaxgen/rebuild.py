@@ -1,0 +1,120 @@
+"""The experiment of a run, made again from its record: with its data where they lie now, or without them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+
+from jaxgen.data.opened import DataError, difference, replayed
+from jaxgen.errors import UserError
+from jaxgen.experiment import Experiment
+from jaxgen.game import TrainState, averaged, create_state
+from jaxgen.types import Key
+
+Make = Callable[..., Experiment]
+
+
+def rebuild(
+    make: Make,
+    flags: Mapping[str, Any],
+    record: Sequence[Mapping[str, Any]],
+    *,
+    run: Path,
+    data_dir: Path | None = None,
+    dataset: str | None = None,
+) -> Experiment:
+    """The experiment of a run.
+
+    The data are looked for where the user says, where the run had them, and where TFDS keeps prepared sets now. If they are not
+    there, or hold other examples, the experiment is built from the record: it samples, and says why it cannot evaluate.
+
+    Args:
+      make: the experiment's function.
+      flags: on record.
+      record: of the sources that the experiment opened; empty in the records of earlier versions, which need their data.
+      run: the folder of the run, for messages.
+      data_dir: where prepared sets lie, given anew.
+      dataset: the set's name or folder, given anew.
+
+    Returns:
+      The experiment.
+
+    Raises:
+      UserError: if the flags are none of this function's, or the data are given anew and the experiment has no such flag.
+    """
+    flags = dict(flags)
+    for name, value in (("data_dir", data_dir), ("dataset", dataset)):
+        if value is not None:
+            if name not in flags:
+                raise UserError(f"The experiment of {run} has no --{name.replace('_', '-')}; leave it out.")
+            flags[name] = str(value)
+    moved = data_dir is None and flags.get("data_dir") is not None and not Path(flags["data_dir"]).expanduser().is_dir()
+    try:
+        made = make(**({**flags, "data_dir": None} if moved else flags))
+    except DataError as error:
+        why = str(error)
+        if not record:
+            raise
+    else:
+        if not record or made.config is None:
+            return made
+        differs = difference(record, made.config.opened)
+        if differs is None:
+            return made
+        why = f"The data differ from those that {run} was trained on: {differs}."
+    where = "" if data_dir or dataset else " Say where they lie by --data-dir or --dataset."
+    return _without_data(make, flags, record, why + where)
+
+
+def _without_data(make: Make, flags: Mapping[str, Any], record: Sequence[Mapping[str, Any]], why: str) -> Experiment:
+    """The experiment from stand-ins of its sources; whatever would show or measure their examples is refused."""
+
+    def built(fill: int) -> Experiment:
+        with replayed(record, why, fill=fill):
+            return make(**flags)
+
+    def refuse(*args: Any, **options: Any) -> NoReturn:
+        raise UserError(why)
+
+    made = built(0)
+    # A sampler that looked at examples while it was built would draw other samples, and not say so.
+    independent = made.sample is not None and _constants(made) == _constants(built(1))
+    return made._replace(
+        evaluators=dict.fromkeys(made.evaluators, refuse),
+        final=dict.fromkeys(made.final, refuse),
+        pictures=dict.fromkeys(made.pictures, refuse),
+        sample=made.sample if independent or made.sample is None else refuse,
+    )
+
+
+def _constants(experiment: Experiment) -> list[Any]:
+    """The numbers in an experiment's sampler that are neither state nor noise, as its trace shows them."""
+    assert experiment.sample is not None
+    sample = experiment.sample
+
+    def begin(key: Key) -> TrainState:
+        return create_state(key, *experiment.init(key), experiment.players, ema=experiment.ema)
+
+    state = jax.eval_shape(begin, jax.random.key(0))
+    traced = jax.make_jaxpr(lambda state, key: sample(averaged(state), key, 1))(state, state.key)
+    found: list[Any] = []
+
+    def walk(part: Any) -> None:
+        if hasattr(part, "consts"):
+            found.extend(_bits(constant) for constant in part.consts)
+        jaxpr = getattr(part, "jaxpr", part)
+        for equation in jaxpr.eqns:
+            found.extend(_bits(x.val) for x in equation.invars if hasattr(x, "val"))
+            for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+                if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+                    walk(inner)
+
+    walk(traced)
+    return found
+
+
+def _bits(x: Any) -> tuple[str, bytes]:
+    array = np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key) else x)
+    return str(array.dtype), array.tobytes()
