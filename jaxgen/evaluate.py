@@ -51,9 +51,9 @@ def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: T
         total: Metrics | None = None
         reader = prefetch(lambda batch: batch, in_order(source, batch_size))
         for batch in track(reader, description="evaluating", total=batches):
-            own = partial(state, beside(state, batch), key)
-            # One batch runs while the next is read: the bar shows what is done, and a signal is heard.
-            wait(total)
+            # The next batch is read meanwhile. A device that is given more to do may not return before it is through with
+            # what it has, and no signal would be heard.
+            own = wait(partial(state, beside(state, batch), key))
             total = own if total is None else add(total, own)
         return compute(wait(total) or {})
 

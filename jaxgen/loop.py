@@ -78,7 +78,17 @@ def fit(
     flags = experiment.config.flags if experiment.config else None
     with contextlib.ExitStack() as resources, memory.explained("Training", flags):
         return _Loop(
-            experiment, None if workdir is None else place(workdir), seed, keep, parallel, fsdp, skip_not_finite, steps_per_call, wandb, quiet, resources
+            experiment,
+            None if workdir is None else place(workdir),
+            seed,
+            keep,
+            parallel,
+            fsdp,
+            skip_not_finite,
+            steps_per_call,
+            wandb,
+            quiet,
+            resources,
         ).run(log_every, evaluate_every, save_every)
 
 

@@ -107,7 +107,9 @@ def _constants(experiment: Experiment) -> list[Any]:
         jaxpr = getattr(part, "jaxpr", part)
         for equation in jaxpr.eqns:
             found.extend(_bits(x.val) for x in equation.invars if hasattr(x, "val"))
-            for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            for inner in jax.tree.leaves(
+                list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
+            ):
                 if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
                     walk(inner)
 

@@ -56,6 +56,7 @@ def stopped_by(check: Callable[[], None]) -> Iterator[None]:
 def abandoned() -> bool:
     """Whether a wait was given up while a device was computing.
 
-    A process in which that happened should end by `os._exit`: Python's own way out destroys what the device's threads still use.
+    A process in which that happened should end by `os._exit`: Python's own way out destroys what the devices' threads
+    still use.
     """
     return _abandoned

@@ -132,7 +132,9 @@ def read(path: Path) -> Workdir:
     """
     file = path / "run.json"
     if not file.is_file():
-        raise UserError(f"{path} holds no run (it has no run.json); check the path, or train one with --workdir {shlex.quote(str(path))}.")
+        raise UserError(
+            f"{path} holds no run (it has no run.json); check the path, or train one with --workdir {shlex.quote(str(path))}."
+        )
     damaged = UserError(f"{file} is damaged: it is not the JSON that a run writes; restore it from a copy.")
     try:
         record = json.loads(file.read_text(encoding="utf-8"))

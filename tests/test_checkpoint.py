@@ -305,7 +305,7 @@ def changed(leaf: str, change: Any) -> Any:
     return experiment
 
 
-MEAN = "model/batch_stats/BatchNorm_0/mean"
+MEAN = "model/batch_stats/BatchNorm_0/BatchNorm_0/mean"
 
 
 @pytest.mark.parametrize(

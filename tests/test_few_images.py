@@ -35,7 +35,9 @@ def cut(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in NAMES if name not in OF_POINTS]
 )
-def test_every_experiment_of_few_test_images(name: str, n: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
+def test_every_experiment_of_few_test_images(
+    name: str, n: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+) -> None:
     cut(monkeypatch, n)
     made = make(name, steps=1, pairs=None) if name == "clip" else make(name, steps=1)
     jaxgen.fit(made, workdir=tmp_path, quiet=True)
