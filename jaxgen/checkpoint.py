@@ -118,8 +118,8 @@ class Checkpoints:
                 raise ValueError("what it says of itself was changed")
         if (version := meta.get("format", 1)) > FORMAT:
             raise UserError(
-                f"The checkpoint of step {step:,} in {self.folder} was written by a newer jaxgen (format {version}, this one reads "
-                f"{FORMAT}); upgrade jaxgen."
+                f"The checkpoint of step {step:,} in {self.folder} was written by a newer jaxgen "
+                f"(format {version}, this one reads {FORMAT}); upgrade jaxgen."
             )
         return meta
 
@@ -145,7 +145,8 @@ class Checkpoints:
           The state, what lies beside it and the meta data.
 
         Raises:
-          UserError: if the checkpoint is whole, and of another tree, shape, dtype or version; names the first leaf that differs.
+          UserError: if the checkpoint is whole, and of another tree, shape, dtype or version; it names the first leaf that
+            differs.
           DamagedError: if it is not what was written.
         """
         meta = self.meta(step)
@@ -236,8 +237,8 @@ class Checkpoints:
             if storage != ocp.__version__ and not isinstance(error, hashes.AlteredError):
                 raise UserError(
                     f"The checkpoint of step {step:,} in {self.folder} cannot be read ({_line(error)}): it was written by "
-                    f"orbax-checkpoint {storage}, and this is {ocp.__version__}; install that version. If it cannot be read there "
-                    "either, it is damaged: remove its folder, and the run goes on from the checkpoint before."
+                    f"orbax-checkpoint {storage}, and this is {ocp.__version__}; install that version. If it cannot be read "
+                    "there either, it is damaged: remove its folder, and the run goes on from the checkpoint before."
                 ) from error
             others = ", ".join(f"{s:,}" for s in self.steps() if s != step)
             raise DamagedError(

@@ -80,7 +80,7 @@ def skipping(step: TrainStep) -> TrainStep:
 
 
 def make_advance(step: TrainStep, chunk: int) -> Advance:
-    """`advance(state, window, batches [chunk, ...], n, first=0)`: n steps, on the batches `first` to `first + n - 1`; to be compiled.
+    """`advance(state, window, batches [chunk, ...], n, first=0)`: n steps, on n batches from number `first` on; to be compiled.
 
     The number of steps is an argument of one program and not a program each: k and then N - k steps are the very same
     arithmetic as N at once, so a resumed run equals an unbroken one bit for bit.

@@ -1,4 +1,4 @@
-"""A model's samples in chunks of one size, so that memory is bounded and the first thousand of ten thousand are the thousand."""
+"""A model's samples in chunks of one size: memory is bounded, and the first thousand of ten thousand are the thousand."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

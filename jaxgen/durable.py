@@ -52,8 +52,8 @@ def sync(folder: Path) -> None:
 def claim(path: Path) -> None:
     """Has the disk set aside all bytes of a file.
 
-    A file that was only made long has no place on the disk yet. Where such a file is mapped into memory and the disk is full, the
-    system ends the process by a bus error when a page is written; after this call, a full disk is an `OSError` at once.
+    A file that was only made long has no place on the disk yet. Where such a file is mapped into memory and the disk is full,
+    the system ends the process by a bus error when a page is written; after this call, a full disk is an `OSError` at once.
 
     Args:
       path: a file that has its full length already.

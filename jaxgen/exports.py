@@ -126,6 +126,6 @@ def _refuse_if_full(need: int, n: int, path: Path) -> None:
     free = shutil.disk_usage(path.parent).free
     if need > free:
         raise UserError(
-            f"{n:,} samples take {need / 2**30:,.1f} GiB, and the disk of {path} has {free / 2**30:,.1f} GiB free; draw fewer, or "
-            "name a file on another disk."
+            f"{n:,} samples take {need / 2**30:,.1f} GiB, and the disk of {path} has {free / 2**30:,.1f} GiB free; "
+            "draw fewer, or name a file on another disk."
         )

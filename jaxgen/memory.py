@@ -1,4 +1,4 @@
-"""Memory that does not suffice: told in a sentence with what to lower, and before the system ends the process where that can be."""
+"""Memory that does not suffice is told in a sentence, with what to lower: where possible before the system ends the process."""
 
 import contextlib
 import math
@@ -79,7 +79,7 @@ def size(spec: PyTree) -> int:
 
 
 def available() -> int | None:
-    """Bytes that can still be had where arrays lie by default: on the first device, or of the host's memory; None if unknown."""
+    """Bytes that can still be had where arrays lie by default: the first device, or the host; None if unknown."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return host()
@@ -96,7 +96,8 @@ def host() -> int | None:
     with contextlib.suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         limit, used = ((group / name).read_text(encoding="ascii") for name in ("memory.max", "memory.current"))
-        told = (line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+        stat = (group / "memory.stat").read_text(encoding="ascii")
+        told = (line.split() for line in stat.splitlines())
         cached = [count for name, count in told if name == "inactive_file"]
         found.append(int(limit) - int(used) + sum(map(int, cached)))
     return min(found, default=None)

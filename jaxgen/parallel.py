@@ -35,7 +35,7 @@ class Parallel(Protocol):
         """Over how many devices, of all hosts, a batch is cut."""
 
     def compile(self, advance: Callable[..., Any], state: PyTree, window: PyTree) -> Callable[..., Any]:
-        """`(state, window, batches, n, first) -> (state, window, token)`, compiled for their shapes; it takes the first two over."""
+        """`(state, window, batches, n, first) -> (state, window, token)`, compiled; it takes the first two arguments over."""
 
     def place(self, tree: T) -> T:
         """A state or a window, the same on every host, on its devices."""

@@ -1,5 +1,10 @@
 """The experiment of a run, made again from its record: with its data where they lie now, or without them."""
 
+import importlib
+import importlib.util
+import pkgutil
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -7,6 +12,8 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
+import experiments
+from jaxgen import workdir
 from jaxgen.data.opened import DataError, difference, replayed
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -68,6 +75,38 @@ def rebuild(
     return _without_data(make, flags, record, why + where)
 
 
+def find_experiment(given: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:
+    """The function that made a run: the given one, that of the given file, or the one of `experiments` on record."""
+    if callable(given):
+        return given
+    name = folder.record["experiment"]
+    if given is None and name is None:
+        raise UserError(f"{folder.path} has no flags on record; give load() the function that makes its experiment.")
+    if given is None and not name.startswith("experiments."):
+        raise UserError(
+            f"{folder.path} was trained by a file of its user's; name it to run it: `--experiment {shlex.quote(str(folder.record['file']))}`."
+        )
+    name = given or name
+    if name.startswith("experiments."):
+        # Only what `jaxgen list` shows: a record may say anything.
+        if name.partition(".")[2] not in {module.name for module in pkgutil.iter_modules(experiments.__path__)}:
+            raise UserError(f"There is no {name} here, which {folder.path} needs; `jaxgen list` shows the experiments.")
+        return importlib.import_module(name).experiment
+    # The module's name is none that another could be imported by: a file may well be called jax.py.
+    spec = importlib.util.spec_from_file_location(f"file:{name}", name) if Path(name).is_file() else None
+    if spec is None or spec.loader is None:
+        raise UserError(f"{name} is no Python file; name the one that holds the experiment.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{name} is no Python that can be read ({error.msg}, line {error.lineno}); mend it.") from None
+    if not callable(getattr(module, "experiment", None)):
+        raise UserError(f"{name} has no function `experiment`; name the file that has it.")
+    return module.experiment
+
+
 def _without_data(make: Make, flags: Mapping[str, Any], record: Sequence[Mapping[str, Any]], why: str) -> Experiment:
     """The experiment from stand-ins of its sources; whatever would show or measure their examples is refused."""
 
@@ -101,16 +140,16 @@ def _constants(experiment: Experiment) -> list[Any]:
     traced = jax.make_jaxpr(lambda state, key: sample(averaged(state), key, 1))(state, state.key)
     found: list[Any] = []
 
+    def traced_parts(part: Any) -> bool:
+        return hasattr(part, "eqns") or hasattr(part, "jaxpr")
+
     def walk(part: Any) -> None:
         if hasattr(part, "consts"):
             found.extend(_bits(constant) for constant in part.consts)
-        jaxpr = getattr(part, "jaxpr", part)
-        for equation in jaxpr.eqns:
+        for equation in getattr(part, "jaxpr", part).eqns:
             found.extend(_bits(x.val) for x in equation.invars if hasattr(x, "val"))
-            for inner in jax.tree.leaves(
-                list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
-            ):
-                if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+            for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=traced_parts):
+                if traced_parts(inner):
                     walk(inner)
 
     walk(traced)

@@ -1,10 +1,5 @@
 """A run: an experiment with a state, to sample from, to evaluate, to draw and to hash."""
 
-import importlib
-import importlib.util
-import pkgutil
-import shlex
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-import experiments
-from jaxgen import rebuild as again
 from jaxgen import data, draws, hashes, logs, memory, parallel, workdir
+from jaxgen import rebuild as again
 from jaxgen.checkpoint import Checkpoints, to_tree
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
@@ -26,6 +20,7 @@ from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
 from jaxgen.metrics.protocol import Measurement, Protocol
 from jaxgen.pictures import Picture
+from jaxgen.rebuild import find_experiment
 
 SAMPLES = 64
 """Samples that a device draws at once; the i-th chunk is drawn with the i-th key."""
@@ -75,8 +70,8 @@ class Run:
                 need, free = n * chunk[0].nbytes, memory.host()
                 if free is not None and need > free:
                     raise UserError(
-                        f"{n:,} samples take {need / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free; draw fewer, or "
-                        "into a file: `jaxgen sample RUN --out samples.npy`."
+                        f"{n:,} samples take {need / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free; "
+                        "draw fewer, or into a file: `jaxgen sample RUN --out samples.npy`."
                     )
                 found = np.empty((n, *chunk.shape[1:]), chunk.dtype)
             found[at : at + len(chunk)] = chunk
@@ -391,38 +386,6 @@ def choose(checkpoints: Checkpoints, path: str | Path, *, step: int | None = Non
         wanted = "best checkpoint" if step is None else f"checkpoint of step {step:,}"
         raise UserError(f"The run in {path} has no {wanted}; it has {listed}.")
     return chosen
-
-
-def find_experiment(given: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:
-    """The function that made a run: the given one, that of the given file, or the one of `experiments` on record."""
-    if callable(given):
-        return given
-    name = folder.record["experiment"]
-    if given is None and name is None:
-        raise UserError(f"{folder.path} has no flags on record; give load() the function that makes its experiment.")
-    if given is None and not name.startswith("experiments."):
-        raise UserError(
-            f"{folder.path} was trained by a file of its user's; name it to run it: `--experiment {shlex.quote(str(folder.record['file']))}`."
-        )
-    name = given or name
-    if name.startswith("experiments."):
-        # Only what `jaxgen list` shows: a record may say anything.
-        if name.partition(".")[2] not in {module.name for module in pkgutil.iter_modules(experiments.__path__)}:
-            raise UserError(f"There is no {name} here, which {folder.path} needs; `jaxgen list` shows the experiments.")
-        return importlib.import_module(name).experiment
-    # The module's name is none that another could be imported by: a file may well be called jax.py.
-    spec = importlib.util.spec_from_file_location(f"file:{name}", name) if Path(name).is_file() else None
-    if spec is None or spec.loader is None:
-        raise UserError(f"{name} is no Python file; name the one that holds the experiment.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise UserError(f"{name} is no Python that can be read ({error.msg}, line {error.lineno}); mend it.") from None
-    if not callable(getattr(module, "experiment", None)):
-        raise UserError(f"{name} has no function `experiment`; name the file that has it.")
-    return module.experiment
 
 
 def _as_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:

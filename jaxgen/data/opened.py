@@ -43,7 +43,7 @@ class _Replay:
 
     def _source(self, told: Mapping[str, Any]) -> Source:
         def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
-            # While an experiment is built it looks at shapes and keeps examples to show; the run that has it refuses to show them.
+            # While an experiment is built it looks at shapes and keeps examples to show, which are then never shown.
             numeric = all(np.dtype(dtype).kind in "biuf" for dtype, _ in told["features"].values())
             if not self.building or not numeric:
                 raise UserError(self.why)
