@@ -84,7 +84,8 @@ def find_experiment(given: Callable[..., Experiment] | str | None, folder: workd
         raise UserError(f"{folder.path} has no flags on record; give load() the function that makes its experiment.")
     if given is None and not name.startswith("experiments."):
         raise UserError(
-            f"{folder.path} was trained by a file of its user's; name it to run it: `--experiment {shlex.quote(str(folder.record['file']))}`."
+            f"{folder.path} was trained by a file of its user's; name it to run it: "
+            f"`{shlex.join(['--experiment', str(folder.record['file'])])}`."
         )
     name = given or name
     if name.startswith("experiments."):
