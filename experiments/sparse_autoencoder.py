@@ -157,8 +157,9 @@ def experiment(
 
     def rebuilt(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         x = shown[:32]
+        columns = min(16, len(x))
         caption = f"Test images, each with its reconstruction from {k} units below; step {int(state.step):,}"
-        return jaxgen.Picture(reconstructions(x, reconstruct(state, x), columns=16), 16, caption)
+        return jaxgen.Picture(reconstructions(x, reconstruct(state, x), columns=columns), columns, caption)
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),

@@ -24,6 +24,9 @@ from jaxgen.types import PyTree
 
 TRASH = ".deleted"
 
+FORMAT = 1
+"""Of the checkpoints that this version writes; it reads all up to this one."""
+
 
 class Restored(NamedTuple):
     """What a checkpoint holds."""
@@ -81,7 +84,13 @@ class Checkpoints:
           UserError: if the disk refuses, be it this checkpoint or the one before, of which only now is known.
         """
         items = {"state": to_tree(state), "beside": serialization.to_state_dict(beside)}
-        signed = {**meta, "leaves": hashes.leaves(items)}
+        signed = {
+            **meta,
+            "format": FORMAT,
+            "storage": ocp.__version__,
+            "leaves": hashes.leaves(items),
+            "shapes": {path: list(told) for path, told in _shapes(items).items()},
+        }
         signed["signature"] = hashes.signature(signed)
         arrays = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         with self._explained(f"Saving step {step:,}"), logs.muted("absl"):
@@ -107,12 +116,17 @@ class Checkpoints:
             meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
             if meta.pop("signature") != hashes.signature(meta):
                 raise ValueError("what it says of itself was changed")
+        if (version := meta.get("format", 1)) > FORMAT:
+            raise UserError(
+                f"The checkpoint of step {step:,} in {self.folder} was written by a newer jaxgen "
+                f"(format {version}, this one reads {FORMAT}); upgrade jaxgen."
+            )
         return meta
 
     def tree(self, step: int) -> PyTree:
         """The state as plain nested dicts of arrays, without knowing the experiment."""
         meta = self.meta(step)
-        with self._reading(step):
+        with self._reading(step, meta):
             target = _here(self._saved_specs(step))
             tree = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
             hashes.verify({"state": tree}, meta["leaves"])
@@ -132,19 +146,22 @@ class Checkpoints:
           none (`game.with_averaged_variables` begins them).
 
         Raises:
-          UserError: if the checkpoint is of another architecture; names the first differing leaf.
+          UserError: if the checkpoint is whole, and of another tree, shape, dtype or version; it names the first leaf that
+            differs.
           DamagedError: if it is not what was written.
         """
         meta = self.meta(step)
         targets = {"state": _here(to_tree(state))}
         if beside is not None:
             targets["beside"] = _here(serialization.to_state_dict(beside))
-        with self._reading(step):
-            saved = self._saved_specs(step)
-            if "ema_vars" not in saved:  # written before averages of variables were kept
+        with self._reading(step, meta):
+            # What is expected is held against the signed record: the files may be damaged.
+            recorded = meta.get("shapes") or _shapes({name: self._saved_specs(step, name) for name in targets})
+            there = {path: tuple(told) for path, told in recorded.items() if path.partition("/")[0] in targets}
+            if not any(path.startswith("state/ema_vars") for path in there):  # written before averages of variables were kept
                 state = state._replace(ema_vars={})
-                del targets["state"]["ema_vars"]
-            _compare(saved, targets["state"], f"the checkpoint of step {step}")
+                targets["state"].pop("ema_vars", None)
+            _compare(there, _shapes(targets), f"The checkpoint of step {step:,} in {self.folder}")
             args = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
             got = self._manager.restore(step, args=ocp.args.Composite(**args))
             hashes.verify({name: got[name] for name in targets}, meta["leaves"])
@@ -207,7 +224,7 @@ class Checkpoints:
             raise
 
     @contextlib.contextmanager
-    def _reading(self, step: int) -> Iterator[None]:
+    def _reading(self, step: int, meta: Mapping[str, Any] | None = None) -> Iterator[None]:
         try:
             yield
         except (UserError, MemoryError):
@@ -220,15 +237,22 @@ class Checkpoints:
                     f"The checkpoint of step {step:,} in {self.folder} was deleted while it was read, as the run goes on; "
                     "give the same command again."
                 ) from error
+            storage = (meta or {}).get("storage", ocp.__version__)
+            if storage != ocp.__version__ and not isinstance(error, hashes.AlteredError):
+                raise UserError(
+                    f"The checkpoint of step {step:,} in {self.folder} cannot be read ({_line(error)}): it was written by "
+                    f"orbax-checkpoint {storage}, and this is {ocp.__version__}; install that version. If it cannot be read "
+                    "there either, it is damaged: remove its folder, and the run goes on from the checkpoint before."
+                ) from error
             others = ", ".join(f"{s:,}" for s in self.steps() if s != step)
             raise DamagedError(
                 f"The checkpoint of step {step:,} in {self.folder} is damaged ({_line(error)}); "
                 + (f"there are those of step {others}." if others else "there is no other: restore it from a copy.")
             ) from error
 
-    def _saved_specs(self, step: int) -> PyTree:
+    def _saved_specs(self, step: int, name: str = "state") -> PyTree:
         with logs.muted("absl"):
-            specs = self._manager.item_metadata(step)["state"]
+            specs = self._manager.item_metadata(step)[name]
         if specs is None:
             raise ValueError("the shapes of its arrays are not there")
         return specs
@@ -316,16 +340,20 @@ def _here(specs: Any) -> Any:
     return jax.tree.map(at, specs)
 
 
-def _compare(saved: Any, target: Any, what: str) -> None:
-    def leaves(tree: Any) -> dict[str, tuple[Any, Any]]:
-        flat = jax.tree.leaves_with_path(tree)
-        return {jax.tree_util.keystr(p, simple=True, separator="/"): (tuple(x.shape), np.dtype(x.dtype)) for p, x in flat}
+def _shapes(tree: Any) -> dict[str, tuple[Any, ...]]:
+    """The dtype and the shape of every leaf, by its path."""
+    flat = jax.tree.leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (str(np.dtype(x.dtype)), list(map(int, x.shape)))
+        for path, x in flat
+    }
 
-    there, here = leaves(saved), leaves(target)
+
+def _compare(there: Mapping[str, tuple[Any, ...]], here: Mapping[str, tuple[Any, ...]], what: str) -> None:
     for path in sorted(there.keys() | here.keys()):
         if there.get(path) != here.get(path):
-            a, b = (f"{t[path][1]}{list(t[path][0])}" if path in t else "absent" for t in (there, here))
+            a, b = (f"{told[path][0]}{told[path][1]}" if path in told else "absent" for told in (there, here))
             raise UserError(
-                f"{what[0].upper()}{what[1:]} does not fit this experiment: {path} is {a} there and {b} here; "
+                f"{what} does not fit this experiment: {path.removeprefix('state/')} is {a} there and {b} here; "
                 "use the flags and the code that it was trained with, or another --workdir."
             )

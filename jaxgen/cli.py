@@ -1,5 +1,6 @@
 """The command line of an experiment: its function's keyword arguments, joined by those of `fit`."""
 
+import contextlib
 import errno
 import hashlib
 import inspect
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import tyro
 
-from jaxgen import arguments, experiments
+from jaxgen import arguments, experiments, waiting
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 
@@ -146,6 +147,8 @@ class Mistakes:
                 stream.reconfigure(errors="backslashreplace")
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, SystemExit) and waiting.abandoned():
+            _end(error.code if isinstance(error.code, int) else 1)
         if isinstance(error, UserError):
             _leave(str(error), error.exit_code)
         if isinstance(error, RuntimeError) and "Unable to initialize backend" in str(error):
@@ -162,4 +165,14 @@ class Mistakes:
 
 def _leave(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"{message}\n")
+    if waiting.abandoned():
+        _end(code)
     sys.exit(code)
+
+
+def _end(code: int) -> NoReturn:
+    """Ends the process while a device is computing: Python's own way out would wait for it, or break it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -16,7 +16,7 @@ from tyro.conf import Positional
 from jaxgen import arguments, durable, experiments, logs
 from jaxgen.cli import Mistakes, run_experiment
 from jaxgen.errors import FewExamplesWarning, UserError
-from jaxgen.flags import Count, Seed, Share, Whole, flag_name, held
+from jaxgen.flags import Count, Folder, Place, Seed, Share, Whole, flag_name, held
 from jaxgen.uncertainty import paired, told
 
 MetricName = Literal[
@@ -62,62 +62,63 @@ def run(name: Positional[str | None] = None, flags: Positional[tuple[str, ...]] 
 
 @held
 def sample(
-    workdir: Positional[Path],
+    workdir: Positional[Place],
     *,
     n: Count = 64,
-    out: Path = Path("samples.png"),
+    out: Place = Path("samples.png"),
     seed: Seed | None = None,
     best: bool = False,
     step: Whole | None = None,
     experiment: str | None = None,
+    data_dir: Place | None = None,
+    dataset: str | None = None,
 ) -> None:
-    """Draw samples from a trained run into a picture.
+    """Draw samples from a trained run into a picture, an array or a folder. This needs no data.
 
     Args:
       workdir: the run.
       n: how many samples.
-      out: the picture to write; .npy writes the array, [n, H, W, C] in [0, 1] or points [n, D], instead.
+      out: the picture to write; .npy writes the array, [n, H, W, C] in [0, 1] or points [n, D], instead, and a folder,
+        which ends in a /, one picture a sample. Both are written as the samples are drawn.
       seed: of the draw; by default the run's.
       best: use the best checkpoint, not the last.
       step: use the checkpoint of this step.
       experiment: the file that made the run, where it is not one of `jaxgen list`.
+      data_dir: where the run's dataset lies now, if it was moved.
+      dataset: the folder of the run's dataset, if it was moved or renamed.
     """
-    import numpy as np
-
-    from jaxgen import pictures
+    from jaxgen import exports
     from jaxgen.run import load
 
-    if out.suffix not in (".png", ".npy"):
-        raise UserError(f"--out is {out}; name a .png or a .npy file in a folder of yours.")
-    run = load(workdir, step=step, best=best, experiment=experiment)
-    images = run.sample(n, seed=seed)
-    if images.ndim != 4 and out.suffix != ".npy":
-        raise UserError(f"The samples of {workdir} are points, {list(images.shape)}, and no images; give --out samples.npy.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix == ".npy":
-            np.save(out, images)
-        else:
-            caption = f"{n} samples of {workdir} at step {run.position:,}"
-            pictures.save(pictures.Picture(images, round(n**0.5) or 1, caption), out)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{out} cannot be written ({error}); name a .png or a .npy file in a folder of yours.") from None
+    folder = isinstance(out, Folder) or out.is_dir()
+    if not folder and out.suffix not in (".png", ".npy"):
+        raise UserError(f"--out is {out}; name a .png or a .npy file in a folder of yours, or a folder that ends in a /.")
+    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset)
+    parts = run.samples(n, seed=seed)
+    if folder:
+        exports.to_folder(parts, n, out)
+    elif out.suffix == ".npy":
+        exports.to_array(parts, n, out)
+    else:
+        exports.to_picture(parts, n, out, f"{n} samples of {workdir} at step {run.position:,}")
     print(out)
 
 
 @held
 def evaluate(
-    workdir: Positional[Path],
+    workdir: Positional[Place],
     *,
     metrics: tuple[MetricName, ...] = (),
-    extractor: Path | None = None,
+    extractor: Place | None = None,
     n: Count | None = None,
     split: Literal["test", "train"] | None = None,
     seed: Seed | None = None,
     best: bool = False,
     step: Whole | None = None,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json_file: Annotated[Place | None, tyro.conf.arg(name="json")] = None,
     experiment: str | None = None,
+    data_dir: Place | None = None,
+    dataset: str | None = None,
 ) -> None:
     """Evaluate a trained run on its test split; or, with --metrics, hold its samples against its dataset.
 
@@ -132,6 +133,8 @@ def evaluate(
       step: use the checkpoint of this step.
       json_file: also write the values, with their protocols, to this file; `jaxgen compare` reads it.
       experiment: the file that made the run, where it is not one of `jaxgen list`.
+      data_dir: where the run's dataset lies now, if it was moved.
+      dataset: the folder of the run's dataset, if it was moved or renamed.
     """
     from jaxgen.metrics import protocol
     from jaxgen.run import load
@@ -141,7 +144,7 @@ def evaluate(
         if value is not None and not metrics:
             raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
     features = _extractor(extractor)
-    run = load(workdir, step=step, best=best, experiment=experiment)
+    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset)
     chosen = "best" if best else "last" if step is None else f"step {step}"
     print(f"{workdir} at step {run.position:,}")
     values: dict[str, Any] = {}
@@ -151,23 +154,23 @@ def evaluate(
         values = run.evaluate(seed=seed)
         found = run.figures(values, seed=seed, checkpoint=chosen)
         for of, named in values.items():
-            for name, (value, error) in paired(named).items():
+            for name, estimate in paired(named).items():
                 if f"{of}/{name}" not in found:
-                    print(f"  {f'{of}/{name}':32} {told(value, error)}")
+                    print(f"  {f'{of}/{name}':32} {told(*estimate)}")
     _show(found)
     _write_json(json_file, {"step": run.position, **values, "measurements": protocol.to_json(found)})
 
 
 @held
 def measure(
-    real: Positional[Path],
-    fake: Positional[Path],
+    real: Positional[Place],
+    fake: Positional[Place],
     *,
     metrics: tuple[MetricName, ...],
-    extractor: Path | None = None,
-    others: Path | None = None,
+    extractor: Place | None = None,
+    others: Place | None = None,
     seed: Seed = 0,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json_file: Annotated[Place | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
     """Measure images of any origin against real ones.
 
@@ -192,7 +195,7 @@ def measure(
     _write_json(json_file, {"measurements": protocol.to_json(found)})
 
 
-def compare(a: Positional[Path], b: Positional[Path]) -> None:
+def compare(a: Positional[Place], b: Positional[Place]) -> None:
     """Compare the values in two files that `--json` wrote; values of different protocols are refused.
 
     Where both have standard errors, the difference is told with its own, as of independent values.
@@ -224,8 +227,8 @@ def reproduce(
     *,
     data_dir: str | None = None,
     seeds: tuple[Seed, ...] | None = None,
-    runs: Path = Path("runs/ledger"),
-    results: Path | None = None,
+    runs: Place = Path("runs/ledger"),
+    results: Place | None = None,
     reason: str | None = None,
 ) -> None:
     """Reproduce a figure of a paper by its command, and record what was measured; without a name, list the figures.
@@ -276,7 +279,7 @@ def ledger() -> None:
     print(page.PAGE, readme, sep="\n")
 
 
-def digest(workdir: Positional[Path]) -> None:
+def digest(workdir: Positional[Place]) -> None:
     """Print one hash over the latest checkpoint: parameters, optimizers, averages, variables, key, step, data position.
 
     Args:
@@ -287,7 +290,7 @@ def digest(workdir: Positional[Path]) -> None:
     print(run.digest(workdir))
 
 
-def replay(workdir: Positional[Path], *, experiment: str | None = None) -> None:
+def replay(workdir: Positional[Place], *, experiment: str | None = None) -> None:
     """Repeat the step in which a run was not finite, and say which operation made it.
 
     Args:
@@ -406,7 +409,7 @@ def main(args: list[str] | None = None) -> None:
         if args[:1] == ["--version"]:
             return print(versions())
         if args[:1] == ["run"] and args[1:2] not in (["-h"], ["--help"]):
-            return run(*args[1:2], flags=tuple(args[2:]))  # its flags are the experiment's
+            return run(args[1] if args[1:] else None, tuple(args[2:]))  # its flags are the experiment's
         if " ".join(args[:2]) in COMMANDS:
             args = [" ".join(args[:2]), *args[2:]]
         elif args and not args[0].startswith("-") and args[0] not in COMMANDS:

@@ -17,7 +17,14 @@ from jaxgen.types import Array, Batch, PyTree
 
 BYTES, STEPS = 8 << 20, 20
 
-Advance = Callable[[TrainState, Metrics, Batch, Array], tuple[TrainState, Metrics, Array]]
+Advance = Callable[..., tuple[TrainState, Metrics, Array]]
+"""`advance(state, window, batches, n, first=0)`, as `make_advance` says."""
+
+MOST = 1 << 29
+"""Bytes that the batches of one call may take."""
+
+CALL = 1.0
+"""Seconds that a call may take, if it is of more than one step: a signal is heard between two calls."""
 
 
 def with_data(step: TrainStep, stream: Stream) -> TrainStep:
@@ -71,7 +78,7 @@ def skipping(step: TrainStep) -> TrainStep:
 
 
 def make_advance(step: TrainStep, chunk: int) -> Advance:
-    """`advance(state, window, batches [chunk, ...], n)`: n steps, n <= chunk, on the first n batches; to be compiled.
+    """`advance(state, window, batches [chunk, ...], n, first=0)`: n steps, on n batches from number `first` on; to be compiled.
 
     The number of steps is an argument of one program and not a program each: k and then N - k steps are the very same
     arithmetic as N at once, so a resumed run equals an unbroken one bit for bit.
@@ -88,7 +95,9 @@ def make_advance(step: TrainStep, chunk: int) -> Advance:
         state, metrics = step(state, batch)
         return state, merge(window, dict(metrics))
 
-    def advance(state: TrainState, window: Metrics, batches: Batch, n: Array) -> tuple[TrainState, Metrics, Array]:
+    def advance(
+        state: TrainState, window: Metrics, batches: Batch, n: Array, first: Array | int = 0
+    ) -> tuple[TrainState, Metrics, Array]:
         if chunk == 1:
             state, window = once(state, window, jax.tree.map(lambda x: x[0], batches))
         else:
@@ -96,10 +105,43 @@ def make_advance(step: TrainStep, chunk: int) -> Advance:
             def body(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
                 return once(*carry, jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), batches))
 
-            state, window = lax.fori_loop(0, n, body, (state, window))
+            state, window = lax.fori_loop(first, first + n, body, (state, window))
         return state, window, jnp.copy(state.step)
 
     return advance
+
+
+def fitting(batch: PyTree, steps: int) -> int:
+    """How many steps of those asked for in a call have batches that memory can hold, 512 MiB of them; one at least.
+
+    Args:
+      batch: shapes and dtypes of a raw batch.
+      steps: the number that a user gave.
+    """
+    size = sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(batch))
+    return max(1, min(steps, MOST // max(size, 1)))
+
+
+class Pace:
+    """How many steps to put into the next call, so that no call of several takes much longer than `CALL` seconds.
+
+    The number of steps is an argument of the compiled program: how a run is cut into calls changes none of its bits.
+
+    >>> pace = Pace(most=20)
+    >>> for seconds in (0.1, 0.2, 0.4, 2.0): pace.took(seconds)
+    >>> pace.steps
+    4
+    """
+
+    def __init__(self, most: int) -> None:
+        self.steps, self._most = 1, most
+
+    def took(self, seconds: float) -> None:
+        """Learns what a call of as many steps took."""
+        if seconds > CALL:
+            self.steps = max(1, self.steps // 2)
+        elif seconds < CALL / 2:
+            self.steps = min(2 * self.steps, self._most)
 
 
 def plan(start: int, stop: int, chunk: int, every: Sequence[int]) -> Iterator[tuple[int, int]]:

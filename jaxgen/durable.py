@@ -6,8 +6,12 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from jaxgen.errors import UserError
 
@@ -15,6 +19,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 GO_ON = "free space, or mend what is said, and give the same command again: it goes on from its last checkpoint."
 """How the sentence ends where a run that is under way was refused."""
+
+MAKE_ROOM = "free space there, or set TMPDIR to a folder on another disk."
+"""How the sentence ends where a temporary file was refused."""
 
 
 def write(path: Path, text: str) -> None:
@@ -40,6 +47,78 @@ def sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def claim(path: Path) -> None:
+    """Has the disk set aside all bytes of a file.
+
+    A file that was only made long has no place on the disk yet. Where such a file is mapped into memory and the disk is full,
+    the system ends the process by a bus error when a page is written; after this call, a full disk is an `OSError` at once.
+
+    Args:
+      path: a file that has its full length already.
+
+    Raises:
+      OSError: ENOSPC or EDQUOT, if the disk has no room for it.
+    """
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        if size and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                    raise
+        # A system, or a file system, that cannot: zeros that are written need a place as well.
+        block = bytes(min(size, 1 << 20))
+        for start in range(0, size, len(block) or 1):
+            file.write(block[: size - start])
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
+    """A new file in memory, to be written through the array; its place on the disk is claimed.
+
+    Args:
+      path: of the file: with the suffix `.npy` it begins with NumPy's header, else it holds the bare values.
+      dtype: of the array.
+      shape: of the array, which has one element or more.
+
+    Returns:
+      The array, full of zeros.
+
+    Raises:
+      OSError: if the disk refuses; the file is then removed.
+    """
+    try:
+        array: np.memmap
+        if path.suffix == ".npy":
+            array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        else:
+            array = np.memmap(path, dtype, "w+", shape=shape)
+        claim(path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return array
+
+
+@contextlib.contextmanager
+def scratch(what: str) -> Iterator[Path]:
+    """A temporary folder that ends with the context.
+
+    Args:
+      what: it is for, as a noun: "the samples of runs/vae".
+
+    Raises:
+      UserError: if there is no room for one.
+    """
+    with explained(f"Making a temporary folder for {what}", MAKE_ROOM):
+        folder = tempfile.TemporaryDirectory()
+    with folder:
+        yield Path(folder.name)
 
 
 class Lock:

@@ -1,5 +1,8 @@
 """What a user can mend: one sentence that names the cause and the mend, and an exit code."""
 
+import traceback
+from pathlib import Path
+
 
 class UserError(Exception):
     """A mistake or a circumstance that the user can mend; the command line prints it without a traceback."""
@@ -27,3 +30,18 @@ class InputError(UserError, ValueError):
 
 class FewExamplesWarning(UserWarning):
     """A value was computed from fewer examples than it needs to mean what it is taken for."""
+
+
+def described(error: BaseException) -> str:
+    """An error in one line: what it says and, unless it is a `UserError`, its type and the line of code that raised it.
+
+    >>> described(UserError("The disk is full."))
+    'The disk is full'
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text.rstrip(".")
+    text = f"{text[:200]} ..." if len(text) > 200 else text
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{': ' + text if text else ''}{place}"

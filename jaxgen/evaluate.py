@@ -13,6 +13,7 @@ from jaxgen.parallel import beside
 from jaxgen.reduction import Moments, moments, together
 from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named
+from jaxgen.waiting import wait
 
 Evaluator = Callable[[TrainState, Key, Track], Mapping[str, float]]
 """`evaluator(state, key, track) -> {name: value}`; the state has the averages in place of the parameters.
@@ -64,9 +65,9 @@ def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: T
         for batch in track(reader, description="evaluating", total=batches):
             own = partial(state, beside(state, batch), key)
             # One batch runs while the next is read: the bar shows what is done, and a signal is heard.
-            add(before)
+            add(wait(before))
             before = own
-        add(before)
+        add(wait(before))
         return named({name: (float(found.mean), found.stderr) for name, found in total.items()})
 
     return evaluator

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxgen import experiments
-from jaxgen.data import Source, Stream, reading
+from jaxgen.data import Opened, Stream, reading
 from jaxgen.evaluate import Evaluator
 from jaxgen.flags import held
 from jaxgen.game import Player, TrainState
@@ -23,12 +23,12 @@ class Config(NamedTuple):
     Fields:
       function: that made it.
       flags: its arguments.
-      sources: every split of every set that it opened, to train on or to evaluate on.
+      opened: every split of every set that it opened, to train on or to evaluate on.
     """
 
     function: Callable[..., "Experiment"]
     flags: Mapping[str, Any]
-    sources: tuple[Source, ...] = ()
+    opened: tuple[Opened, ...] = ()
 
     @property
     def name(self) -> str:
@@ -115,11 +115,11 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
 
     @functools.wraps(function)
     def build(*args: Any, **flags: Any) -> Experiment:
-        with reading() as sources:
+        with reading() as opened:
             made = make(*args, **flags)
         bound = signature.bind(*args, **flags)
         bound.apply_defaults()
-        return made._replace(config=Config(build, dict(bound.arguments), tuple(sources)))
+        return made._replace(config=Config(build, dict(bound.arguments), tuple(opened)))
 
     return build
 

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from jaxgen import data, hashes, run
+from jaxgen import hashes, run
 from jaxgen.errors import UserError
 from jaxgen.metrics import inception_v3, lenet
 from jaxgen.metrics.features import Extractor
+from jaxgen.rebuild import image_shape
 
 LENET = "experiments.lenet"
 WEIGHTS = (".pth", ".pt", ".safetensors")
@@ -32,7 +33,6 @@ def find(path: Path) -> Extractor:
             f"{path} is a run of {config.name if config else 'an experiment without flags'}, which extracts no features; give "
             f"a run of {LENET}, or a file of InceptionV3's weights ({', '.join(WEIGHTS)})."
         )
-    shape = data.load(config.flags["dataset"], "train", data_dir=config.flags["data_dir"]).shape("image")
-    height, width, colours = shape
+    height, width, colours = image_shape(path)
     params = {**trained.state.params, **trained.state.ema}["model"]
     return lenet.extractor(params, shape=(height, width, colours), weights=hashes.digest(params, 0)[:8])

@@ -9,6 +9,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import (
     Annotated,
     Any,
@@ -22,6 +23,8 @@ from typing import (
     get_origin,
     get_type_hints,
 )
+
+from tyro.constructors import PrimitiveConstructorSpec
 
 from jaxgen.errors import UserError
 
@@ -61,6 +64,49 @@ Share: TypeAlias = Annotated[float, Range("0 or more and less than 1", lambda x:
 
 Seed: TypeAlias = Annotated[int, Range("a number from 0 to 4294967295", lambda n: 0 <= n < 2**32)]
 """Of 32 bits."""
+
+
+def place(path: str | Path) -> Path:
+    """The path that a user means: `~` is the home folder, and nothing is no path.
+
+    Raises:
+      UserError: if it is empty, or names a user who has no home folder.
+
+    >>> place("~/runs") == Path.home() / "runs"
+    True
+    >>> place("")
+    Traceback (most recent call last):
+    jaxgen.errors.UserError: A path is empty; name a file or a folder, or `.` for the current folder.
+    """
+    if not str(path).strip():
+        raise UserError("A path is empty; name a file or a folder, or `.` for the current folder.")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"There is no home folder for {path}; check the name after the ~.") from None
+
+
+def _from_words(words: list[str]) -> Path:
+    found = place(words[0])
+    # Path drops a slash at the end, by which a user says that a folder is meant.
+    return Folder(found) if words[0].endswith("/") else found
+
+
+class Folder(type(Path())):  # type: ignore[misc]
+    """A path that was given with a slash at its end."""
+
+
+Place: TypeAlias = Annotated[
+    Path,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=_from_words,
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+"""A file or a folder that a user names; every flag that is a path has this type."""
 
 
 def held(function: Callable[P, R]) -> Callable[P, R]:

@@ -16,8 +16,9 @@ from jaxgen.dispatch import DATA, Advance, batch_spec, with_data
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.game import TrainState, gradient, make_train_step, turn, with_averaged_variables
+from jaxgen.rebuild import rebuild
 from jaxgen.reduction import Metrics
-from jaxgen.run import begin, rebuild
+from jaxgen.run import begin
 from jaxgen.types import Batch, PyTree
 from jaxgen.workdir import Workdir
 

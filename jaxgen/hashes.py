@@ -27,11 +27,15 @@ def leaves(tree: PyTree) -> dict[str, str]:
     return found
 
 
+class AlteredError(ValueError):
+    """An array that was read is not the one that was written."""
+
+
 def verify(tree: PyTree, written: Mapping[str, str]) -> None:
-    """Raises ValueError at the first leaf whose hash is not the one on record."""
+    """Raises AlteredError at the first leaf whose hash is not the one on record."""
     for path, hashed in leaves(tree).items():
         if written.get(path, hashed) != hashed:
-            raise ValueError(f"{path} is not what was written")
+            raise AlteredError(f"{path} is not what was written")
 
 
 def signature(record: Any) -> str:

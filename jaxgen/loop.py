@@ -1,6 +1,7 @@
 """The loop: step, log, evaluate, save, then draw the next batch. One loop, whatever the game."""
 
 import contextlib
+import functools
 import math
 import signal
 import time
@@ -11,24 +12,25 @@ from typing import Any, Literal, NoReturn
 import jax
 import jax.numpy as jnp
 
-from jaxgen import dispatch, durable, forensics, logs, parallel, pictures, workdir
+from jaxgen import dispatch, durable, forensics, logs, memory, parallel, pictures, workdir
 from jaxgen.checkpoint import Checkpoints, from_tree, to_tree
-from jaxgen.errors import NotFiniteError, UserError
+from jaxgen.errors import NotFiniteError, UserError, described
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
-from jaxgen.flags import Count, Seed, Whole, held
+from jaxgen.flags import Count, Place, Seed, Whole, held, place
 from jaxgen.game import TrainState, make_train_step, with_averaged_variables
 from jaxgen.reduction import Metrics, compute
 from jaxgen.run import Run, begin, draw, evaluate
 from jaxgen.signals import Stopped, StopRequest
 from jaxgen.uncertainty import paired, told
+from jaxgen.waiting import wait
 
 
 @held
 def fit(
     experiment: Experiment,
     *,
-    workdir: str | Path | None = None,
+    workdir: Place | str | None = None,
     seed: Seed = 0,
     log_every: Count = 100,
     evaluate_every: Count = 1000,
@@ -74,14 +76,25 @@ def fit(
     for flag, value, least in (("steps", experiment.steps, 0), ("accumulate", experiment.accumulate, 1)):
         if value < least:
             raise UserError(f"--{flag} is {value}; give {least} or more.")
-    if jax.config.jax_disable_jit:
+    if jax.config.values["jax_disable_jit"]:
         raise UserError(
             "JAX_DISABLE_JIT is set, and a training step is one compiled program; unset it. Without `fit`, losses and samplers "
             "can be called under it."
         )
-    with contextlib.ExitStack() as resources:
+    flags = experiment.config.flags if experiment.config else None
+    with contextlib.ExitStack() as resources, memory.explained("Training", flags):
         return _Loop(
-            experiment, workdir, seed, keep, parallel, fsdp, skip_not_finite, steps_per_call, wandb, quiet, resources
+            experiment,
+            None if workdir is None else place(workdir),
+            seed,
+            keep,
+            parallel,
+            fsdp,
+            skip_not_finite,
+            steps_per_call,
+            wandb,
+            quiet,
+            resources,
         ).run(log_every, evaluate_every, save_every)
 
 
@@ -91,7 +104,7 @@ class _Loop:
     def __init__(
         self,
         experiment: Experiment,
-        path: str | Path | None,
+        path: Path | None,
         seed: int,
         keep: int,
         kind: Literal["auto", "jit", "pmap"],
@@ -113,6 +126,7 @@ class _Loop:
         self.kept: tuple[int, Any] = 0, None  # without a workdir: the last finite state, on the host
         self.step = self.saved = self.logged = self.skipped = 0
         self.skippable = skippable
+        self.token: Any = None  # ready when the last call is through
         self.seconds, self.timed = 0.0, 0  # of the steps since the last log, without evaluations and saves
 
         train = make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
@@ -120,17 +134,20 @@ class _Loop:
         if skippable:
             train_step = dispatch.skipping(train_step)
         self.state_spec = jax.eval_shape(lambda: begin(experiment, seed))
+        memory.check(self.state_spec, experiment.config.flags if experiment.config else None, parts=fsdp)
         batch_spec = dispatch.batch_spec(experiment.train)
         sizes = sorted({x.shape[0] for x in jax.tree.leaves(batch_spec)})
         parallel.check(sizes, devices=self.parallel.devices, accumulate=experiment.accumulate)
         self.window_spec, fitting = dispatch.trace(train_step, self.state_spec, batch_spec)
-        self.chunk = steps_per_call or fitting
+        self.chunk = dispatch.fitting(batch_spec, steps_per_call) if steps_per_call else fitting
+        self.pace = dispatch.Pace(self.chunk)
+        self._number = functools.cache(self.parallel.number)
         advance = dispatch.make_advance(train_step, self.chunk)
         self.advance = self.parallel.compile(advance, self.state_spec, self.window_spec)
 
         if path is not None:
-            resources.callback(workdir.occupy(Path(path)).release)
-            self.folder, notes = workdir.fitting(Path(path), experiment, seed)
+            resources.callback(workdir.occupy(path).release)
+            self.folder, notes = workdir.fitting(path, experiment, seed)
             parallel.meet("every host has read what is in the workdir")
             self.checkpoints = self.folder.checkpoints(keep=keep, values=self._values)
             resources.callback(self.checkpoints.close)
@@ -155,40 +172,54 @@ class _Loop:
         first, started = self.step, time.perf_counter()
         with StopRequest() as stop, self._bar() as bar:
             try:
-                if self._unreported(self.experiment.evaluators) and (
-                    self.step == self.experiment.steps or self.step % evaluate_every == 0
-                ):
-                    self._evaluate(stop)
-                before, mark = None, time.perf_counter()
-                for (_, length), (batches, n) in zip(calls, feed, strict=True):
-                    with jax.transfer_guard("disallow"):
-                        self.state, self.window, token = self.advance(self.state, self.window, batches, n)
-                    # One call runs while the next is prepared; more would pile up batches on the device.
-                    jax.block_until_ready(before)
-                    before, self.step, self.timed, self.values = token, self.step + length, self.timed + length, {}
-                    bar.update(length)
+                if self.step == self.experiment.steps or self.step % evaluate_every == 0:
+                    # A signal, or the end of its process, may have cut these short before a resume.
+                    if self._unreported(self.experiment.evaluators):
+                        self._evaluate(self.experiment.evaluators, stop)
+                    self._draw(only_missing=True)
+                mark = time.perf_counter()
+                for (first, length), (batches, _) in zip(calls, feed, strict=True):
+                    self._advance(batches, first, length, bar, stop)
                     last = self.step == self.experiment.steps
                     log, look, save = (last or self.step % every == 0 for every in (log_every, evaluate_every, save_every))
                     if not (log or look or save or stop.urgent):
                         continue
-                    jax.block_until_ready(token)
+                    wait(self.token, whole=True)
                     self.seconds += time.perf_counter() - mark
                     if log:
                         bar.set_postfix(self._log(), refresh=False)
                     if look:
-                        self._evaluate(stop)
+                        self._metrics()
+                        self._evaluate(self.experiment.evaluators, stop)
                     if look or save:
                         self._save()
+                    if look:
+                        self._draw()
                     stop.check()
                     mark = time.perf_counter()
                 if self._unreported(self.experiment.final):
-                    self._report(evaluate(self.experiment.final, self._view(), self.seed, stop.track(self.quiet)))
+                    self._evaluate(self.experiment.final, stop)
             except Stopped:
                 return self._leave(stop)
         if self.checkpoints is not None:
             self.checkpoints.wait()
         self._summary(first, time.perf_counter() - started)
         return self._result()
+
+    def _advance(self, batches: Any, first: int, length: int, bar: logs.Bar, stop: StopRequest) -> None:
+        """Takes the steps of a chunk of batches, in as many calls as keep each of them short; a signal ends it between two."""
+        while self.step < first + length:
+            n, started = min(self.pace.steps, first + length - self.step), time.perf_counter()
+            numbers = self._number(n), self._number(self.step - first)
+            with jax.transfer_guard("disallow"):
+                self.state, self.window, token = self.advance(self.state, self.window, batches, *numbers)
+            # One call runs while the next is prepared; more would pile up batches on the device.
+            wait(self.token, whole=True)
+            self.token, self.step, self.timed, self.values = token, self.step + n, self.timed + n, {}
+            bar.update(n)
+            self.pace.took(time.perf_counter() - started)
+            if stop.urgent:
+                break
 
     def _leave(self, stop: StopRequest) -> Run:
         """Saves what a signal interrupted, and ends as the signal asks."""
@@ -253,17 +284,46 @@ class _Loop:
             state = begin(self.experiment, self.seed) if tree is None else from_tree(self.state_spec, tree)
         return step, self.parallel.place(state)
 
-    def _evaluate(self, stop: StopRequest) -> None:
-        self._metrics()
-        state = self._view()
-        self._report(evaluate(self.experiment.evaluators, state, self.seed, stop.track(self.quiet)))
-        if self.folder is not None:
-            for name, picture in draw(self.experiment, state, self.seed).items():
-                if parallel.first():
-                    path = self.folder.samples / f"{name}_{self.step:08d}.png"
-                    with durable.explained(f"Writing {path}", durable.GO_ON):
-                        pictures.save(picture, path)
-                    self.journal.picture(self.step, name, path)
+    def _evaluate(self, evaluators: Mapping[str, Evaluator], stop: StopRequest) -> None:
+        for split, evaluator in evaluators.items():
+            values: Mapping[str, Mapping[str, float]] = {}
+            with self._goes_on(f"The evaluation of {split}", "its values are missing there"):
+                values = evaluate({split: evaluator}, self._view(), self.seed, stop.track(self.quiet))
+            self._report(values)
+
+    def _draw(self, *, only_missing: bool = False) -> None:
+        """Draws the pictures of this step, of a state that is on the disk already: no picture is worth a step."""
+        if self.folder is None or not self.step:
+            return
+        if self.checkpoints is not None:
+            self.checkpoints.wait()
+        for name, picture in self.experiment.pictures.items():
+            path = self.folder.samples / f"{name}_{self.step:08d}.png"
+            if only_missing and path.exists():
+                continue
+            png = None
+            with self._goes_on(f"The picture {name}", "it is missing there"):
+                png = pictures.encode(draw({name: picture}, self._view(), self.seed)[name])
+            if png is not None and parallel.first():
+                with durable.explained(f"Writing {path}", durable.GO_ON):
+                    pictures.write(png, path)
+                self.journal.picture(self.step, name, path)
+
+    @contextlib.contextmanager
+    def _goes_on(self, what: str, missing: str) -> Iterator[None]:
+        """Tells of what failed beside the training, in a sentence also where the run is quiet, and lets the run go on."""
+        try:
+            yield
+        except (Stopped, NotFiniteError):
+            raise
+        except Exception as error:
+            if memory.exhausted(error):
+                config = self.experiment.config
+                why = f"it takes more memory than there is; give {memory.advice(config.flags if config else None)}"
+            else:
+                why = described(error)
+            if parallel.first():
+                logs.say(f"{what} at step {self.step:,} failed ({why}): {missing}, and the run goes on.")
 
     def _unreported(self, evaluators: Mapping[str, Evaluator]) -> bool:
         """Whether evaluators are still to report on this step: a signal may have cut them short before a resume."""

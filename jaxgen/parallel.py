@@ -39,13 +39,16 @@ class Parallel(Protocol):
         """Over how many devices, of all hosts, a batch is cut."""
 
     def compile(self, advance: Callable[..., Any], state: PyTree, window: PyTree) -> Callable[..., Any]:
-        """`(state, window, batches, n) -> (state, window, token)`, compiled for their shapes; it takes the first two over."""
+        """`(state, window, batches, n, first) -> (state, window, token)`, compiled; it takes the first two arguments over."""
 
     def place(self, tree: T) -> T:
         """A state or a window, the same on every host, on its devices."""
 
     def feed(self, batches: PyTree, n: Any) -> tuple[PyTree, Array]:
         """This host's rows of a chunk of batches, `[chunk, B / hosts, ...]`, on their devices."""
+
+    def number(self, n: int) -> Array:
+        """A whole number on the devices, as an argument of what `compile` made."""
 
     def spec(self, tree: PyTree) -> PyTree:
         """Shapes and dtypes with the shardings that a checkpoint is restored to."""
@@ -77,8 +80,11 @@ class Jit(NamedTuple):
     def feed(self, batches: PyTree, n: Any) -> tuple[PyTree, Array]:
         rows = NamedSharding(self.mesh, P(None, self.mesh.axis_names))
         if jax.process_count() == 1:
-            return jax.device_put(batches, rows), jax.device_put(n, self._whole)
-        return jax.make_array_from_process_local_data(rows, batches), _put(n, self._whole)
+            return jax.device_put(batches, rows), self.number(n)
+        return jax.make_array_from_process_local_data(rows, batches), self.number(n)
+
+    def number(self, n: int) -> Array:
+        return _put(np.int32(n), self._whole)
 
     def spec(self, tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, self._shardings(tree))
@@ -135,7 +141,10 @@ class Pmap(NamedTuple):
         def cut(x: np.ndarray) -> np.ndarray:
             return np.moveaxis(x.reshape(x.shape[0], len(self.local), -1, *x.shape[2:]), 1, 0)
 
-        return jax.device_put((jax.tree.map(cut, batches), np.repeat(n, len(self.local))), self._each)
+        return jax.device_put(jax.tree.map(cut, batches), self._each), self.number(n)
+
+    def number(self, n: int) -> Array:
+        return jax.device_put(np.repeat(np.int32(n), len(self.local)), self._each)
 
     def spec(self, tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._all), tree)

@@ -3,10 +3,16 @@
 import base64
 import html
 import io
+import os
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from jaxgen.errors import UserError
+
+LARGEST = 16_384
+"""Pixels of a picture along a side, at most: what programs that show pictures can open."""
 
 
 class Picture(NamedTuple):
@@ -28,9 +34,7 @@ class Picture(NamedTuple):
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows of it."""
-        file = io.BytesIO()
-        _draw(self, file, width=800)
-        return file.getvalue()
+        return encode(self, width=800)
 
 
 class Album(dict[str, Picture]):
@@ -57,24 +61,53 @@ def tile(images: np.ndarray, columns: int, *, gap: int = 1) -> np.ndarray:
 
 
 def save(picture: Picture, path: Path, *, width: int = 1200) -> Path:
-    """Writes the grid as a PNG, small images enlarged by a whole factor without smoothing.
+    """Writes the grid as a PNG; after a crash the file is whole or not there.
 
     Args:
       picture: what to draw.
       path: where to; its folder is made.
-      width: pixels that the grid is enlarged to fill, at most.
+      width: as in `encode`.
 
     Returns:
       The path.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _draw(picture, path, width=width)
+    write(encode(picture, width=width), path)
     return path
 
 
-def _draw(picture: Picture, file: Path | IO[bytes], *, width: int) -> None:
+def write(png: bytes, path: Path) -> None:
+    """Writes a PNG to a file whose folder is made; after a crash the file is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f"{path.name}.tmp")
+    try:
+        scratch.write_bytes(png)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def encode(picture: Picture, *, width: int = 1200) -> bytes:
+    """The grid as a PNG, small images enlarged by a whole factor without smoothing.
+
+    Args:
+      picture: what to draw.
+      width: pixels that the grid is enlarged to fill, at most.
+
+    Returns:
+      The bytes of the file.
+
+    Raises:
+      UserError: if the grid has more than `LARGEST` pixels along a side.
+    """
     from matplotlib.figure import Figure
 
+    n, height, across, _ = np.shape(picture.images)
+    rows = -(-n // picture.columns)
+    if max(rows * (height + 1), picture.columns * (across + 1)) > LARGEST:
+        raise UserError(
+            f"{n:,} images of {height}x{across} are too many for one picture of {picture.columns:,} columns; a picture has at "
+            f"most {LARGEST:,} pixels along a side."
+        )
     images = np.clip(np.asarray(picture.images, np.float32), 0.0, 1.0)
     canvas = tile(images, picture.columns)
     factor = max(1, width // canvas.shape[1])
@@ -86,4 +119,6 @@ def _draw(picture: Picture, file: Path | IO[bytes], *, width: int) -> None:
     axes.imshow(canvas.squeeze(-1) if canvas.shape[-1] == 1 else canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     figure.text(0.01, 1 - 8 / (h + line * lines), picture.caption, va="top", fontsize=9, wrap=True)
-    figure.savefig(file)
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()

@@ -1,10 +1,7 @@
 """A run: an experiment with a state, to sample from, to evaluate, to draw and to hash."""
 
 import html
-import importlib.util
-import inspect
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,19 +9,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen import data, experiments, hashes, keys, logs, parallel, workdir
+from jaxgen import data, draws, hashes, keys, logs, memory, parallel, workdir
 from jaxgen.checkpoint import Checkpoints, to_tree
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Config, Experiment
-from jaxgen.flags import Count, Seed, check, flag_name, held
+from jaxgen.flags import Count, Seed, flag_name, held, place
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
 from jaxgen.metrics.protocol import Measurement, Protocol
 from jaxgen.pictures import Album, Picture
+from jaxgen.rebuild import rebuild
 from jaxgen.uncertainty import paired
-from jaxgen.version import __version__
+
+SAMPLES = 64
+"""Samples that a device draws at once; the i-th chunk is drawn with the i-th key."""
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,63 @@ class Run:
         return dict(sorted(last.items(), key=lambda of: of[0] == "train"))  # what is evaluated comes first
 
     @held
-    def sample(self, n: Count = 64, *, seed: Seed | None = None) -> np.ndarray:
+    def sample(self, n: Count = 64, *, seed: Seed | None = None, track: Track = logs.track) -> np.ndarray:
         """Draws from the model, with the parameter averages where there are any.
 
         Args:
-          n: how many.
+          n: how many. The first samples of a larger number are those of a smaller one.
           seed: of the draw; None means the run's.
+          track: shows the progress.
 
         Returns:
           Images `[n, H, W, C]` in [0, 1], or points `[n, D]`.
 
         Raises:
-          UserError: if the model generates nothing, or an argument is out of range.
+          UserError: if the model generates nothing, an argument is out of range, or memory cannot hold the samples.
+        """
+        found: np.ndarray | None = None
+        at = 0
+        for chunk in self.samples(n, seed=seed, track=track):
+            if found is None:
+                need, free = n * chunk[0].nbytes, memory.host()
+                if free is not None and need > free:
+                    raise UserError(
+                        f"{n:,} samples take {need / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free; "
+                        "draw fewer, or into a file: `jaxgen sample RUN --out samples.npy`."
+                    )
+                found = np.empty((n, *chunk.shape[1:]), chunk.dtype)
+            found[at : at + len(chunk)] = chunk
+            at += len(chunk)
+        assert found is not None, "n is 1 or more"
+        return found
+
+    @held
+    def samples(self, n: Count = 64, *, seed: Seed | None = None, track: Track = logs.track) -> Iterator[np.ndarray]:
+        """The samples of `sample` in parts, for what memory does not hold at once.
+
+        Args:
+          n: how many, altogether.
+          seed: as in `sample`.
+          track: shows the progress.
+
+        Returns:
+          An iterator over arrays `[m, ...]`, in order.
+
+        Raises:
+          UserError: as in `sample`.
         """
         if self.experiment.sample is None:
             raise UserError("This experiment has no sampler: its model generates nothing.")
-        return np.asarray(self.experiment.sample(averaged(self.state), self._key(keys.SAMPLE, seed), n))
+        parts = draws.chunks(
+            self.experiment.sample,
+            averaged(self.state),
+            self._key(keys.SAMPLE, seed),
+            n,
+            size=SAMPLES,
+            name=str(self.workdir or (self.experiment.config.name if self.experiment.config else "the model")),
+            track=track,
+        )
+        return _explained(parts, self.experiment)
 
     @held
     def evaluate(
@@ -118,12 +159,12 @@ class Run:
         Raises:
           UserError: if the data are not those that the run was trained beside.
         """
-        self._refuse_other_data()
         seed = self.seed if seed is None else seed
-        results = evaluate(self.experiment.evaluators, self.state, seed, track)
-        if final:
-            for split, values in evaluate(self.experiment.final, self.state, seed, track).items():
-                results[split] = {**results.get(split, {}), **values}
+        with memory.explained("The evaluation", self.experiment.config.flags if self.experiment.config else None):
+            results = evaluate(self.experiment.evaluators, self.state, seed, track)
+            if final:
+                for split, values in evaluate(self.experiment.final, self.state, seed, track).items():
+                    results[split] = {**results.get(split, {}), **values}
         return results
 
     def figures(
@@ -199,7 +240,6 @@ class Run:
             raise UserError("This experiment has no sampler: its model generates nothing.")
         if "dataset" not in self.experiment.config.flags:
             raise UserError("This experiment has no flag --dataset to hold its samples against; measure two folders or arrays.")
-        self._refuse_other_data()
         sample, state = self.experiment.sample, averaged(self.state)
         real, others = (_split(self.experiment.config, of) for of in (split, "train" if split == "test" else "test"))
         extractor, metrics = extractor or pixels(), list(metrics)
@@ -214,7 +254,7 @@ class Run:
             names=real.classes.get("label", ()),
             track=track,
         )
-        with drawn as fake:
+        with memory.explained("Measuring", mend="take another --extractor, or measure fewer images"), drawn as fake:
             return measure.measure(
                 real,
                 fake,
@@ -228,31 +268,26 @@ class Run:
 
     def pictures(self) -> Album:
         """The experiment's pictures, by name; a notebook shows them."""
-        return Album(draw(self.experiment, self.state, self.seed))
+        return Album(draw(self.experiment.pictures, self.state, self.seed))
 
     def digest(self) -> str:
         """One hash over the whole state and the data's position; equal exactly when every bit is."""
         return hashes.digest(to_tree(self.state), self.position)
 
-    def _refuse_other_data(self) -> None:
-        if self.workdir is None or not (self.workdir / "run.json").is_file():
-            return
-        folder = workdir.read(self.workdir)
-        config, recorded = self.experiment.config, folder.record["flags"].get("dataset")
-        here = config.flags.get("dataset") if config else None
-        # Who builds the experiment with another dataset means that one.
-        if here == recorded and (changed := workdir.altered(folder, self.experiment)):
-            raise UserError(
-                f"The data changed since the run in {self.workdir} was trained ({', '.join(changed)}); restore them: values of "
-                "other data are not this run's."
-            )
-
     def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
         return jax.random.fold_in(jax.random.key(self.seed if seed is None else seed), purpose)
 
 
+def _explained(parts: Iterator[np.ndarray], experiment: Experiment) -> Iterator[np.ndarray]:
+    with memory.explained("Sampling", mend=f"it draws {SAMPLES} samples at once: take a device with more memory"):
+        yield from parts
+
+
 def _split(config: Config, split: str) -> data.Source:
     """A split of a run's dataset, from where and as the run reads it."""
+    for one in config.opened:
+        if (one.dataset, one.split) == (config.flags["dataset"], split):
+            return one.source
     where = {flag: config.flags[flag] for flag in ("data_dir", "cache_budget") if flag in config.flags}
     return data.load(config.flags["dataset"], split, **where)
 
@@ -263,10 +298,12 @@ def evaluate(evaluators: Mapping[str, Evaluator], state: TrainState, seed: int, 
     return {split: dict(evaluator(averaged(state), key, track)) for split, evaluator in evaluators.items()}
 
 
-def draw(experiment: Experiment, state: TrainState, seed: int) -> dict[str, Picture]:
+def draw(
+    pictures: Mapping[str, Callable[[TrainState, jax.Array], Picture]], state: TrainState, seed: int
+) -> dict[str, Picture]:
     """The pictures by name, of the same noise at every step."""
     key = jax.random.fold_in(jax.random.key(seed), keys.DRAW)
-    return {name: picture(averaged(state), key) for name, picture in experiment.pictures.items()}
+    return {name: picture(averaged(state), key) for name, picture in pictures.items()}
 
 
 def begin(experiment: Experiment, seed: int) -> TrainState:
@@ -282,8 +319,12 @@ def load(
     step: int | None = None,
     best: bool = False,
     experiment: Callable[..., Experiment] | str | None = None,
+    data_dir: str | Path | None = None,
+    dataset: str | None = None,
 ) -> Run:
     """A run from its folder.
+
+    Its data need not be there to sample from it. To evaluate it they may lie elsewhere, if they hold the same examples.
 
     Args:
       path: the workdir.
@@ -291,6 +332,8 @@ def load(
       best: the best checkpoint instead of the last; refused if the experiment has no value that marks it.
       experiment: the function, or the file, that made it, where it is not a module of `experiments`. A folder's word alone
         never makes code of another place run.
+      data_dir: where prepared sets lie; None means where they lay, or `$TFDS_DATA_DIR` if that folder is gone.
+      dataset: the name or the folder of the run's dataset, if it was moved; None means the one on record.
 
     Returns:
       The run, as it was at that step, on the devices that `fit` would train it on.
@@ -299,43 +342,19 @@ def load(
       UserError: if there is no such run or checkpoint, or the experiment is not known.
     """
     _one_of(best, step)
-    made, folder = rebuild(path, experiment)
+    made, folder = rebuild(path, experiment, data_dir=data_dir, dataset=dataset)
     seed = int(folder.record["seed"])
     checkpoints = folder.checkpoints()
     try:
         step = choose(checkpoints, folder, step=step, best=best)
         spec = jax.eval_shape(lambda: begin(made, seed))
+        memory.check(spec, made.config.flags if made.config else None)
         if jax.process_count() == 1:  # of several hosts each reads for itself
             spec = parallel.choose().spec(spec)
         state, _, meta = checkpoints.restore(step, spec, None)
     finally:
         checkpoints.close()
     return Run(made, state, seed, int(meta["position"]), folder.path, logs.read_jsonl(folder.metrics))
-
-
-def rebuild(path: str | Path, experiment: Callable[..., Experiment] | str | None) -> tuple[Experiment, workdir.Workdir]:
-    """The experiment of a run, made again with the flags on record, and the run's folder."""
-    folder = workdir.read(Path(path))
-    function, flags = find_experiment(experiment, folder), _as_arguments(folder.record["flags"])
-    try:
-        check(inspect.unwrap(function), flags)
-    except UserError as error:
-        reason = str(error).rstrip(".")
-        raise UserError(
-            f"{folder.path} has flags on record that this code does not take{_written_by(folder)}: {reason}."
-        ) from None
-    return function(**flags), folder
-
-
-def _written_by(folder: workdir.Workdir) -> str:
-    """Which version wrote a run's record, where it is another than this one."""
-    versions = folder.record.get("versions")
-    wrote = versions.get("jaxgen") if isinstance(versions, dict) else None
-    return (
-        f" (it was written by jaxgen {wrote}, this is {__version__}: install that version)"
-        if wrote not in (None, __version__)
-        else ""
-    )
 
 
 def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:
@@ -349,7 +368,7 @@ def load_params(path: str | Path, *, step: int | None = None, best: bool = False
     Returns:
       Nested dicts of arrays, for an experiment's `init` to return under a name that is no player's.
     """
-    folder = workdir.read(Path(path))
+    folder = workdir.read(place(path))
     checkpoints = folder.checkpoints()
     try:
         tree = checkpoints.tree(choose(checkpoints, folder, step=step, best=best))
@@ -360,7 +379,7 @@ def load_params(path: str | Path, *, step: int | None = None, best: bool = False
 
 def digest(path: str | Path) -> str:
     """The digest of a folder's latest checkpoint; the experiment need not be known."""
-    folder = workdir.read(Path(path))
+    folder = workdir.read(place(path))
     checkpoints = folder.checkpoints()
     try:
         step = choose(checkpoints, folder)
@@ -392,41 +411,3 @@ def choose(checkpoints: Checkpoints, folder: workdir.Workdir, *, step: int | Non
 def _one_of(best: bool, step: int | None) -> None:
     if best and step is not None:
         raise UserError(f"--best and --step {step} name a checkpoint each; give one of them.")
-
-
-def find_experiment(given: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:
-    """The function that made a run: the given one, that of the given file, or the one of `experiments` on record."""
-    if callable(given):
-        return given
-    name = folder.record["experiment"]
-    if given is None and name is None:
-        raise UserError(f"{folder.path} has no flags on record; give load() the function that makes its experiment.")
-    if given is None and not name.startswith("experiments."):
-        raise UserError(
-            f"{folder.path} was trained by a file of its user's; name it to run it: `--experiment {folder.record['file']}`."
-        )
-    name = given or name
-    if name.startswith("experiments."):
-        # Only what `jaxgen list` shows: a record may say anything.
-        if name.removeprefix(experiments.PREFIX) not in experiments.names():
-            raise UserError(
-                f"There is no {name} here, which {folder.path} needs{_written_by(folder)}; `jaxgen list` shows what there is."
-            )
-        return experiments.find(name)
-    # The module's name is none that another could be imported by: a file may well be called jax.py.
-    spec = importlib.util.spec_from_file_location(f"file:{name}", name) if Path(name).is_file() else None
-    if spec is None or spec.loader is None:
-        raise UserError(f"{name} is no Python file; name the one that holds the experiment.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise UserError(f"{name} is no Python that can be read ({error.msg}, line {error.lineno}); mend it.") from None
-    if not callable(getattr(module, "experiment", None)):
-        raise UserError(f"{name} has no function `experiment`; name the file that has it.")
-    return module.experiment
-
-
-def _as_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}

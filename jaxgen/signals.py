@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-from jaxgen import logs, parallel
+from jaxgen import logs, parallel, waiting
 
 
 class Stopped(Exception):  # noqa: N818 - no error
@@ -23,8 +23,10 @@ class StopRequest:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._previous: dict[int, Any] = {}
+        self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> "StopRequest":
+        self._resources.enter_context(waiting.stopped_by(self._check_urgent))
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(signum) != signal.SIG_IGN:
@@ -32,6 +34,7 @@ class StopRequest:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._resources.close()
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
 
@@ -53,13 +56,16 @@ class StopRequest:
         if self.signum is not None:
             raise Stopped
 
+    def _check_urgent(self) -> None:
+        if self.urgent:
+            raise Stopped
+
     def track(self, quiet: bool) -> logs.Track:
         """A progress bar that a signal stops."""
 
         def track(iterable: Iterable[Any], *, description: str, total: int | None = None) -> Iterator[Any]:
             for item in logs.track(iterable, description=description, total=total, quiet=quiet):
-                if self.urgent:
-                    raise Stopped
+                self._check_urgent()
                 yield item
 
         return track

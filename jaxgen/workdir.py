@@ -11,6 +11,7 @@ damaged/STEP/       checkpoints that were found to be damaged
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib import metadata
@@ -21,6 +22,7 @@ import numpy as np
 
 from jaxgen import data, durable, logs, parallel
 from jaxgen.checkpoint import Checkpoints
+from jaxgen.data.stand_in import described
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.version import __version__
@@ -61,7 +63,10 @@ class Workdir:
     def arguments(self) -> str:
         """What names this run to the command `jaxgen`: the folder, and the user's own file where it was made by one."""
         name, file = self.record["experiment"], self.record["file"]
-        return str(self.path) if name is None or name.startswith("experiments.") else f"{self.path} --experiment {file}"
+        words = [str(self.path)]
+        if name is not None and not name.startswith("experiments."):
+            words += ["--experiment", file]
+        return shlex.join(words)
 
     @property
     def metrics(self) -> Path:
@@ -138,7 +143,9 @@ def read(path: Path) -> Workdir:
     """
     file = path / "run.json"
     if not file.is_file():
-        raise UserError(f"{path} holds no run (it has no run.json); check the path, or train one with --workdir {path}.")
+        raise UserError(
+            f"{path} holds no run (it has no run.json); check the path, or train one with --workdir {shlex.quote(str(path))}."
+        )
     damaged = UserError(f"{file} is damaged: it is not the JSON that a run writes; restore it from a copy.")
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -210,10 +217,7 @@ def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
         "data": {
             "names": experiment.train.names,
             "fingerprint": experiment.train.fingerprint,
-            "sources": [
-                {"name": source.name, "fingerprint": source.fingerprint, "digest": source.digest}
-                for source in (config.sources if config else ())
-            ],
+            "sources": [described(one) for one in config.opened] if config else [],
         },
         "versions": {name: version(name) for name in PACKAGES},
     }

@@ -356,3 +356,21 @@ def test_parameters_of_another_run(a_run: Path) -> None:
     shutil.rmtree(a_run / "checkpoints")
     with pytest.raises(jaxgen.UserError, match=r"^The run in .* has no checkpoint yet; train it, with a smaller --save-every"):
         jaxgen.load_params(a_run)
+
+
+@pytest.mark.parametrize("line", ["vae --workdir ''", "jaxgen sample ''", "jaxgen evaluate ''", "jaxgen sample run --out ''"])
+def test_an_empty_path(line: str, capsys: Any, a_run: Path) -> None:
+    before = contents(Path())
+    command, *args = shlex.split(line)
+    assert "A path is empty; name a file or a folder" in refused(capsys, lambda: run(command, args))
+    assert contents(Path()) == before
+
+
+@pytest.mark.parametrize("name", ["my run", "run $1", "it's", "~run"])
+def test_what_is_printed_to_copy_works_when_pasted(name: str, a_run: Path, monkeypatch: Any) -> None:
+    moved = Path(shutil.move(a_run, a_run.with_name(name)))
+    printed = jaxgen.workdir.read(moved).arguments
+    assert shlex.split(printed) == [str(moved)]
+    monkeypatch.setenv("HOME", str(moved.parent))
+    run("jaxgen", ["sample", *shlex.split(printed), "--n", "4", "--out", "~/out here.png"])
+    assert (moved.parent / "out here.png").is_file()

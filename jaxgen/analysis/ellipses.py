@@ -27,7 +27,8 @@ def project(means: Float[Any, "n d"], covariances: Float[Any, "n d d"]) -> tuple
     if means.shape[1] == 2:
         return means, covariances
     centred = means - means.mean(0)
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    # A single distribution has no components: any two directions will do.
+    axes = np.linalg.svd(centred, full_matrices=len(means) < 2)[2][:2]
     return centred @ axes.T, axes @ covariances @ axes.T
 
 

@@ -19,13 +19,15 @@ def reconstructions(x: Float[Array, "n h w c"], decoded: Float[Array, "n h w c"]
     """Inputs and their reconstructions in alternate rows of a grid.
 
     Args:
-      x: images, a multiple of `columns` of them.
+      x: images.
       decoded: their reconstructions.
-      columns: of the grid.
+      columns: of the grid. A last row that is not full is filled up with white images.
 
     Returns:
-      Twice as many images.
+      `[2 * rows * columns, H, W, C]`.
     """
+    short = -len(x) % columns
+    x, decoded = (jnp.pad(a, ((0, short), *((0, 0),) * (a.ndim - 1)), constant_values=1.0) for a in (x, decoded))
     pairs = jnp.stack([x.reshape(-1, columns, *x.shape[1:]), decoded.reshape(-1, columns, *x.shape[1:])], axis=1)
     return pairs.reshape(-1, *x.shape[1:])
 
@@ -113,7 +115,7 @@ def album(
     Args:
       encode: `(state, x [N, H, W, C]) -> z [N, L]`.
       decode: `(state, z) -> images [N, H, W, C]` in [0, 1].
-      x: test images, 32 or more.
+      x: test images, 32 or as many as there are.
       pixels: the values of black and white in x.
 
     Returns:
@@ -122,12 +124,16 @@ def album(
     low, high = pixels
 
     def reconstruct(state: TrainState, key: Key) -> Picture:
-        images = reconstructions((x[:32] - low) / (high - low), decode(state, encode(state, x[:32])), columns=16)
-        return Picture(images, 16, f"Test images, each with its reconstruction below; step {int(state.step):,}")
+        shown = x[:32]
+        columns = min(16, len(shown))
+        images = reconstructions((shown - low) / (high - low), decode(state, encode(state, shown)), columns=columns)
+        return Picture(images, columns, f"Test images, each with its reconstruction below; step {int(state.step):,}")
 
     def interpolate(state: TrainState, key: Key) -> Picture:
         z = encode(state, x[:16])
-        images = interpolations(lambda z: decode(state, z), z[:8], z[8:], steps=16)
+        rows = -(-len(z) // 2)
+        # Of an odd number the middle one begins the last row and ends the first; of one image the row goes to itself.
+        images = interpolations(lambda z: decode(state, z), z[:rows], z[len(z) - rows :], steps=16)
         return Picture(images, 16, f"From one test image to another along a line in z; step {int(state.step):,}")
 
     def traverse(state: TrainState, key: Key) -> Picture:

@@ -5,6 +5,7 @@ from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
 from jaxgen.data.load import Prepared, load, names, place, prepare, prepared, resize
 from jaxgen.data.source import (
+    Opened,
     Source,
     common_classes,
     common_shape,
@@ -37,6 +38,7 @@ from jaxgen.data.transforms import (
 
 __all__ = [
     "Joined",
+    "Opened",
     "Prepared",
     "Shuffled",
     "Source",

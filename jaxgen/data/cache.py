@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxgen import durable
 from jaxgen.data.source import Source, digest, over
 from jaxgen.errors import UserError
 
@@ -118,7 +119,7 @@ def _write(source: Source, target: Path, track: Callable[[Iterable[int], str], I
                     columns.setdefault(feature, []).append(rows)
                     continue
                 if feature not in files:
-                    files[feature] = _create(scratch / f"{feature}.npy", rows.dtype, (source.length, *rows.shape[1:]))
+                    files[feature] = durable.mapped(scratch / f"{feature}.npy", rows.dtype, (source.length, *rows.shape[1:]))
                 mapped = files[feature]
                 if (mapped.dtype, mapped.shape[1:]) != (rows.dtype, rows.shape[1:]):
                     raise UserError(
@@ -129,7 +130,7 @@ def _write(source: Source, target: Path, track: Callable[[Iterable[int], str], I
                 mapped[start : start + len(rows)] = rows
         for feature, parts in columns.items():
             text = np.concatenate(parts)
-            files[feature] = _create(scratch / f"{feature}.npy", text.dtype, text.shape)
+            files[feature] = durable.mapped(scratch / f"{feature}.npy", text.dtype, text.shape)
             files[feature][:] = text
         for mapped in files.values():
             mapped.flush()
@@ -147,12 +148,3 @@ def _write(source: Source, target: Path, track: Callable[[Iterable[int], str], I
     finally:
         if scratch is not None and scratch.is_dir():
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _create(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
-    mapped = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    # Claims the blocks now: a full disk is an error here and not a bus error in the mapped pages later.
-    if hasattr(os, "posix_fallocate"):  # macOS has none
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return mapped

@@ -18,6 +18,7 @@ from jaxgen.data.cache import cached, cached_bytes
 from jaxgen.data.folder import from_folder, scan
 from jaxgen.data.pixels import as_bytes
 from jaxgen.data.source import Source, from_examples, in_bytes, map_examples, noted, reading
+from jaxgen.data.stand_in import DataError, stand_in
 from jaxgen.errors import UserError
 
 OWN = {
@@ -59,12 +60,17 @@ def load(
       UserError: if the dataset or the split does not exist, the set is not prepared and cannot be here, or its images are
         neither bytes nor such as become bytes.
     """
-    with reading():  # what it is made of does not count beside the whole
-        source = opened(dataset, split, data_dir)
-        if example_map is not None:
-            source = map_examples(source, example_map, name=example_map_name)
-        source = _cached_within(in_bytes(_flat(source, dataset)), cache_budget)
-    return noted(source)
+    source = stand_in(split)
+    if source is None:
+        try:
+            with reading():  # what it is made of does not count beside the whole
+                source = opened(dataset, split, data_dir)
+                if example_map is not None:
+                    source = map_examples(source, example_map, name=example_map_name)
+                source = _cached_within(in_bytes(_flat(source, dataset)), cache_budget)
+        except UserError as error:
+            raise DataError(str(error)) from error
+    return noted(source, dataset, split)
 
 
 def place(dataset: str, data_dir: str | None = None) -> str:

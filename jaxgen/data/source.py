@@ -51,13 +51,27 @@ class Source(NamedTuple):
         return example[feature].shape[1:]
 
 
-_READ: ContextVar[list[Source] | None] = ContextVar("sources that were opened", default=None)
+class Opened(NamedTuple):
+    """A source that something opened.
+
+    Fields:
+      source: what was opened.
+      dataset: the name or the place that was asked for; None of a source that was made otherwise than by `load`.
+      split: the split that was asked for, likewise.
+    """
+
+    source: Source
+    dataset: str | None = None
+    split: str | None = None
+
+
+_READ: ContextVar[list[Opened] | None] = ContextVar("sources that were opened", default=None)
 
 
 @contextmanager
-def reading() -> Iterator[list[Source]]:
+def reading() -> Iterator[list[Opened]]:
     """Gathers the sources that are opened within: what a run records of all the data that it reads."""
-    opened: list[Source] = []
+    opened: list[Opened] = []
     token = _READ.set(opened)
     try:
         yield opened
@@ -65,11 +79,11 @@ def reading() -> Iterator[list[Source]]:
         _READ.reset(token)
 
 
-def noted(source: Source) -> Source:
+def noted(source: Source, dataset: str | None = None, split: str | None = None) -> Source:
     """The source, which `reading` has heard of."""
     opened = _READ.get()
     if opened is not None:
-        opened.append(source)
+        opened.append(Opened(source, dataset, split))
     return source
 
 

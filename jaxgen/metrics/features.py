@@ -1,6 +1,5 @@
 """Feature extractors: the network in whose eyes two sets of images are compared, and all it sees of a set."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from jaxgen import durable
 from jaxgen.data import Source, in_bytes, in_order, prefetch
 from jaxgen.errors import InputError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
 from jaxgen.metrics.inputs import first_not_finite
+from jaxgen.waiting import wait
 
 
 class Outputs(NamedTuple):
@@ -94,15 +95,17 @@ def extract(
     devices = len(jax.local_devices())
     size = -(-batch_size // devices) * devices
     apply = jax.jit(extractor.apply)
-    with tempfile.TemporaryDirectory() as folder:
+    with durable.scratch(f"the features of {source.name}") as folder:
         files: Features | None = None
         # Short batches come filled up: one shape, one program.
         reader = prefetch(lambda batch: batch, in_order(source, size))
         for batch in track(reader, description=f"{extractor.name} of {source.name}", total=-(-source.length // size)):
             index = batch["index"][batch["mask"] > 0]
-            outputs = jax.device_get(apply(blocks.cut(batch["image"])))
+            outputs = jax.device_get(wait(apply(blocks.cut(batch["image"]))))
             if files is None:
-                files = Features(*(_file(Path(folder) / name, source.length, x) for name, x in outputs._asdict().items()))
+                named = outputs._asdict().items()
+                with durable.explained(f"Writing the features of {source.name} in {folder}", durable.MAKE_ROOM):
+                    files = Features(*(_file(folder / name, source.length, x) for name, x in named))
             for file, x, name in zip(files, outputs, Outputs._fields, strict=True):
                 row = first_not_finite(x[: len(index)])
                 if row is not None:
@@ -118,4 +121,4 @@ def extract(
 
 def _file(path: Path, n: int, batch: np.ndarray) -> np.ndarray:
     width = batch.shape[1]
-    return np.memmap(path, np.float32, "w+", shape=(n, width)) if width else np.zeros((n, 0), np.float32)
+    return durable.mapped(path, np.float32, (n, width)) if width else np.zeros((n, 0), np.float32)

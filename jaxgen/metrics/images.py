@@ -1,33 +1,26 @@
 """Sets of images to compare, as sources of bytes: of a model's samples, a file, or a folder."""
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 
-from jaxgen import data
+from jaxgen import data, draws, durable
 from jaxgen.data import files
 from jaxgen.data.pixels import to_bytes
 from jaxgen.errors import UserError
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
-from jaxgen.types import Array, Key, PyTree
+from jaxgen.types import Key, PyTree
 
 CHUNK = 250
-"""Samples that are drawn at once. Part of every protocol: the i-th chunk is drawn with the i-th key."""
+"""Samples that a device draws at once. Part of every protocol: the i-th chunk is drawn with the i-th key."""
 
 
 @contextmanager
 def drawn(
-    sample: Callable[[Any, Key, int], Array],
+    sample: draws.Sample,
     state: PyTree,
     key: Key,
     n: int,
@@ -55,15 +48,10 @@ def drawn(
     Raises:
       UserError: if the samples are no images, or not finite.
     """
-    # Several hosts have the state in common, and draw alike.
-    devices = jax.local_devices()[: -(-n // CHUNK) if jax.process_count() == 1 else 1]
-    draw, size = _on_each(devices, sample, state), len(devices) * CHUNK
-    with tempfile.TemporaryDirectory() as folder:
+    with durable.scratch(f"the samples of {name}") as folder:
         images: np.ndarray | None = None
-        for start in track(range(0, n, size), description=f"samples of {name}", total=-(-n // size)):
-            own, numbers = min(size, n - start), jnp.arange(len(devices)) + start // CHUNK
-            # Whole chunks, of which the last may be used in part or not at all: what is drawn does not depend on n.
-            chunk = np.asarray(draw(jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)))[:own]
+        start = 0
+        for chunk in draws.chunks(sample, state, key, n, size=CHUNK, name=name, track=track):
             if chunk.ndim != 4:
                 raise UserError(f"The samples of {name} are points, {list(chunk.shape[1:])}, and these metrics are of images.")
             if not np.isfinite(chunk).all():
@@ -71,27 +59,15 @@ def drawn(
                     f"The samples of {name} are not finite; train it again, or take an earlier checkpoint (--step)."
                 )
             if images is None:
-                images = np.memmap(Path(folder) / "images", np.uint8, "w+", shape=(n, *chunk.shape[1:]))
-            images[start : start + own] = to_bytes(chunk)
+                with durable.explained(f"Writing the samples of {name} in {folder}", durable.MAKE_ROOM):
+                    images = durable.mapped(folder / "images", np.uint8, (n, *chunk.shape[1:]))
+            images[start : start + len(chunk)] = to_bytes(chunk)
+            start += len(chunk)
         assert images is not None, "n is 1 or more"
         arrays = {"image": images}
         if classes is not None:
             arrays["label"] = np.arange(n) % CHUNK % classes
         yield data.from_arrays(arrays, name=name, classes={"label": names} if classes is not None and names else {})
-
-
-def _on_each(devices: Sequence[jax.Device], sample: Callable[[Any, Key, int], Array], state: PyTree) -> Callable[[Key], Array]:
-    """A chunk for each of as many keys as there are devices, each drawn on one of them as if there were no other."""
-
-    def one(state: PyTree, keys: Key) -> Array:
-        return sample(state, keys[0], CHUNK)
-
-    if len(devices) == 1:
-        return partial(one, state)
-    mesh = Mesh(np.array(devices), ("chunks",))
-    # The check forbids loops that begin with zeros, the same on all devices, and go on with what is not.
-    several = jax.jit(jax.shard_map(one, mesh=mesh, in_specs=(P(), P("chunks")), out_specs=P("chunks"), check_vma=False))
-    return partial(several, jax.device_put(state, NamedSharding(mesh, P())))
 
 
 def read(path: Path) -> data.Source:

@@ -1,0 +1,59 @@
+"""A model's samples in chunks of one size: memory is bounded, and the first thousand of ten thousand are the thousand."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxgen.logs import Track
+from jaxgen.logs import track as show
+from jaxgen.types import Array, Key, PyTree
+from jaxgen.waiting import wait
+
+Sample = Callable[[Any, Key, int], Array]
+"""`sample(state, key, n)`: n images `[n, H, W, C]` in [0, 1], or n points `[n, D]`."""
+
+
+def chunks(
+    sample: Sample, state: PyTree, key: Key, n: int, *, size: int, name: str, track: Track = show
+) -> Iterator[np.ndarray]:
+    """Draws n samples, chunk by chunk; each device of this host draws chunks of its own.
+
+    Args:
+      sample: draws from a model; traced where there are several devices.
+      state: of the model.
+      key: of the draw; the i-th chunk is drawn with `fold_in(key, i)`.
+      n: how many samples.
+      size: samples in a chunk. What is drawn depends on it, and does not depend on n.
+      name: of the model, for the progress bar.
+      track: shows the progress.
+
+    Yields:
+      Samples in order, n altogether: a chunk from every device at a time.
+    """
+    # Several hosts have the state in common, and draw alike.
+    devices = jax.local_devices()[: -(-n // size) if jax.process_count() == 1 else 1]
+    draw, together = _on_each(devices, sample, state, size), len(devices) * size
+    for start in track(range(0, n, together), description=f"samples of {name}", total=-(-n // together)):
+        numbers = jnp.arange(len(devices)) + start // size
+        # Whole chunks, of which the last may be used in part or not at all: what is drawn does not depend on n.
+        yield np.asarray(wait(draw(jax.vmap(jax.random.fold_in, (None, 0))(key, numbers))))[: n - start]
+
+
+def _on_each(devices: Sequence[jax.Device], sample: Sample, state: PyTree, size: int) -> Callable[[Key], Array]:
+    """A chunk for each of as many keys as there are devices, each drawn on one of them as if there were no other."""
+
+    def one(state: PyTree, keys: Key) -> Array:
+        return sample(state, keys[0], size)
+
+    if len(devices) == 1:
+        return partial(one, state)
+    mesh = Mesh(np.array(devices), ("chunks",))
+    # The check forbids loops that begin with zeros, the same on all devices, and go on with what is not.
+    several = jax.jit(jax.shard_map(one, mesh=mesh, in_specs=(P(), P("chunks")), out_specs=P("chunks"), check_vma=False))
+    return partial(several, jax.device_put(state, NamedSharding(mesh, P())))

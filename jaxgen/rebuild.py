@@ -1,0 +1,204 @@
+"""The experiment of a run, made again from its record: with its data where they lie now, or without them."""
+
+import importlib.util
+import inspect
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+
+from jaxgen import data, experiments, workdir
+from jaxgen.data.stand_in import DataError, replayed
+from jaxgen.errors import UserError
+from jaxgen.experiment import Experiment
+from jaxgen.flags import check, place
+from jaxgen.game import TrainState, averaged, create_state
+from jaxgen.types import Key
+from jaxgen.version import __version__
+
+Make = Callable[..., Experiment]
+
+
+def rebuild(
+    path: str | Path,
+    experiment: Make | str | None,
+    *,
+    data_dir: str | Path | None = None,
+    dataset: str | None = None,
+) -> tuple[Experiment, workdir.Workdir]:
+    """The experiment of a run, made again with the flags on record, and the run's folder.
+
+    The data are looked for where the user says, where the run had them, and where TFDS keeps prepared sets now. If they are not
+    there, or hold other examples, the experiment is built from the record: it samples, and says why it cannot evaluate.
+
+    Args:
+      path: the workdir.
+      experiment: the function, or the file, that made the run, where it is not a module of `experiments`.
+      data_dir: where prepared sets lie, given anew.
+      dataset: the set's name or place, given anew.
+
+    Returns:
+      The experiment and the folder.
+
+    Raises:
+      UserError: if the flags are none of this function's, or the data are given anew and the experiment has no such flag.
+    """
+    folder = workdir.read(place(path))
+    make, flags = find_experiment(experiment, folder), _as_arguments(folder.record["flags"])
+    try:
+        check(inspect.unwrap(make), flags)
+    except UserError as error:
+        reason = str(error).rstrip(".")
+        raise UserError(
+            f"{folder.path} has flags on record that this code does not take{_written_by(folder)}: {reason}."
+        ) from None
+    for name, value in (("data_dir", data_dir), ("dataset", dataset)):
+        if value is not None:
+            if name not in flags:
+                raise UserError(f"The experiment of {folder.path} has no --{name.replace('_', '-')}; leave it out.")
+            flags[name] = str(place(value)) if name == "data_dir" else value
+    return _made(make, flags, folder, anew=data_dir is not None or dataset is not None), folder
+
+
+def image_shape(path: str | Path) -> tuple[int, ...]:
+    """The shape of the images that a run was trained on, from its record; those of earlier versions need the data."""
+    record = workdir.read(place(path)).record
+    for one in _sources(record):
+        if "image" in one["features"]:
+            return tuple(one["features"]["image"][1])
+    flags = record["flags"]
+    return data.load(flags["dataset"], "train", data_dir=flags["data_dir"]).shape("image")
+
+
+def find_experiment(given: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:
+    """The function that made a run: the given one, that of the given file, or the one of `experiments` on record."""
+    if callable(given):
+        return given
+    name = folder.record["experiment"]
+    if given is None and name is None:
+        raise UserError(f"{folder.path} has no flags on record; give load() the function that makes its experiment.")
+    if given is None and not name.startswith("experiments."):
+        raise UserError(
+            f"{folder.path} was trained by a file of its user's; name it to run it: "
+            f"`{shlex.join(['--experiment', str(folder.record['file'])])}`."
+        )
+    name = given or name
+    if name.startswith("experiments."):
+        # Only what `jaxgen list` shows: a record may say anything.
+        if name.removeprefix(experiments.PREFIX) not in experiments.names():
+            raise UserError(
+                f"There is no {name} here, which {folder.path} needs{_written_by(folder)}; `jaxgen list` shows what there is."
+            )
+        return experiments.find(name)
+    # The module's name is none that another could be imported by: a file may well be called jax.py.
+    spec = importlib.util.spec_from_file_location(f"file:{name}", name) if Path(name).is_file() else None
+    if spec is None or spec.loader is None:
+        raise UserError(f"{name} is no Python file; name the one that holds the experiment.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{name} is no Python that can be read ({error.msg}, line {error.lineno}); mend it.") from None
+    if not callable(getattr(module, "experiment", None)):
+        raise UserError(f"{name} has no function `experiment`; name the file that has it.")
+    return module.experiment
+
+
+def _made(make: Make, flags: dict[str, Any], folder: workdir.Workdir, *, anew: bool) -> Experiment:
+    """The experiment with its data, or with stand-ins where these are not to be had or are others."""
+    where = flags.get("data_dir")
+    moved = not anew and where is not None and not Path(where).expanduser().is_dir()
+    try:
+        made = make(**({**flags, "data_dir": None} if moved else flags))
+    except DataError as error:
+        why = str(error)
+        if not _sources(folder.record):
+            raise
+    else:
+        differing = workdir.altered(folder, made)
+        if made.config is None or not differing:
+            return made
+        why = f"The data changed since the run in {folder.path} was trained ({', '.join(differing)})."
+        if not _sources(folder.record):
+            raise UserError(why)
+    mend = "" if anew else " Say where its data lie by --data-dir or --dataset."
+    return _without_data(make, flags, _sources(folder.record), why + mend)
+
+
+def _sources(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a run records of the sources that it read; the records of earlier versions have none that could stand in."""
+    return [source for source in record["data"].get("sources", ()) if "features" in source]
+
+
+def _written_by(folder: workdir.Workdir) -> str:
+    """Which version wrote a run's record, where it is another than this one."""
+    versions = folder.record.get("versions")
+    wrote = versions.get("jaxgen") if isinstance(versions, dict) else None
+    return (
+        f" (it was written by jaxgen {wrote}, this is {__version__}: install that version)"
+        if wrote not in (None, __version__)
+        else ""
+    )
+
+
+def _as_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}
+
+
+def _without_data(make: Make, flags: Mapping[str, Any], record: Sequence[Mapping[str, Any]], why: str) -> Experiment:
+    """The experiment from stand-ins of its sources; whatever would show or measure their examples is refused."""
+
+    def built(fill: int) -> Experiment:
+        with replayed(record, why, fill=fill):
+            return make(**flags)
+
+    def refuse(*args: Any, **options: Any) -> NoReturn:
+        raise UserError(why)
+
+    made = built(0)
+    # A sampler that looked at examples while it was built would draw other samples, and not say so.
+    independent = made.sample is not None and _constants(made) == _constants(built(1))
+    return made._replace(
+        evaluators=dict.fromkeys(made.evaluators, refuse),
+        final=dict.fromkeys(made.final, refuse),
+        pictures=dict.fromkeys(made.pictures, refuse),
+        sample=made.sample if independent or made.sample is None else refuse,
+    )
+
+
+def _constants(experiment: Experiment) -> list[Any]:
+    """The numbers in an experiment's sampler that are neither state nor noise, as its trace shows them."""
+    assert experiment.sample is not None
+    sample = experiment.sample
+
+    def begin(key: Key) -> TrainState:
+        return create_state(key, *experiment.init(key), experiment.players, ema=experiment.ema)
+
+    state = jax.eval_shape(begin, jax.random.key(0))
+    traced = jax.make_jaxpr(lambda state, key: sample(averaged(state), key, 1))(state, state.key)
+    found: list[Any] = []
+
+    def traced_parts(part: Any) -> bool:
+        return hasattr(part, "eqns") or hasattr(part, "jaxpr")
+
+    def walk(part: Any) -> None:
+        if hasattr(part, "consts"):
+            found.extend(_bits(constant) for constant in part.consts)
+        for equation in getattr(part, "jaxpr", part).eqns:
+            found.extend(_bits(x.val) for x in equation.invars if hasattr(x, "val"))
+            for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=traced_parts):
+                if traced_parts(inner):
+                    walk(inner)
+
+    walk(traced)
+    return found
+
+
+def _bits(x: Any) -> tuple[str, bytes]:
+    array = np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key) else x)
+    return str(array.dtype), array.tobytes()
