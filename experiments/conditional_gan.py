@@ -3,6 +3,9 @@
 python -m experiments.conditional_gan                                                    # digits, nothing to download; a minute
 python -m experiments.conditional_gan --network mlp                                      # the paper's kind of network
 python -m experiments.conditional_gan --dataset mnist --data-dir D --channels 64 128
+
+Both players move by the DCGAN's Adam. The paper has stochastic gradient descent, with a rate that falls from 0.1 to 1e-6 and a
+momentum that rises from 0.5 to 0.7, as `experiments.gan` has.
 """
 
 from collections.abc import Mapping

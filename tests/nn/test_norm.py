@@ -107,13 +107,18 @@ def test_the_other_layers_far_from_zero(layer, axes) -> None:
 
 @pytest.mark.parametrize(
     ("layer", "shape"),
-    [(nn.Dense(7, name="it"), (2, 5)), (Conv(6, (3, 3), name="it"), (2, 4, 4, 3)), (nn.Dense(1, name="it"), (2, 9))],
+    [
+        (lambda **o: nn.Dense(7, **o), (2, 5)),
+        (lambda **o: Conv(6, (3, 3), **o), (2, 4, 4, 3)),
+        (lambda **o: nn.Dense(1, **o), (2, 9)),
+    ],
+    ids=["dense", "convolution", "one output"],
 )
 def test_the_spectral_norm_is_exact_at_the_start(layer, shape) -> None:
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x, *, train=False):
-            return SpectralNorm(layer.clone(parent=None))(x, update_stats=train)
+            return SpectralNorm(layer(name="it"))(x, update_stats=train)
 
     x = normal(*shape)
     variables = jax.jit(Net().init)(jax.random.key(0), x)
@@ -121,8 +126,8 @@ def test_the_spectral_norm_is_exact_at_the_start(layer, shape) -> None:
     sigma = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
     (stats,) = variables["batch_stats"].values()
     assert float(stats["it/kernel/sigma"]) == pytest.approx(sigma, rel=1e-5)
-    divided = {"it": {**variables["params"]["it"], "kernel": jnp.asarray(kernel / sigma, jnp.float32)}}
-    expected = layer.clone(name=None).apply({"params": divided["it"]}, x)
+    divided = {**variables["params"]["it"], "kernel": jnp.asarray(kernel / sigma, jnp.float32)}
+    expected = layer().apply({"params": divided}, x)
     np.testing.assert_allclose(Net().apply(variables, x), expected, rtol=1e-4, atol=1e-5)
     _, updated = Net().apply(variables, x, train=True, mutable=["batch_stats"])
     (stats,) = updated["batch_stats"].values()
