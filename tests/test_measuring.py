@@ -34,7 +34,9 @@ def test_samples_of_a_run_against_its_dataset(trained: Path, tmp_path: Path, cap
     commands.main([*args, "--json", str(tmp_path / "a.json")])
     out = capsys.readouterr().out
     assert "frechet_pixels" in out
-    assert re.search(r"precision_pixels +[\d.]+   \(no standard error\)   real against real [\d.]+ \(n = 300\)   \(k 3\)\n", out)
+    assert re.search(
+        r"precision_pixels +[\d.]+   \(no standard error\)   real against real [\d.]+ \(n = 300\)   \(k 3\)\n", out
+    )
     assert re.search(r"of 300 samples and 360 examples of digits/1.0.0 test \w+ \(seed 5, checkpoint: last\)\n", out)
     found = protocol.from_json((tmp_path / "a.json").read_text(), "a.json")
     assert set(found) == {"frechet_pixels", "precision_pixels", "recall_pixels"}
