@@ -86,7 +86,7 @@ def test_final_evaluators_run_once_when_training_is_through_and_again_if_they_we
         fit(regression(steps=10)._replace(final={"test": final}), tmp_path)
     assert calls == [10, 10]
     assert [set(line) - {"step", "split"} for line in lines(tmp_path) if line["split"] == "test"] == [
-        {"loss", "squared"},
+        {"loss", "loss_stderr", "squared", "squared_stderr"},
         {"nll"},
     ]
 

@@ -109,7 +109,7 @@ def test_estimate_from_some_transitions_is_unbiased(make, samples: int, proposal
     whole = jax.jit(jax.vmap(lambda key: parts(key, None)))(keys[:500])
     error = np.hypot(estimates.std(0) / np.sqrt(3000), whole.std(0) / np.sqrt(500))
     np.testing.assert_array_less(np.abs(estimates.mean(0) - whole.mean(0)), 4.5 * error)
-    assert (error < 0.1 * np.abs(whole.mean(0))).all()
+    assert (error < 0.2 * np.abs(whole.mean(0))).all()
 
 
 @pytest.mark.parametrize("law", [LAW, MIXTURE, Mixture((-0.9, 0.9), 0.3)])
