@@ -82,13 +82,27 @@ class RandomFourier(nn.Module):
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-class Embed(nn.Embed):
+class Embed(nn.Module):
     """A vector for each class or token, as `flax.linen.Embed`; nan for a number that is none of them.
 
     flax would take -1, the label of an example whose label is withheld, for the last class.
+
+    Fields:
+      num_embeddings: how many classes or tokens there are.
+      features: numbers in a vector.
+      embedding_init: of the vectors; flax's by default.
+      dtype: of what is returned; the parameters are float32.
     """
 
+    num_embeddings: int
+    features: int
+    embedding_init: Any = nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
+    dtype: Any = None
+
+    @nn.compact
     def __call__(self, inputs: Any) -> Float[Array, "*b f"]:
         """Looks up the vectors."""
+        table = self.param("embedding", self.embedding_init, (self.num_embeddings, self.features), jnp.float32)
         there = (inputs >= 0) & (inputs < self.num_embeddings)
-        return jnp.where(there[..., None], super().__call__(inputs), jnp.nan)
+        found = jnp.take(table.astype(self.dtype or jnp.float32), jnp.where(there, inputs, 0), axis=0)
+        return jnp.where(there[..., None], found, jnp.nan)

@@ -55,3 +55,13 @@ def test_a_label_that_is_no_class_has_no_value(name: str) -> None:
 def test_the_error_is_of_the_largest_score_in_any_number_of_rows() -> None:
     scores = jnp.stack([jnp.eye(3), jnp.eye(3)[::-1]])
     assert classification.error(scores, jnp.arange(3)).tolist() == [[0, 0, 0], [1, 0, 1]]
+
+
+def test_vectors_of_classes_are_those_of_flax() -> None:
+    import flax.linen
+
+    ours, theirs = (module(5, 4) for module in (nn.Embed, flax.linen.Embed))
+    ids = jnp.array([[0, 4], [2, 2]])
+    (made, variables), (of_flax, theirs_too) = (m.init_with_output(jax.random.key(3), ids) for m in (ours, theirs))
+    np.testing.assert_array_equal(made, of_flax)
+    np.testing.assert_array_equal(variables["params"]["embedding"], theirs_too["params"]["embedding"])
