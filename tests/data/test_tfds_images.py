@@ -1,6 +1,7 @@
 """TFDS sets whose images are no bytes: the values of the bytes, or a refusal; and sets with features that nest."""
 
 import importlib
+import importlib.util
 import io
 import itertools
 import sys
@@ -73,18 +74,27 @@ def sorted_rows(array: np.ndarray) -> list[bytes]:
         (TENSOR.format("float64"), BYTES / 255, BYTES),
         (TENSOR.format("bool_"), BYTES > 127, np.where(BYTES > 127, 255, 0).astype(np.uint8)),
         (TENSOR.format("uint8"), BYTES, BYTES),
-        (IMAGE.format("uint16"), BYTES.astype(np.uint16) * 256 + 77, BYTES),
     ],
 )
 def test_images_of_other_types_have_the_values_of_the_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature: str, stored: np.ndarray, expected: np.ndarray, budget: float
 ) -> None:
-    rows: list[dict[str, Any]] = images(stored)
-    if "Image" in feature:  # as files: TFDS encodes arrays with TensorFlow only
-        rows = [{"image": png(row["image"][..., 0])} for row in rows]
-    got = load(tmp_path, monkeypatch, feature, rows, budget).gather(np.arange(20))["image"]
+    got = load(tmp_path, monkeypatch, feature, images(stored), budget).gather(np.arange(20))["image"]
     assert got.dtype == np.uint8
     assert sorted_rows(got) == sorted_rows(expected)
+
+
+def test_pictures_of_sixteen_bits_show_their_upper_eight_or_name_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As files: TFDS encodes arrays with TensorFlow only.
+    rows = [{"image": png(image[..., 0].astype(np.uint16) * 256 + 77)} for image in BYTES]
+    if importlib.util.find_spec("cv2") is None:
+        with pytest.raises(UserError, match=r"cannot be read without another package .*opencv-python-headless`\.$"):
+            load(tmp_path, monkeypatch, IMAGE.format("uint16"), rows, 4.0)
+    else:
+        got = load(tmp_path, monkeypatch, IMAGE.format("uint16"), rows, 4.0).gather(np.arange(20))["image"]
+        assert sorted_rows(got) == sorted_rows(BYTES)
 
 
 @pytest.mark.parametrize(
