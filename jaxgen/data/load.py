@@ -361,6 +361,11 @@ class _Records:
         except MemoryError:
             raise
         except Exception as error:  # of the file system, the records, their encoding or their pictures
+            if "install OpenCV" in str(error):  # TFDS decodes pictures of 16 bits with it alone
+                raise UserError(
+                    f"The dataset {self._name} cannot be read without another package ({_line(error).partition('. ')[0]}); "
+                    "`pip install opencv-python-headless`."
+                ) from None
             raise UserError(
                 f"The dataset {self._name} in {self._folder} cannot be read ({_line(error)}); restore its files, or "
                 "delete them and prepare it again."
