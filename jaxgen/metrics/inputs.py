@@ -32,7 +32,7 @@ def first_not_finite(x: Num[np.ndarray, "n ..."]) -> int | None:
     return None
 
 
-def check_finite(**arrays: Num[np.ndarray, "n ..."]) -> None:
+def check_finite(**arrays: Num[np.ndarray, "..."]) -> None:
     """Refuses arrays with a number that is not finite, which would become a plausible value.
 
     Args:

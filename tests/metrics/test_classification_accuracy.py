@@ -70,7 +70,7 @@ def test_what_cannot_be_scored_is_refused() -> None:
     wide = data.from_arrays({"image": np.zeros((3, 6, 8, 1), np.uint8), "label": np.zeros(3, np.int64)}, name="wide")
     with pytest.raises(UserError, match=r"^One model cannot take every image: wide of 6x8x1, squares of 6x6x1; bring"):
         score(wide, squares(5), classes=4)
-    with pytest.raises(UserError, match=r"^squares has a label \d, and there are the classes 0 to 2; give it those\.$"):
+    with pytest.raises(UserError, match=r"^The labels of squares hold \d, and there are the classes 0 to 2; give it those\.$"):
         score(squares(64), squares(5), classes=3, recipe=QUICK)
     named = [squares(5)._replace(classes={"label": tuple(names)}) for names in ("abcd", "abce")]
     with pytest.raises(UserError, match=r"^A label means different things"):

@@ -67,15 +67,9 @@ def test_a_number_that_is_not_finite_is_refused(name: str, bad: float) -> None:
         OF_NUMBERS[name](x)
 
 
-def test_pixels_that_are_not_finite_are_refused() -> None:
+def test_floats_of_images_that_are_not_finite_are_refused() -> None:
     pictures = RNG.random((4, 32, 32, 1)).astype(np.float32)
     pictures[2, 3, 3] = np.nan
-    for metric in (
-        lambda: ms_ssim.ms_ssim(pictures, pictures, scales=1),
-        lambda: sliced_wasserstein.descriptors(pictures, np.random.default_rng(0), patches=2),
-    ):
-        with pytest.raises(ValueError, match="Row 2 of images"):
-            metric()
     with pytest.raises(UserError, match="Image 2 of mine has values that are not finite"):
         images.of_arrays(pictures, name="mine")
 

@@ -146,7 +146,7 @@ def test_a_classifier_learns_from_labelled_samples() -> None:
 
 def test_pictures_are_looked_at_without_a_network() -> None:
     real, fake = (RNG.integers(0, 256, (12, 34, 34, 1)).astype(np.uint8) for _ in range(2))
-    few = {"n": 10, "patches": 3, "repeats": 1, "projections": 5, "pairs": 6}
+    few = {"n": 10, "patches": 6, "repeats": 1, "projections": 5, "pairs": 6}
     blind = EXTRACTOR_OF_ANY._replace(apply=None)
     found = measure.measure(of(real), of(fake), ["sliced_wasserstein", "ms_ssim"], extractor=blind, settings=few)
     assert set(found) == {"sliced_wasserstein", "sliced_wasserstein_34", "sliced_wasserstein_17", "ms_ssim"}
