@@ -4,8 +4,8 @@ python -m experiments.vae                                            # digits, n
 python -m experiments.vae --dataset mnist --data-dir D --beta 4
 python -m experiments.vae --dataset cifar10 --data-dir D --network residual --likelihood logistic --latents 128
 
-The optimizer is Adam, where Kingma & Welling have Adagrad. The best checkpoint is that of the highest ELBO, with a weight of 1 on
-the KL whatever --beta, --beta-warmup and --max-kl train with.
+The optimizer is Adam, where Kingma & Welling have Adagrad. The best checkpoint is that of the highest ELBO, with a weight of 1
+on the KL, whatever --beta, --beta-warmup and --max-kl train with.
 """
 
 import math
