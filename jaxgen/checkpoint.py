@@ -158,9 +158,10 @@ class Checkpoints:
             # What is expected is held against the signed record: the files may be damaged.
             recorded = meta.get("shapes") or _shapes({name: self._saved_specs(step, name) for name in targets})
             there = {path: tuple(told) for path, told in recorded.items() if path.partition("/")[0] in targets}
-            if not any(path.startswith("state/ema_vars") for path in there):  # written before averages of variables were kept
+            if "shapes" not in meta and "ema_vars" not in self._saved_specs(step):
+                # Written before averages of variables were kept.
                 state = state._replace(ema_vars={})
-                targets["state"].pop("ema_vars", None)
+                del targets["state"]["ema_vars"]
             _compare(there, _shapes(targets), f"The checkpoint of step {step:,} in {self.folder}")
             args = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
             got = self._manager.restore(step, args=ocp.args.Composite(**args))

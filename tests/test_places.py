@@ -43,7 +43,7 @@ from jaxgen.experiments import vae
 commands.main(["list"])
 commands.main(["reproduce"])
 made = vae.experiment(steps=0, hidden=(8,), latents=2)
-print(made.config.name, run.find_experiment(None, run.workdir.Workdir("W", run.workdir.describe(made, 0))).__module__)
+print(made.config.name, rebuild.find_experiment(None, run.workdir.Workdir("W", run.workdir.describe(made, 0))).__module__)
 assert not hasattr(experiments, "vae")
 """
     got = python("-c", code, cwd=beside)
