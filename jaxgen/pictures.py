@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import warnings
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -86,4 +87,6 @@ def _draw(picture: Picture, file: Path | IO[bytes], *, width: int) -> None:
     axes.imshow(canvas.squeeze(-1) if canvas.shape[-1] == 1 else canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     figure.text(0.01, 1 - 8 / (h + line * lines), picture.caption, va="top", fontsize=9, wrap=True)
-    figure.savefig(file)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter of a caption that the font does not have is a box
+        figure.savefig(file)

@@ -391,7 +391,7 @@ def test_flags_that_another_version_recorded(flags_there: dict[str, Any], reason
 
 
 def test_jit_is_disabled() -> None:
-    with jax.disable_jit(), pytest.raises(jaxgen.UserError, match="^JAX_DISABLE_JIT is set, .*; unset it"):
+    with jax.disable_jit(), pytest.raises(jaxgen.UserError, match=r"^JAX_DISABLE_JIT is set, .*; unset it"):
         jaxgen.fit(make("vae", steps=1), quiet=True)
 
 
