@@ -103,6 +103,12 @@ def test_a_module_that_is_not_there(args: list[str], sentence: str, tmp_path: Pa
     assert "Traceback" not in got.stderr
 
 
+def test_the_package_alone_lists_its_experiments(tmp_path: Path) -> None:
+    got = python("-m", "experiments", cwd=tmp_path)
+    assert got.returncode == 0, got.stderr
+    assert [line.split()[2] for line in got.stdout.splitlines()] == [f"experiments.{name}" for name in experiments.names()]
+
+
 def test_every_experiment_is_listed_and_found_by_both_names() -> None:
     assert experiments.names() == sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
     for name in experiments.names():
