@@ -102,7 +102,7 @@ def _description(doc: str, prog: str, name: str) -> str:
 
 
 def check_module(args: Sequence[str], folders: Sequence[str]) -> None:
-    """Answers `python -m experiments.NAME` by a sentence where there is no such module, and `python -m experiments` by the list.
+    """Answers `python -m experiments.NAME` by a sentence where there is no such module, and `python -m experiments` by a list.
 
     Args:
       args: what was typed, from `python` on.
