@@ -103,13 +103,17 @@ def _description(doc: str, prog: str, name: str) -> str:
 
 
 def check_module(args: Sequence[str], folders: Sequence[str]) -> None:
-    """Answers `python -m experiments.NAME` by a sentence where there is no such module; Python itself has a traceback for that.
+    """Answers `python -m experiments.NAME` by a sentence where there is no such module, and `python -m experiments` by a list.
 
     Args:
       args: what was typed, from `python` on.
       folders: of the package `experiments`.
     """
-    name = next((word for arg in args for word in [arg.removeprefix("-m")] if word.startswith(experiments.PREFIX)), None)
+    words = [arg.removeprefix("-m") for arg in args]
+    if "experiments" in words:
+        print(*(f"{f'python -m experiments.{name}':40} {experiments.summary(name)}" for name in experiments.names()), sep="\n")
+        sys.exit()
+    name = next((word for word in words if word.startswith(experiments.PREFIX)), None)
     if name is None:
         return
     path = Path(*name.split(".")[1:])

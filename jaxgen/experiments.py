@@ -29,7 +29,7 @@ PREFIX = "experiments."
 
 def names() -> list[str]:
     """The experiments' names, in the order of the alphabet."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def summary(name: str) -> str:

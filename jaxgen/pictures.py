@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import os
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,5 +121,7 @@ def encode(picture: Picture, *, width: int = 1200) -> bytes:
     axes.set_axis_off()
     figure.text(0.01, 1 - 8 / (h + line * lines), picture.caption, va="top", fontsize=9, wrap=True)
     png = io.BytesIO()
-    figure.savefig(png, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter of a caption that the font does not have is a box
+        figure.savefig(png, format="png")
     return png.getvalue()

@@ -38,12 +38,12 @@ def test_beside_experiments_of_the_users_ours_are_found(beside: Path) -> None:
     code = """
 import sys
 import experiments
-from jaxgen import commands, run
+from jaxgen import commands, rebuild, workdir
 from jaxgen.experiments import vae
 commands.main(["list"])
 commands.main(["reproduce"])
 made = vae.experiment(steps=0, hidden=(8,), latents=2)
-print(made.config.name, rebuild.find_experiment(None, run.workdir.Workdir("W", run.workdir.describe(made, 0))).__module__)
+print(made.config.name, rebuild.find_experiment(None, workdir.Workdir("W", workdir.describe(made, 0))).__module__)
 assert not hasattr(experiments, "vae")
 """
     got = python("-c", code, cwd=beside)
@@ -101,6 +101,12 @@ def test_a_module_that_is_not_there(args: list[str], sentence: str, tmp_path: Pa
     got = python("-m", *args, cwd=tmp_path)
     assert sentence in got.stderr.splitlines()[-1]
     assert "Traceback" not in got.stderr
+
+
+def test_the_package_alone_lists_its_experiments(tmp_path: Path) -> None:
+    got = python("-m", "experiments", cwd=tmp_path)
+    assert got.returncode == 0, got.stderr
+    assert [line.split()[2] for line in got.stdout.splitlines()] == [f"experiments.{name}" for name in experiments.names()]
 
 
 def test_every_experiment_is_listed_and_found_by_both_names() -> None:
