@@ -144,6 +144,7 @@ def test_a_classifier_learns_from_labelled_samples() -> None:
             measure.measure(*sets, ["classification_accuracy"], settings=quick)
 
 
+@pytest.mark.filterwarnings("ignore::jaxgen.errors.FewExamplesWarning")
 def test_pictures_are_looked_at_without_a_network() -> None:
     real, fake = (RNG.integers(0, 256, (12, 34, 34, 1)).astype(np.uint8) for _ in range(2))
     few = {"n": 10, "patches": 6, "repeats": 1, "projections": 5, "pairs": 6}

@@ -102,6 +102,7 @@ def test_small_images_are_refused_with_the_scales_that_fit() -> None:
         assert fitting(side, 200) == sum(s >= 11 for s in sizes)
 
 
+@pytest.mark.filterwarnings("ignore::jaxgen.errors.FewExamplesWarning")
 def test_diversity_is_the_mean_over_pairs_of_different_images() -> None:
     images = pictures(3, 22, 22)
     pairs = [ms_ssim(images[[i]], images[[j]], scales=2)[0] for i in range(3) for j in range(3) if i != j]

@@ -39,6 +39,7 @@ def test_one_sample_is_one_gaussian_however_far(sigma: float, d: int, seed: int)
     np.testing.assert_allclose(parzen.log_density(x, np.repeat(y, 4, 0), sigma), norm.logpdf(x, y, sigma).sum(1), rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::jaxgen.errors.FewExamplesWarning")
 def test_the_width_is_chosen_on_the_validation_set_and_counted_on_the_test() -> None:
     validation, test = RNG.normal(size=(40, 3)) * 2, RNG.normal(size=(40, 3))
     found = parzen.estimate(SAMPLES, validation, test)
@@ -52,6 +53,7 @@ def test_the_width_is_chosen_on_the_validation_set_and_counted_on_the_test() -> 
     assert only.mean != found.mean
 
 
+@pytest.mark.filterwarnings("ignore::jaxgen.errors.FewExamplesWarning")
 def test_the_widest_choice_is_best_for_few_samples_and_the_narrowest_for_copies() -> None:
     assert parzen.estimate(SAMPLES[:1], POINTS, POINTS).sigma == 1
     assert parzen.estimate(POINTS, POINTS, POINTS).sigma == pytest.approx(0.1)

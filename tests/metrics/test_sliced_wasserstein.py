@@ -71,6 +71,7 @@ def test_patches_lie_everywhere() -> None:
     assert set(found[:, 0, 0, 0].tolist()) == set(range(10))
 
 
+@pytest.mark.filterwarnings("ignore::jaxgen.errors.FewExamplesWarning")
 def test_the_distance_is_that_of_normalised_patches() -> None:
     a, b = ({16: RNG.normal(size=(n, 7, 7, 2)).astype(np.float32) ** 3 * [1, 9] + [4, 0]} for n in (60, 50))
     directions = np.random.default_rng(7).normal(size=(98, 6))

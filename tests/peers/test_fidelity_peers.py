@@ -21,6 +21,7 @@ def features(n: int, d: int, seed: int) -> np.ndarray:
     return np.abs(rng.normal(size=(n, d)) @ mix * (0.5 + 0.05 * seed)).astype(np.float32)
 
 
+@pytest.mark.filterwarnings("ignore::jaxgen.errors.FewExamplesWarning")  # the formula is compared, not the sample size
 @pytest.mark.parametrize(("n", "d"), [(2000, 64), (300, 512)])
 def test_frechet_distance(n: int, d: int) -> None:
     """The second with fewer examples than dimensions, so that both covariances are singular."""
@@ -31,6 +32,7 @@ def test_frechet_distance(n: int, d: int) -> None:
     assert ours == pytest.approx(theirs, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::jaxgen.errors.FewExamplesWarning")  # the formula is compared, not the sample size
 def test_inception_score() -> None:
     logits = np.random.default_rng(0).normal(size=(2003, 1008)).astype(np.float32) * 2  # ten parts of unequal size
     theirs = metric_isc.isc_features_to_metric(torch.from_numpy(logits), splits=10, shuffle=True, rng_seed=2020)
