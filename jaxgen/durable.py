@@ -70,10 +70,13 @@ def claim(path: Path) -> None:
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
                     raise
-        # A system, or a file system, that cannot: zeros that are written need a place as well.
-        block = bytes(min(size, 1 << 20))
-        for start in range(0, size, len(block) or 1):
-            file.write(block[: size - start])
+        # A system, or a file system, that cannot: bytes that are written need a place as well. They are those that are there, since
+        # a file may begin with a header.
+        for start in range(0, size, 1 << 20):
+            file.seek(start)
+            block = file.read(1 << 20)
+            file.seek(start)
+            file.write(block)
         file.flush()
         os.fsync(file.fileno())
 

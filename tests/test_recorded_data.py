@@ -82,7 +82,7 @@ def test_a_run_is_refused_where_any_split_changed(pictures: Path, tmp_path: Path
     replace(Path(split) / "a" / "0.bmp")(pictures)
     with pytest.raises(UserError, match=rf"^The data changed since the run in .* began \(.*photos/{split}\); restore"):
         fit(pictures, 2, tmp_path / "run")
-    with pytest.raises(UserError, match=rf"^The data changed since the run in .* was trained \(.*photos/{split}\); restore"):
+    with pytest.raises(UserError, match=rf"^The data changed since the run in .* was trained \(.*photos/{split}\)\. Say where"):
         value(tmp_path / "run")
     assert jaxgen.load(tmp_path / "run", experiment=brightness).position == 1
 
@@ -168,6 +168,6 @@ def test_a_record_of_an_earlier_version_goes_on(pictures: Path, tmp_path: Path, 
 
 
 def test_what_is_opened_is_on_record_once_for_each_split(pictures: Path) -> None:
-    assert [source.name for source in brightness(dataset=str(pictures)).config.sources] == [
+    assert [one.source.name for one in brightness(dataset=str(pictures)).config.opened] == [
         f"{pictures}/{split}" for split in ("train", "test")
     ]
