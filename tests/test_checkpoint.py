@@ -311,12 +311,12 @@ MEAN = "model/batch_stats/BatchNorm_0/BatchNorm_0/mean"
 @pytest.mark.parametrize(
     ("leaf", "change", "told"),
     [
-        (MEAN, lambda x: x.astype(jnp.bfloat16), rf"vars/{MEAN} is float32\[16\] there and bfloat16\[16\] here"),
-        (MEAN, lambda x: x.astype(jnp.int32), rf"vars/{MEAN} is float32\[16\] there and int32\[16\] here"),
-        (MEAN, lambda x: x[:8], rf"vars/{MEAN} is float32\[16\] there and float32\[8\] here"),
-        (MEAN, lambda x: x.reshape(4, 4), rf"vars/{MEAN} is float32\[16\] there and float32\[4, 4\] here"),
-        (MEAN, None, rf"vars/{MEAN} is float32\[16\] there and absent here"),
-        ("model/extra", lambda _: jnp.zeros(3), r"vars/model/extra is absent there and float32\[3\] here"),
+        (MEAN, lambda x: x.astype(jnp.bfloat16), rf"ema_vars/{MEAN} is float32\[16\] there and bfloat16\[16\] here"),
+        (MEAN, lambda x: x.astype(jnp.int32), rf"ema_vars/{MEAN} is float32\[16\] there and int32\[16\] here"),
+        (MEAN, lambda x: x[:8], rf"ema_vars/{MEAN} is float32\[16\] there and float32\[8\] here"),
+        (MEAN, lambda x: x.reshape(4, 4), rf"ema_vars/{MEAN} is float32\[16\] there and float32\[4, 4\] here"),
+        (MEAN, None, rf"ema_vars/{MEAN} is float32\[16\] there and absent here"),
+        ("model/extra", lambda _: jnp.zeros(3), r"ema_vars/model/extra is absent there and float32\[3\] here"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_told_by_its_leaf_and_nothing_is_moved(
