@@ -74,12 +74,12 @@ def test_sample_evaluate_digest(trained: Path, tmp_path: Path, capsys) -> None:
     assert re.fullmatch(r"[0-9a-f]{64}\n", capsys.readouterr().out)
 
 
-def test_list_and_data(capsys) -> None:
+def test_list_and_data(capsys, tmp_path: Path) -> None:
     commands.main(["list"])
     assert "jaxgen run vae " in capsys.readouterr().out
-    commands.main(["data", "prepare", "digits"])
+    commands.main(["data", "prepare", "digits", "--data-dir", str(tmp_path)])
     assert "digits/1.0.0 train: 1,437 examples" in capsys.readouterr().out
-    commands.main(["data", "list"])
+    commands.main(["data", "list", "--data-dir", str(tmp_path)])  # other tests prepare sets in the session's folder
     told = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert (
         "digits 1.0.0 train 1,437, test 360 label int64, image 8x8x1 uint8" in told or "image 8x8x1 uint8, label int64" in told
