@@ -70,8 +70,8 @@ def claim(path: Path) -> None:
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
                     raise
-        # A system, or a file system, that cannot: bytes that are written need a place as well. They are those that are there, since
-        # a file may begin with a header.
+        # A system, or a file system, that cannot: bytes that are written need a place as well. They are those that are there,
+        # since a file may begin with a header.
         for start in range(0, size, 1 << 20):
             file.seek(start)
             block = file.read(1 << 20)

@@ -159,7 +159,36 @@ def read(path: Path) -> Workdir:
     # By exact type: True is no seed, and a text of digits none either.
     if not all(type(record.get(name)) in kinds for name, kinds in RECORD.items()) or not 0 <= record["seed"] < 2**32:
         raise damaged
+    if not _tells_data(record["data"]):
+        raise damaged
     return Workdir(path, record)
+
+
+def _tells_data(data: Mapping[str, Any]) -> bool:
+    """Whether what a record says of a run's data is what `describe` writes, or versions before it wrote."""
+    try:
+        names, sources = data["names"], data.get("sources", [])
+        known = isinstance(data["fingerprint"], str) and all(isinstance(name, str) for name in names)
+        return known and isinstance(sources, list) and all(map(_tells_source, sources))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+
+
+def _tells_source(source: Mapping[str, Any]) -> bool:
+    known = isinstance(source["name"], str) and isinstance(source["fingerprint"], str)
+    known = known and isinstance(source["digest"], str | None)
+    if "features" not in source:
+        return known
+    shapes = [(np.dtype(dtype), shape) for dtype, shape in source["features"].values()]
+    names = [name for named in source["classes"].values() for name in named]
+    return (
+        known
+        and isinstance(source["split"], str | None)
+        and type(source["length"]) is int
+        and source["length"] > 0
+        and all(type(side) is int and side >= 0 for _, shape in shapes for side in shape)
+        and all(isinstance(name, str) for name in names)
+    )
 
 
 def fitting(path: Path, experiment: Experiment, seed: int) -> tuple[Workdir, list[str]]:

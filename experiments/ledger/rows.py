@@ -154,8 +154,8 @@ ROWS: Mapping[str, Row] = {
             "networks, first weights, rates, momentum, dropout, batch size": Chosen.CODE,
             "number of steps": Chosen.TEST,
         },
-        differs="the value on record was measured by an earlier version, which trained on 60,000 images and not on 50,000, moved "
-        "the players in turn and not at once, and started from an output bias of zero",
+        differs="the value on record was measured by an earlier version, which trained on 60,000 images and not on 50,000, "
+        "moved the players in turn and not at once, and started from an output bias of zero",
         remark="500 epochs, where the authors' code has no end: the value still rises. By the same protocol 10,000 "
         "training images score 242.0 +- 2.1 and as many centres of k-means 328.5 +- 1.7 (`pytest -m slow -s "
         "tests/metrics/test_parzen.py`)",

@@ -48,7 +48,7 @@ def checked(images: np.ndarray, name: str) -> np.ndarray:
         )
     if images.size and not np.isfinite(images).all():
         row = int(np.argmax(~np.isfinite(images).reshape(len(images), -1).all(1)))
-        raise UserError(f"Image {row} of {name} has values that are not finite; give floats from 0 to 1, or bytes.")
+        raise UserError(f"{name} has values that are not finite, first in example {row}; give floats from 0 to 1, or bytes.")
     if images.size and not (images.min() >= 0 and images.max() <= 1):
         # In the array's own precision: three digits of 1.0000001 are those of 1.
         raise UserError(

@@ -25,12 +25,13 @@ class LogLikelihood(NamedTuple):
 
     Fields:
       mean: over the test points, in nats.
-      error: standard error of the mean over the test points; the samples' own noise and bias are not in it.
+      error: standard error of the mean over the test points; the samples' own noise and bias are not in it. None where there is
+        one point.
       sigma: $\sigma$ that was chosen.
     """
 
     mean: float
-    error: float
+    error: float | None
     sigma: float
 
 
@@ -102,16 +103,11 @@ def estimate(
     Returns:
       The mean, its standard error and $\sigma$.
 
-    Raises:
-      ValueError: if there are fewer than two test points, of which there is no error.
-
     Warns:
       FewExamplesWarning: if the width is the smallest or the largest that is tried: the best one may lie beyond.
 
     Source: Goodfellow et al. 2014, section 5.
     """
-    if len(test) < 2:
-        raise ValueError(f"a standard error needs two points; got {len(test)}")
     sigma = max(sigmas, key=lambda s: float(log_density(validation, samples, s, track=track).mean()))
     if len(sigmas) > 1 and sigma in (min(sigmas), max(sigmas)):
         warn_few(
@@ -119,7 +115,8 @@ def estimate(
             f"set of {len(validation):,} best; a better one may lie beyond: try more"
         )
     values = log_density(test, samples, sigma, track=track)
-    return LogLikelihood(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), sigma)
+    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return LogLikelihood(float(values.mean()), error, sigma)
 
 
 @jax.jit

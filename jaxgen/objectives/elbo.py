@@ -201,14 +201,17 @@ def importance_weighted_bound(
     encode_key, decode_key = (keys.fold_in(key, i) for i in range(2))
     q, vars = apply(model, params, vars, x, key=encode_key, name=name, method="encode", train=train)
 
-    def part(vars: Vars, number: Array | int) -> tuple[Vars, Float[Array, " b"]]:
-        terms, vars = _terms(model, params, vars, q, x, keys.fold_in(decode_key, number), chunk, prior, name, train)
+    def part(vars: Vars, key: Key) -> tuple[Vars, Float[Array, " b"]]:
+        terms, vars = _terms(model, params, vars, q, x, key, chunk, prior, name, train)
         return vars, jax.nn.logsumexp(terms.log_weights, axis=0)
 
+    def numbered(vars: Vars, number: Array) -> tuple[Vars, Float[Array, " b"]]:
+        return part(vars, keys.fold_in(decode_key, number))
+
     if chunk == samples:
-        vars, total = part(vars, 0)
+        vars, total = part(vars, decode_key)
     else:
-        vars, totals = lax.scan(jax.checkpoint(part), vars, jnp.arange(samples // chunk))
+        vars, totals = lax.scan(jax.checkpoint(numbered), vars, jnp.arange(samples // chunk))
         total = jax.nn.logsumexp(totals, axis=0)
     return total - math.log(samples), vars
 

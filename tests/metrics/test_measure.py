@@ -310,7 +310,7 @@ class TestRead:
         [
             (np.zeros((3, 4)), "shape .* give images"),
             (np.zeros((0, 4, 4, 1)), "shape .* give images"),
-            (np.full((3, 4, 4, 1), 2.0), "from 2 to 2; give floats from 0 to 1"),
+            (np.full((3, 4, 4, 1), 2.0), "from 2.0 to 2.0; give floats from 0 to 1"),
             (np.full((3, 4, 4, 1), np.nan), "give floats from 0 to 1"),
             (np.full((3, 4, 4, 1), -1), "holds int64"),
             (np.array([{"a": 1}], object), "cannot be read as an array"),

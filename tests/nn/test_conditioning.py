@@ -33,7 +33,7 @@ def test_adaptive_scales_and_shifts_after_the_normalisation() -> None:
     variables = filled(AdaptiveGroupNorm(), X, CONDITION)
     p = variables["params"]
     scale, shift = np.split(dense(p["Dense_0"]), 2, axis=-1)
-    expected = grouped(np.asarray(X), p["GroupNorm_0"]["GroupNorm_0"]) * (1 + scale) + shift
+    expected = grouped(np.asarray(X), p["GroupNorm_0"]["GroupNorm_0"], 16) * (1 + scale) + shift
     np.testing.assert_allclose(AdaptiveGroupNorm().apply(variables, X, CONDITION), expected, rtol=1e-3, atol=1e-3)
 
 
