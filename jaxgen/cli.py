@@ -148,7 +148,8 @@ class Mistakes:
         for stream in (sys.stdout, sys.stderr):
             # A terminal or a pipe that is not of UTF-8 shows \u5b57 for a letter that it does not have.
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
+                with contextlib.suppress(OSError):  # a named pipe that was opened for reading too cannot be looked at
+                    stream.reconfigure(errors="backslashreplace")
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, SystemExit) and waiting.abandoned():

@@ -144,7 +144,7 @@ def test_stopped_at_random_and_again(zygote: Zygote, truth: Truths, tmp_path: Pa
 def test_nobody_reads_what_it_says_any_more(zygote: Zygote, truth: Truths, tmp_path: Path) -> None:
     """`2>&1 | tee log` and Ctrl-C, which ends `tee` as well."""
     os.mkfifo(tmp_path / "pipe")
-    child = zygote.start(tmp_path, err=tmp_path / "pipe", faults=[{"at": "gather", "nth": 34, "do": "interrupt"}])
+    child = zygote.start(tmp_path, err=tmp_path / "pipe", faults=[{"at": "gather", "nth": 25, "do": "interrupt"}])
     with (tmp_path / "pipe").open() as pipe:
         assert pipe.readline()
     child.wait()
