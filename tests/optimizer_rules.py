@@ -19,7 +19,6 @@ class Rule(NamedTuple):
     source: str
     decayed: tuple[str, ...] = ()
     limit: float | None = None
-    momentum: Callable[[int], float] | None = None
 
 
 def adam(rate: Any, source: str, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Rule:
@@ -36,10 +35,8 @@ def rmsprop(limit: float | None = None) -> Rule:
     return Rule("RMSprop", {"alpha": 0.99, "eps": 1e-8}, 5e-5, "WassersteinGAN/main.py: optim.RMSprop(lr=5e-5)", limit=limit)
 
 
-def sgd(rate: Any, source: str, momentum: float | Callable[[int], float]) -> Rule:
-    varying = momentum if callable(momentum) else None
-    first = momentum(0) if callable(momentum) else momentum
-    return Rule("SGD", {"momentum": first}, rate, source, momentum=varying)
+def sgd(rate: Any, source: str, momentum: float) -> Rule:
+    return Rule("SGD", {"momentum": momentum}, rate, source)
 
 
 def cosine(peak: float) -> Callable[[int], float]:
@@ -60,14 +57,6 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("sparse_autoencoder", "anneal_steps=100", "model"): adam(lambda step: 1e-3 - 9e-6 * step, OWN),
     ("sparse_autoencoder", "optimizer='momentum', learning_rate=0.01, final_learning_rate=0.01", "model"): sgd(
         0.01, "Makhzani & Frey 2013, section 4.1.1", 0.9
-    ),
-    ("gan", "batch_size=100", "generator"): sgd(
-        lambda step: 0.1 * (1 - 4e-6) ** step, "adversarial/mnist.yaml", lambda step: 0.5 + 0.2 * step / 3592
-    ),
-    ("gan", "batch_size=100", "discriminator"): sgd(
-        lambda step: 0.05 * (1 - 4e-6) ** step,
-        "adversarial/mnist.yaml; the loss there is the mean of the halves",
-        lambda step: 0.5 + 0.2 * step / 3592,
     ),
     ("dcgan", "", "discriminator"): adam(2e-4, DCGAN, b1=0.5),
     ("dcgan", "", "generator"): adam(2e-4, DCGAN, b1=0.5),
@@ -128,7 +117,7 @@ def moves(rule: Rule) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndar
                 second[name] = o["alpha"] * second[name] + (1 - o["alpha"]) * g**2
                 new = p - lr * g / (np.sqrt(second[name]) + o["eps"])
             else:
-                first[name] = (rule.momentum(step) if rule.momentum else o["momentum"]) * first[name] + g
+                first[name] = o["momentum"] * first[name] + g
                 new = p - lr * first[name]
             moved[name] = new if rule.limit is None else np.clip(new, -rule.limit, rule.limit)
         yield params, grads, {name: moved[name] - params[name] for name in moved}

@@ -18,8 +18,6 @@ def test_a_rule_is_pytorchs(key: tuple[str, str, str]) -> None:
         before = {name: p.detach().clone() for name, p in params.items()}
         for group in optimizer.param_groups:
             group["lr"] = rules.rate(rule, step)
-            if rule.momentum is not None:
-                group["momentum"] = rule.momentum(step)
         for name, p in params.items():
             p.grad = torch.tensor(grads[name])
         optimizer.step()

@@ -1,5 +1,6 @@
 """The k-sparse autoencoder's variants, its schedules and its mistakes."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ def test_the_probe_reads_alpha_k_units_and_the_error_k_units() -> None:
     np.testing.assert_array_equal(test_codes, objectives.apply(model, run.state.params, {}, x, 6, method="encode")[0])
     np.testing.assert_array_equal(test_labels, test.gather(np.arange(360))["label"])
     assert len(train_labels) == 1437
+    error = final.pop("linear_error_stderr")
+    assert error == pytest.approx(100 * math.sqrt(0.25 * 0.75 / len(test_codes)), rel=0.01)
     assert final == {"linear_error": 25.0, "units_used": float((test_codes != 0).any(0).sum())}
 
 

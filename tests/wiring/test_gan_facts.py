@@ -74,7 +74,7 @@ def test_the_width_is_chosen_on_held_out_images_and_counted_on_the_test(most: in
     monkeypatch.setattr(experiments.gan.parzen, "estimate", fake)
     experiment = make("gan", parzen_samples=30)
     found = experiment.final["test"](state_of(experiment), jax.random.key(0), lambda items, **_: items)
-    assert found == {"parzen": 1.0, "parzen_error": 2.0, "parzen_sigma": 3.0}
+    assert found == {"parzen": 1.0, "parzen_stderr": 2.0, "parzen_sigma": 3.0}
     samples, validation, test = seen
     assert samples.shape == (30, PIXELS)
     held_out = data.load("digits", "train").gather(np.arange(TRAINED, 1437))["image"].reshape(-1, PIXELS)
