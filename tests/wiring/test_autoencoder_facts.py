@@ -1,8 +1,9 @@
-"""What `experiments.autoencoder` is wired to, held against Hinton & Salakhutdinov 2006: a linear code, a decoder that mirrors the
-encoder, and the cross-entropy of pixels in [0, 1] or the squared error. Adam trains all layers at once, where the paper trains
+"""What `experiments.autoencoder` is wired to, held against Hinton & Salakhutdinov 2006: a linear code, a decoder that mirrors
+the encoder, and the cross-entropy of pixels in [0, 1] or the squared error. Adam trains all layers at once; the paper trains
 them one after another as Boltzmann machines first."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,15 +20,15 @@ TRAIN, TEST = 1437, 360
 PIXELS = 64
 
 
-def state_of(experiment: jaxgen.Experiment, **values: Any) -> jaxgen.TrainState:
-    """The state; with values, of a network of zeros but for these."""
+def state_of(experiment: jaxgen.Experiment, values: Mapping[tuple[str, ...], Any]) -> jaxgen.TrainState:
+    """The state of a network of zeros but for these values, by their paths."""
     params, vars = experiment.init(jax.random.key(0))
-    if values:
-        params = jax.tree.map(jnp.zeros_like, params)
-        for path, value in values.items():
-            part, layer, leaf = path.split("__")
-            where = params["model"][part] if layer == "_" else params["model"][part][layer]
-            where[leaf] = where[leaf] + value
+    params = jax.tree.map(jnp.zeros_like, params)
+    for (*path, leaf), value in values.items():
+        where = params["model"]
+        for part in path:
+            where = where[part]
+        where[leaf] = where[leaf] + value
     return jaxgen.create_state(jax.random.key(1), params, vars, experiment.players)
 
 
@@ -45,7 +46,7 @@ def test_pixels_are_in_0_1_and_the_test_split_is_measured(measured: list) -> Non
 @pytest.mark.parametrize("train", [True, False])
 def test_the_loss_is_the_cross_entropy_or_half_the_squared_error_summed_over_pixels(likelihood: Any, train: bool) -> None:
     experiment = make("autoencoder", likelihood=likelihood, hidden=())
-    state = state_of(experiment, decoder__Dense_0__bias=0.4)
+    state = state_of(experiment, {("decoder", "Dense_0", "bias"): 0.4})
     x = np.random.default_rng(0).uniform(size=(3, 8, 8, 1))
     batch: Batch = {"image": jnp.asarray(x, jnp.float32)}
     values, aux = experiment.players["model"].loss(state.params, state, batch, jax.random.key(0), train=train)
@@ -72,9 +73,8 @@ def test_the_decoder_mirrors_the_encoder_and_the_code_is_linear() -> None:
 def test_reconstructions_are_of_test_images_and_in_0_1(likelihood: Any) -> None:
     """A network that hands on twice each pixel, less 0.2: the code is not squashed, and pictures are."""
     experiment = make("autoencoder", likelihood=likelihood, hidden=(), latents=PIXELS)
-    state = state_of(
-        experiment, head_____kernel=2 * np.eye(PIXELS), decoder__Dense_0__kernel=np.eye(PIXELS), head_____bias=-0.2
-    )
+    eye = np.eye(PIXELS)
+    state = state_of(experiment, {("head", "kernel"): 2 * eye, ("head", "bias"): -0.2, ("decoder", "Dense_0", "kernel"): eye})
     images = np.asarray(experiment.pictures["reconstructions"](state, jax.random.key(0)).images)
     x = data.load("digits", "test").gather(np.arange(16))["image"] / 255
     np.testing.assert_allclose(images[:16], x, rtol=1e-5)

@@ -149,13 +149,13 @@ def test_recall_is_that_of_cosines_each_way(made: Made, found: dict[str, float],
         count = right.sum(1)
         values[f"chance_at_{k}"] = np.mean([1 - math.comb(N - r, k) / math.comb(N, k) for r in count])
     assert {name: found[name] for name in values} == pytest.approx(values, abs=1e-5)
-    # The two ways differ here, and so do all three numbers of candidates.
-    assert len({round(v, 6) for v in values.values()}) > 6
+    assert any(values[f"image_to_text_at_{k}"] != values[f"text_to_image_at_{k}"] for k in (1, 5, 10))
 
 
 def test_zero_shot_takes_the_mean_of_the_prompts_unit_vectors(made: Made, found: dict[str, float], test_set: Any) -> None:
-    _, batch = test_set
-    described = experiments.clip.prompts("captioned_digits", ATTRIBUTES)
+    source, batch = test_set
+    described = experiments.clip.prompts("captioned_digits", source.classes)
+    assert set(described) == set(ATTRIBUTES)
     for name, by_class in described.items():
         image, _ = vectors(made, batch, ["a"])
         weights = np.stack([unit(vectors(made, batch, sentences)[1].mean(0)) for sentences in by_class])
@@ -231,7 +231,8 @@ def test_the_scale_ends_at_100_and_comes_back(encoder: Any) -> None:
             assert float(params["logit_scale"]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_temperature_starts_where_it_is_told() -> None:
+def test_the_temperature_starts_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments.clip.clip, "CLIP", Linear)
     for tau in (0.07, 0.5):
         params, _ = make("clip", temperature=tau).init(jax.random.key(0))
         assert float(params["model"]["logit_scale"]) == pytest.approx(-math.log(tau), rel=1e-5)
@@ -242,7 +243,7 @@ def test_a_text_is_read_off_at_its_end() -> None:
     experiment = make("clip", text_length=8)
     state = state_of(experiment)
     start, end = data.text.START, data.text.END
-    tokens = np.array([[start, 300, 301, 302, end, 0, 0, 0], [start, 310, 311, end, 0, 0, 0, 0]])
+    tokens = np.array([[start, 100, 101, 102, end, 0, 0, 0], [start, 110, 111, end, 0, 0, 0, 0]])
     x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)), jnp.float32)
 
     @jax.jit
@@ -253,7 +254,7 @@ def test_a_text_is_read_off_at_its_end() -> None:
     before = np.asarray(loss(jnp.asarray(tokens)))
     for place in range(8):
         changed = tokens.copy()
-        changed[0, place] = 350
+        changed[0, place] = 150
         if place == 4:
             continue
         same = np.allclose(loss(jnp.asarray(changed)), before, rtol=0, atol=1e-7)

@@ -66,7 +66,7 @@ def test_the_target_is_smoothed_in_training_and_the_likelihood_is_reported(smoot
 
 
 def test_features_are_dropped_in_training_alone_with_their_share_and_scale() -> None:
-    """All features are 1 and the first class's logit is their sum: training has 8 features, each with a chance of 0.75."""
+    """All features are 1 and the first class's logit is their sum: of 400, training keeps each with a chance of 0.75."""
     experiment = make("lenet", dropout=0.25, hidden=(400,))
     state = state_of(experiment, np.zeros(CLASSES))
     model = state.params["model"]
