@@ -86,7 +86,8 @@ def experiment(
 
     @jax.jit
     def decode(state: jaxgen.TrainState, z: Array) -> Array:
-        return objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean
+        # A Gaussian's mean may lie outside.
+        return jnp.clip(objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean, 0.0, 1.0)
 
     album = latent_space.album(encode, decode, data.examples(test, 32, transform)["image"])
     # Traversals are left out: without a prior the latents have no scale to walk along.

@@ -2,10 +2,16 @@
 
 python -m experiments.vae                                            # digits, nothing to download
 python -m experiments.vae --dataset mnist --data-dir D --beta 4
+python -m experiments.vae --dataset mnist --data-dir D --binarization dynamic --latents 40            # with Bernoulli pixels
 python -m experiments.vae --dataset cifar10 --data-dir D --network residual --likelihood logistic --latents 128
 
+Grey pixels have a Gaussian likelihood whose width is learned. With a Bernoulli likelihood, of which they are no samples, most
+latents stay at the prior and samples are blurred. The width starts at 1, which makes the likelihood weak beside the KL: the
+latents would fall to the prior before the width has shrunk, so the weight of the KL grows from 0 at first. Binarised pixels
+have a Bernoulli likelihood and the whole KL from the first step, as in Kingma & Welling.
+
 The optimizer is Adam, where Kingma & Welling have Adagrad. The best checkpoint is that of the highest ELBO, with a weight of 1
-on the KL, whatever --beta, --beta-warmup and --max-kl train with.
+on the KL whatever --beta, --beta-warmup and --max-kl train with.
 """
 
 import math
@@ -43,13 +49,13 @@ def experiment(
     cache_budget: NonNegative = 4.0,
     binarization: Literal["dynamic", "static", "none"] = "none",
     network: Literal["mlp", "conv", "residual"] = "mlp",
-    likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-per-pixel", "logistic"] = "bernoulli",
-    latents: Count = 16,
+    likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-per-pixel", "logistic"] | None = None,
+    latents: Count = 8,
     hidden: tuple[Count, ...] = (400, 400),
     activation: Literal["tanh", "relu"] = "tanh",
     channels: Counts = (32, 64),
     beta: NonNegative = 1.0,
-    beta_warmup: Whole = 0,
+    beta_warmup: Whole | None = None,
     max_kl: Positive | None = None,
     analytic_kl: bool = True,
     samples: Count = 1,
@@ -72,14 +78,15 @@ def experiment(
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       binarization: of pixels: anew at each visit, once for each image, or not at all.
       network: kind of encoder and decoder.
-      likelihood: p(x | z): binary, real with one fixed or learned width or a width each, or bytes.
+      likelihood: p(x | z): binary, real with one fixed or learned width or a width each, or bytes; by default
+        gaussian-learned, or bernoulli where pixels are binarised.
       latents: dimension of z.
       hidden: widths of the layers of the mlp.
       activation: after each of them.
       channels: feature maps of the conv and residual networks, the largest map first.
       beta: weight of the KL; 1 is the ELBO.
-      beta_warmup: steps over which the weight grows from 0.
-      max_kl: instead of a fixed beta, the bound in nats that the KL is held under by a multiplier.
+      beta_warmup: steps over which the weight grows from 0; by default 1,000, or none where pixels are binarised.
+      max_kl: instead of a fixed beta, the bound in nats that the KL is held under by a multiplier; without warm-up.
       analytic_kl: closed-form KL, not the sampled one.
       samples: of z for each image in training.
       steps: training steps.
@@ -100,8 +107,10 @@ def experiment(
         raise jaxgen.UserError("--max-kl takes the place of --beta and --beta-warmup, and learns the weight; give one of them.")
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    binary = binarization != "none"
+    likelihood = likelihood or ("bernoulli" if binary else "gaussian-learned")
     head, (low, high) = LIKELIHOODS[likelihood]
-    if binarization != "none" and likelihood != "bernoulli":
+    if binary and likelihood != "bernoulli":
         raise jaxgen.UserError(f"--binarization {binarization} makes binary images; it goes with --likelihood bernoulli.")
     binarize = {"dynamic": data.binarize(), "static": data.binarize_statically(), "none": data.identity}[binarization]
     transform = data.chain(data.scale(low, high), binarize)
@@ -124,7 +133,8 @@ def experiment(
     rate = optax.cosine_decay_schedule(learning_rate, max(steps, 1)) if cosine else optax.constant_schedule(learning_rate)
     tx = optax.adam(rate) if clip is None else optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))
     if max_kl is None:
-        weight = optax.linear_schedule(0.0, beta, beta_warmup) if beta_warmup else beta
+        rising = (0 if binary else 1000) if beta_warmup is None else beta_warmup
+        weight = optax.linear_schedule(0.0, beta, rising) if rising else beta
         loss = objectives.elbo(model, beta=weight, samples=samples, analytic_kl=analytic_kl)
         players = {"model": jaxgen.Player(loss, tx)}
         init = initialize
@@ -142,7 +152,8 @@ def experiment(
 
     @jax.jit
     def decode(state: jaxgen.TrainState, z: Array) -> Array:
-        return (objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean - low) / (high - low)
+        mean = objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean
+        return jnp.clip((mean - low) / (high - low), 0.0, 1.0)  # a Gaussian's mean may lie outside
 
     def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
         return decode(state, jax.random.normal(key, (n, latents)))

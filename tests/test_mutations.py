@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from wiring import mutations_of_likelihoods
 
 ROOT = Path(__file__).parents[1]
 RESUMES = ("tests/test_trajectories.py", "a_resumed_run")
@@ -52,6 +53,12 @@ MUTATIONS = [
     Mutation("damaged ones lost", "checkpoint.py", "os.replace(self.folder", "shutil.rmtree(self.folder", CHECKPOINTS),
     Mutation("no lock", "durable.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", CHECKPOINTS),
     Mutation("remains", "checkpoint.py", '"cleanup_tmp_directories": True', '"cleanup_tmp_directories": False', CHECKPOINTS),
+]
+
+MUTATIONS += [
+    Mutation(f"{Path(file).stem}: {what}", f"../{file}", text, becomes, (f"tests/{tests}", ""))
+    for (file, tests), changes in mutations_of_likelihoods.FAULTS.items()
+    for what, text, becomes in changes
 ]
 
 

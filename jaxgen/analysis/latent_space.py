@@ -14,6 +14,9 @@ from jaxgen.types import Key
 
 Decode = Callable[[Array], Array]
 
+ACTIVE = 0.01
+"""A latent is active if its posterior mean has a larger variance than this over images (Burda et al. 2015, section 5.2)."""
+
 
 def reconstructions(x: Float[Array, "n h w c"], decoded: Float[Array, "n h w c"], *, columns: int) -> Float[Array, "n2 h w c"]:
     """Inputs and their reconstructions in alternate rows of a grid.
@@ -119,7 +122,9 @@ def album(
       pixels: the values of black and white in x.
 
     Returns:
-      `reconstructions`, `interpolations` and `traversals`.
+      `reconstructions`, `interpolations` and `traversals`. Traversals are of active latents alone, 12 at most, and the
+      caption says how many are active: a variance of the code over the images above 0.01 (Burda et al. 2015, section 5.2).
+      With none active, the one of the largest variance is shown, and the caption says so.
     """
     low, high = pixels
 
@@ -138,12 +143,16 @@ def album(
 
     def traverse(state: TrainState, key: Key) -> Picture:
         z = encode(state, x)
-        # The latents that tell the images apart most: the others hardly change anything.
-        active = [int(d) for d in jnp.argsort(-z.var(0))[:12]]
-        images = traversals(lambda z: decode(state, z), z[0], active, steps=16)
-        caption = (
-            f"The most active latents, one a row, from -3 to 3, the others as a test image has them; step {int(state.step):,}"
-        )
+        variance = z.var(0)
+        count, of = int((variance > ACTIVE).sum()), len(variance)
+        # The latents that tell the images apart most; those that are not active change nothing that can be seen.
+        moved = [int(d) for d in jnp.argsort(-variance)[: min(max(count, 1), 12)]]
+        images = traversals(lambda z: decode(state, z), z[0], moved, steps=16)
+        if count == 0:
+            rows = f"None of the {of} latents is active; the first row is the least inactive one"
+        else:
+            rows = f"{count} of {of} latents {'is' if count == 1 else 'are'} active; the {len(moved)} most active, one a row"
+        caption = f"{rows}, from -3 to 3, the others as a test image has them; step {int(state.step):,}"
         return Picture(images, 16, caption)
 
     return {"reconstructions": reconstruct, "interpolations": interpolate, "traversals": traverse}

@@ -53,7 +53,7 @@ def test_a_traversal_varies_one_latent_and_no_other() -> None:
 def test_album_shows_inputs_in_black_to_white_beside_what_the_decoder_makes_of_their_codes(pixels: tuple[float, float]) -> None:
     low, high = pixels
     # Pixel i, and so latent i, varies over the images the more the greater i is.
-    middle, swing = (low + high) / 2, (high - low) / 2 * jnp.array([0.2, 0.4, 0.7, 1.0]).reshape(2, 2, 1)
+    middle, swing = (low + high) / 2, (high - low) / 2 * jnp.array([0.5, 0.6, 0.8, 1.0]).reshape(2, 2, 1)
     x = middle + swing * jax.random.uniform(jax.random.key(0), (40, 2, 2, 1), minval=-1, maxval=1)
     pictures = album(lambda state, x: x.reshape(len(x), -1), lambda state, z: 0.5 * z.reshape(-1, 2, 2, 1), x, pixels=pixels)
     assert set(pictures) == {"reconstructions", "interpolations", "traversals"}
@@ -78,3 +78,24 @@ def test_album_traverses_twelve_latents_at_most() -> None:
     z = normal(16, 30)
     pictures = album(lambda state, x: z[: len(x)], lambda state, z: decode(z), jnp.zeros((32, 1, 30, 1)))
     assert len(pictures["traversals"](STATE, jax.random.key(0)).images) == 12 * 16
+
+
+@pytest.mark.parametrize(
+    ("variances", "rows", "said"),
+    [
+        ([0.02, 0.0, 0.009, 4.0], [3, 0], "2 of 4 latents are active; the 2 most active"),
+        ([0.0, 0.011, 0.0], [1], "1 of 3 latents is active; the 1 most active"),
+        ([0.001, 0.002, 0.0], [1], "None of the 3 latents is active"),
+        ([1.0] * 14, list(range(12)), "14 of 14 latents are active; the 12 most active"),
+    ],
+)
+def test_traversals_are_of_active_latents_alone(variances: list[float], rows: list[int], said: str) -> None:
+    """A code of +-sqrt(v) has the variance v, and the threshold is 0.01 of the variance, not of the deviation."""
+    z = jnp.sqrt(jnp.array(variances)) * jnp.where(jnp.arange(32) % 2, 1.0, -1.0)[:, None]
+    pictures = album(lambda state, x: z, lambda state, z: decode(z), jnp.zeros((32, 1, len(variances), 1)))
+    shown = pictures["traversals"](STATE, jax.random.key(0))
+    assert said in shown.caption
+    assert "1,234" in shown.caption
+    found = np.asarray(shown.images).reshape(len(rows), 16, len(variances))
+    for row, moving in zip(found, rows, strict=True):
+        np.testing.assert_allclose(row[:, moving], np.linspace(-3, 3, 16), rtol=1e-5)

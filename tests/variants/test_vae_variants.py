@@ -16,6 +16,7 @@ VARIANTS: list[Any] = [
     contract.slow({"network": "residual", "likelihood": "gaussian-per-pixel", "bf16": True, "remat": True}),
     {"likelihood": "gaussian-learned", "beta": 2, "beta_warmup": 2, "analytic_kl": False, "samples": 3, "clip": 1.0},
     {"binarization": "static", "activation": "relu", "cosine": False, "cache_budget": 0.0},
+    {"likelihood": "bernoulli", "beta_warmup": 0},
 ]
 
 

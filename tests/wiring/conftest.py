@@ -1,0 +1,29 @@
+"""What the tests of wiring look through."""
+
+from typing import Any, NamedTuple
+
+import pytest
+
+import jaxgen
+from jaxgen import data
+
+
+class Measured(NamedTuple):
+    """What an evaluator reads: a split, by which measure, after which transform."""
+
+    source: data.Source
+    measure: Any
+    transform: data.Transform
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
+    """The evaluators of the experiments that a test makes, in the order in which they are made; they evaluate nothing."""
+    seen: list[Measured] = []
+
+    def mean_over(source: data.Source, measure: Any, *, batch_size: int, transform: data.Transform = data.identity) -> Any:
+        seen.append(Measured(source, measure, transform))
+        return lambda *args: {}
+
+    monkeypatch.setattr(jaxgen, "mean_over", mean_over)
+    return seen

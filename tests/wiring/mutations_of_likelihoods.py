@@ -1,0 +1,264 @@
+"""Faults of wiring in experiments of likelihoods, classifiers and pairs and in their objectives, such as a person makes.
+
+Each is one change of text, and a test of the files named beside it must fail of it (`tests/test_mutations.py` puts them in).
+"""
+
+from collections.abc import Mapping, Sequence
+
+Change = tuple[str, str, str]
+"""What is wrong then; a text, and what it becomes."""
+
+VAE: Sequence[Change] = [
+    ("the KL does not warm up", "optax.linear_schedule(0.0, beta, rising) if rising else beta", "beta"),
+    ("the KL's weight falls", "optax.linear_schedule(0.0, beta, rising)", "optax.linear_schedule(beta, 0.0, rising)"),
+    ("the KL's weight rises to 1", "optax.linear_schedule(0.0, beta, rising)", "optax.linear_schedule(0.0, 1.0, rising)"),
+    ("binary pixels warm up", "(0 if binary else 1000) if beta_warmup", "1000 if beta_warmup"),
+    ("binary pixels are Gaussian", '("bernoulli" if binary else "gaussian-learned")', '"gaussian-learned"'),
+    (
+        "evaluated pixels are not binarised",
+        "batch_size=batch_size, transform=transform)",
+        "batch_size=batch_size, transform=data.scale(low, high))",
+    ),
+    ("dynamic is static", '"dynamic": data.binarize()', '"dynamic": data.binarize_statically()'),
+    ("trained on the test split", 'train = data.load(dataset, "train"', 'train = data.load(dataset, "test"'),
+    ("evaluated on the training split", "jaxgen.mean_over(test, measure", "jaxgen.mean_over(train, measure"),
+    ("pictures of the training split", "shown = data.examples(test,", "shown = data.examples(train,"),
+    (
+        "a narrower prior",
+        "decode(state, jax.random.normal(key, (n, latents)))",
+        "decode(state, 0.7 * jax.random.normal(key, (n, latents)))",
+    ),
+    (
+        "the logistic sees pixels in [0, 1]",
+        "vae.DiscretizedLogisticLikelihood(), (-1.0, 1.0)",
+        "vae.DiscretizedLogisticLikelihood(), (0.0, 1.0)",
+    ),
+    ("samples are in the model's range", "jnp.clip((mean - low) / (high - low), 0.0, 1.0)", "jnp.clip(mean, 0.0, 1.0)"),
+    ("samples leave [0, 1]", "jnp.clip((mean - low) / (high - low), 0.0, 1.0)", "(mean - low) / (high - low)"),
+    ("nats a dimension", "-values / (math.log(2) * math.prod(image))", "-values / math.prod(image)"),
+    ("bits a pixel", "math.log(2) * math.prod(image)", "math.log(2) * math.prod(image[:2])"),
+    ("the best by the loss", 'best="test/negative_elbo"', 'best="test/loss"'),
+    ("the best by the lowest ELBO", '"negative_elbo": -values["elbo"]', '"negative_elbo": values["elbo"]'),
+    ("--samples is dropped", "beta=weight, samples=samples, analytic_kl", "beta=weight, analytic_kl"),
+    ("--samples is dropped beside --max-kl", "delta=max_kl, samples=samples", "delta=max_kl"),
+    ("--analytic-kl is dropped", "samples=samples, analytic_kl=analytic_kl)", "samples=samples)"),
+    ("--nll-samples is a chunk's", "samples=nll_samples, chunk=chunk", "samples=chunk, chunk=chunk"),
+    ("the multiplier starts at its logarithm", "jnp.log(jnp.expm1(1.0))", "jnp.zeros(())"),
+    ("--max-kl is swapped with --beta", "delta=max_kl,", "delta=beta,"),
+    (
+        "clipped after Adam",
+        "optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))",
+        "optax.chain(optax.adam(rate), optax.clip_by_global_norm(clip))",
+    ),
+    ("clipped element by element", "optax.clip_by_global_norm(clip)", "optax.clip(clip)"),
+    (
+        "the rate falls too late",
+        "optax.cosine_decay_schedule(learning_rate, max(steps, 1))",
+        "optax.cosine_decay_schedule(learning_rate, 2 * max(steps, 1))",
+    ),
+    ("the rate is shown and not used", "tx = optax.adam(rate) if clip", "tx = optax.adam(learning_rate) if clip"),
+    ("--activation is dropped", '{"hidden": hidden, "activation": ACTIVATIONS[activation]}', '{"hidden": hidden}'),
+    ("the decoder is not mirrored", "value[::-1] if isinstance", "value if isinstance"),
+    ("--ema is dropped", "        ema=ema,\n", ""),
+    ("--accumulate is dropped", "        accumulate=accumulate,\n", ""),
+]
+
+ELBO: Sequence[Change] = [
+    (
+        "the sampled KL's sign",
+        "(terms.log_posterior - terms.log_prior).mean(0)",
+        "(terms.log_prior - terms.log_posterior).mean(0)",
+    ),
+    ("beta weighs the likelihood", "return weight * kl - likelihood", "return kl - weight * likelihood"),
+    ("the ELBO is reported at beta", '"elbo": likelihood - kl,', '"elbo": likelihood - weight * kl,'),
+    ("summed over samples", "likelihood = terms.log_likelihood.mean(0)", "likelihood = terms.log_likelihood.sum(0)"),
+    ("a mean over latents", "kl = sum_event(q.kl(prior)) if", "kl = q.kl(prior).mean(-1) if"),
+    ("the wrong prior", "PRIOR = Normal(0.0, 1.0)", "PRIOR = Normal(0.0, 2.0)"),
+    ("the bound without log k", "return total - math.log(samples), vars", "return total - math.log(chunk), vars"),
+    ("a mean of logarithms", "jax.nn.logsumexp(terms.log_weights, axis=0)", "(terms.log_weights.mean(0) + math.log(chunk))"),
+    ("the weight's prior in the denominator", "+ self.log_prior - self.log_posterior", "- self.log_prior - self.log_posterior"),
+    ("the multiplier descends", "return -beta_of(params) * excess", "return beta_of(params) * excess"),
+    ("the bound's sign", "return values - beta * delta", "return values + beta * delta"),
+    ("the model moves the multiplier", "beta = lax.stop_gradient(beta_of(params))", "beta = beta_of(params)"),
+]
+
+VIB: Sequence[Change] = [
+    ("--train-samples is --samples", "samples=train_samples", "samples=samples"),
+    (
+        "a mean of logarithms",
+        "classification.error(told.probabilities, label)",
+        "classification.error(told.log_probs.mean(0), label)",
+    ),
+    ("the rate falls each epoch", "round(2 * stream.epoch_steps)", "round(stream.epoch_steps)"),
+    ("the rate falls in no steps", "decay, staircase=True", "decay"),
+    ("the rate is shown and not used", "optax.adam(rate, b1", "optax.adam(learning_rate, b1"),
+    ("pixels in [0, 1]", "transform = data.scale(-1, 1)", "transform = data.scale()"),
+    (
+        "evaluated pixels in [0, 1]",
+        "batch_size=batch_size, transform=transform)",
+        "batch_size=batch_size, transform=data.scale())",
+    ),
+    ("nats for bits", '"rate_bits": told.rate / math.log(2)', '"rate_bits": told.rate * math.log(2)'),
+    (
+        "the label's entropy in bits less nats",
+        "(math.log(classes) - cross_entropy) / math.log(2)",
+        "math.log2(classes) - cross_entropy",
+    ),
+    ("a share for per cent", '"error": 100.0 *', '"error": 1.0 *'),
+    ("the best by one sample", 'best="test/error"', 'best="test/error_one_sample"'),
+    ("--beta is not in the loss", "beta=beta, samples=train_samples", "beta=1e-3, samples=train_samples"),
+    ("measured on the training split", "jaxgen.mean_over(test, measure", "jaxgen.mean_over(train, measure"),
+    ("tanh", "mlp.Encoder(hidden, nn.relu", "mlp.Encoder(hidden, nn.tanh"),
+    ("the first beta of Adam", "b1=0.5", "b1=0.9"),
+]
+
+BOTTLENECK: Sequence[Change] = [
+    ("a geometric mean", "jnp.exp(self.log_probs).mean(0)", "jnp.exp(self.log_probs.mean(0))"),
+    (
+        "the loss of the mean prediction",
+        "of_class(self.log_probs.mean(0), label)",
+        "of_class(jnp.log(self.probabilities), label)",
+    ),
+    (
+        "a softmax over examples",
+        "jax.nn.log_softmax(logits.astype(jnp.float32))",
+        "jax.nn.log_softmax(logits.astype(jnp.float32), axis=0)",
+    ),
+    ("a mean over latents", "Prediction(sum_event(q.kl(prior)),", "Prediction(sum_event(q.kl(prior)) / z.shape[-1],"),
+    (
+        "the loss without the rate",
+        "return cross_entropy + weight * prediction.rate, Aux",
+        "return cross_entropy - weight * prediction.rate, Aux",
+    ),
+]
+
+LENET: Sequence[Change] = [
+    ("test images are augmented", "batch_size=500, transform=data.scale())", "batch_size=500, transform=augmented)"),
+    ("--smoothing is dropped", "objectives.classification(model, smoothing=smoothing)", "objectives.classification(model)"),
+    ("--dropout is dropped", "channels, hidden, dropout, dtype", "channels, hidden, 0.0, dtype"),
+    (
+        "optimizers are swapped",
+        '{"adam": optax.adam(rate), "sgd": optax.sgd(rate, momentum=0.9)}',
+        '{"sgd": optax.adam(rate), "adam": optax.sgd(rate, momentum=0.9)}',
+    ),
+    ("no momentum", "optax.sgd(rate, momentum=0.9)", "optax.sgd(rate)"),
+    ("the rate is shown and not used", '"adam": optax.adam(rate)', '"adam": optax.adam(peak)'),
+    ("--flip is the other way", "data.flip() if flip", "data.flip() if not flip"),
+    ("one shift more", "data.pad(shift), data.crop", "data.pad(shift + 1), data.crop"),
+    ("one rate for both", '{"adam": 1e-3, "sgd": 0.05}', '{"adam": 1e-3, "sgd": 1e-3}'),
+    ("measured on the training split", "jaxgen.mean_over(test, ", "jaxgen.mean_over(train, "),
+    ("right ones are counted", "int((p.argmax(1) != label).sum())", "int((p.argmax(1) == label).sum())"),
+]
+
+SUPERVISED: Sequence[Change] = [
+    ("smoothed in evaluation", "smoothing=smoothing if train else 0.0", "smoothing=smoothing"),
+    ("evaluated as in training", "name=name, train=train)", "name=name, train=True)"),
+    ("trained as in evaluation", "name=name, train=train)", "name=name, train=False)"),
+]
+
+CLASSIFICATION: Sequence[Change] = [
+    ("smoothed by a sum", "smoothing * log_p.mean(-1)", "smoothing * log_p.sum(-1)"),
+    (
+        "a softmax over examples",
+        "jax.nn.log_softmax(logits.astype(jnp.float32))",
+        "jax.nn.log_softmax(logits.astype(jnp.float32), axis=0)",
+    ),
+    ("the least likely class", "scores.argmax(-1)", "scores.argmin(-1)"),
+]
+
+AUTOENCODER: Sequence[Change] = [
+    ("another width", "vae.GaussianLikelihood(std=1.0)", "vae.GaussianLikelihood(std=0.1)"),
+    (
+        "likelihoods are swapped",
+        '{"bernoulli": vae.BernoulliLikelihood(), "gaussian": vae.GaussianLikelihood(std=1.0)}',
+        '{"gaussian": vae.BernoulliLikelihood(), "bernoulli": vae.GaussianLikelihood(std=1.0)}',
+    ),
+    ("measured on the training split", "jaxgen.mean_over(test, ", "jaxgen.mean_over(train, "),
+    ("pixels in [-1, 1]", "transform = data.scale()", "transform = data.scale(-1, 1)"),
+    ("the decoder is not mirrored", "value[::-1] if isinstance", "value if isinstance"),
+]
+
+RECONSTRUCTION: Sequence[Change] = [
+    ("a mean over pixels", "return -sum_event(p.log_prob(x)), Aux", "return -sum_event(p.log_prob(x)) / x[0].size, Aux"),
+    ("the squared error's mean", "sum_event((x - p.mean) ** 2)", "sum_event((x - p.mean) ** 2) / x[0].size"),
+]
+
+CLIP: Sequence[Change] = [
+    ("not transposed", "retrieval.recall(cosine.T,", "retrieval.recall(cosine,"),
+    ("recall at 1 for all", 'recall(cosine, right["text"], k)', 'recall(cosine, right["text"], 1)'),
+    ("evaluated pixels in [0, 1]", 'x = scale(batch, state.key)["image"]', 'x = data.scale()(batch, state.key)["image"]'),
+    ("no bound on the scale", "optax.chain(adam, objectives.clip_scale(100.0))", "adam"),
+    ("a bound of 10", "objectives.clip_scale(100.0)", "objectives.clip_scale(10.0)"),
+    ("all weights decay", "weight_decay=weight_decay, mask=decayed", "weight_decay=weight_decay"),
+    (
+        "Adam's numbers are swapped",
+        '{"resnet": (0.999, 1e-8), "vit": (0.98, 1e-6)}',
+        '{"vit": (0.999, 1e-8), "resnet": (0.98, 1e-6)}',
+    ),
+    ("the rate falls over all steps", "max(steps - warmup, 1)", "max(steps, 1)"),
+    ("the rate is shown and not used", "optax.adamw(rate,", "optax.adamw(learning_rate,"),
+    ("--temperature is dropped", "vision[encoder](), text, temperature)", "vision[encoder](), text)"),
+    ("other classes' prompts", "start += count * each", "start += count"),
+    ("images are encoded as in training", 'x, method="encode_image")', 'x, method="encode_image", train=True)'),
+    ("texts are encoded as in training", 'tokens, method="encode_text")', 'tokens, method="encode_text", train=True)'),
+    (
+        "a tokenizer of the test captions",
+        'data.texts(data.load(dataset, "train", **where))',
+        'data.texts(data.load(dataset, "test", **where))',
+    ),
+    ("--pairs is dropped", '"test" if pairs is None else f"test[:{pairs}]"', '"test"'),
+    ("cosines of vectors that are not normalised", "cosine = normalize(image) @ normalize(text).T", "cosine = image @ text.T"),
+    ("trained on pixels in [0, 1]", "scale = data.scale(-1, 1)", "scale = data.scale()"),
+    ("always mirrored", "data.flip() if flip", "data.flip() if True"),
+    ("a black border", 'data.pad(crop, mode="edge")', "data.pad(crop)"),
+    ("the farthest images are shown", "jnp.argsort(-cosine, axis=0)", "jnp.argsort(cosine, axis=0)"),
+    ("the standard error of n and not n - 1", "values.std(ddof=1)", "values.std()"),
+]
+
+CONTRASTIVE: Sequence[Change] = [
+    ("one way alone", "(cross_entropy(to_text) + cross_entropy(to_image)) / 2", "cross_entropy(to_text)"),
+    ("not transposed", "scale * (text @ replicas.gather(image).T)", "scale * (image @ replicas.gather(text).T)"),
+    ("not normalised", "image, text = normalize(image), normalize(text)", "image, text = image + 0, text + 0"),
+    ("divided by the scale", "to_text = scale *", "to_text = (1 / scale) *"),
+    ("a softmax over the wrong axis", "jax.nn.logsumexp(logits, axis=-1)", "jax.nn.logsumexp(logits, axis=0)"),
+    ("padding is a negative", "return jnp.where(allowed, to_text, -np.inf)", "return to_text + 0 * allowed"),
+]
+
+PAIRS: Sequence[Change] = [
+    ("the ways are swapped", '"image_to_text": _nearest(to_text, partner)', '"image_to_text": _nearest(to_image, partner)'),
+    ("training without batch statistics", 'method="encode_image", train=train)', 'method="encode_image", train=False)'),
+    ("the scale's logarithm is not bounded", "bound = math.log(maximum)", "bound = maximum"),
+    ("padding is not masked", 'mask = batch.get("mask")', "mask = None"),
+]
+
+ZERO_SHOT: Sequence[Change] = [
+    ("prompts are not normalised first", "normalize(normalize(prompts).mean(1))", "normalize(prompts.mean(1))"),
+    (
+        "an accuracy for the balanced one",
+        "(total / jnp.maximum(count, 1.0)).sum() / jnp.maximum((count > 0).astype(jnp.float32).sum(), 1.0)",
+        "total.sum() / count.sum()",
+    ),
+]
+
+ACTIVE: Sequence[Change] = [
+    ("a deviation for a variance", "variance = z.var(0)", "variance = z.std(0)"),
+    ("all latents are shown", "min(max(count, 1), 12)", "12"),
+]
+
+FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
+    ("experiments/vae.py", "wiring/test_vae_facts.py"): VAE,
+    ("jaxgen/objectives/elbo.py", "objectives"): ELBO,
+    ("experiments/vib.py", "wiring/test_vib_facts.py"): VIB,
+    ("jaxgen/objectives/bottleneck.py", "objectives/test_bottleneck_objective.py"): BOTTLENECK,
+    ("experiments/lenet.py", "wiring/test_lenet_facts.py"): LENET,
+    ("jaxgen/objectives/supervised.py", "objectives/test_supervised.py"): SUPERVISED,
+    ("jaxgen/losses/classification.py", "losses/test_classification.py"): CLASSIFICATION,
+    ("experiments/autoencoder.py", "wiring/test_autoencoder_facts.py"): AUTOENCODER,
+    ("jaxgen/objectives/reconstruction.py", "objectives/test_reconstruction.py"): RECONSTRUCTION,
+    ("experiments/clip.py", "wiring/test_clip_facts.py"): CLIP,
+    ("jaxgen/losses/contrastive.py", "losses/test_contrastive.py"): CONTRASTIVE,
+    ("jaxgen/objectives/contrastive.py", "objectives/test_contrastive_objective.py"): PAIRS,
+    ("jaxgen/metrics/zero_shot.py", "wiring/test_clip_facts.py"): ZERO_SHOT,
+    ("jaxgen/analysis/latent_space.py", "analysis/test_latent_space.py"): ACTIVE,
+}
+"""By the file that is changed, and the file or folder in `tests` of which a test must fail."""
