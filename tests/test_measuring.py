@@ -57,7 +57,7 @@ def test_evaluated_figures_carry_their_protocol_too(trained: Path, tmp_path: Pat
     for name, flags in {"a": [], "b": ["--seed", "7"]}.items():
         commands.main(["evaluate", str(trained), *flags, "--json", str(tmp_path / f"{name}.json")])
     out = capsys.readouterr().out
-    assert re.search(r"test/nll +[\d.]+ \+- [\d.]+   \(binarization none, likelihood bernoulli, nll_samples 4\)\n", out)
+    assert re.search(r"test/nll +[\d.]+ \+- [\d.]+   \(binarization none, likelihood None, nll_samples 4\)\n", out)
     assert re.search(r"test/loss +[\d.]+ \+- [\d.]+\n", out)  # what is trained on is no figure
     assert re.search(r"  of 360 examples of digits/1.0.0 test \w+ \(seed 0, checkpoint: last\)\n", out)
     first, second = (protocol.from_json((tmp_path / f"{name}.json").read_text(), name)["test/nll"] for name in "ab")
@@ -125,7 +125,7 @@ def test_mistakes(trained: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     np.save("x.npy", RNG.integers(0, 256, (30, 8, 8, 1)).astype(np.uint8))
     for args, sentence in {
         f"evaluate {trained} --metrics fid": "invalid choice 'fid'",
-        f"evaluate {trained} --metrics frechet --n 0": "--n is 0; give 1 or more.",
+        f"evaluate {trained} --metrics frechet --n 0": "--n is 0; give 1 or more",
         f"evaluate {trained} --metrics frechet --n 20 --extractor nowhere": "nowhere holds no run",
         f"evaluate {trained} --metrics frechet --n 20 --extractor {trained}": "which extracts no features; give a run of",
         f"evaluate {trained} --metrics frechet --n 20 --extractor x.pth": "x.pth",

@@ -144,8 +144,8 @@ def test_residual_block_is_the_one_written_in_torch(resize: int) -> None:
             return F.interpolate(a, scale_factor=2, mode="nearest")
         return F.avg_pool2d(a, 2) if resize == -2 else a
 
-    y = conv(resized(F.silu(norm(nchw(x), "GroupNorm_0", 32))), "Conv_0", 1)
-    y = conv(F.silu(norm(y, "GroupNorm_1", 16)), "Conv_1", 1)
+    y = conv(resized(F.silu(norm(nchw(x), "GroupNorm_0", 16))), "Conv_0", 1)
+    y = conv(F.silu(norm(y, "GroupNorm_1", 12)), "Conv_1", 1)
     theirs = y + conv(resized(nchw(x)), "Conv_2", 0)
     np.testing.assert_allclose(block.apply(params, x), nhwc(theirs), rtol=1e-3, atol=1e-3)
 

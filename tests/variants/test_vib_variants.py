@@ -5,13 +5,11 @@ from typing import Any
 
 import contract
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
 
 import jaxgen
-from experiments.vib import debiased
 
 VARIANTS: list[Any] = [
     contract.slow({"covariance": "full", "beta": 0.0, "ema": None}),
@@ -23,18 +21,6 @@ VARIANTS: list[Any] = [
 @pytest.mark.parametrize("flags", VARIANTS, ids=contract.titled)
 def test_variant(flags: dict[str, Any], tmp_path: Path) -> None:
     contract.hold("vib", flags, tmp_path)
-
-
-def test_averages_leave_out_the_first_parameters() -> None:
-    # The mean of what was seen, weighted by its age: nothing of the start, however few the steps.
-    decay, seen = 0.9, np.random.default_rng(0).normal(size=7)
-    average = 1e6
-    for step, value in enumerate(seen):
-        d = float(debiased(decay)(jnp.array(step)))
-        average = d * average + (1 - d) * value
-        weights = decay ** np.arange(step, -1, -1)
-        assert average == pytest.approx((weights * seen[: step + 1]).sum() / weights.sum(), rel=1e-4)
-    assert float(debiased(decay)(jnp.array(10_000))) == pytest.approx(decay)
 
 
 def test_the_rate_falls_after_every_second_epoch_and_training_takes_25() -> None:
