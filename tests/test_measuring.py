@@ -61,7 +61,7 @@ def test_evaluated_figures_carry_their_protocol_too(trained: Path, tmp_path: Pat
     assert re.search(r"test/loss +[\d.]+ \+- [\d.]+\n", out)  # what is trained on is no figure
     assert re.search(r"  of 360 examples of digits/1.0.0 test \w+ \(seed 0, checkpoint: last\)\n", out)
     first, second = (protocol.from_json((tmp_path / f"{name}.json").read_text(), name)["test/nll"] for name in "ab")
-    assert first.protocol.settings == (("binarization", "none"), ("likelihood", "bernoulli"), ("nll_samples", 4))
+    assert first.protocol.settings == (("binarization", "none"), ("likelihood", None), ("nll_samples", 4))
     assert (first.protocol.n_real, first.protocol.n_fake, first.protocol.checkpoint) == (360, 0, "last")
     assert first.value == jaxgen.load(trained).evaluate()["test"]["nll"] != second.value
     said = refused(capsys, lambda: commands.main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]))
