@@ -37,11 +37,13 @@ def by_example(key: Key, batch: Batch) -> dict[str, Any]:
       batch: features `[B, ...]` by name, or such batches by the name of their stream.
 
     Returns:
-      The batch with its keys.
+      The batch with its keys; an empty one stays empty.
 
     >>> by_example(jax.random.key(0), {"x": jnp.zeros((3, 2))})["key"].shape
     (3,)
     """
+    if not batch:  # a loss of the parameters alone has no examples
+        return {}
     streams = sorted(name for name, part in batch.items() if isinstance(part, Mapping))
     if streams:
         return {**batch, **{name: by_example(jax.random.fold_in(key, i), batch[name]) for i, name in enumerate(streams)}}
