@@ -36,7 +36,7 @@ class Consumed:
         return note
 
     def take(self) -> dict[tuple[str, bytes], list[tuple[int, int]]]:
-        """The log since it was last taken: by stream and step's key, the pairs of slot and example; in the order of the steps.
+        """The log since it was last taken: by stream and step's key, the pairs of slot and example; of each stream in the order of the steps.
 
         A step that was taken twice has every slot twice.
         """
@@ -45,7 +45,8 @@ class Consumed:
         for name, key, slots, ids in self._notes:
             log.setdefault((name, key), []).extend(zip(slots, ids, strict=True))
         self._notes.clear()
-        return {step: sorted(pairs) for step, pairs in log.items()}
+        # Stream by stream: within a step, which stream's callback comes first is nobody's choice.
+        return {step: sorted(pairs) for step, pairs in sorted(log.items(), key=lambda item: item[0][0])}
 
 
 def watched(experiment: jaxgen.Experiment) -> jaxgen.Experiment:
