@@ -36,7 +36,9 @@ class Consumed:
         return note
 
     def take(self) -> dict[tuple[str, bytes], list[tuple[int, int]]]:
-        """The log since it was last taken: by stream and step's key, the pairs of slot and example; of each stream in the order of the steps.
+        """The log since it was last taken: by stream and step's key, the pairs of slot and example.
+
+        It goes stream by stream, each in the order of the steps.
 
         A step that was taken twice has every slot twice.
         """
