@@ -6,8 +6,8 @@ python -m experiments.ddpm --dataset mnist --data-dir D --channels 16 32 32 --st
 python -m experiments.ddpm --dataset cifar10 --data-dir D --channels 128 256 256 256 --blocks 2 --flip --variance large \
     --learning-rate 2e-4 --warmup 5000 --batch-size 128 --ema 0.9999 --sampling-steps None --steps 800000       # the paper's
 
-The first takes 4 minutes on 2 cores, gives digits that a person reads, and reaches about 4.9 bits a dimension
-on the test images (0.0 the prior, 3.2 the transitions, 1.7 the decoder; seed 0).
+The first takes 8 minutes on 2 cores, gives digits that a person reads, and reaches 4.864 +- 0.026 bits a dimension
+on the test images (0.000 the prior, 3.125 the transitions, 1.739 the decoder; seed 0).
 """
 
 from collections.abc import Callable, Mapping

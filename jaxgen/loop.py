@@ -169,7 +169,7 @@ class _Loop:
     def run(self, log_every: int, evaluate_every: int, save_every: int) -> Run:
         calls = list(dispatch.plan(self.step, self.experiment.steps, self.chunk, (log_every, evaluate_every, save_every)))
         feed = self._feed(calls)
-        first, started = self.step, time.perf_counter()
+        began, started = self.step, time.perf_counter()
         with StopRequest() as stop, self._bar() as bar:
             try:
                 if self.step == self.experiment.steps or self.step % evaluate_every == 0:
@@ -203,7 +203,7 @@ class _Loop:
                 return self._leave(stop)
         if self.checkpoints is not None:
             self.checkpoints.wait()
-        self._summary(first, time.perf_counter() - started)
+        self._summary(began, time.perf_counter() - started)
         return self._result()
 
     def _advance(self, batches: Any, first: int, length: int, bar: logs.Bar, stop: StopRequest) -> None:

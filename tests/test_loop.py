@@ -26,6 +26,12 @@ def test_streamed_and_cached_data_give_the_same_run() -> None:
     assert fit(regression()).digest() == fit(regression(streamed=True)).digest()
 
 
+def test_the_summary_counts_the_steps_of_this_command(tmp_path: Path, capsys) -> None:
+    for steps, trained in ((20, 20), (35, 15)):
+        fit(regression(steps=steps), tmp_path / "run", quiet=False, steps_per_call=2)
+        assert f"Trained {trained} steps in " in capsys.readouterr().err
+
+
 def test_a_run_is_reproducible_and_its_seed_matters() -> None:
     assert fit(regression(), seed=1).digest() == fit(regression(), seed=1).digest()
     assert fit(regression(), seed=1).digest() != fit(regression(), seed=2).digest()
