@@ -100,7 +100,12 @@ def broken(*, steps: int = 20, player: str = "discriminator", at: int = 12) -> j
 
 @pytest.mark.parametrize(
     ("player", "at", "per_call"),
-    [("discriminator", 12, 4), ("generator", 11, 1), ("generator", 14, 4), ("discriminator", 0, 1)],
+    [
+        ("discriminator", 12, 4),
+        ("generator", 11, 1),
+        pytest.param("generator", 14, 4, marks=pytest.mark.slow),
+        pytest.param("discriminator", 0, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_the_step_and_the_player_are_named_and_the_step_can_be_replayed(
     tmp_path: Path, player: str, at: int, per_call: int

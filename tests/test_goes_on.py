@@ -254,7 +254,10 @@ with cli.Mistakes():
 """
 
 
-@pytest.mark.parametrize(("signals", "code"), [("TERM", 143), ("INT", 130), ("INT INT", 130), ("TERM INT", 130)])
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [("TERM", 143), ("INT INT", 130), *(pytest.param(*s, marks=pytest.mark.slow) for s in [("INT", 130), ("TERM INT", 130)])],
+)
 def test_a_signal_in_one_long_call_of_an_evaluation(signals: str, code: int, tmp_path: Path) -> None:
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", LONG, here, str(tmp_path / "run")]
