@@ -86,6 +86,14 @@ def arrays(path: Path) -> Mapping[str, np.ndarray]:
         raise UserError(f"{decode.shown(path)} cannot be read as an array ({error}); write it again.") from None
 
 
+def expanded(path: str) -> Path:
+    """A path whose `~` is the home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"There is no home folder for {path}; check the name after the ~.") from None
+
+
 def _keys(feature: str, split: str | None) -> tuple[str, ...]:
     if split is None:
         return (feature,)
