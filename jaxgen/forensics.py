@@ -11,7 +11,6 @@ from jax.extend import core
 from jax.extend.source_info_util import summarize
 
 from jaxgen import parallel
-from jaxgen.checkpoint import from_tree, to_tree
 from jaxgen.dispatch import DATA, Advance, batch_spec, with_data
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -19,6 +18,7 @@ from jaxgen.game import TrainState, gradient, make_train_step, turn, with_averag
 from jaxgen.rebuild import rebuild
 from jaxgen.reduction import Metrics
 from jaxgen.run import begin
+from jaxgen.serialization import from_tree, to_tree
 from jaxgen.types import Batch, PyTree
 from jaxgen.workdir import Workdir
 

@@ -27,7 +27,7 @@ ORDER = [
     {"logs", "pictures", "replicas", "exports"},
     {"keys"},
     {"game", "distributions", "nn", "diffusion"},
-    {"parallel", "draws"},
+    {"parallel", "distributed", "draws", "serialization"},
     {"data"},
     {"losses", "models"},
     {"objectives", "analysis", "samplers", "metrics"},

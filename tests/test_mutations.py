@@ -31,13 +31,13 @@ RESTORED = "    return state._replace(key=jax.random.wrap_key_data(state.key))"
 def forgetting(part: str) -> Mutation:
     """A part of a state that is not restored."""
     zeros = f"{RESTORED[:-1]}, {part}=jax.tree.map(np.zeros_like, state.{part}))"
-    return Mutation(f"without {part}", "checkpoint.py", RESTORED, zeros)
+    return Mutation(f"without {part}", "serialization.py", RESTORED, zeros)
 
 
 STALE = ("tests/test_loop.py", "lines_after_the_last")
 MUTATIONS = [
     *map(forgetting, ("ema", "opt", "vars", "step", "params")),
-    Mutation("another key", "checkpoint.py", RESTORED, "    return state._replace(key=jax.random.key(7))"),
+    Mutation("another key", "serialization.py", RESTORED, "    return state._replace(key=jax.random.key(7))"),
     Mutation("no position of the data", "loop.py", 'meta = {"position": self.step', 'meta = {"position": 0'),
     Mutation("data that are one off", "dispatch.py", "stream.read(call[0],", "stream.read(call[0] + (calls[0][0] > 0),"),
     Mutation("no window", "loop.py", "self.parallel.place(window)", "self._empty_window()"),
