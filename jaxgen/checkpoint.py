@@ -41,9 +41,9 @@ class Checkpoints:
     a hash on record, so that a checkpoint is read as it was written or not at all.
 
     Args:
-      folder: where they lie.
-      keep: how many of the last ones to keep, beside the best; the folder is made, and cleared of what a writer that died left
-        behind. None reads only.
+      folder: the folder of the checkpoints.
+      keep: the number of last checkpoints to keep, beside the best; the folder is made, and cleared of what a writer that died
+        left behind. None reads only.
       values: the evaluated values whose minimum marks the best checkpoint, by step; asked for when they are needed.
     """
 
@@ -74,9 +74,10 @@ class Checkpoints:
 
         Args:
           state: the training state.
-          beside: more arrays: the metrics accumulated since the last log, so that a resumed run logs what an unbroken one does.
+          beside: arrays beside the state: the metrics accumulated since the last log, so that a resumed run logs what an
+            unbroken one does.
           step: the state's step, known on the host.
-          meta: JSON: the data's position, the config, the versions.
+          meta: a record that can be written as JSON: the data's position, the config, the versions.
 
         Raises:
           UserError: if the disk refuses, be it this checkpoint or the one before, of which only now is known.
@@ -134,10 +135,10 @@ class Checkpoints:
         """The checkpoint of a step, in the shapes of a state and of what lies beside it in the same experiment.
 
         Args:
-          step: which one.
+          step: the step of the checkpoint.
           state: shapes, dtypes and shardings to restore to (`jax.eval_shape` gives them without an array); without a sharding
             a leaf comes to the first device, wherever it was saved from.
-          beside: likewise; None leaves it out.
+          beside: the shapes, dtypes and shardings of what lies beside the state; None leaves it out.
 
         Returns:
           The state, what lies beside it and the meta data. A state that was saved before averages of variables were kept has
@@ -171,10 +172,10 @@ class Checkpoints:
         """The last checkpoint that is whole, or None if there is none at all.
 
         Args:
-          state: as in `restore`.
-          beside: as in `restore`.
+          state: the shapes, dtypes and shardings of the state, as in `restore`.
+          beside: the shapes of what lies beside it, as in `restore`.
           aside: the folder that damaged ones are moved to.
-          say: told of each.
+          say: a function that is given a sentence about each damaged checkpoint.
 
         Raises:
           DamagedError: if none is whole; they are left where they are.

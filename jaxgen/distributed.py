@@ -26,9 +26,9 @@ def join_hosts(
     Args:
       coordinator: HOST:PORT of process 0; `auto` takes the address, the number of processes and this one's number from SLURM,
         Open MPI, TPU or GKE, as JAX detects them.
-      processes: how many processes train together.
+      processes: the number of processes that train together.
       process: the number of this process, from 0.
-      join_timeout: seconds to wait for the other processes.
+      join_timeout: the number of seconds to wait for the other processes.
 
     Raises:
       UserError: if a part is missing, or the others cannot be met.

@@ -165,9 +165,9 @@ def choose(kind: Literal["auto", "jit", "pmap"] = "auto", *, fsdp: int = 1) -> P
     """How to run.
 
     Args:
-      kind: `jit` over all devices of all hosts, or `pmap` over them; `auto` is `jit`, but on one device where the devices are
-        the CPU of a single host, which cutting a batch would only slow down.
-      fsdp: over how many devices parameters and optimizers are cut; the batch is cut over all of them.
+      kind: the way to run: `jit` over all devices of all hosts, or `pmap` over them; `auto` is `jit`, but on one device where
+        the devices are the CPU of a single host, which cutting a batch would only slow down.
+      fsdp: the number of devices that parameters and optimizers are cut over; the batch is cut over all of them.
 
     Returns:
       The way to run.
@@ -194,9 +194,9 @@ def check(sizes: Collection[int], *, devices: int, accumulate: int) -> None:
     """Refuses a batch that cannot be cut into equal parts.
 
     Args:
-      sizes: examples in a global batch, of each stream.
-      devices: over how many devices it is cut.
-      accumulate: into how many micro-batches each device's part is cut.
+      sizes: the numbers of examples in a global batch, one for each stream.
+      devices: the number of devices that a batch is cut over.
+      accumulate: the number of micro-batches that each device's part is cut into.
 
     Raises:
       UserError: with the nearest sizes that can.
@@ -217,7 +217,7 @@ def beside(tree: PyTree, batch: PyTree) -> PyTree:
 
     Args:
       tree: a state.
-      batch: `{feature: [B, ...]}`, the same on every host.
+      batch: the batch, `{feature: [B, ...]}`, the same on every host.
 
     Returns:
       The batch on the devices.

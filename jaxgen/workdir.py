@@ -192,8 +192,8 @@ def fitting(path: Path, experiment: Experiment, seed: int) -> tuple[Workdir, lis
 
     Args:
       path: the folder.
-      experiment: what is going to run in it.
-      seed: of the run.
+      experiment: the experiment that is going to run in it.
+      seed: the seed of the run.
 
     Returns:
       The folder, and notes that its user should read.
@@ -219,8 +219,8 @@ def altered(folder: Workdir, experiment: Experiment) -> list[str]:
     """The names of the data on record that are not what an experiment reads, in any split, by their contents.
 
     Args:
-      folder: of a run.
-      experiment: of the run, built again.
+      folder: the folder of a run.
+      experiment: the experiment of the run, built again.
 
     Returns:
       Names; none where all is the same, wherever it lies.

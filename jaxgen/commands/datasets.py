@@ -67,9 +67,9 @@ def data_convert(
       test: the split to take as test; by default `test`.
       split: the share of the training examples that stay, 0.9; the others become test, of every class alike.
       size: side in pixels that the central square of every image is resized to.
-      grey: one channel instead of three.
+      grey: whether to write one channel instead of three.
       data_dir: folder of prepared sets; by default $TFDS_DATA_DIR or TFDS's own.
-      seed: of the cut in two.
+      seed: the seed of the cut in two.
     """
     from jaxgen.data.convert import convert
 

@@ -24,9 +24,9 @@ def reproduce(
       row: the name of the row.
       data_dir: folder of prepared sets.
       seeds: seeds to run with, such as 0 1 2; by default those that the row asks for.
-      runs: where the runs lie; the same command goes on with one that was stopped.
+      runs: the folder of the runs; the same command goes on with one that was stopped.
       results: folder of the record; by default `results` below --runs. The committed ones are in experiments/ledger/results.
-      reason: why the row is run again, for the history of its record.
+      reason: the reason why the row is run again, for the history of its record.
     """
     from jaxgen.experiments.ledger import page, records
     from jaxgen.experiments.ledger.reproduce import reproduce

@@ -49,16 +49,18 @@ def evaluate(
 
     Args:
       workdir: the run.
-      metrics: of the samples, instead of the experiment's own evaluators; each value comes with its protocol.
-      extractor: in whose features: a run of `experiments.lenet`, or a file of InceptionV3's weights; by default pixels.
-      n: how many samples; by default 10,000.
-      split: whose images the samples are held against; by default test.
-      seed: of what is drawn, samples and subsets; by default the run's.
-      best: use the best checkpoint, not the last.
-      step: use the checkpoint of this step.
-      json_file: also write the values, with their protocols, to this file; `jaxgen compare` reads it.
+      metrics: the metrics to compute on the samples, instead of the experiment's own evaluators; each value comes with its
+        protocol.
+      extractor: the network whose features the metrics compare: a run of `experiments.lenet`, or a file of InceptionV3's
+        weights; by default pixels.
+      n: the number of samples; by default 10,000.
+      split: the split whose images the samples are compared with; by default test.
+      seed: the seed of all that is drawn, samples and subsets; by default the run's.
+      best: whether to use the best checkpoint instead of the last.
+      step: the step of the checkpoint to use; by default the last one's.
+      json_file: the file that the values are also written to, with their protocols; `jaxgen compare` reads it.
       experiment: the file that made the run, where it is not one of `jaxgen list`.
-      data_dir: where the run's dataset lies now, if it was moved.
+      data_dir: the folder that the run's dataset lies in now, if it was moved.
       dataset: the folder of the run's dataset, if it was moved or renamed.
     """
     from jaxgen.metrics import protocol
@@ -101,12 +103,13 @@ def measure(
 
     Args:
       real: the real images: a folder, an .npy file [n, H, W, C], or an .npz file with `image` and `label`.
-      fake: the others, likewise.
-      metrics: what to measure; each value comes with its protocol.
-      extractor: in whose features: a run of `experiments.lenet`, or a file of InceptionV3's weights; by default pixels.
+      fake: the images to measure, in the same forms.
+      metrics: the metrics to compute; each value comes with its protocol.
+      extractor: the network whose features the metrics compare: a run of `experiments.lenet`, or a file of InceptionV3's
+        weights; by default pixels.
       others: other real images, for the values of real against real; by default two halves of the real ones.
-      seed: of every subset.
-      json_file: also write the values, with their protocols, to this file; `jaxgen compare` reads it.
+      seed: the seed of every subset that is drawn.
+      json_file: the file that the values are also written to, with their protocols; `jaxgen compare` reads it.
     """
     from jaxgen.metrics import images, protocol
     from jaxgen.metrics.measure import measure
@@ -126,8 +129,8 @@ def compare(a: Positional[Place], b: Positional[Place]) -> None:
     Where both have standard errors, the difference is told with its own, as of independent values.
 
     Args:
-      a: the one.
-      b: the other.
+      a: the file of the first values.
+      b: the file of the second values.
     """
     from jaxgen.metrics import protocol
 

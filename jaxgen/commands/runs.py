@@ -22,8 +22,8 @@ def run(name: Positional[str | None] = None, flags: Positional[tuple[str, ...]] 
     Without a name, it lists the experiments.
 
     Args:
-      name: of the experiment, as `jaxgen list` shows it.
-      flags: of the experiment.
+      name: the experiment's name, as `jaxgen list` shows it.
+      flags: the experiment's flags.
     """
     if name is None:
         return list_experiments()
@@ -52,14 +52,14 @@ def sample(
 
     Args:
       workdir: the run.
-      n: how many samples.
+      n: the number of samples.
       out: the picture to write; .npy writes the array, [n, H, W, C] in [0, 1] or points [n, D], instead, and a folder,
         which ends in a /, one picture a sample. Both are written as the samples are drawn.
-      seed: of the draw; by default the run's.
-      best: use the best checkpoint, not the last.
-      step: use the checkpoint of this step.
+      seed: the seed of the samples; by default the run's.
+      best: whether to use the best checkpoint instead of the last.
+      step: the step of the checkpoint to use; by default the last one's.
       experiment: the file that made the run, where it is not one of `jaxgen list`.
-      data_dir: where the run's dataset lies now, if it was moved.
+      data_dir: the folder that the run's dataset lies in now, if it was moved.
       dataset: the folder of the run's dataset, if it was moved or renamed.
     """
     from jaxgen import exports

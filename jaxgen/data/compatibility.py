@@ -70,7 +70,7 @@ def check_labels(feature: str, source: Source, classes: int) -> None:
     Args:
       feature: the label.
       source: the set, of which `LOOKED_AT` examples are read, evenly spaced.
-      classes: how many there are.
+      classes: the number of classes.
 
     Raises:
       UserError: naming the set and the label.

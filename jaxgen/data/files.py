@@ -23,7 +23,7 @@ def from_file(path: Path, split: str | None = None) -> Source:
 
     Args:
       path: the file.
-      split: `train` or `test`; None means a file of one set.
+      split: the split: `train` or `test`; None means a file of one set.
 
     Returns:
       The source; its images are bytes or floats in [0, 1], its labels numbers.
@@ -58,10 +58,10 @@ def of_arrays(
     """The set of arrays, looked at.
 
     Args:
-      image: `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1].
+      image: the images, `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1].
       label: its classes, in any form of `labels.numbered`.
-      name: for messages.
-      names: of the classes.
+      name: the name of the set, for messages.
+      names: the names of the classes.
 
     Raises:
       UserError: if they are no images, or no classes.

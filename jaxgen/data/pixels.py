@@ -23,7 +23,7 @@ def as_bytes(images: np.ndarray, name: str) -> np.ndarray:
 
     Args:
       images: bytes; floats in [0, 1], which become the nearest of 256 levels; or truth values, which become 0 and 255.
-      name: of the set, for the message.
+      name: the name of the set, for the message.
 
     Returns:
       uint8 of the same shape.

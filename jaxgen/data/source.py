@@ -24,10 +24,10 @@ class Source(NamedTuple):
     """Examples by index.
 
     Fields:
-      name: for messages, `mnist/3.0.1 train`.
-      fingerprint: changes when the examples do; a resumed run compares it.
+      name: the name of the set, for messages, such as `mnist/3.0.1 train`.
+      fingerprint: a hash that changes when the examples do; a resumed run compares it.
       length: number of examples N.
-      gather: `gather(indices [n]) -> {feature: array [n, ...]}`, whole batches at once. By convention `image` is
+      gather: the function `gather(indices [n]) -> {feature: array [n, ...]}`, whole batches at once. By convention `image` is
         `[n, H, W, C]`, bytes or floats in [0, 1], and `label` a class's number `[n]`.
       classes: the names of a label feature's values, by feature.
       digest: a hash of every example as it is gathered, in whatever files it lies; None where nothing has read them all.
@@ -52,7 +52,7 @@ class Opened(NamedTuple):
     """A source that something opened.
 
     Fields:
-      source: what was opened.
+      source: the source that was opened.
       dataset: the name or the place that was asked for; None of a source that was made otherwise than by `load`.
       split: the split that was asked for, likewise.
     """
@@ -94,10 +94,10 @@ def from_arrays(
     """A source over arrays in memory or memory-mapped, whose first axes count the examples.
 
     Args:
-      arrays: `{feature: [N, ...]}`. An `image` holds bytes or floats in [0, 1], `[N, H, W, C]`; truth values become the bytes 0
-        and 255. A `label` of text becomes numbers, and its values the names of the classes.
-      name: for messages.
-      fingerprint: computed from the bytes where it is None.
+      arrays: the arrays, `{feature: [N, ...]}`. An `image` holds bytes or floats in [0, 1], `[N, H, W, C]`; truth values become
+        the bytes 0 and 255. A `label` of text becomes numbers, and its values the names of the classes.
+      name: the name of the set, for messages.
+      fingerprint: a hash of the examples; None computes it from their bytes.
       classes: names of label values, by feature.
 
     Returns:
@@ -152,8 +152,8 @@ def from_examples(
 
     Args:
       examples: anything with `len` and `[i]`, and faster with `__getitems__([i, ...])`, as TFDS's data sources are.
-      name: for messages.
-      fingerprint: changes when the examples do.
+      name: the name of the set, for messages.
+      fingerprint: a hash that changes when the examples do.
       classes: names of label values, by feature.
 
     Returns:
@@ -182,7 +182,7 @@ def mean(feature: str, source: Source, *, batch_size: int = 1000) -> np.ndarray:
     """The mean of a feature over all examples of a source, in float64.
 
     Args:
-      feature: such as "image".
+      feature: the name of the feature, such as "image".
       source: a set; it is read once, whole.
       batch_size: examples that are read at a time.
 
@@ -221,7 +221,7 @@ def digest(arrays: Mapping[str, np.ndarray], digits: int = 32) -> str:
     """A hash of all examples: SHA-256 over every array with its name, dtype and shape.
 
     Args:
-      arrays: `{feature: [N, ...]}`.
+      arrays: the arrays, `{feature: [N, ...]}`.
       digits: the number of hexadecimal digits, up to 64.
 
     Returns:

@@ -32,7 +32,7 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
 
     Args:
       dataset: a TFDS name.
-      data_dir: as in `load`.
+      data_dir: the folder of the prepared sets, as in `load`.
 
     Returns:
       The TFDS builder, prepared.
@@ -105,11 +105,11 @@ class Prepared(NamedTuple):
     """A prepared dataset.
 
     Fields:
-      name: as `load` takes it; with the configuration, if it has any.
-      version: of the dataset.
-      splits: how many examples each split has.
+      name: the dataset's name as `load` takes it, with the configuration, if it has any.
+      version: the version of the dataset.
+      splits: the number of examples in each split.
       features: each feature's shape and type, `28x28x1 uint8`.
-      size: of the files, in bytes.
+      size: the size of the files in bytes.
       place: the folder of the files.
     """
 

@@ -15,7 +15,7 @@ def take(source: Source, indices: np.ndarray) -> Source:
     """The examples of a source with these numbers, in this order.
 
     Args:
-      source: where they come from.
+      source: the source that the examples come from.
       indices: their numbers, `[n]`.
 
     Returns:
@@ -38,7 +38,7 @@ def part(source: Source, start: int, stop: int | None = None) -> Source:
     """The examples of a source from one number to another: what is held out for validation, or what is left for training.
 
     Args:
-      source: where they come from.
+      source: the source that the examples come from.
       start: the number of the first example; counted from the end if it is negative.
       stop: the number after the last example, as in a slice; None takes all that follow.
 
@@ -64,9 +64,10 @@ def map_examples(source: Source, fn: Callable[[dict[str, Any]], dict[str, Any]],
     """A source whose examples went through `fn` on the host (resizing, tokenising), one at a time.
 
     Args:
-      source: where they come from.
-      fn: `{feature: value} -> {feature: value}` for one example, deterministic.
-      name: what `fn` does and with which numbers; it becomes part of the fingerprint, as do a few of the mapped examples.
+      source: the source that the examples come from.
+      fn: a deterministic function `{feature: value} -> {feature: value}` of one example.
+      name: a text that says what `fn` does and with which numbers; it becomes part of the fingerprint, as do a few of the
+        mapped examples.
 
     Returns:
       The source of mapped examples.
