@@ -11,7 +11,7 @@ from checkpoints import data_files, files, resume
 from games import regression
 
 import jaxgen
-from jaxgen import checkpoint, commands, hashes, run
+from jaxgen import commands, hashes, run, serialization
 from jaxgen.errors import DamagedError, UserError
 from jaxgen.logs import read_jsonl
 
@@ -49,7 +49,7 @@ def test_a_damaged_checkpoint_is_refused_or_the_same_whatever_file_is_damaged(ru
             checkpoints = jaxgen.workdir.read(run_folder).checkpoints()
             try:
                 state, _, meta = checkpoints.restore(20, spec, None)
-                digest = hashes.digest(checkpoint.to_tree(state), int(meta["position"]))
+                digest = hashes.digest(serialization.to_tree(state), int(meta["position"]))
                 assert digest == truth, f"{path.name}, {damage}: another state, unnoticed"
             except DamagedError:
                 refused += 1
