@@ -70,10 +70,10 @@ def test_a_clone_called_jaxgen_is_no_empty_namespace_from_its_parent(tmp_path: P
         shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     # What `pip install -e` writes in setuptools' mode "compat", which setup.py asks for: a line with the clone's folder.
     assert '"editable_wheel": {"mode": "compat"}' in (ROOT / "setup.py").read_text(encoding="utf-8")
-    # The environment that runs these tests may itself hold such a line, of the clone under test: it is taken out first.
+    # The environment that runs these tests may itself hold such a line, of another clone: that is taken out first.
     code = f"""
-import site, sys
-sys.path = [place for place in sys.path if place != {str(ROOT)!r}]
+import pathlib, site, sys
+sys.path = [place for place in sys.path if not pathlib.Path(place, "jaxgen", "__init__.py").exists()]
 site.addsitedir({str(tmp_path / "site")!r})
 import jaxgen
 print(jaxgen.__file__, jaxgen.__version__)
