@@ -3,10 +3,9 @@
 All of them work on digits of 8x8 pixels, with one feature map (`channels=(1,)`) of 4x4 units.
 """
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,8 +67,7 @@ def first_pixel(batch: Batch) -> np.ndarray:
     return np.asarray(batch["image"])[:, 0, 0, 0]
 
 
-@dataclasses.dataclass
-class Readable:
+class Readable(NamedTuple):
     """The parameters of a readable generator and discriminator.
 
     Fields:
