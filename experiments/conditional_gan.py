@@ -4,8 +4,20 @@ python -m experiments.conditional_gan                                           
 python -m experiments.conditional_gan --network mlp                                      # the paper's kind of network
 python -m experiments.conditional_gan --dataset mnist --data-dir D --channels 64 128
 
-Both players move by the DCGAN's Adam. The paper has stochastic gradient descent, with a rate that falls from 0.1 to 1e-6 and a
-momentum that rises from 0.5 to 0.7, as `experiments.gan` has.
+Against the paper (section 4.1):
+
+| | the paper | here |
+| --- | --- | --- |
+| optimizer | gradient descent; the rate falls from 0.1 to 1e-6, the momentum rises from 0.5 to 0.7 | the DCGAN's Adam |
+| batches | of 100 | of 128 |
+| z | 100 numbers, uniform in the unit hypercube | 100 numbers, normal |
+| pixels | in [0, 1], from a sigmoid | in [-1, 1], from tanh |
+| class, generator | z and y have layers of 200 and 1,000 units, then one of 1,200 | a learned vector of 50 beside z |
+| class, discriminator | image and y have maxout layers of 240 and 50 units, then one of 240 | one-hot y beside the pixels |
+| dropout | 0.5, of both players | 0.3 of the units of the mlp's discriminator, none in the conv networks |
+
+The conv networks are the DCGAN's. Its authors' conditional code (github.com/Newmu/dcgan_code, mnist/train_cond_dcgan.py) joins
+y to every layer of both players; here it is joined to the first layer of each.
 """
 
 from collections.abc import Mapping

@@ -3,6 +3,18 @@
 python -m experiments.dcgan                                                           # digits, nothing to download; 2 minutes
 python -m experiments.dcgan --dataset mnist --data-dir D --channels 64 128
 python -m experiments.dcgan --dataset cifar10 --data-dir D --channels 64 128 256
+
+Against the paper (section 4) and the authors' code (github.com/Newmu/dcgan_code, faces/train_uncond_dcgan.py):
+
+| | the paper, or its code | here |
+| --- | --- | --- |
+| optimizer of both players | Adam of 2e-4 with beta1 of 0.5, batches of 128 | the same |
+| weights | normal with a deviation of 0.02, gains of the normalisation about 1 | the same |
+| z | 100 numbers, uniform in [-1, 1] | 100 numbers, normal |
+| kernels | 5x5 | 4x4 |
+| weight decay | none in the paper, 1e-5 of both players in the code | none |
+| who moves when | in the code the players take turns, each on a batch of its own | both in each step, the discriminator first |
+| samples | normalised by the statistics of their own batch | normalised by the running statistics |
 """
 
 from collections.abc import Mapping

@@ -3,6 +3,20 @@
 python -m experiments.wgan                                                # digits, nothing to download; 3 minutes
 python -m experiments.wgan --penalty clip                                 # RMSProp at 5e-5 and weights in [-0.01, 0.01]
 python -m experiments.wgan --dataset mnist --data-dir D --channels 64 128
+
+Against the papers and their authors' code (github.com/martinarjovsky/WassersteinGAN, main.py, with clipped weights;
+github.com/igul222/improved_wgan_training, gan_mnist.py, with the penalty):
+
+| | the papers, or their code | here |
+| --- | --- | --- |
+| optimizer with clipped weights | RMSProp of 5e-5, as PyTorch has it | the same |
+| optimizer with the penalty | Adam of 1e-4 with betas of 0 and 0.9; the code for MNIST has 0.5 and 0.9 | that of the paper |
+| moves of the critic to each of the generator | 5; the code with clipped weights has 100 at first and at every 500th | 5 |
+| clipping | after each move of the critic; in the code before it | after it, of all parameters |
+| batch normalisation with the penalty | of the generator; of neither player in the code for MNIST | of the generator |
+| batches | of 64; of 50 in the code for MNIST | of 64 |
+| z | 100 normal numbers; 128 with the penalty | 100 normal numbers |
+| samples | from the last weights | from averages of the weights, unless `--ema None` |
 """
 
 from collections.abc import Mapping

@@ -167,6 +167,19 @@ def test_the_penalty_is_added_with_the_step_in_training_and_without_in_evaluatio
         np.testing.assert_allclose(values, -aux.metrics["wasserstein"] + factor * 2 * squared, rtol=1e-5)
 
 
+def test_the_penalty_is_given_the_critic_the_data_and_the_samples_that_are_judged() -> None:
+    def seen(critic: Any, real: Any, fake: Any, key: Any, step: Any) -> Any:
+        return critic(real) + 10 * critic(fake) + 100 * (real - fake).sum(1)
+
+    (d_loss, _), state, _ = game(adversarial.wasserstein, optax.sgd(0.1), penalty=seen)
+    G, D = (jax.tree.map(np.float64, state.params[name]["Dense_0"]) for name in ("generator", "discriminator"))
+    fake = Z @ G["kernel"] + G["bias"]
+    on_real, on_fake = ((x @ D["kernel"] + D["bias"])[:, 0] for x in (X, fake))
+    _, aux = d_loss(state.params, state, {"x": jnp.array(X)}, jax.random.key(0), train=True)
+    expected = on_real + 10 * on_fake + 100 * (X - fake).sum(1)
+    np.testing.assert_allclose(aux.metrics["penalty"], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_critic_with_five_steps_to_one() -> None:
     _, state, step = game(adversarial.wasserstein, optax.sgd(0.1), every=5, latents=2)
     moved = []

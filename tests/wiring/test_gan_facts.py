@@ -201,6 +201,20 @@ def test_dropout_keeps_its_shares_and_their_scale() -> None:
     np.testing.assert_allclose(evaluated, 1 / (1 + np.exp(-0.64)), rtol=1e-5)
 
 
+def test_the_discriminators_loss_is_measured_on_the_test_split_without_dropout(measured: list) -> None:
+    experiment = bare(dropout=(0.2, 0.5))
+    ((source, measure, transform),) = measured
+    rows = np.arange(360)
+    assert source.length == len(rows)
+    np.testing.assert_array_equal(source.gather(rows)["image"], data.load("digits", "test").gather(rows)["image"])
+    assert transform({"image": jnp.asarray([0, 255], jnp.uint8)}, jax.random.key(0))["image"].tolist() == [0, 1]
+    state = state_of(experiment, generator=dense(np.eye(PIXELS)), discriminator=dense(np.full((PIXELS, 1), 0.01)))
+    found = {name: np.asarray(v) for name, v in measure(state, {"image": jnp.ones((50, 8, 8, 1))}, jax.random.key(0)).items()}
+    np.testing.assert_allclose(found["real_probability"], 1 / (1 + np.exp(-0.64)), rtol=1e-5)
+    expected = -np.log(found["real_probability"]) - np.log1p(-found["fake_probability"])
+    np.testing.assert_allclose(found["discriminator_loss"], expected, rtol=1e-4)
+
+
 def test_the_generator_has_no_dropout_and_samples_are_of_a_sigmoid() -> None:
     experiment = make("gan", latents=5, hidden=(7,), dropout=(0.2, 0.5))
     state = state_of(experiment)

@@ -1,0 +1,272 @@
+"""What `experiments.modes` is wired to, held against Srivastava et al. 2017 (VEEGAN), section 5.1: two layers of 128, 2,500
+samples, high quality within three standard deviations; the mixtures' numbers, with z of two dimensions, as in Lin et al. 2018
+(github.com/fjxmlzn/PacGAN: synthetic_data_experiments/2DGrid_GAN&PacGAN and 2DRing_GAN&PacGAN, config.py). The methods are
+Goodfellow et al. 2014, Gulrajani et al. 2017 and Ho et al. 2020, with rates, batches and a weight of the penalty of our own."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import make
+from scipy import stats
+from wiring.readable import defaults, moves, shapes, state_of, told
+
+import experiments.modes
+import jaxgen
+from jaxgen import data
+from jaxgen.types import Batch
+
+FOLDED = {"generator/Dense_0/kernel": np.array([[1, -1, 0, 0], [0, 0, 1, -1]])}
+"""Of z the parts above and below zero, of which a layer of rectifiers lets both through."""
+GRID = np.array([[x, y] for x in range(-4, 5, 2) for y in range(-4, 5, 2)], np.float64)
+RING = np.array([[math.cos(a), math.sin(a)] for a in np.arange(8) * math.pi / 4])
+MIXTURES = {"gaussian_ring": (RING, 0.01), "gaussian_grid": (GRID, 0.05)}
+
+
+@functools.cache
+def stand_in(dataset: str, split: str) -> data.Source:
+    """Points of a mixture: more of the test split than are shown, and others than those of training."""
+    centres, std = MIXTURES[dataset]
+    rng = np.random.default_rng(len(split))
+    points = centres[rng.integers(len(centres), size=10_050)] + std * rng.normal(size=(10_050, 2))
+    return data.from_arrays({"point": points[: 300 if split == "train" else None].astype(np.float32)}, name=dataset)
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins for the two sets, of 100,000 points, which `tests/data/test_mixtures.py` holds."""
+    monkeypatch.setattr(data, "load", lambda dataset, split, **options: stand_in(dataset, split))
+
+
+def plain(**flags: Any) -> jaxgen.Experiment:
+    return make("modes", **{"hidden": (4,), **flags})
+
+
+def shown(scale: float = 1.0, at: Any = 0.0) -> dict[str, Any]:
+    """A generator of `scale z + at`."""
+    unfolded = scale * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
+    return FOLDED | {"generator/Dense_1/kernel": unfolded, "generator/Dense_1/bias": at}
+
+
+def linear(slope: tuple[float, float], offset: float = 0.0) -> dict[str, Any]:
+    """A discriminator whose logit is `slope x + offset`, by two rectifiers."""
+    x, y = slope
+    return {
+        "discriminator/Dense_0/kernel": np.array([[x, -x, 0, 0], [y, -y, 0, 0]]),
+        "discriminator/Dense_1/kernel": np.array([[1.0], [-1], [0], [0]]),
+        "discriminator/Dense_1/bias": offset,
+    }
+
+
+@functools.cache
+def counted(dataset: str, scale: float, mode: int) -> Any:
+    """What is reported of samples about one mode, in units of the mixture's standard deviation."""
+    centres, std = MIXTURES[dataset]
+    experiment = plain(dataset=dataset, method="gan")
+    state = state_of(experiment, shown(scale * std, centres[mode]))
+    return experiment.evaluators["test"](state, jax.random.key(1), lambda items, **_: items)
+
+
+def test_the_defaults() -> None:
+    facts: dict[str, Any] = {"dataset": "gaussian_ring", "method": "wgan_gp", "latents": 2, "hidden": (128, 128)}
+    facts |= {"steps": 20_000, "batch_size": 500, "learning_rate": None, "decay_steps": 20_000}
+    assert {name: defaults(experiments.modes.experiment)[name] for name in facts} == facts
+
+
+@pytest.mark.parametrize(("dataset", "mode"), [("gaussian_ring", 0), ("gaussian_ring", 5), ("gaussian_grid", 7)])
+def test_samples_of_high_quality_lie_within_three_standard_deviations_of_a_mode(dataset: str, mode: int) -> None:
+    """Of points of a mode's own law exp(-9/2) are outside; of twice the width exp(-9/8)."""
+    for scale, share in ((1.0, 1 - math.exp(-9 / 2)), (2.0, 1 - math.exp(-9 / 8))):
+        found = counted(dataset, scale, mode)
+        assert set(found) == {"modes", "high_quality", "high_quality_stderr", "reverse_kl"}
+        assert found["high_quality"] == pytest.approx(share, abs=3 * math.sqrt(share * (1 - share) / 2500))
+        assert found["modes"] == 1
+        # In nats: all samples are nearest to one of the modes.
+        assert found["reverse_kl"] == pytest.approx(math.log(len(MIXTURES[dataset][0])), rel=1e-5)
+
+
+def test_2500_samples_are_counted() -> None:
+    found = counted("gaussian_ring", 2.0, 0)
+    share = found["high_quality"]
+    assert share * 2500 == pytest.approx(round(share * 2500), abs=1e-3)
+    assert found["high_quality_stderr"] == pytest.approx(math.sqrt(share * (1 - share) / 2499), rel=1e-5)
+    assert any(share * n % 1 > 0.01 for n in (1000, 1250, 500))
+
+
+def test_points_are_trained_on_as_they_are_of_the_training_split() -> None:
+    experiment = plain(batch_size=30)
+    assert experiment.train.batch_size == 30
+    whole, rows = stand_in("gaussian_ring", "train"), np.arange(300)
+    assert experiment.train.source.length == whole.length
+    np.testing.assert_array_equal(experiment.train.source.gather(rows)["point"], whole.gather(rows)["point"])
+    batch: Batch = {"point": jnp.asarray([[0.3, -2.0]]), "slot": jnp.arange(1)}
+    np.testing.assert_array_equal(experiment.train.transform(batch, jax.random.key(0))["point"], batch["point"])
+
+
+@pytest.mark.parametrize("method", ["gan", "wgan_gp"])
+def test_samples_are_points_of_normal_codes(method: str) -> None:
+    experiment = plain(method=method)
+    z = np.asarray(experiment.sample(state_of(experiment, shown(3.0, 1.0)), jax.random.key(0), 2000), np.float64)
+    assert z.shape == (2000, 2)
+    assert stats.kstest((z.ravel() - 1) / 3, "norm").pvalue > 0.01
+    assert abs(np.corrcoef(z.T)[0, 1]) < 0.1
+
+
+def test_the_networks_of_the_adversarial_methods() -> None:
+    """Two layers of 128 rectifiers for both; the last layer of each is linear."""
+    found = shapes(make("modes", method="gan", hidden=(128, 128)))
+    assert found == {
+        "generator/Dense_0/kernel": (2, 128),
+        "generator/Dense_0/bias": (128,),
+        "generator/Dense_1/kernel": (128, 128),
+        "generator/Dense_1/bias": (128,),
+        "generator/Dense_2/kernel": (128, 2),
+        "generator/Dense_2/bias": (2,),
+        "discriminator/Dense_0/kernel": (2, 128),
+        "discriminator/Dense_0/bias": (128,),
+        "discriminator/Dense_1/kernel": (128, 128),
+        "discriminator/Dense_1/bias": (128,),
+        "discriminator/Dense_2/kernel": (128, 1),
+        "discriminator/Dense_2/bias": (1,),
+    }
+
+
+@pytest.mark.parametrize("method", ["gan", "wgan_gp"])
+def test_the_losses_of_both_players(method: str) -> None:
+    """Of samples (1, -2) and a discriminator of 2x + y: rectifiers of slope zero below, as the logit is exactly linear."""
+    experiment = plain(method=method)
+    state = state_of(experiment, shown(0.0, np.array([1.0, -2])) | linear((2.0, 1.0), 0.5))
+    points = np.random.default_rng(0).normal(size=(6, 2))
+    real, fake = points @ np.array([2.0, 1]) + 0.5, np.full(6, 0.5)
+    batch: Batch = {"point": jnp.asarray(points, jnp.float32)}
+    values, metrics = told(experiment, "discriminator", state, batch)
+    generated, _ = told(experiment, "generator", state, batch)
+    if method == "gan":
+        np.testing.assert_allclose(values, np.logaddexp(0, -real) + np.logaddexp(0, fake), rtol=1e-4)
+        np.testing.assert_allclose(generated, np.logaddexp(0, -fake), rtol=1e-5)
+        assert set(metrics) == {"real_probability", "fake_probability"}
+    else:
+        # lambda = 1, and the gradient's norm is the root of five.
+        np.testing.assert_allclose(metrics["penalty"], (math.sqrt(5) - 1) ** 2, rtol=1e-5)
+        np.testing.assert_allclose(values, fake - real + (math.sqrt(5) - 1) ** 2, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(generated, -fake, rtol=1e-5)
+
+
+def test_the_discriminators_units_are_rectifiers() -> None:
+    """One unit that is below zero gives the logit nothing."""
+    experiment = plain(method="gan")
+    one = {"discriminator/Dense_0/bias": -1.0, "discriminator/Dense_1/kernel": 1.0}
+    _, metrics = told(experiment, "discriminator", state_of(experiment, one), {"point": jnp.zeros((1, 2))})
+    assert metrics["real_probability"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("method", ["gan", "wgan_gp"])
+def test_both_players_train_on_normal_codes(method: str) -> None:
+    experiment = plain(method=method)
+    state = state_of(experiment, shown() | linear((1.0, 0.0)))
+    batch: Batch = {"point": jnp.zeros((3000, 2))}
+    _, metrics = told(experiment, "discriminator", state, batch)
+    generated, _ = told(experiment, "generator", state, batch)
+    if method == "gan":
+        logits = [np.log(p / (1 - p)) for p in (metrics["fake_probability"], np.exp(-generated))]
+    else:
+        logits = [metrics["fake_logit"], -generated]
+    for logit in logits:
+        assert stats.kstest(logit.astype(np.float64), "norm").pvalue > 0.01
+
+
+def test_who_moves_when() -> None:
+    """One to one in Goodfellow et al. 2014, and five steps of the critic to one in Gulrajani et al. 2017."""
+    for method, every in (("gan", 1), ("wgan_gp", 5)):
+        players = plain(method=method).players
+        assert [(name, player.every) for name, player in players.items()] == [("discriminator", 1), ("generator", every)]
+    assert list(plain(method="ddpm").players) == ["model"]
+
+
+@pytest.mark.parametrize(("method", "rate", "falls"), [("gan", 1e-3, False), ("wgan_gp", 3e-3, True), ("ddpm", 1e-3, True)])
+def test_the_rate_falls_along_a_cosine_but_for_the_gans(method: str, rate: float, falls: bool) -> None:
+    # Adam with gradients of one moves by its rate, whatever its betas.
+    for flags, peak in (({}, rate), ({"learning_rate": 0.01}, 0.01)):
+        for player in plain(method=method, decay_steps=4, **flags).players.values():
+            cosine = [peak * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)] + [0.0]
+            assert moves(player.tx, [1.0] * 5) == pytest.approx(
+                [-r for r in cosine] if falls else [-peak] * 5, rel=1e-4, abs=1e-9
+            )
+
+
+def test_the_discriminator_of_the_gan_has_the_generators_adam() -> None:
+    """beta1 of 0.5: after a gradient of 1 and one of -1, the first moment is (0.5 - 1) / 3 of the second one's root."""
+    for player in plain(method="gan").players.values():
+        assert moves(player.tx, [1.0, -1.0]) == pytest.approx([-1e-3, 1e-3 / 3], rel=1e-3)
+
+
+def test_averages_are_of_all_methods_but_the_gan() -> None:
+    assert {method: plain(method=method).ema for method in ("gan", "wgan_gp", "ddpm")} == {
+        "gan": None,
+        "wgan_gp": 0.999,
+        "ddpm": 0.999,
+    }
+
+
+def test_the_best_step_and_the_figures() -> None:
+    experiment = plain(steps=7)
+    assert (experiment.best, experiment.steps, experiment.accumulate) == ("test/reverse_kl", 7, 1)
+    assert experiment.protocol == {"modes": (), "high_quality": (), "reverse_kl": ()}
+    assert list(experiment.evaluators) == ["test"]
+
+
+def test_the_picture_is_of_test_points_and_of_as_many_samples() -> None:
+    """Samples all at one place light one cell; the data's density is that of 10,000 test points, in the same square."""
+    experiment = plain(method="gan")
+    place = np.array([1.0, -0.5])
+    picture = experiment.pictures["densities"](state_of(experiment, shown(0.0, place)), jax.random.key(0))
+    theirs, ours = np.asarray(picture.images)[..., 0]
+    # x to the right, y upwards, in a square of 1.25 times the largest coordinate.
+    column, row = ((1.25 + place * [1, -1]) / 2.5 * 128).astype(int)
+    assert [tuple(cell) for cell in np.argwhere(ours)] == [(row, column)]
+    points = stand_in("gaussian_ring", "test").gather(np.arange(10_000))["point"]
+    counts = np.histogram2d(-points[:, 1], points[:, 0], bins=128, range=[[-1.25, 1.25]] * 2)[0]
+    expected = np.log1p(counts) / np.log1p(counts.max())
+    # Of points on the edge of a cell float32 decides.
+    assert (np.abs(theirs - expected) > 0.01).mean() < 0.01
+
+
+def chain() -> np.ndarray:
+    """The share of the data's variance at each of 100 cosine steps: Nichol & Dhariwal 2021, equation 17."""
+    f = np.cos((np.arange(101) / 100 + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.cumprod(np.concatenate([[1.0], 1 - np.minimum(1 - f[1:] / f[:-1], 0.999)]))
+
+
+def test_the_diffusion_model_samples_by_100_cosine_steps_with_the_small_variance() -> None:
+    """A model that predicts no noise at all: then x_0 is x_t / sqrt(a_t), and the variance of what is sampled follows."""
+    experiment = plain(method="ddpm")
+    samples = np.asarray(experiment.sample(state_of(experiment, {}), jax.random.key(0), 4000), np.float64)
+    assert samples.shape == (4000, 2)
+    kept = chain()
+    variance = 1 - kept[-1]
+    for t in range(100, 0, -1):
+        beta = 1 - kept[t] / kept[t - 1]
+        # The posterior's mean of algorithm 2 with a noise of zero, and its variance, of which the last step adds none.
+        variance = variance / (1 - beta) + (t > 1) * beta * (1 - kept[t - 1]) / (1 - kept[t])
+    assert samples.std() == pytest.approx(math.sqrt(variance), rel=0.03)
+    assert samples.mean() == pytest.approx(0, abs=0.1 * math.sqrt(variance))
+
+
+def test_the_diffusion_model_predicts_the_noise() -> None:
+    """L_simple (Ho et al. 2020, equation 14): the squared error of no noise at all has the mean one in each dimension."""
+    experiment = plain(method="ddpm")
+    values, _ = told(experiment, "model", state_of(experiment, {}), {"point": jnp.full((4000, 2), 3.0)}, train=True)
+    # The mean of the squares of two normal numbers: an exponential law.
+    assert stats.kstest(values, "expon").pvalue > 0.01
+
+
+@pytest.mark.parametrize("hidden", [(6,), (6, 6, 6)])
+def test_the_diffusion_models_latents_are_points_and_its_layers_are_those_of_hidden(hidden: tuple[int, ...]) -> None:
+    found = shapes(plain(method="ddpm", hidden=hidden))
+    assert found["model/Dense_0/kernel"] == (64, 6)
+    assert found["model/Dense_1/kernel"] == (2, 6)
+    assert len([name for name in found if name.endswith("kernel")]) == 3 + 3 * len(hidden)
