@@ -6,6 +6,7 @@ python -m experiments.autoencoder --dataset cifar10 --data-dir D --network resid
 
 from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,19 +14,21 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models import autoencoders, vae
 from jaxgen.types import Array
+
+LIKELIHOODS: dict[str, nn.Module] = {"bernoulli": vae.BernoulliLikelihood(), "gaussian": vae.GaussianLikelihood(std=1.0)}
 
 
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     network: Literal["mlp", "conv", "residual"] = "mlp",
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+    likelihood: Literal["bernoulli", "gaussian"] | nn.Module = "bernoulli",
     latents: Count = 16,
     hidden: tuple[Count, ...] = (400, 400),
     channels: Counts = (32, 64),
@@ -39,7 +42,7 @@ def experiment(
     """An autoencoder on the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       network: kind of encoder and decoder.
@@ -74,7 +77,7 @@ def experiment(
     model = autoencoders.Autoencoder(
         kind.Encoder(**options, dtype=dtype),
         kind.Decoder(shape, **mirrored, dtype=dtype),
-        {"bernoulli": vae.BernoulliLikelihood(), "gaussian": vae.GaussianLikelihood(std=1.0)}[likelihood],
+        value_of(LIKELIHOODS, likelihood),
         latents,
         dtype=dtype,
     )

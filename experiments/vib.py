@@ -41,7 +41,7 @@ POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     covariance: Literal["diagonal", "full"] = "diagonal",
@@ -60,7 +60,8 @@ def experiment(
     """A classifier with a variational information bottleneck, on the labelled images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; its images have a label.
+      dataset: a TFDS name, or a folder with the subfolders train and test, whose images have a label; in Python also sources of
+        arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       covariance: of p(z | x); the full one has a layer of latents squared outputs: for few latents.
@@ -130,7 +131,7 @@ def experiment(
         behind = (lambda z: entropy(state, jnp.asarray(z))) if latents == 2 else None
         picture = ellipses(means, covariances, np.asarray(shown["label"]), classes, shade=behind)
         plane = "grey where q(y | z) is undecided" if latents == 2 else "projected on the means' first two principal components"
-        caption = f"p(z | x) of {len(means):,} test images, 95 % of each in its ellipse, {plane}; step {int(state.step):,}"
+        caption = f"p(z | x) of {len(means):,} held-out images, 95 % of each in its ellipse, {plane}; step {int(state.step):,}"
         return jaxgen.Picture(picture[None], 1, caption)
 
     return jaxgen.Experiment(

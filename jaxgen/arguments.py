@@ -12,7 +12,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jaxgen.errors import UserError
-from jaxgen.flags import flag_name
+from jaxgen.flags import flag_name, on_command_line
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -190,7 +190,7 @@ def grouped(
         for name, parameter in parameters.items():
             hint = f"(default: {defaults[name]})" if name in defaults else None
             told = tyro.conf.arg(prefix_name=False, help=helps.get(name), help_behavior_hint=hint)
-            flags.append((name, Annotated[parameter.annotation, told], dataclasses.field(default=parameter.default)))
+            flags.append((name, Annotated[on_command_line(parameter.annotation), told], dataclasses.field(default=parameter.default)))
         if flags:
             fields[title] = dataclasses.make_dataclass(title, flags, namespace={"__doc__": " "})
 

@@ -50,7 +50,7 @@ def rebuild(
     folder = workdir.read(place(path))
     make, flags = find_experiment(experiment, folder), _as_arguments(folder.record["flags"])
     try:
-        check(inspect.unwrap(make), flags)
+        check(make, flags)
     except UserError as error:
         reason = str(error).rstrip(".")
         raise UserError(

@@ -3,7 +3,7 @@
 from jaxgen.data.cache import cached
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
-from jaxgen.data.load import Prepared, load, names, place, prepare, prepared, resize
+from jaxgen.data.load import Prepared, names, place, prepare, prepared, resize
 from jaxgen.data.source import (
     Opened,
     Source,
@@ -20,6 +20,7 @@ from jaxgen.data.source import (
     same_classes,
     take,
 )
+from jaxgen.data.splits import Given, HeldOut, load, validating
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
 from jaxgen.data.text import Tokenizer, detokenise, texts, tokenise, tokenised, train_tokenizer
 from jaxgen.data.transforms import (
@@ -37,6 +38,8 @@ from jaxgen.data.transforms import (
 )
 
 __all__ = [
+    "Given",
+    "HeldOut",
     "Joined",
     "Opened",
     "Prepared",
@@ -87,4 +90,5 @@ __all__ = [
     "tokenise",
     "tokenised",
     "train_tokenizer",
+    "validating",
 ]
