@@ -35,7 +35,10 @@ PARAMETERISATIONS: dict[str, tuple[diffusion.Parameterisation, objectives.Weight
     "v": (diffusion.V, objectives.uniform),
     "score": (diffusion.SCORE, objectives.by_variance),
 }
-VARIANCES: dict[str, Callable[[diffusion.Discrete], np.ndarray]] = {"small": diffusion.small_variance, "large": diffusion.large_variance}
+VARIANCES: dict[str, Callable[[diffusion.Discrete], np.ndarray]] = {
+    "small": diffusion.small_variance,
+    "large": diffusion.large_variance,
+}
 NORMS: dict[str, Callable[..., nn.Module]] = {"additive": AdditiveGroupNorm, "adaptive": AdaptiveGroupNorm}
 PIXELS = (-1.0, 1.0)
 
@@ -137,7 +140,9 @@ def experiment(
     told = (jnp.zeros(1, jnp.int32),) if labels else ()
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
-    draw = {"ancestral": samplers.ancestral(chain, variance=value_of(VARIANCES, variance)), "ddim": samplers.ddim(chain)}[sampler]
+    draw = {"ancestral": samplers.ancestral(chain, variance=value_of(VARIANCES, variance)), "ddim": samplers.ddim(chain)}[
+        sampler
+    ]
 
     def denoise(state: jaxgen.TrainState, label: Array | None) -> diffusion.Denoise:
         return objectives.denoiser_of(model, state.params, state.vars, meaning, label=label, clip=PIXELS)

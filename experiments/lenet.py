@@ -100,8 +100,8 @@ def experiment(
         cells = confusion.confusions(images.astype(np.float32) / 255, label, p, classes=shown)
         wrong = int((p.argmax(1) != label).sum())
         caption = (
-            f"Held-out images, {wrong:,} of {len(label):,} taken for another class. Row: the class; column: what it is taken for. "
-            f"Off the diagonal the surest mistake, on it the right answer that was least sure; step {int(state.step):,}"
+            f"Held-out images, {wrong:,} of {len(label):,} taken for another class. Row: the class; column: what it is taken "
+            f"for. Off the diagonal the surest mistake, on it the right answer that was least sure; step {int(state.step):,}"
         )
         return jaxgen.Picture(cells, shown, caption)
 

@@ -29,7 +29,11 @@ from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm, RandomFourier
 from jaxgen.types import Array, Key
 
-NORMS: dict[str, Callable[..., nn.Module]] = {"instance": ConditionalInstanceNorm, "additive": AdditiveGroupNorm, "adaptive": AdaptiveGroupNorm}
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "instance": ConditionalInstanceNorm,
+    "additive": AdditiveGroupNorm,
+    "adaptive": AdaptiveGroupNorm,
+}
 
 
 @jaxgen.recorded

@@ -49,7 +49,9 @@ def experiment(
     cache_budget: NonNegative = 4.0,
     binarization: Literal["dynamic", "static", "none"] = "none",
     network: Literal["mlp", "conv", "residual"] = "mlp",
-    likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-per-pixel", "logistic"] | nn.Module | None = None,
+    likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-per-pixel", "logistic"]
+    | nn.Module
+    | None = None,
     latents: Count = 8,
     hidden: tuple[Count, ...] = (400, 400),
     activation: Literal["tanh", "relu"] | Callable[[Array], Array] = "tanh",

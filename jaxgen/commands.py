@@ -111,7 +111,7 @@ def evaluate(
     metrics: tuple[MetricName, ...] = (),
     extractor: Place | None = None,
     n: Count | None = None,
-    split: Literal["test", "train"] | None = None,
+    split: Literal["test", "train", "validation"] | None = None,
     seed: Seed | None = None,
     best: bool = False,
     step: Whole | None = None,
@@ -127,7 +127,8 @@ def evaluate(
       metrics: of the samples, instead of the experiment's own evaluators; each value comes with its protocol.
       extractor: in whose features: a run of `experiments.lenet`, or a file of InceptionV3's weights; by default pixels.
       n: how many samples; by default 10,000.
-      split: whose images the samples are held against; by default test.
+      split: on which to evaluate, or whose images the samples are held against: test, the default; validation, of a run that
+        was trained with --validation; or train, with --metrics.
       seed: of what is drawn, samples and subsets; by default the run's.
       best: use the best checkpoint, not the last.
       step: use the checkpoint of this step.
@@ -140,7 +141,7 @@ def evaluate(
     from jaxgen.run import load
 
     _check_json(json_file)
-    for flag, value in {"extractor": extractor, "n": n, "split": split}.items():
+    for flag, value in {"extractor": extractor, "n": n}.items():
         if value is not None and not metrics:
             raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
     features = _extractor(extractor)
@@ -151,7 +152,8 @@ def evaluate(
     if metrics:
         found = run.measure(metrics, n=n or 10_000, split=split or "test", extractor=features, seed=seed, checkpoint=chosen)
     else:
-        values = run.evaluate(seed=seed)
+        there = {*run.experiment.evaluators, *run.experiment.final}
+        values = run.evaluate(split=split or ("test" if "test" in there else None), seed=seed)
         found = run.figures(values, seed=seed, checkpoint=chosen)
         for of, named in values.items():
             for name, estimate in paired(named).items():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxgen import experiments, values
-from jaxgen.data import HeldOut, Opened, Stream, reading, validating
+from jaxgen.data import HeldOut, Opened, Stream, noted, reading, validating
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.flags import Seed, Share, held
@@ -135,9 +135,9 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
     that the function opens are recorded as well, so that a run notices when any of them changed. What the signature declares of
     the flags is held: their types, and the ranges of `jaxgen.flags`.
 
-    The function gets the flags of `shared` too. With `validation`, `data.load` gives it fewer training examples, and the held-out
-    ones are evaluated as the test examples would be: its evaluators of `test` report on `validation` instead, its `best` follows,
-    and the test split is evaluated when training is through.
+    The function gets the flags of `shared` too. With `validation`, `data.load` gives it fewer training examples, and the
+    held-out ones are evaluated as the test examples would be: its evaluators of `test` report on `validation` instead, its
+    `best` follows, and the test split is evaluated when training is through.
 
     Args:
       function: returns an `Experiment`; its arguments are numbers, strings, booleans, None or tuples of these, and in Python
@@ -158,9 +158,9 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
         bound = signature.bind(*args, **flags)
         bound.apply_defaults()
         chosen = {} if held_out is None else {"validation": held_out.share, "validation_seed": held_out.seed}
-        # A function may call that of another experiment, which has put its sources on record.
-        inner = made.config.opened if made.config else ()
-        return made._replace(config=Config(build, {**bound.arguments, **chosen}, (*inner, *opened)))
+        for one in opened:  # the function of another experiment may have called this one
+            noted(*one)
+        return made._replace(config=Config(build, {**bound.arguments, **chosen}, tuple(opened)))
 
     last = [p for p in signature.parameters.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
     own = [p for p in signature.parameters.values() if p not in last]

@@ -91,7 +91,7 @@ def _parts(x: Any, seen: dict[int, Any]) -> Iterator[bytes]:
         yield f"source {x.fingerprint}".encode()
     elif isinstance(x, np.ndarray | np.generic | jax.Array):
         keys = isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-        array = np.asarray(jax.random.key_data(x) if keys else x)
+        array = np.asarray(jax.random.key_data(jax.numpy.asarray(x)) if keys else x)
         yield f"array {array.dtype} {array.shape}".encode()
         yield array.tobytes()
     elif isinstance(x, Mapping):

@@ -151,9 +151,7 @@ class Validated:
             self.used = True
             return self.held_out.cut(self._open(dataset, "train", options))[0]
         if split.startswith("train["):
-            raise UserError(
-                f"--validation cuts the split train, and this experiment reads {split}; leave --validation out."
-            )
+            raise UserError(f"--validation cuts the split train, and this experiment reads {split}; leave --validation out.")
         found = re.fullmatch(r"test(\[:(\d+)\])?", split)
         if not self.in_place_of_test or found is None:
             return self._open(dataset, split, options)
