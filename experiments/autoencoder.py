@@ -62,7 +62,9 @@ def experiment(
     """
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
-    transform = data.scale()
+    head = value_of(LIKELIHOODS, likelihood)
+    low, high = head.pixels
+    transform = data.scale(low, high)
 
     shape = data.common_shape("image", train, test)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
@@ -76,8 +78,8 @@ def experiment(
     mirrored = {name: value[::-1] if isinstance(value, tuple) else value for name, value in options.items()}
     model = autoencoders.Autoencoder(
         kind.Encoder(**options, dtype=dtype),
-        kind.Decoder(shape, **mirrored, dtype=dtype),
-        value_of(LIKELIHOODS, likelihood),
+        kind.Decoder((*shape[:2], shape[2] * head.outputs), **mirrored, dtype=dtype),
+        head,
         latents,
         dtype=dtype,
     )
@@ -89,10 +91,10 @@ def experiment(
 
     @jax.jit
     def decode(state: jaxgen.TrainState, z: Array) -> Array:
-        # A Gaussian's mean may lie outside.
-        return jnp.clip(objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean, 0.0, 1.0)
+        mean = objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean
+        return jnp.clip((mean - low) / (high - low), 0.0, 1.0)  # a Gaussian's mean may lie outside
 
-    album = latent_space.album(encode, decode, data.examples(test, 32, transform)["image"])
+    album = latent_space.album(encode, decode, data.examples(test, 32, transform)["image"], pixels=(low, high))
     # Traversals are left out: without a prior the latents have no scale to walk along.
     shown = {name: album[name] for name in ("reconstructions", "interpolations")}
 

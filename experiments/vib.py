@@ -26,13 +26,13 @@ import jaxgen
 from jaxgen import data, keys, objectives
 from jaxgen.analysis.ellipses import ellipses, project
 from jaxgen.distributions import Normal
-from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import classification
 from jaxgen.models import bottleneck
 from jaxgen.models.autoencoders import mlp
 from jaxgen.types import Array, Batch, Key
 
-POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
+POSTERIORS: dict[str, Callable[..., nn.Module]] = {
     "diagonal": bottleneck.DiagonalPosterior,
     "full": bottleneck.FullPosterior,
 }
@@ -44,7 +44,7 @@ def experiment(
     dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
-    covariance: Literal["diagonal", "full"] = "diagonal",
+    covariance: Literal["diagonal", "full"] | Callable[..., nn.Module] = "diagonal",
     beta: NonNegative = 1e-3,
     latents: Count = 256,
     hidden: tuple[Count, ...] = (1024, 1024),
@@ -89,7 +89,7 @@ def experiment(
 
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     encoder = mlp.Encoder(hidden, nn.relu, dtype=dtype)
-    model = bottleneck.Bottleneck(encoder, POSTERIORS[covariance](latents, dtype=dtype), classes, dtype=dtype)
+    model = bottleneck.Bottleneck(encoder, value_of(POSTERIORS, covariance)(latents, dtype=dtype), classes, dtype=dtype)
     every = max(round(2 * stream.epoch_steps), 1)
     rate = optax.exponential_decay(learning_rate, every, decay, staircase=True)
     loss = objectives.bottleneck(model, beta=beta, samples=train_samples)

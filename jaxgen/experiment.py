@@ -186,8 +186,8 @@ def _with_arguments(doc: str | None, names: Mapping[str, Any]) -> str | None:
 def _validated(make: Callable[[], Experiment], held_out: HeldOut) -> Experiment:
     """An experiment with a validation split, made of one without.
 
-    It is made twice: with the test split, and with the held-out examples in its place. So whatever it does with test examples, to
-    measure or to show them, it does with the held-out ones while it trains.
+    It is made twice: with the test split, and with the held-out examples in its place. So whatever it does with test examples,
+    to measure or to show them, it does with the held-out ones while it trains.
     """
     with validating(held_out) as splits:
         tested = make()

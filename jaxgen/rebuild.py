@@ -1,7 +1,6 @@
 """The experiment of a run, made again from its record: with its data where they lie now, or without them."""
 
 import importlib.util
-import inspect
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -61,8 +60,8 @@ def rebuild(
     if unknown:
         flag, value = next(iter(unknown.items()))
         raise UserError(
-            f"{folder.path} was trained with a value of --{flag.replace('_', '-')} that only Python has ({values.shown(value)}); "
-            f"make the same experiment again, `made = experiment({flag}=..., ...)`, and give it to "
+            f"{folder.path} was trained with a value of --{flag.replace('_', '-')} that only Python has "
+            f"({values.shown(value)}); make the same experiment again, `made = experiment({flag}=..., ...)`, and give it to "
             f"`jaxgen.load({str(folder.path)!r}, experiment=made)`."
         )
     if given is not None:

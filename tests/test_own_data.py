@@ -45,7 +45,7 @@ def given(name: str) -> Any:
 
 
 def make(name: str, dataset: Any, **flags: Any) -> jaxgen.Experiment:
-    flags = flags | {"clip": {"vocabulary": 260, "pairs": None, "batch_size": 4}}.get(name, {})
+    flags = flags | {"clip": {"vocabulary": 300, "pairs": None, "batch_size": 4}}.get(name, {})
     return contract.make(name, dataset=dataset, steps=1, **flags)
 
 
@@ -54,7 +54,8 @@ def test_every_experiment_takes_sources(name: str) -> None:
     made = make(name, given(name))
     source = given(name)
     train = source[0] if type(source) is tuple else data.load(source, "train")
-    assert made.train.epoch_steps * made.train.batch_size == pytest.approx(train.length * len(made.train.names))
+    held_out = train.length // 6 if name == "gan" else 0  # for the width of its Parzen windows
+    assert made.train.epoch_steps * made.train.batch_size == pytest.approx(train.length - held_out)
     shapes = jax.eval_shape(lambda: made.init(jax.random.key(0)))
     assert jax.tree.leaves(shapes)
     if name == "modes":  # the class means are the modes
@@ -157,7 +158,7 @@ def test_a_value_of_ones_own_is_on_record_and_needed_again(name: str, tmp_path: 
     else:
         folder.mkdir()
         workdir.Workdir(folder, workdir.describe(experiment, 0)).write()
-    with pytest.raises(UserError, match=rf"differs in --{flag} \(\w+ \([0-9a-f]{{8}}\) there, \w+ \([0-9a-f]{{8}}\) here\)"):
+    with pytest.raises(UserError, match=rf"differs in --{flag} \(\S+ \([0-9a-f]{{8}}\) there, \S+ \([0-9a-f]{{8}}\) here\)"):
         fit(make(name, dataset, **{flag: other()}), folder)
     with pytest.raises(UserError, match=rf"value of --{flag} that only Python has .* `jaxgen\.load\(.*, experiment=made\)`"):
         jaxgen.load(folder)
@@ -174,7 +175,7 @@ def choices(name: str) -> list[tuple[str, dict[str, Any]]]:
     found = []
     for flag, kind in typing.get_type_hints(inspect.unwrap(module.experiment)).items():
         named = [one for one in (kind, *typing.get_args(kind)) if typing.get_origin(one) is typing.Literal]
-        if named and flag != "dataset":
+        if named and (name, flag) not in (("clip", "encoder"), (name, "dataset")):  # its table is of Adam's numbers
             found += [(flag, table) for table in tables if set(table) == set(typing.get_args(named[0]))]
     return found
 
@@ -199,6 +200,7 @@ def test_the_tables_are_found() -> None:
         "modes": ["method"],
         "ncsn": ["modulation"],
         "vae": ["activation", "likelihood"],
+        "vib": ["covariance"],
     }
 
 

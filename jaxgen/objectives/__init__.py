@@ -13,9 +13,9 @@ from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
 
 __all__ = [
-    "Weight",
     "Bound",
     "Prediction",
+    "Weight",
     "adversarial",
     "apply",
     "bottleneck",
