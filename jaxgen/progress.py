@@ -12,8 +12,8 @@ from jaxgen import logs
 class Bar(tqdm):
     """The progress bar of a training, redrawn in terminals and notebooks; in a log file a line each half minute.
 
-    Its rate and its ETA are those of the training steps alone. What takes time beside them (compiling, evaluating, drawing, saving)
-    is done within `beside`, which says so in the bar and stops its clock.
+    Its rate and its ETA are those of the training steps alone. What takes time beside them (compiling, evaluating, drawing,
+    saving) is done within `beside`, which says so in the bar and stops its clock.
 
     >>> bar = Bar(total=10, quiet=True)
     >>> with bar.beside("compiling"):
