@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jaxgen import dispatch, forensics, logs, memory, parallel, workdir
 from jaxgen.checkpoint import Checkpoints, from_tree, to_tree
 from jaxgen.errors import NotFiniteError, UserError
-from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
 from jaxgen.flags import Count, Place, Seed, Whole, held, place
 from jaxgen.game import TrainState, make_train_step, with_averaged_variables
@@ -178,7 +177,7 @@ class _Loop:
                 if self.step == self.experiment.steps or self.step % evaluate_every == 0:
                     # A signal, or the end of its process, may have cut these short before a resume.
                     if self.reports.unreported(self.experiment.evaluators, self.step):
-                        self._evaluate(self.experiment.evaluators, bar, stop)
+                        self.reports.evaluate(self.experiment.evaluators, self._view(), self.step, bar, stop)
                     self._draw(bar, only_missing=True)
                 mark = bar.clock()
                 for (first, length), (batches, _) in zip(calls, feed, strict=True):
@@ -193,7 +192,7 @@ class _Loop:
                         bar.set_postfix(self._log(), refresh=False)
                     if look:
                         self._metrics()
-                        self._evaluate(self.experiment.evaluators, bar, stop)
+                        self.reports.evaluate(self.experiment.evaluators, self._view(), self.step, bar, stop)
                     if look or save:
                         with bar.beside("saving"):
                             self._save()
@@ -202,7 +201,7 @@ class _Loop:
                     stop.check()
                     mark = bar.clock()
                 if self.reports.unreported(self.experiment.final, self.step):
-                    self._evaluate(self.experiment.final, bar, stop)
+                    self.reports.evaluate(self.experiment.final, self._view(), self.step, bar, stop)
             except Stopped:
                 return self._leave(stop)
         if self.checkpoints is not None:
@@ -290,9 +289,6 @@ class _Loop:
         else:
             state = begin(self.experiment, self.seed) if tree is None else from_tree(self.state_spec, tree)
         return step, self.parallel.place(state)
-
-    def _evaluate(self, evaluators: Mapping[str, Evaluator], bar: Bar, stop: StopRequest) -> None:
-        self.reports.evaluate(evaluators, self._view(), self.step, bar, stop)
 
     def _draw(self, bar: Bar, *, only_missing: bool = False) -> None:
         """Draws the pictures of this step, of a state that is on the disk already: no picture is worth a step."""

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen import data, draws, figures, hashes, keys, logs, memory, parallel, values, workdir
-from jaxgen.checkpoint import Checkpoints, to_tree
+from jaxgen import chosen, data, draws, figures, hashes, keys, logs, memory, parallel, values, workdir
+from jaxgen.checkpoint import to_tree
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
@@ -301,12 +301,12 @@ def load(
     Raises:
       UserError: if there is no such run or checkpoint, or the experiment is not known.
     """
-    _one_of(best, step)
+    chosen.one_of(best, step)
     made, folder = rebuild(path, experiment, data_dir=data_dir, dataset=dataset)
     seed = int(folder.record["seed"])
     checkpoints = folder.checkpoints()
     try:
-        step = choose(checkpoints, folder, step=step, best=best)
+        step = chosen.choose(checkpoints, folder, step=step, best=best)
         spec = jax.eval_shape(lambda: begin(made, seed))
         memory.check(spec, made.config.flags if made.config else None)
         if jax.process_count() == 1:  # of several hosts each reads for itself
@@ -331,7 +331,7 @@ def load_params(path: str | Path, *, step: int | None = None, best: bool = False
     folder = workdir.read(place(path))
     checkpoints = folder.checkpoints()
     try:
-        tree = checkpoints.tree(choose(checkpoints, folder, step=step, best=best))
+        tree = checkpoints.tree(chosen.choose(checkpoints, folder, step=step, best=best))
     finally:
         checkpoints.close()
     return {**tree["params"], **tree["ema"]}
@@ -342,32 +342,7 @@ def digest(path: str | Path) -> str:
     folder = workdir.read(place(path))
     checkpoints = folder.checkpoints()
     try:
-        step = choose(checkpoints, folder)
+        step = chosen.choose(checkpoints, folder)
         return hashes.digest(checkpoints.tree(step), int(checkpoints.meta(step)["position"]))
     finally:
         checkpoints.close()
-
-
-def choose(checkpoints: Checkpoints, folder: workdir.Workdir, *, step: int | None = None, best: bool = False) -> int:
-    """The step of the checkpoint that is asked for."""
-    _one_of(best, step)
-    there, path = checkpoints.steps(), folder.path
-    if not there:
-        raise UserError(f"The run in {path} has no checkpoint yet; train it, with a smaller --save-every if need be.")
-    if best and step is None and folder.record["best"] is None:
-        listed = ", ".join(f"{s:,}" for s in there)
-        raise UserError(
-            f"The experiment of {path} evaluates no value by which its steps could be compared (an adversarial loss depends on "
-            f"the opponent), so that no checkpoint is the best; choose one of step {listed} by --step."
-        )
-    chosen = (checkpoints.best() if best else there[-1]) if step is None else step
-    if chosen not in there:
-        listed = ", ".join(f"{s:,}" for s in there)
-        wanted = "best checkpoint" if step is None else f"checkpoint of step {step:,}"
-        raise UserError(f"The run in {path} has no {wanted}; it has {listed}.")
-    return chosen
-
-
-def _one_of(best: bool, step: int | None) -> None:
-    if best and step is not None:
-        raise UserError(f"--best and --step {step} name a checkpoint each; give one of them.")

@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from games import fit, regression
@@ -53,7 +53,7 @@ def test_the_bar_says_what_is_done_meanwhile(monkeypatch: pytest.MonkeyPatch) ->
 class Told(progress.Bar):
     """A bar that keeps what it said, each with the step."""
 
-    told: list[tuple[int, str]] = []
+    told: ClassVar[list[tuple[int, str]]] = []
 
     def says(self, what: str) -> None:
         self.told.append((self.n, what))

@@ -34,7 +34,7 @@ ORDER = [
     {"evaluate", "values"},
     {"experiment"},
     {"checkpoint", "dispatch", "signals"},
-    {"workdir", "rebuild", "figures"},
+    {"workdir", "rebuild", "figures", "chosen"},
     {"run"},
     {"extractors", "forensics"},
     {"reports"},

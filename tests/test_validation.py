@@ -34,7 +34,7 @@ def test_another_seed_holds_out_others_and_too_large_a_share_is_refused() -> Non
     source = data.from_arrays({"label": np.arange(100)}, name="mine")
     chosen = [data.HeldOut(0.1, seed).cut(source)[1].gather(np.arange(10))["label"].tolist() for seed in range(3)]
     assert len({tuple(one) for one in chosen}) == 3
-    with pytest.raises(UserError, match="mine has 1 examples, of which a share of 0.5 leaves none"):
+    with pytest.raises(UserError, match=r"mine has 1 examples, of which a share of 0.5 leaves none"):
         data.HeldOut(0.5).cut(data.from_arrays({"label": np.arange(1)}, name="mine"))
 
 
@@ -90,7 +90,7 @@ def test_evaluations_name_the_split_its_share_and_its_seed(tmp_path: Path) -> No
         found.append(run.figures(values)["validation/loss"])
         assert f"mine[validation 0.2, seed {seed}] " in found[-1].protocol.real
         assert set(run.figures(run.evaluate(split="test", **quiet))) == {"test/loss"}
-    with pytest.raises(UserError, match="real is mine.*seed 0.* and mine.*seed 1"):
+    with pytest.raises(UserError, match=r"real is mine.*seed 0.* and mine.*seed 1"):
         difference(*found)
     plain = jaxgen.fit(brightness(dataset=SETS, touched=[]), quiet=True)
     with pytest.raises(UserError, match="evaluates nothing on the split 'validation', only on test; a run that is trained"):
@@ -138,7 +138,7 @@ def test_what_cannot_be_is_refused() -> None:
 
     with pytest.raises(UserError, match=r"--validation cuts the split train, and this experiment reads train\[:20\]"):
         parts(validation=0.1)
-    with pytest.raises(UserError, match="--validation is 1.0; give 0 or more and less than 1"):
+    with pytest.raises(UserError, match=r"--validation is 1.0; give 0 or more and less than 1"):
         brightness(dataset=SETS, validation=1.0)
     with pytest.raises(UserError, match="--validation-seed goes with --validation"):
         brightness(dataset=SETS, validation_seed=1)
