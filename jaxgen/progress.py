@@ -33,7 +33,8 @@ class Bar(tqdm):
           quiet: no bar, and only the clock.
           now: the time in seconds.
         """
-        self._now, self._stopped, self._since = now, 0.0, None
+        self._now, self._stopped = now, 0.0
+        self._since: float | None = None
         super().__init__(
             desc="training",
             total=total,
@@ -65,12 +66,12 @@ class Bar(tqdm):
             with self._says(what):
                 yield
             return
-        self._since = self._now()
+        self._since = since = self._now()
         try:
             with self._says(what):
                 yield
         finally:
-            self._stopped += self._now() - self._since
+            self._stopped += self._now() - since
             self._since = None
 
     def says(self, what: str) -> None:
