@@ -232,7 +232,7 @@ def _mend(kind: Any, value: Any) -> str | None:
         return next((mend for mend in map(_mend, kinds, value) if mend is not None), None)
     if origin is Callable and not callable(value):
         return "a function"
-    a_class = isinstance(kind, type) and kind.__module__ != "builtins" and not issubclass(kind, Path)
+    a_class = isinstance(kind, type) and kind.__module__ not in ("builtins", "typing") and not issubclass(kind, Path)
     if a_class and not getattr(kind, "_is_protocol", False) and not isinstance(value, kind):
         return f"a value of {kind.__name__}"
     if kind is float and isinstance(value, float) and not math.isfinite(value):
