@@ -140,7 +140,7 @@ def _function(x: types.FunctionType, seen: dict[int, Any]) -> Iterator[bytes]:
             yield from _parts(cell.cell_contents, seen)
         except ValueError:  # not filled yet
             yield b"empty"
-    if x.__module__.split(".")[0] not in PACKAGES:
+    if (x.__module__ or "").split(".")[0] not in PACKAGES:
         for name in sorted(_names(x.__code__)):
             if name in x.__globals__ and _of_file(x.__globals__[name], x.__module__):
                 yield name.encode()
@@ -160,7 +160,7 @@ def _names(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def _of_file(value: Any, module: str) -> bool:
+def _of_file(value: Any, module: str | None) -> bool:
     """Whether a global value is a part of the file that names it: a function or a class from there, or a constant."""
     if isinstance(value, types.FunctionType | type) or hasattr(value, "__wrapped__"):
         return getattr(value, "__module__", None) == module
@@ -169,7 +169,7 @@ def _of_file(value: Any, module: str) -> bool:
 
 def _class(kind: type, seen: dict[int, Any]) -> Iterator[bytes]:
     yield f"class {kind.__module__}.{kind.__qualname__}".encode()
-    if kind.__module__.split(".")[0] in (*PACKAGES, "builtins", "functools"):
+    if (kind.__module__ or "").split(".")[0] in (*PACKAGES, "builtins", "functools"):
         return
     for name, member in sorted(vars(kind).items()):
         if isinstance(inspect.unwrap(member) if callable(member) else member, types.FunctionType):
