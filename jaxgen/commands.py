@@ -141,7 +141,8 @@ def evaluate(
     from jaxgen.run import load
 
     _check_json(json_file)
-    for flag, value in {"extractor": extractor, "n": n}.items():
+    beside_metrics = {"extractor": extractor, "n": n, "split": split if split == "train" else None}
+    for flag, value in beside_metrics.items():
         if value is not None and not metrics:
             raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
     features = _extractor(extractor)
