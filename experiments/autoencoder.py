@@ -6,6 +6,7 @@ python -m experiments.autoencoder --dataset cifar10 --data-dir D --network resid
 
 from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,19 +14,21 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models import autoencoders, vae
 from jaxgen.types import Array
+
+LIKELIHOODS: dict[str, nn.Module] = {"bernoulli": vae.BernoulliLikelihood(), "gaussian": vae.GaussianLikelihood(std=1.0)}
 
 
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     network: Literal["mlp", "conv", "residual"] = "mlp",
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+    likelihood: Literal["bernoulli", "gaussian"] | nn.Module = "bernoulli",
     latents: Count = 16,
     hidden: tuple[Count, ...] = (400, 400),
     channels: Counts = (32, 64),
@@ -39,7 +42,7 @@ def experiment(
     """An autoencoder on the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       network: kind of encoder and decoder.
@@ -59,7 +62,9 @@ def experiment(
     """
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
-    transform = data.scale()
+    head = value_of(LIKELIHOODS, likelihood)
+    low, high = head.pixels
+    transform = data.scale(low, high)
 
     shape = data.common_shape("image", train, test)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
@@ -73,8 +78,8 @@ def experiment(
     mirrored = {name: value[::-1] if isinstance(value, tuple) else value for name, value in options.items()}
     model = autoencoders.Autoencoder(
         kind.Encoder(**options, dtype=dtype),
-        kind.Decoder(shape, **mirrored, dtype=dtype),
-        {"bernoulli": vae.BernoulliLikelihood(), "gaussian": vae.GaussianLikelihood(std=1.0)}[likelihood],
+        kind.Decoder((*shape[:2], shape[2] * head.outputs), **mirrored, dtype=dtype),
+        head,
         latents,
         dtype=dtype,
     )
@@ -86,10 +91,10 @@ def experiment(
 
     @jax.jit
     def decode(state: jaxgen.TrainState, z: Array) -> Array:
-        # A Gaussian's mean may lie outside.
-        return jnp.clip(objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean, 0.0, 1.0)
+        mean = objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean
+        return jnp.clip((mean - low) / (high - low), 0.0, 1.0)  # a Gaussian's mean may lie outside
 
-    album = latent_space.album(encode, decode, data.examples(test, 32, transform)["image"])
+    album = latent_space.album(encode, decode, data.examples(test, 32, transform)["image"], pixels=(low, high))
     # Traversals are left out: without a prior the latents have no scale to walk along.
     shown = {name: album[name] for name in ("reconstructions", "interpolations")}
 

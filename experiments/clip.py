@@ -91,7 +91,7 @@ def decayed(params: PyTree) -> PyTree:
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "captioned_digits",
+    dataset: str | data.Given = "captioned_digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     vocabulary: Count = 400,
@@ -121,7 +121,7 @@ def experiment(
     """CLIP on any prepared set with captions.
 
     Args:
-      dataset: a TFDS name; its examples have an image and a text `caption`.
+      dataset: a TFDS name, or in Python sources of arrays (`data.Given`); its examples have an image and a text `caption`.
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       vocabulary: byte pairs of the tokenizer, which is trained on the training captions; 260 of them are special or bytes.
@@ -181,7 +181,8 @@ def experiment(
     adam = optax.adamw(rate, b2=b2, eps=eps, weight_decay=weight_decay, mask=decayed)
     player = jaxgen.Player(objectives.contrastive(model), optax.chain(adam, objectives.clip_scale(100.0)))
 
-    words = prompts(dataset.split(":")[0], test.classes)
+    known = dataset.split(":")[0] if isinstance(dataset, str) else ""  # sets whose captions and classes we know
+    words = prompts(known, test.classes)
     shapes = {name: (len(by_class), len(by_class[0])) for name, by_class in words.items()}
     sentences = [sentence for by_class in words.values() for of_class in by_class for sentence in of_class]
     tokens = [data.tokenise(tokenizer, sentence, text_length) for sentence in sentences]
@@ -190,7 +191,7 @@ def experiment(
     for name, of_test in columns.items():
         check_labels(of_test, classes=len(test.classes[name]), name=f"the {name}s of {test.name}")
     labels = {name: jnp.asarray(of_test, jnp.int32) for name, of_test in columns.items()}
-    told = SAME.get(dataset.split(":")[0])
+    told = SAME.get(known)
     captions = data.texts(test)
     meaning = (
         captions if told is None else [" ".join(map(str, row)) for row in zip(*(column(test, n) for n in told), strict=True)]

@@ -39,7 +39,7 @@ from jaxgen.types import Array, Batch, Key
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     network: Literal["conv", "mlp"] = "conv",
@@ -55,7 +55,7 @@ def experiment(
     """A class-conditional GAN on the labelled images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       network: the DCGAN's, or dense layers with a maxout discriminator of half their width.

@@ -27,7 +27,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import lazily, r1
 from jaxgen.models.gan import dcgan
@@ -39,10 +39,10 @@ LOSSES = {"minimax": adversarial.minimax, "non_saturating": adversarial.non_satu
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
-    loss: Literal["minimax", "non_saturating", "hinge"] = "non_saturating",
+    loss: Literal["minimax", "non_saturating", "hinge"] | adversarial.AdversarialLoss = "non_saturating",
     latents: Count = 100,
     channels: Counts = (32, 64),
     norm: Literal["batch", "spectral"] = "batch",
@@ -58,10 +58,10 @@ def experiment(
     """A DCGAN on the images of any dataset whose sides can be halved often enough.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      loss: which game.
+      loss: which game; in Python also a pair of `losses.adversarial`.
       latents: dimension of z.
       channels: of the discriminator's maps, the largest map first; the generator mirrors it. Each halves the side.
       norm: of the discriminator: of its batches, or of its kernels (Miyato et al. 2018).
@@ -88,7 +88,7 @@ def experiment(
     generator = dcgan.Generator(image, channels[::-1], dtype=dtype)
     discriminator = dcgan.Discriminator(channels, normalised=norm == "batch", spectral=norm == "spectral", dtype=dtype)
     penalty = lazily(r1(gamma), gamma_every) if gamma else None
-    d_loss, g_loss = objectives.adversarial(generator, discriminator, LOSSES[loss], latents=latents, penalty=penalty)
+    d_loss, g_loss = objectives.adversarial(generator, discriminator, value_of(LOSSES, loss), latents=latents, penalty=penalty)
     tx = optax.adam(learning_rate, b1=0.5)
 
     @jax.jit

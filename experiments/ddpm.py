@@ -13,50 +13,55 @@ on the test images (0.000 the prior, 3.125 the transitions, 1.739 the decoder; s
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import jaxgen
 from jaxgen import data, diffusion, keys, objectives, samplers
 from jaxgen.analysis import trajectories
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm
 from jaxgen.types import Array, Batch, Key
 
 SCHEDULES: dict[str, Callable[[int], diffusion.Discrete]] = {"linear": diffusion.linear, "cosine": diffusion.cosine}
 # By flag: what the network predicts, and the weight of its error.
-PARAMETERISATIONS = {
+PARAMETERISATIONS: dict[str, tuple[diffusion.Parameterisation, objectives.Weight]] = {
     "epsilon": (diffusion.EPSILON, objectives.uniform),
     "x0": (diffusion.X0, objectives.uniform),
     "v": (diffusion.V, objectives.uniform),
     "score": (diffusion.SCORE, objectives.by_variance),
 }
-VARIANCES = {"small": diffusion.small_variance, "large": diffusion.large_variance}
-NORMS = {"additive": AdditiveGroupNorm, "adaptive": AdaptiveGroupNorm}
+VARIANCES: dict[str, Callable[[diffusion.Discrete], np.ndarray]] = {
+    "small": diffusion.small_variance,
+    "large": diffusion.large_variance,
+}
+NORMS: dict[str, Callable[..., nn.Module]] = {"additive": AdditiveGroupNorm, "adaptive": AdaptiveGroupNorm}
 PIXELS = (-1.0, 1.0)
 
 
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     flip: bool = False,
     labels: bool = False,
-    schedule: Literal["linear", "cosine"] = "linear",
-    parameterisation: Literal["epsilon", "x0", "v", "score"] = "epsilon",
+    schedule: Literal["linear", "cosine"] | Callable[[int], diffusion.Discrete] = "linear",
+    parameterisation: Literal["epsilon", "x0", "v", "score"] | tuple[diffusion.Parameterisation, objectives.Weight] = "epsilon",
     timesteps: Count = 1000,
     sampler: Literal["ancestral", "ddim"] = "ancestral",
-    variance: Literal["small", "large"] = "small",
+    variance: Literal["small", "large"] | Callable[[diffusion.Discrete], np.ndarray] = "small",
     sampling_steps: Count | None = 100,
     channels: Counts = (32, 64),
     blocks: Whole = 1,
     attention: tuple[Whole, ...] = (16,),
     dropout: Share = 0.1,
-    modulation: Literal["additive", "adaptive"] = "additive",
+    modulation: Literal["additive", "adaptive"] | Callable[..., nn.Module] = "additive",
     steps: Whole = 2000,
     batch_size: Count = 64,
     learning_rate: Positive = 1e-3,
@@ -71,7 +76,7 @@ def experiment(
     """A diffusion model of the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       flip: train on mirror images too.
@@ -116,14 +121,14 @@ def experiment(
     transform = data.scale(*PIXELS)
     augment = data.chain(transform, data.flip()) if flip else transform
 
-    noise = SCHEDULES[schedule](timesteps)
-    meaning, weight = PARAMETERISATIONS[parameterisation]
+    noise = value_of(SCHEDULES, schedule)(timesteps)
+    meaning, weight = value_of(PARAMETERISATIONS, parameterisation)
     model = UNet(
         channels,
         blocks,
         attention,
         dropout=dropout,
-        norm=NORMS[modulation],
+        norm=value_of(NORMS, modulation),
         classes=classes,
         remat=remat,
         dtype=jnp.bfloat16 if bf16 else jnp.float32,
@@ -135,7 +140,9 @@ def experiment(
     told = (jnp.zeros(1, jnp.int32),) if labels else ()
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
-    draw = {"ancestral": samplers.ancestral(chain, variance=VARIANCES[variance]), "ddim": samplers.ddim(chain)}[sampler]
+    draw = {"ancestral": samplers.ancestral(chain, variance=value_of(VARIANCES, variance)), "ddim": samplers.ddim(chain)}[
+        sampler
+    ]
 
     def denoise(state: jaxgen.TrainState, label: Array | None) -> diffusion.Denoise:
         return objectives.denoiser_of(model, state.params, state.vars, meaning, label=label, clip=PIXELS)
@@ -160,7 +167,7 @@ def experiment(
 
     def forward(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         path = diffusion.forward(diffusion.spaced(noise, min(15, timesteps)), shown, key)
-        caption = f"The forward process: test images, and the noise taking over to t = {timesteps}"
+        caption = f"The forward process: held-out images, and the noise taking over to t = {timesteps}"
         return jaxgen.Picture(visible(trajectories.rows(path)), len(path), caption)
 
     def reverse(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
@@ -172,7 +179,7 @@ def experiment(
         label = batch["label"] if labels else None
         own = keys.per_example(key, batch)
         found = objectives.variational_bound(
-            denoise(state, label), noise, batch["image"], own, variance=VARIANCES[variance], samples=nll_samples
+            denoise(state, label), noise, batch["image"], own, variance=value_of(VARIANCES, variance), samples=nll_samples
         )
         return found.bits
 

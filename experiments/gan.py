@@ -37,7 +37,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.logs import Track
 from jaxgen.losses import adversarial, penalty
 from jaxgen.metrics import parzen
@@ -59,10 +59,10 @@ LOSSES = {"minimax": adversarial.minimax, "non_saturating": adversarial.non_satu
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
-    loss: Literal["minimax", "non_saturating"] = "non_saturating",
+    loss: Literal["minimax", "non_saturating"] | adversarial.AdversarialLoss = "non_saturating",
     latents: Count = 100,
     hidden: tuple[Count, ...] = (256, 256),
     units: tuple[Count, ...] = (128, 128),
@@ -81,10 +81,10 @@ def experiment(
     """A GAN of dense layers on the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      loss: what the generator descends: log(1 - D) or -log D.
+      loss: what the generator descends: log(1 - D) or -log D. In Python also a pair of `losses.adversarial`.
       latents: dimension of z.
       hidden: widths of the generator's layers.
       units: of the discriminator's maxout layers, five pieces each.
@@ -116,7 +116,7 @@ def experiment(
     )
     discriminator = mlp.MaxoutDiscriminator(units, dropout=dropout, kernel_init=mlp.symmetric(0.005), dtype=dtype)
     draw = uniform(latents, limit=math.sqrt(3))
-    d_loss, g_loss = objectives.adversarial(generator, discriminator, LOSSES[loss], latents=draw)
+    d_loss, g_loss = objectives.adversarial(generator, discriminator, value_of(LOSSES, loss), latents=draw)
 
     stream = data.shuffled(train, batch_size, data.scale())
     # The momentum of the first epoch is the first one, and that of epoch `momentum_epochs` is the last one.

@@ -38,7 +38,7 @@ from jaxgen.types import Array, Batch, Key
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     binarization: Literal["dynamic", "static"] = "dynamic",
@@ -53,7 +53,7 @@ def experiment(
     """The paper's experiment 5.1 with one stochastic layer.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       binarization: of pixels: anew at each visit (the paper's), or once for each image.

@@ -18,7 +18,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import confusion
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models.classifiers import LeNet
 from jaxgen.types import Array, Key
 
@@ -29,7 +29,7 @@ LOOKED_AT = 10_000
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     channels: Counts = (32, 64),
@@ -38,7 +38,7 @@ def experiment(
     smoothing: Share = 0.0,
     shift: Whole = 0,
     flip: bool = False,
-    optimizer: Literal["adam", "sgd"] = "adam",
+    optimizer: Literal["adam", "sgd"] | optax.GradientTransformation = "adam",
     steps: Whole = 1000,
     batch_size: Count = 128,
     learning_rate: Positive | None = None,
@@ -50,7 +50,7 @@ def experiment(
     """A classifier of the labelled images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       channels: feature maps of the 5x5 convolutions, the largest map first; each halves the side.
@@ -77,15 +77,15 @@ def experiment(
     classes = len(data.common_classes("label", train, test))
     if shift and image[0] != image[1]:
         raise jaxgen.UserError(
-            f"--shift {shift} wants square images, and those of {dataset} are {image[0]}x{image[1]}; leave it out."
+            f"--shift {shift} wants square images, and those of {test.name} are {image[0]}x{image[1]}; leave it out."
         )
     moved = data.chain(data.pad(shift), data.crop(image[0])) if shift else data.identity
     augmented = data.chain(data.scale(), moved, data.flip() if flip else data.identity)
 
     model = LeNet(classes, channels, hidden, dropout, dtype=jnp.bfloat16 if bf16 else jnp.float32)
-    peak = learning_rate or {"adam": 1e-3, "sgd": 0.05}[optimizer]
+    peak = learning_rate or (0.05 if optimizer == "sgd" else 1e-3)
     rate = optax.cosine_decay_schedule(peak, max(steps, 1)) if cosine else optax.constant_schedule(peak)
-    tx = {"adam": optax.adam(rate), "sgd": optax.sgd(rate, momentum=0.9)}[optimizer]
+    tx = value_of({"adam": optax.adam(rate), "sgd": optax.sgd(rate, momentum=0.9)}, optimizer)
     player = jaxgen.Player(objectives.classification(model, smoothing=smoothing), tx)
 
     @jax.jit
@@ -100,8 +100,8 @@ def experiment(
         cells = confusion.confusions(images.astype(np.float32) / 255, label, p, classes=shown)
         wrong = int((p.argmax(1) != label).sum())
         caption = (
-            f"Test images, {wrong:,} of {len(label):,} taken for another class. Row: the class; column: what it is taken for. "
-            f"Off the diagonal the surest mistake, on it the right answer that was least sure; step {int(state.step):,}"
+            f"Held-out images, {wrong:,} of {len(label):,} taken for another class. Row: the class; column: what it is taken "
+            f"for. Off the diagonal the surest mistake, on it the right answer that was least sure; step {int(state.step):,}"
         )
         return jaxgen.Picture(cells, shown, caption)
 

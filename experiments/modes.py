@@ -21,13 +21,14 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import jaxgen
 from jaxgen import data, diffusion, objectives, samplers
 from jaxgen.analysis import points
 from jaxgen.data.builders import mixtures
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Whole
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Whole, value_of
 from jaxgen.logs import Track
 from jaxgen.losses import adversarial, penalty
 from jaxgen.metrics.modes import modes
@@ -41,6 +42,18 @@ DRAWN = 2500
 """Samples in which modes are counted: the protocol's number."""
 
 MIXTURES = {"gaussian_ring": mixtures.RING, "gaussian_grid": mixtures.GRID}
+
+
+def mixture_of(source: data.Source) -> mixtures.Mixture:
+    """The modes of labelled points: the means of the classes, and the standard deviation about them that all have in common."""
+    rows = source.gather(np.arange(source.length))
+    if rows.get("point", np.zeros(0)).shape[1:] != (2,) or "label" not in rows:
+        raise jaxgen.UserError(f"{source.name} has no points of a plane with their modes; give `point` [N, 2] and `label` [N].")
+    found = np.unique(rows["label"])
+    groups = [rows["point"][rows["label"] == label].astype(np.float64) for label in found]
+    centres = np.stack([group.mean(0) for group in groups])
+    squares = sum(((group - centre) ** 2).sum() for group, centre in zip(groups, centres, strict=True))
+    return mixtures.Mixture(centres, float(np.sqrt(squares / (2 * source.length))))
 
 
 class Method(NamedTuple):
@@ -104,16 +117,16 @@ def ddpm(latents: int, hidden: tuple[int, ...], learning_rate: float | None, dec
     return Method({"model": jaxgen.Player(loss, tx)}, init, jax.jit(sample, static_argnums=2))
 
 
-METHODS = {"gan": gan, "wgan_gp": wgan_gp, "ddpm": ddpm}
+METHODS: dict[str, Callable[..., Method]] = {"gan": gan, "wgan_gp": wgan_gp, "ddpm": ddpm}
 
 
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: Literal["gaussian_ring", "gaussian_grid"] = "gaussian_ring",
+    dataset: Literal["gaussian_ring", "gaussian_grid"] | data.Given = "gaussian_ring",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
-    method: Literal["gan", "wgan_gp", "ddpm"] = "wgan_gp",
+    method: Literal["gan", "wgan_gp", "ddpm"] | Callable[..., Method] = "wgan_gp",
     latents: Count = 2,
     hidden: Counts = (128, 128),
     steps: Whole = 20_000,
@@ -124,10 +137,10 @@ def experiment(
     """A model of points in the plane, and how many modes 2,500 of its samples hit.
 
     Args:
-      dataset: 8 Gaussians on a circle, or 25 on a grid.
+      dataset: 8 Gaussians on a circle, or 25 on a grid; in Python also sources of a `point` `[N, 2]` with a `label`, its mode.
       data_dir: where the prepared mixtures lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's cache may take; 0 streams.
-      method: what to train.
+      method: what to train; in Python also a function such as `gan` here.
       latents: dimension of z.
       hidden: widths of the layers, of every network.
       steps: training steps; of the discriminator, where players do not move equally often.
@@ -140,8 +153,8 @@ def experiment(
     """
     train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
-    mixture = MIXTURES[dataset]
-    players, init, sample, ema = METHODS[method](latents, hidden, learning_rate, decay_steps)
+    mixture = MIXTURES[dataset] if isinstance(dataset, str) else mixture_of(train)
+    players, init, sample, ema = value_of(METHODS, method)(latents, hidden, learning_rate, decay_steps)
     centres = jnp.asarray(mixture.centres, jnp.float32)
     shown = data.examples(test, 10_000)["point"]
 

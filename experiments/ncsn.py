@@ -13,8 +13,10 @@ normalisation. Its output is divided by sigma (technique 3 of Song & Ermon 2020)
 As in the paper's code Adam has a rate of 1e-3; there it takes 200,000 steps of 128 images, without clipping and averages.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -22,18 +24,22 @@ import optax
 import jaxgen
 from jaxgen import data, diffusion, objectives, samplers
 from jaxgen.analysis import trajectories
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm, RandomFourier
 from jaxgen.types import Array, Key
 
-NORMS = {"instance": ConditionalInstanceNorm, "additive": AdditiveGroupNorm, "adaptive": AdaptiveGroupNorm}
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "instance": ConditionalInstanceNorm,
+    "additive": AdditiveGroupNorm,
+    "adaptive": AdaptiveGroupNorm,
+}
 
 
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     flip: bool = False,
@@ -46,7 +52,7 @@ def experiment(
     blocks: Whole = 1,
     attention: tuple[Whole, ...] = (16,),
     dropout: Share = 0.0,
-    modulation: Literal["instance", "additive", "adaptive"] = "instance",
+    modulation: Literal["instance", "additive", "adaptive"] | Callable[..., nn.Module] = "instance",
     steps: Whole = 1500,
     batch_size: Count = 64,
     learning_rate: Positive = 1e-3,
@@ -59,7 +65,7 @@ def experiment(
     """Scores of the images of any dataset at several levels of noise.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       flip: train on mirror images too.
@@ -100,7 +106,7 @@ def experiment(
         blocks,
         attention,
         dropout=dropout,
-        norm=NORMS[modulation],
+        norm=value_of(NORMS, modulation),
         time=RandomFourier(2 * channels[0], scale=1.0),
         remat=remat,
         dtype=jnp.bfloat16 if bf16 else jnp.float32,
@@ -126,7 +132,7 @@ def experiment(
 
     def forward(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         path = jnp.clip(diffusion.forward(noise, shown, key), 0.0, 1.0)
-        return jaxgen.Picture(trajectories.rows(path), len(path), "Test images, and the same at every level of noise")
+        return jaxgen.Picture(trajectories.rows(path), len(path), "Held-out images, and the same at every level of noise")
 
     def reverse(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         path = walks(state, key, len(shown), 16).trajectory

@@ -40,7 +40,7 @@ import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis.latent_space import reconstructions
 from jaxgen.distributions import sum_event
-from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.logs import Track
 from jaxgen.metrics import probe
 from jaxgen.models.autoencoders import SparseAutoencoder
@@ -54,7 +54,7 @@ CHUNK = 500
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     latents: Count = 1000,
@@ -62,7 +62,7 @@ def experiment(
     k_start: Count = 100,
     anneal_steps: Count | None = None,
     alpha: Positive = 3.0,
-    optimizer: Literal["momentum", "adam"] = "adam",
+    optimizer: Literal["momentum", "adam"] | optax.GradientTransformation = "adam",
     learning_rate: Positive = 1e-3,
     final_learning_rate: Positive = 1e-4,
     momentum: Share = 0.9,
@@ -75,7 +75,8 @@ def experiment(
     """A k-sparse autoencoder on the labelled images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; its images have a label.
+      dataset: a TFDS name, or a folder with the subfolders train and test, whose images have a label; in Python also sources of
+        arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       latents: number of units.
@@ -109,7 +110,7 @@ def experiment(
     anneal = anneal_steps or max(steps // 2, 1)
     kept = optax.linear_schedule(max(k_start, k), k, anneal)
     rate = optax.linear_schedule(learning_rate, final_learning_rate, anneal)
-    tx = {"momentum": optax.sgd(rate, momentum), "adam": optax.adam(rate)}[optimizer]
+    tx = value_of({"momentum": optax.sgd(rate, momentum), "adam": optax.adam(rate)}, optimizer)
     player = jaxgen.Player(objectives.k_sparse(model, k=kept, most=max(k_start, k)), tx)
     wide = min(round(alpha * k), latents)
 
@@ -158,7 +159,7 @@ def experiment(
     def rebuilt(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         x = shown[:32]
         columns = min(16, len(x))
-        caption = f"Test images, each with its reconstruction from {k} units below; step {int(state.step):,}"
+        caption = f"Held-out images, each with its reconstruction from {k} units below; step {int(state.step):,}"
         return jaxgen.Picture(reconstructions(x, reconstruct(state, x), columns=columns), columns, caption)
 
     return jaxgen.Experiment(

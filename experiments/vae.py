@@ -15,9 +15,10 @@ on the KL whatever --beta, --beta-warmup and --max-kl train with.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -25,34 +26,35 @@ import optax
 import jaxgen
 from jaxgen import data, keys, objectives
 from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models import autoencoders, vae
 from jaxgen.types import Array, Batch, Key, Params, Vars
 
-# By flag: the likelihood, and the range in which it wants the pixels.
-LIKELIHOODS = {
-    "bernoulli": (vae.BernoulliLikelihood(), (0.0, 1.0)),
-    "gaussian": (vae.GaussianLikelihood(std=0.1), (0.0, 1.0)),
-    "gaussian-learned": (vae.GaussianLikelihood(), (0.0, 1.0)),
-    "gaussian-per-pixel": (vae.HeteroscedasticGaussianLikelihood(), (0.0, 1.0)),
-    "logistic": (vae.DiscretizedLogisticLikelihood(), (-1.0, 1.0)),
+LIKELIHOODS: dict[str, nn.Module] = {
+    "bernoulli": vae.BernoulliLikelihood(),
+    "gaussian": vae.GaussianLikelihood(std=0.1),
+    "gaussian-learned": vae.GaussianLikelihood(),
+    "gaussian-per-pixel": vae.HeteroscedasticGaussianLikelihood(),
+    "logistic": vae.DiscretizedLogisticLikelihood(),
 }
 
-ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     binarization: Literal["dynamic", "static", "none"] = "none",
     network: Literal["mlp", "conv", "residual"] = "mlp",
-    likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-per-pixel", "logistic"] | None = None,
+    likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-per-pixel", "logistic"]
+    | nn.Module
+    | None = None,
     latents: Count = 8,
     hidden: tuple[Count, ...] = (400, 400),
-    activation: Literal["tanh", "relu"] = "tanh",
+    activation: Literal["tanh", "relu"] | Callable[[Array], Array] = "tanh",
     channels: Counts = (32, 64),
     beta: NonNegative = 1.0,
     beta_warmup: Whole | None = None,
@@ -73,13 +75,13 @@ def experiment(
     """A VAE on the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       binarization: of pixels: anew at each visit, once for each image, or not at all.
       network: kind of encoder and decoder.
       likelihood: p(x | z): binary, real with one fixed or learned width or a width each, or bytes; by default
-        gaussian-learned, or bernoulli where pixels are binarised.
+        gaussian-learned, or bernoulli where pixels are binarised. In Python also a module such as those of `models.vae`.
       latents: dimension of z.
       hidden: widths of the layers of the mlp.
       activation: after each of them.
@@ -109,9 +111,11 @@ def experiment(
     test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
     binary = binarization != "none"
     likelihood = likelihood or ("bernoulli" if binary else "gaussian-learned")
-    head, (low, high) = LIKELIHOODS[likelihood]
-    if binary and likelihood != "bernoulli":
+    head = value_of(LIKELIHOODS, likelihood)
+    low, high = head.pixels
+    if binary and not isinstance(head, vae.BernoulliLikelihood):
         raise jaxgen.UserError(f"--binarization {binarization} makes binary images; it goes with --likelihood bernoulli.")
+    in_bits = isinstance(head, vae.DiscretizedLogisticLikelihood)
     binarize = {"dynamic": data.binarize(), "static": data.binarize_statically(), "none": data.identity}[binarization]
     transform = data.chain(data.scale(low, high), binarize)
 
@@ -119,7 +123,7 @@ def experiment(
     out = (*image[:2], image[2] * head.outputs)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     networks: dict[str, tuple[Any, dict[str, Any]]] = {
-        "mlp": (autoencoders.mlp, {"hidden": hidden, "activation": ACTIVATIONS[activation]}),
+        "mlp": (autoencoders.mlp, {"hidden": hidden, "activation": value_of(ACTIVATIONS, activation)}),
         "conv": (autoencoders.conv, {"channels": channels, "remat": remat}),
         "residual": (autoencoders.residual, {"channels": channels, "remat": remat}),
     }
@@ -166,7 +170,7 @@ def experiment(
         values, _ = objectives.importance_weighted_bound(
             model, state.params, state.vars, batch["image"], own, samples=nll_samples, chunk=chunk
         )
-        bits = {"bits_per_dim": -values / (math.log(2) * math.prod(image))} if likelihood == "logistic" else {}
+        bits = {"bits_per_dim": -values / (math.log(2) * math.prod(image))} if in_bits else {}
         return {"nll": -values, **bits}
 
     def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
@@ -193,7 +197,7 @@ def experiment(
         best="test/negative_elbo",
         protocol={
             "nll": ("binarization", "likelihood", "nll_samples"),
-            **({"bits_per_dim": ("binarization", "nll_samples")} if likelihood == "logistic" else {}),
+            **({"bits_per_dim": ("binarization", "nll_samples")} if in_bits else {}),
         },
     )
 

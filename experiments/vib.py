@@ -26,13 +26,13 @@ import jaxgen
 from jaxgen import data, keys, objectives
 from jaxgen.analysis.ellipses import ellipses, project
 from jaxgen.distributions import Normal
-from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import classification
 from jaxgen.models import bottleneck
 from jaxgen.models.autoencoders import mlp
 from jaxgen.types import Array, Batch, Key
 
-POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
+POSTERIORS: dict[str, Callable[..., nn.Module]] = {
     "diagonal": bottleneck.DiagonalPosterior,
     "full": bottleneck.FullPosterior,
 }
@@ -41,10 +41,10 @@ POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
-    covariance: Literal["diagonal", "full"] = "diagonal",
+    covariance: Literal["diagonal", "full"] | Callable[..., nn.Module] = "diagonal",
     beta: NonNegative = 1e-3,
     latents: Count = 256,
     hidden: tuple[Count, ...] = (1024, 1024),
@@ -60,7 +60,8 @@ def experiment(
     """A classifier with a variational information bottleneck, on the labelled images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; its images have a label.
+      dataset: a TFDS name, or a folder with the subfolders train and test, whose images have a label; in Python also sources of
+        arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       covariance: of p(z | x); the full one has a layer of latents squared outputs: for few latents.
@@ -88,7 +89,7 @@ def experiment(
 
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     encoder = mlp.Encoder(hidden, nn.relu, dtype=dtype)
-    model = bottleneck.Bottleneck(encoder, POSTERIORS[covariance](latents, dtype=dtype), classes, dtype=dtype)
+    model = bottleneck.Bottleneck(encoder, value_of(POSTERIORS, covariance)(latents, dtype=dtype), classes, dtype=dtype)
     every = max(round(2 * stream.epoch_steps), 1)
     rate = optax.exponential_decay(learning_rate, every, decay, staircase=True)
     loss = objectives.bottleneck(model, beta=beta, samples=train_samples)
@@ -130,7 +131,7 @@ def experiment(
         behind = (lambda z: entropy(state, jnp.asarray(z))) if latents == 2 else None
         picture = ellipses(means, covariances, np.asarray(shown["label"]), classes, shade=behind)
         plane = "grey where q(y | z) is undecided" if latents == 2 else "projected on the means' first two principal components"
-        caption = f"p(z | x) of {len(means):,} test images, 95 % of each in its ellipse, {plane}; step {int(state.step):,}"
+        caption = f"p(z | x) of {len(means):,} held-out images, 95 % of each in its ellipse, {plane}; step {int(state.step):,}"
         return jaxgen.Picture(picture[None], 1, caption)
 
     return jaxgen.Experiment(

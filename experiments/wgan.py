@@ -29,9 +29,9 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial
-from jaxgen.losses.penalty import clip_weights, gradient_penalty
+from jaxgen.losses.penalty import Penalty, clip_weights, gradient_penalty
 from jaxgen.models.gan import dcgan
 from jaxgen.types import Array, Batch, Key
 
@@ -39,10 +39,10 @@ from jaxgen.types import Array, Batch, Key
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str = "digits",
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
-    penalty: Literal["gp", "clip"] = "gp",
+    penalty: Literal["gp", "clip"] | Penalty = "gp",
     latents: Count = 100,
     channels: Counts = (32, 64),
     critic_steps: Count = 5,
@@ -57,10 +57,11 @@ def experiment(
     """A WGAN with the DCGAN's networks on the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      penalty: what keeps the critic Lipschitz: a penalty on its gradient, or the clipping of its weights.
+      penalty: what keeps the critic Lipschitz: a penalty on its gradient, or the clipping of its weights. In Python also
+        a penalty of `losses.penalty`, in place of gp.
       latents: dimension of z.
       channels: of the critic's maps, the largest map first; the generator mirrors it. Each halves the side.
       critic_steps: of the critic to each of the generator.
@@ -83,7 +84,7 @@ def experiment(
     generator = dcgan.Generator(image, channels[::-1], dtype=dtype)
     # A penalty on the gradient at each image wants a critic that judges each by itself.
     critic = dcgan.Discriminator(channels, normalised=penalty == "clip", dtype=dtype)
-    if penalty == "gp":
+    if penalty != "clip":
         tx = critic_tx = optax.adam(learning_rate or 1e-4, b1=0.0, b2=0.9)
     else:
         # As torch.optim.RMSprop in the authors' code: with epsilon inside the root gradients of 1e-5 hardly move a weight.
@@ -94,7 +95,7 @@ def experiment(
         critic,
         adversarial.wasserstein,
         latents=latents,
-        penalty=gradient_penalty(weight) if penalty == "gp" else None,
+        penalty=value_of({"gp": gradient_penalty(weight), "clip": None}, penalty),
         names=("generator", "critic"),
     )
 

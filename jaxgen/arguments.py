@@ -12,13 +12,25 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jaxgen.errors import UserError
-from jaxgen.flags import flag_name
+from jaxgen.flags import flag_name, on_command_line
 
 Function: TypeAlias = Callable[..., Any]
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "data": (
-        *("dataset", "data_dir", "cache_budget", "validation", "batch_size", "binarization", "flip", "crop", "shift", "labels"),
+        *(
+            "dataset",
+            "data_dir",
+            "cache_budget",
+            "validation",
+            "validation_seed",
+            "batch_size",
+            "binarization",
+            "flip",
+            "crop",
+            "shift",
+            "labels",
+        ),
         *("pairs", "vocabulary", "text_length"),
     ),
     "objective": (
@@ -190,7 +202,9 @@ def grouped(
         for name, parameter in parameters.items():
             hint = f"(default: {defaults[name]})" if name in defaults else None
             told = tyro.conf.arg(prefix_name=False, help=helps.get(name), help_behavior_hint=hint)
-            flags.append((name, Annotated[parameter.annotation, told], dataclasses.field(default=parameter.default)))
+            flags.append(
+                (name, Annotated[on_command_line(parameter.annotation), told], dataclasses.field(default=parameter.default))
+            )
         if flags:
             fields[title] = dataclasses.make_dataclass(title, flags, namespace={"__doc__": " "})
 

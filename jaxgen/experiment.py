@@ -2,17 +2,20 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from jaxgen import experiments
-from jaxgen.data import Opened, Stream, reading
+from jaxgen import experiments, values
+from jaxgen.data import HeldOut, Opened, Stream, noted, reading, validating
+from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
-from jaxgen.flags import held
+from jaxgen.flags import Seed, Share, held
 from jaxgen.game import Player, TrainState
+from jaxgen.logs import Track
 from jaxgen.pictures import Picture
 from jaxgen.types import Array, Key, Params, Schedule, Vars
 
@@ -22,7 +25,7 @@ class Config(NamedTuple):
 
     Fields:
       function: that made it.
-      flags: its arguments.
+      flags: its arguments; those of `shared` only where a validation split is held out.
       opened: every split of every set that it opened, to train on or to evaluate on.
     """
 
@@ -39,7 +42,17 @@ class Config(NamedTuple):
     def changed(self) -> dict[str, Any]:
         """The flags that are not at their defaults."""
         defaults = {name: p.default for name, p in inspect.signature(self.function).parameters.items()}
-        return {flag: value for flag, value in self.flags.items() if value != defaults.get(flag, value)}
+        return {
+            flag: value
+            for flag, value in self.flags.items()
+            if flag in defaults and (not values.plain(value) or value != defaults[flag])
+        }
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """What is held out of the training examples for validation; None where nothing is."""
+        share = self.flags.get("validation")
+        return HeldOut(share, self.flags.get("validation_seed", 0)) if share else None
 
     @property
     def file(self) -> str:
@@ -56,7 +69,8 @@ class Experiment(NamedTuple):
       players: the players, in the order of their turns.
       steps: how many steps to train.
       evaluators: run every `evaluate_every` steps; the name is the split they report on.
-      final: run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
+      final: run when training is through, and by `jaxgen evaluate`: what is too slow to do more often. With a validation split
+        (`shared`) the evaluation of the test split is here too.
       pictures: drawn at every evaluation, `(state, key) -> Picture`.
       sample: `(state, key, n) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; pure, so that it can be traced. None where
         a model generates nothing.
@@ -97,6 +111,23 @@ class Experiment(NamedTuple):
         )
 
 
+@held
+def shared(*, validation: Share = 0.0, validation_seed: Seed | None = None) -> HeldOut | None:
+    """What the flags say that every experiment has.
+
+    Args:
+      validation: share of the training examples that is held out. These are evaluated in training and mark the best checkpoint;
+        the test split is evaluated once, at the end.
+      validation_seed: of the choice of the held-out examples, 0 by default; it does not depend on the seed of the run.
+
+    Returns:
+      What to hold out, if anything.
+    """
+    if validation_seed is not None and not validation:
+        raise UserError("--validation-seed goes with --validation; give a share such as --validation 0.1, or leave it out.")
+    return HeldOut(validation, validation_seed or 0) if validation else None
+
+
 def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
     """Makes a function whose keyword arguments are an experiment's flags record them in the experiment it returns.
 
@@ -104,24 +135,83 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
     that the function opens are recorded as well, so that a run notices when any of them changed. What the signature declares of
     the flags is held: their types, and the ranges of `jaxgen.flags`.
 
+    The function gets the flags of `shared` too. With `validation`, `data.load` gives it fewer training examples, and the
+    held-out ones are evaluated as the test examples would be: its evaluators of `test` report on `validation` instead, its
+    `best` follows, and the test split is evaluated when training is through.
+
     Args:
-      function: returns an `Experiment`; its arguments are numbers, strings, booleans, None or tuples of these.
+      function: returns an `Experiment`; its arguments are numbers, strings, booleans, None or tuples of these, and in Python
+        other values (`jaxgen.values`).
 
     Returns:
       The function, whose experiments have a `config`. It raises a `UserError` for a flag that it does not have, or of another
       type or range than is declared.
     """
     signature, make = inspect.signature(function), held(function)
+    more = {name: p for name, p in inspect.signature(shared).parameters.items() if name not in signature.parameters}
 
     @functools.wraps(function)
     def build(*args: Any, **flags: Any) -> Experiment:
+        held_out = shared(**{name: flags.pop(name) for name in more if name in flags})
         with reading() as opened:
-            made = make(*args, **flags)
+            made = make(*args, **flags) if held_out is None else _validated(lambda: make(*args, **flags), held_out)
         bound = signature.bind(*args, **flags)
         bound.apply_defaults()
-        return made._replace(config=Config(build, dict(bound.arguments), tuple(opened)))
+        chosen = {} if held_out is None else {"validation": held_out.share, "validation_seed": held_out.seed}
+        for one in opened:  # the function of another experiment may have called this one
+            noted(*one)
+        return made._replace(config=Config(build, {**bound.arguments, **chosen}, tuple(opened)))
 
+    last = [p for p in signature.parameters.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
+    own = [p for p in signature.parameters.values() if p not in last]
+    build.__signature__ = signature.replace(parameters=[*own, *more.values(), *last])  # type: ignore[attr-defined]
+    build.__annotations__ = {**function.__annotations__, **{name: p.annotation for name, p in more.items()}}
+    build.__doc__ = _with_arguments(function.__doc__, more)
     return build
+
+
+def _with_arguments(doc: str | None, names: Mapping[str, Any]) -> str | None:
+    """A function's description with the arguments of `shared`, each as it is described there."""
+    section = re.search(r"Args:\n((?:  .*\n)+)", inspect.getdoc(shared) or "")
+    found = re.search(r"Args:\n(?:  .*\n)+", inspect.cleandoc(doc or ""))
+    if section is None or found is None:
+        return doc
+    entries = re.findall(r"^  (\w+): .*\n(?:    .*\n)*", section[1], flags=re.MULTILINE)
+    texts = re.findall(r"^  \w+: .*\n(?:    .*\n)*", section[1], flags=re.MULTILINE)
+    added = "".join(text for name, text in zip(entries, texts, strict=True) if name in names)
+    whole = inspect.cleandoc(doc or "")
+    return whole[: found.end()] + added + whole[found.end() :]
+
+
+def _validated(make: Callable[[], Experiment], held_out: HeldOut) -> Experiment:
+    """An experiment with a validation split, made of one without.
+
+    It is made twice: with the test split, and with the held-out examples in its place. So whatever it does with test examples,
+    to measure or to show them, it does with the held-out ones while it trains.
+    """
+    with validating(held_out) as splits:
+        tested = make()
+        if not splits.used:
+            raise UserError(
+                "--validation holds out a share of the split train, which this experiment does not read by data.load; "
+                "leave it out."
+            )
+        splits.in_place_of_test = True
+        made = make()
+
+    def renamed(evaluators: Mapping[str, Evaluator]) -> dict[str, Evaluator]:
+        return {"validation" if split == "test" else split: evaluator for split, evaluator in evaluators.items()}
+
+    at_end = [evaluators["test"] for evaluators in (tested.evaluators, tested.final) if "test" in evaluators]
+
+    def test(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
+        return {name: value for evaluator in at_end for name, value in evaluator(state, key, track).items()}
+
+    return made._replace(
+        evaluators=renamed(made.evaluators),
+        final={**renamed(made.final), **({"test": test} if at_end else {})},
+        best=made.best and re.sub("^test/", "validation/", made.best),
+    )
 
 
 def initialize(**models: tuple[Any, ...]) -> Callable[[Key], tuple[Params, Vars]]:

@@ -30,6 +30,7 @@ from jaxgen.errors import UserError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Range(NamedTuple):
@@ -109,6 +110,43 @@ Place: TypeAlias = Annotated[
 """A file or a folder that a user names; every flag that is a path has this type."""
 
 
+def value_of(values: Mapping[str, T], choice: str | T) -> T:
+    """The value that a flag names, or the value itself: in Python a flag whose choices name values takes others as well.
+
+    The flag's type says both: `loss: Literal["minimax", "hinge"] | AdversarialLoss = "hinge"`.
+
+    Args:
+      values: by the names that the command line knows.
+      choice: one of the names, or a value.
+
+    >>> value_of({"tanh": math.tanh}, "tanh")(0.0), value_of({"tanh": math.tanh}, math.cos)(0.0)
+    (0.0, 1.0)
+    """
+    return values[choice] if isinstance(choice, str) else choice
+
+
+def on_command_line(kind: Any) -> Any:
+    """A flag's type without the values that only Python has, as the parser of a command line takes it.
+
+    >>> on_command_line(Literal["tanh", "relu"] | Callable[[float], float] | None)
+    typing.Optional[typing.Literal['tanh', 'relu']]
+    """
+    if get_origin(kind) not in (Union, types.UnionType):
+        return kind
+    kept = tuple(one for one in map(on_command_line, get_args(kind)) if _typed(one))
+    return Union[kept] if kept else kind  # noqa: UP007 - of a number of types that is known only here
+
+
+def _typed(kind: Any) -> bool:
+    """Whether words on a command line can be read as this type."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Annotated, Literal):
+        return True
+    if origin is tuple:
+        return all(one is Ellipsis or _typed(one) for one in args)
+    return kind in (bool, int, float, str, bytes, types.NoneType) or (isinstance(kind, type) and issubclass(kind, Path))
+
+
 def held(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which refuses arguments that are not of their declared types and ranges.
 
@@ -158,7 +196,8 @@ def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
             raise UserError(f"There is no {flag_name(name)} here; {hint}.")
         mend = _mend(declared.get(name, Any), value)
         if mend is not None:
-            shown = " ".join(map(str, value)) or "empty" if isinstance(value, tuple) else value
+            plain = type(value) is tuple  # and none with named fields
+            shown = " ".join(map(str, value)) or "empty" if plain else value
             # A NumPy number looks like the one that is asked for, unless it says what it is.
             shown = shown if type(shown).__module__ == "builtins" else repr(shown)
             raise UserError(f"{flag_name(name)} is {shown}; give {mend}.")
@@ -191,6 +230,11 @@ def _mend(kind: Any, value: Any) -> str | None:
         if not isinstance(value, tuple) or len(kinds) != len(value):
             return "a tuple" if args[-1] is Ellipsis else f"a tuple of {len(args)}"
         return next((mend for mend in map(_mend, kinds, value) if mend is not None), None)
+    if origin is Callable and not callable(value):
+        return "a function"
+    a_class = isinstance(kind, type) and kind.__module__ not in ("builtins", "typing") and not issubclass(kind, Path)
+    if a_class and not getattr(kind, "_is_protocol", False) and not isinstance(value, kind):
+        return f"a value of {kind.__name__}"
     if kind is float and isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
     for types_of, words in (

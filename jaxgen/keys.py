@@ -19,6 +19,9 @@ PARAMETERS, STEPS, SAMPLE, EVALUATE, DRAW = 0, 1, 2, 3, 4
 DATA = 1 << 30
 """Folded into a step's key for the stream's transforms; the players fold in 0, 1, 2 ..."""
 
+HELD_OUT = 1 << 60
+"""Beside a seed, for the choice of the examples that are held out; the orders of epochs have 0, 1, 2 ... there."""
+
 TRANSFORM, NOISE = 0, 1
 """Folded into an evaluation's key: for the transforms of the examples, and for what a measure draws."""
 

@@ -13,14 +13,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
 from jaxgen import durable
 from jaxgen.errors import UserError
-
-Bar: TypeAlias = tqdm
 
 
 class _Stderr:
@@ -46,32 +44,18 @@ class _Stderr:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-_STDERR: Any = _Stderr()
-
-
-def bar(*, description: str, total: int | None = None, initial: int = 0, unit: str = "it", quiet: bool = False) -> Bar:
-    """A progress bar with rate and ETA on stderr, redrawn in terminals and notebooks; in a log file a line each half minute."""
-    return tqdm(
-        desc=description,
-        total=total,
-        initial=initial,
-        unit=unit,
-        disable=quiet,
-        mininterval=_pause(),
-        dynamic_ncols=True,
-        file=_STDERR,
-    )
+STDERR: Any = _Stderr()
 
 
 def track(iterable: Iterable[Any], *, description: str, total: int | None = None, quiet: bool = False) -> Iterator[Any]:
     """The iterable, with a progress bar that disappears when it is through."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
-    style = {"leave": False, "mininterval": _pause(), "delay": 0.5, "dynamic_ncols": True, "file": _STDERR}
+    style = {"leave": False, "mininterval": pause(), "delay": 0.5, "dynamic_ncols": True, "file": STDERR}
     yield from tqdm(iterable, desc=description, total=total, disable=quiet, **style)
 
 
-def _pause() -> float:
+def pause() -> float:
     """Seconds between two states of a bar: few where it is redrawn in its place, in a terminal or a notebook."""
     notebook = type(sys.stderr).__module__.startswith("ipykernel")
     return 0.2 if sys.stderr.isatty() or notebook else 30.0
@@ -98,7 +82,7 @@ def muted(logger: str) -> Iterator[None]:
 
 def say(text: str) -> None:
     """Prints a line to stderr without tearing a progress bar."""
-    tqdm.write(text, file=_STDERR)
+    tqdm.write(text, file=STDERR)
 
 
 class Writer(Protocol):

@@ -12,18 +12,18 @@ from typing import Any, Literal, NoReturn
 import jax
 import jax.numpy as jnp
 
-from jaxgen import dispatch, durable, forensics, logs, memory, parallel, pictures, workdir
+from jaxgen import dispatch, forensics, logs, memory, parallel, workdir
 from jaxgen.checkpoint import Checkpoints
-from jaxgen.errors import NotFiniteError, UserError, described
-from jaxgen.evaluate import Evaluator
+from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.experiment import Experiment
 from jaxgen.flags import Count, Place, Seed, Whole, held, place
 from jaxgen.game import TrainState, make_train_step, with_averaged_variables
+from jaxgen.progress import Bar
 from jaxgen.reduction import Metrics, compute
-from jaxgen.run import Run, begin, draw, evaluate
+from jaxgen.reports import Reports
+from jaxgen.run import Run, begin
 from jaxgen.serialization import from_tree, to_tree
 from jaxgen.signals import Stopped, StopRequest
-from jaxgen.uncertainty import paired, told
 from jaxgen.waiting import wait
 
 
@@ -123,10 +123,10 @@ class _Loop:
         self.journal = logs.Journal()
         self.folder: workdir.Workdir | None = None
         self.checkpoints: Checkpoints | None = None
-        self.values: dict[str, float] = {}  # evaluated at this step
         self.kept: tuple[int, Any] = 0, None  # without a workdir: the last finite state, on the host
         self.step = self.saved = self.logged = self.skipped = 0
         self.skippable = skippable
+        self.compiled = False
         self.token: Any = None  # ready when the last call is through
         self.seconds, self.timed = 0.0, 0  # of the steps since the last log, without evaluations and saves
 
@@ -166,19 +166,21 @@ class _Loop:
             self.folder.write()
             self.journal = self.folder.journal(start=self.step, wandb=wandb)
         resources.callback(self.journal.close)
+        self.reports = Reports(experiment, seed, self.journal, self.folder, quiet=self.quiet)
 
     def run(self, log_every: int, evaluate_every: int, save_every: int) -> Run:
+        """Takes the steps that are left, and reports, saves and draws where these are due."""
         calls = list(dispatch.plan(self.step, self.experiment.steps, self.chunk, (log_every, evaluate_every, save_every)))
         feed = self._feed(calls)
         began, started = self.step, time.perf_counter()
-        with StopRequest() as stop, self._bar() as bar:
+        with StopRequest() as stop, Bar(total=self.experiment.steps, initial=self.step, quiet=self.quiet) as bar:
             try:
                 if self.step == self.experiment.steps or self.step % evaluate_every == 0:
                     # A signal, or the end of its process, may have cut these short before a resume.
-                    if self._unreported(self.experiment.evaluators):
-                        self._evaluate(self.experiment.evaluators, stop)
-                    self._draw(only_missing=True)
-                mark = time.perf_counter()
+                    if self.reports.unreported(self.experiment.evaluators, self.step):
+                        self.reports.evaluate(self.experiment.evaluators, self._view(), self.step, bar, stop)
+                    self._draw(bar, only_missing=True)
+                mark = bar.clock()
                 for (first, length), (batches, _) in zip(calls, feed, strict=True):
                     self._advance(batches, first, length, bar, stop)
                     last = self.step == self.experiment.steps
@@ -186,39 +188,43 @@ class _Loop:
                     if not (log or look or save or stop.urgent):
                         continue
                     wait(self.token, whole=True)
-                    self.seconds += time.perf_counter() - mark
+                    self.seconds += bar.clock() - mark
                     if log:
                         bar.set_postfix(self._log(), refresh=False)
                     if look:
                         self._metrics()
-                        self._evaluate(self.experiment.evaluators, stop)
+                        self.reports.evaluate(self.experiment.evaluators, self._view(), self.step, bar, stop)
                     if look or save:
-                        self._save()
+                        with bar.beside("saving"):
+                            self._save()
                     if look:
-                        self._draw()
+                        self._draw(bar)
                     stop.check()
-                    mark = time.perf_counter()
-                if self._unreported(self.experiment.final):
-                    self._evaluate(self.experiment.final, stop)
+                    mark = bar.clock()
+                if self.reports.unreported(self.experiment.final, self.step):
+                    self.reports.evaluate(self.experiment.final, self._view(), self.step, bar, stop)
             except Stopped:
                 return self._leave(stop)
         if self.checkpoints is not None:
             self.checkpoints.wait()
-        self._summary(began, time.perf_counter() - started)
+        self.reports.summary(began, self.step, time.perf_counter() - started)
         return self._result()
 
-    def _advance(self, batches: Any, first: int, length: int, bar: logs.Bar, stop: StopRequest) -> None:
+    def _advance(self, batches: Any, first: int, length: int, bar: Bar, stop: StopRequest) -> None:
         """Takes the steps of a chunk of batches, in as many calls as keep each of them short; a signal ends it between two."""
         while self.step < first + length:
-            n, started = min(self.pace.steps, first + length - self.step), time.perf_counter()
+            n, started = min(self.pace.steps, first + length - self.step), bar.clock()
             numbers = self._number(n), self._number(self.step - first)
-            with jax.transfer_guard("disallow"):
+            # JAX compiles within the first call, and returns from it when the device has begun.
+            compiling = contextlib.nullcontext() if self.compiled else bar.beside("compiling")
+            with compiling, jax.transfer_guard("disallow"):
                 self.state, self.window, token = self.advance(self.state, self.window, batches, *numbers)
+            self.compiled = True
             # One call runs while the next is prepared; more would pile up batches on the device.
             wait(self.token, whole=True)
-            self.token, self.step, self.timed, self.values = token, self.step + n, self.timed + n, {}
+            self.token, self.step, self.timed = token, self.step + n, self.timed + n
             bar.update(n)
-            self.pace.took(time.perf_counter() - started)
+            self.pace.took(bar.clock() - started)
             if stop.urgent:
                 break
 
@@ -285,59 +291,14 @@ class _Loop:
             state = begin(self.experiment, self.seed) if tree is None else from_tree(self.state_spec, tree)
         return step, self.parallel.place(state)
 
-    def _evaluate(self, evaluators: Mapping[str, Evaluator], stop: StopRequest) -> None:
-        for split, evaluator in evaluators.items():
-            values: Mapping[str, Mapping[str, float]] = {}
-            with self._goes_on(f"The evaluation of {split}", "its values are missing there"):
-                values = evaluate({split: evaluator}, self._view(), self.seed, stop.track(self.quiet))
-            self._report(values)
-
-    def _draw(self, *, only_missing: bool = False) -> None:
+    def _draw(self, bar: Bar, *, only_missing: bool = False) -> None:
         """Draws the pictures of this step, of a state that is on the disk already: no picture is worth a step."""
         if self.folder is None or not self.step:
             return
         if self.checkpoints is not None:
-            self.checkpoints.wait()
-        for name, picture in self.experiment.pictures.items():
-            path = self.folder.samples / f"{name}_{self.step:08d}.png"
-            if only_missing and path.exists():
-                continue
-            png = None
-            with self._goes_on(f"The picture {name}", "it is missing there"):
-                png = pictures.encode(draw({name: picture}, self._view(), self.seed)[name])
-            if png is not None and parallel.first():
-                with durable.explained(f"Writing {path}", durable.GO_ON):
-                    pictures.write(png, path)
-                self.journal.picture(self.step, name, path)
-
-    @contextlib.contextmanager
-    def _goes_on(self, what: str, missing: str) -> Iterator[None]:
-        """Tells of what failed beside the training, in a sentence also where the run is quiet, and lets the run go on."""
-        try:
-            yield
-        except (Stopped, NotFiniteError):
-            raise
-        except Exception as error:
-            if memory.exhausted(error):
-                config = self.experiment.config
-                why = f"it takes more memory than there is; give {memory.advice(config.flags if config else None)}"
-            else:
-                why = described(error)
-            if parallel.first():
-                logs.say(f"{what} at step {self.step:,} failed ({why}): {missing}, and the run goes on.")
-
-    def _unreported(self, evaluators: Mapping[str, Evaluator]) -> bool:
-        """Whether evaluators are still to report on this step: a signal may have cut them short before a resume."""
-        reports = [line["split"] for line in self.journal.history if line["step"] == self.step]
-        earlier = self.experiment.evaluators if evaluators is self.experiment.final else {}
-        return self.step > 0 and any(reports.count(split) < 1 + (split in earlier) for split in evaluators)
-
-    def _report(self, results: Mapping[str, Mapping[str, float]]) -> None:
-        for split, values in results.items():
-            # A run that was killed between two lines of a step has the first of them already.
-            if {"step": self.step, "split": split, **values} not in self.journal.history:
-                self.journal.scalars(self.step, split, values)
-            self.values |= {f"{split}/{name}": value for name, value in values.items()}
+            with bar.beside("saving"):
+                self.checkpoints.wait()
+        self.reports.draw(self._view(), self.step, bar, only_missing=only_missing)
 
     def _save(self) -> None:
         self._metrics()
@@ -384,32 +345,7 @@ class _Loop:
         path = self.folder.path if self.folder is not None else None
         return Run(self.experiment, self._view(), self.seed, self.step, path, self.journal.history)
 
-    def _bar(self) -> logs.Bar:
-        total = self.experiment.steps
-        return logs.bar(description="training", total=total, initial=self.step, unit="step", quiet=self.quiet)
-
     def _say(self, *lines: str) -> None:
         if not self.quiet:
             for line in lines:
                 logs.say(line)
-
-    def _summary(self, first: int, seconds: float) -> None:
-        if self.folder is None:
-            return
-        path, done = self.folder.path, self.step - first
-        if done:
-            self._say(f"Trained {done:,} steps in {seconds:.0f} s, to step {self.step:,}.")
-        else:
-            self._say(f"The run in {path} is at step {self.step:,}, as asked: nothing to do.")
-        for line in self.journal.history:
-            if line["step"] == self.step and line["split"] != "train":
-                values = {name: value for name, value in line.items() if name not in ("step", "split")}
-                self._say(*(f"  {line['split'] + ' ' + name:24} {told(*pair)}" for name, pair in paired(values).items()))
-        look = "sample  " if self.experiment.sample else "evaluate"
-        self._say(
-            f"  metrics      {path / 'metrics.jsonl'}",
-            f"  pictures     {path / 'samples'}",
-            f"  checkpoints  {path / 'checkpoints'}",
-            f"  go on        the same command with --steps {2 * self.experiment.steps}",
-            f"  {look}     jaxgen {look.strip()} {self.folder.arguments}",
-        )

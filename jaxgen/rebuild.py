@@ -1,7 +1,6 @@
 """The experiment of a run, made again from its record: with its data where they lie now, or without them."""
 
 import importlib.util
-import inspect
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from jaxgen import data, experiments, workdir
+from jaxgen import data, experiments, values, workdir
 from jaxgen.data.stand_in import DataError, replayed
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -25,10 +24,10 @@ Make = Callable[..., Experiment]
 
 def rebuild(
     path: str | Path,
-    experiment: Make | str | None,
+    experiment: Make | Experiment | str | None,
     *,
     data_dir: str | Path | None = None,
-    dataset: str | None = None,
+    dataset: str | data.Given | None = None,
 ) -> tuple[Experiment, workdir.Workdir]:
     """The experiment of a run, made again with the flags on record, and the run's folder.
 
@@ -37,20 +36,38 @@ def rebuild(
 
     Args:
       path: the workdir.
-      experiment: the function, or the file, that made the run, where it is not a module of `experiments`.
+      experiment: the function, or the file, that made the run, where it is not a module of `experiments`; or the experiment
+        itself, which is compared with the record and taken as it is.
       data_dir: the folder of the prepared sets, where it has changed.
-      dataset: the set's name or place, given anew.
+      dataset: the set's name or place, or its sources, given anew.
 
     Returns:
       The experiment and the folder.
 
     Raises:
-      UserError: if the flags are none of this function's, or the data are given anew and the experiment has no such flag.
+      UserError: if the flags are none of this function's, the data are given anew and the experiment has no such flag, or a
+        value that no record holds is needed.
     """
     folder = workdir.read(place(path))
+    if isinstance(experiment, Experiment):
+        if data_dir is not None or dataset is not None:
+            raise UserError("An experiment brings its data with it; leave data_dir and dataset out.")
+        workdir.check(folder, experiment)
+        return experiment, folder
     make, flags = find_experiment(experiment, folder), _as_arguments(folder.record["flags"])
+    unknown = {flag: value for flag, value in flags.items() if values.is_described(value)}
+    given = unknown.pop("dataset", None)
+    if unknown:
+        flag, value = next(iter(unknown.items()))
+        raise UserError(
+            f"{folder.path} was trained with a value of --{flag.replace('_', '-')} that only Python has "
+            f"({values.shown(value)}); make the same experiment again, `made = experiment({flag}=..., ...)`, and give it to "
+            f"`jaxgen.load({str(folder.path)!r}, experiment=made)`."
+        )
+    if given is not None:
+        flags["dataset"] = _absent(given)
     try:
-        check(inspect.unwrap(make), flags)
+        check(make, flags)
     except UserError as error:
         reason = str(error).rstrip(".")
         raise UserError(
@@ -60,8 +77,23 @@ def rebuild(
         if value is not None:
             if name not in flags:
                 raise UserError(f"The experiment of {folder.path} has no --{name.replace('_', '-')}; leave it out.")
-            flags[name] = str(place(value)) if name == "data_dir" else value
+            flags[name] = str(place(str(value))) if name == "data_dir" else value
+    if given is not None and dataset is None:
+        why = (
+            f"The data of the run in {folder.path} were given in Python ({values.shown(given)}) and lie nowhere; give the same "
+            f"again: `jaxgen.load({str(folder.path)!r}, dataset=...)`."
+        )
+        return _without_data(make, flags, _sources(folder.record), why), folder
     return _made(make, flags, folder, anew=data_dir is not None or dataset is not None), folder
+
+
+def _absent(given: Mapping[str, str]) -> data.Source:
+    """In the place of sources that a run was given in Python, while the experiment is built from its record."""
+
+    def gather(indices: np.ndarray) -> NoReturn:
+        raise UserError(f"The data {values.shown(given)} were given in Python and are not at hand; give the same again.")
+
+    return data.Source(given["value"], given["fingerprint"], 1, gather)
 
 
 def image_shape(path: str | Path) -> tuple[int, ...]:
@@ -80,7 +112,7 @@ def find_experiment(given: Callable[..., Experiment] | str | None, folder: workd
         return given
     name = folder.record["experiment"]
     if given is None and name is None:
-        raise UserError(f"{folder.path} has no flags on record; give load() the function that makes its experiment.")
+        raise UserError(f"{folder.path} has no flags on record; give load() its experiment, or the function that makes it.")
     if given is None and not name.startswith("experiments."):
         raise UserError(
             f"{folder.path} was trained by a file of its user's; name it to run it: "

@@ -9,20 +9,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen import data, draws, hashes, keys, logs, memory, parallel, workdir
-from jaxgen.checkpoint import Checkpoints
+from jaxgen import chosen, data, draws, figures, hashes, keys, logs, memory, parallel, values, workdir
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
-from jaxgen.experiment import Config, Experiment
+from jaxgen.experiment import Experiment
 from jaxgen.flags import Count, Seed, flag_name, held, place
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
-from jaxgen.metrics.features import Extractor, pixels
-from jaxgen.metrics.protocol import Measurement, Protocol
+from jaxgen.metrics.features import Extractor
+from jaxgen.metrics.protocol import Measurement
 from jaxgen.pictures import Album, Picture
 from jaxgen.rebuild import rebuild
 from jaxgen.serialization import to_tree
-from jaxgen.uncertainty import paired
 
 SAMPLES = 64
 """Samples that a device draws at once; the i-th chunk is drawn with the i-th key."""
@@ -65,16 +63,14 @@ class Run:
             {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in self.state.params.items()},
         )
         changed = config.changed() if config else {}
-        flags = "".join(
-            f" {flag_name(flag)} {' '.join(map(str, v)) if isinstance(v, tuple) else v}" for flag, v in changed.items()
-        )
+        flags = "".join(f" {flag_name(flag)} {values.shown(value)}" for flag, value in changed.items())
         place = f"in {self.workdir}" if self.workdir else "in memory"
-        values = [f"{split} {name} {value:.4g}" for split, of in self._last().items() for name, value in of.items()]
+        last = [f"{split} {name} {value:.4g}" for split, of in self._last().items() for name, value in of.items()]
         return [
             f"Run of {config.name if config else 'an experiment'}{flags}",
             f"  step {self.position:,} of {self.experiment.steps:,}, seed {self.seed}, {place}; "
             f"parameters: {', '.join(f'{name} {size:,}' for name, size in sizes.items())}",
-            f"  {', '.join(values[:8]) or 'nothing measured yet'}{', ...' if len(values) > 8 else ''}",
+            f"  {', '.join(last[:8]) or 'nothing measured yet'}{', ...' if len(last) > 8 else ''}",
         ]
 
     def _last(self) -> dict[str, dict[str, float]]:
@@ -138,18 +134,19 @@ class Run:
             self._key(keys.SAMPLE, seed),
             n,
             size=SAMPLES,
-            name=str(self.workdir or (self.experiment.config.name if self.experiment.config else "the model")),
+            name=self._name(),
             track=track,
         )
         return _explained(parts, self.experiment)
 
     @held
     def evaluate(
-        self, *, final: bool = True, seed: Seed | None = None, track: Track = logs.track
+        self, *, split: str | None = None, final: bool = True, seed: Seed | None = None, track: Track = logs.track
     ) -> dict[str, dict[str, float]]:
         """Runs the evaluators, with the parameter averages where there are any.
 
         Args:
+          split: on which to evaluate, `test`, or `validation` of a run that has one; None means on all that it has.
           final: also those that run only when training is through.
           seed: of what they draw; None means the run's.
           track: shows the progress.
@@ -158,14 +155,20 @@ class Run:
           `{split: {name: value}}`; the standard error of a value `nll` is `nll_stderr`, beside it.
 
         Raises:
-          UserError: if the data are not those that the run was trained beside.
+          UserError: if the data are not those that the run was trained beside, or the run does not evaluate on the split.
         """
         seed = self.seed if seed is None else seed
+        made = self.experiment
+        there = sorted(made.evaluators.keys() | (made.final.keys() if final else set()))
+        if split is not None and split not in there:
+            mend = "; a run that is trained with --validation has one" if split == "validation" else ""
+            raise UserError(f"This run evaluates nothing on the split {split!r}, only on {', '.join(there) or 'none'}{mend}.")
+        often, at_end = ({of: e for of, e in es.items() if split in (None, of)} for es in (made.evaluators, made.final))
         with memory.explained("The evaluation", self.experiment.config.flags if self.experiment.config else None):
-            results = evaluate(self.experiment.evaluators, self.state, seed, track)
+            results = evaluate(often, self.state, seed, track)
             if final:
-                for split, values in evaluate(self.experiment.final, self.state, seed, track).items():
-                    results[split] = {**results.get(split, {}), **values}
+                for of, found in evaluate(at_end, self.state, seed, track).items():
+                    results[of] = {**results.get(of, {}), **found}
         return results
 
     def figures(
@@ -181,29 +184,7 @@ class Run:
         Returns:
           By name, `test/nll`; nothing of an experiment without a flag `dataset`.
         """
-        config, found = self.experiment.config, {}
-        if config is None or "dataset" not in config.flags:
-            return {}
-        for split, of_split in values.items():
-            real = _split(config, split)
-            told, pairs = f"{real.name} {data.contents(real)}", paired(of_split)
-            for name, flags in self.experiment.protocol.items():
-                if name not in of_split:
-                    continue
-                protocol = Protocol(
-                    metric=f"{split}/{name}",
-                    extractor="",
-                    resizer="none",
-                    real=told,
-                    n_real=real.length,
-                    n_fake=0,
-                    seed=self.seed if seed is None else seed,
-                    checkpoint=checkpoint,
-                    settings=tuple((flag, config.flags[flag]) for flag in sorted(flags)),
-                )
-                value, error = pairs[name]
-                found[protocol.metric] = Measurement(value, protocol, stderr=error)
-        return found
+        return figures.of(self.experiment, values, seed=self.seed if seed is None else seed, checkpoint=checkpoint)
 
     @held
     def measure(
@@ -222,7 +203,8 @@ class Run:
         Args:
           metrics: names in `jaxgen.metrics.pairs.METRICS`.
           n: how many samples.
-          split: of the dataset, whose images are the real ones; the floor is that of the other split's.
+          split: of the dataset, whose images are the real ones: `test`, `train`, or `validation` of a run that has one. The
+            floor is the value of other real images: those of training, or for `train` those that were held out.
           extractor: the network in whose features; None means pixels.
           seed: of the draw and of every subset; None means the run's.
           checkpoint: how this one was chosen, for the protocol.
@@ -234,38 +216,19 @@ class Run:
         Raises:
           UserError: if the model generates no images, or a metric cannot be had of them.
         """
-        # Here and not above: what measures sets of images takes a quarter of a second to import.
-        from jaxgen.metrics import images, measure
-
-        if self.experiment.sample is None or self.experiment.config is None:
-            raise UserError("This experiment has no sampler: its model generates nothing.")
-        if "dataset" not in self.experiment.config.flags:
-            raise UserError("This experiment has no flag --dataset to hold its samples against; measure two folders or arrays.")
-        sample, state = self.experiment.sample, averaged(self.state)
-        real, others = (_split(self.experiment.config, of) for of in (split, "train" if split == "test" else "test"))
-        extractor, metrics = extractor or pixels(), list(metrics)
-        measure.check(measure.Plan(real, n, self.experiment.classes is not None, extractor), metrics)
-        drawn = images.drawn(
-            sample,
-            state,
-            self._key(keys.SAMPLE, seed),
-            n,
-            name=str(self.workdir or self.experiment.config.name),
-            classes=self.experiment.classes,
-            names=real.classes.get("label", ()),
+        return figures.measure(
+            self.experiment,
+            self.state,
+            metrics,
+            n=n,
+            split=split,
+            extractor=extractor,
+            seed=self.seed if seed is None else seed,
+            key=self._key(keys.SAMPLE, seed),
+            name=self._name(),
+            checkpoint=checkpoint,
             track=track,
         )
-        with memory.explained("Measuring", mend="take another --extractor, or measure fewer images"), drawn as fake:
-            return measure.measure(
-                real,
-                fake,
-                metrics,
-                extractor=extractor,
-                others=others,
-                checkpoint=checkpoint,
-                seed=self.seed if seed is None else seed,
-                track=track,
-            )
 
     def pictures(self) -> Album:
         """The experiment's pictures, by name; a notebook shows them."""
@@ -275,6 +238,9 @@ class Run:
         """One hash over the whole state and the data's position; equal exactly when every bit is."""
         return hashes.digest(to_tree(self.state), self.position)
 
+    def _name(self) -> str:
+        return str(self.workdir or (self.experiment.config.name if self.experiment.config else "the model"))
+
     def _key(self, purpose: int, seed: int | None = None) -> jax.Array:
         return jax.random.fold_in(jax.random.key(self.seed if seed is None else seed), purpose)
 
@@ -282,15 +248,6 @@ class Run:
 def _explained(parts: Iterator[np.ndarray], experiment: Experiment) -> Iterator[np.ndarray]:
     with memory.explained("Sampling", mend=f"it draws {SAMPLES} samples at once: take a device with more memory"):
         yield from parts
-
-
-def _split(config: Config, split: str) -> data.Source:
-    """A split of a run's dataset, from where and as the run reads it."""
-    for one in config.opened:
-        if (one.dataset, one.split) == (config.flags["dataset"], split):
-            return one.source
-    where = {flag: config.flags[flag] for flag in ("data_dir", "cache_budget") if flag in config.flags}
-    return data.load(config.flags["dataset"], split, **where)
 
 
 def evaluate(evaluators: Mapping[str, Evaluator], state: TrainState, seed: int, track: Track) -> dict[str, dict[str, float]]:
@@ -319,9 +276,9 @@ def load(
     *,
     step: int | None = None,
     best: bool = False,
-    experiment: Callable[..., Experiment] | str | None = None,
+    experiment: Callable[..., Experiment] | Experiment | str | None = None,
     data_dir: str | Path | None = None,
-    dataset: str | None = None,
+    dataset: str | data.Given | None = None,
 ) -> Run:
     """A run from its folder.
 
@@ -331,10 +288,12 @@ def load(
       path: the workdir.
       step: of the checkpoint; None means the last one.
       best: the best checkpoint instead of the last; refused if the experiment has no value that marks it.
-      experiment: the function, or the file, that made it, where it is not a module of `experiments`. A folder's word alone
-        never makes code of another place run.
+      experiment: the function, or the file, that made it, where it is not a module of `experiments`; or the experiment itself,
+        which a run needs that was trained with a loss or another value of your own. A folder's word alone never makes code of
+        another place run.
       data_dir: where prepared sets lie; None means where they lay, or `$TFDS_DATA_DIR` if that folder is gone.
-      dataset: the name or the folder of the run's dataset, if it was moved; None means the one on record.
+      dataset: the name or the folder of the run's dataset, if it was moved, or its sources, if it was given as such; None means
+        the one on record.
 
     Returns:
       The run, as it was at that step, on the devices that `fit` would train it on.
@@ -342,12 +301,12 @@ def load(
     Raises:
       UserError: if there is no such run or checkpoint, or the experiment is not known.
     """
-    _one_of(best, step)
+    chosen.one_of(best, step)
     made, folder = rebuild(path, experiment, data_dir=data_dir, dataset=dataset)
     seed = int(folder.record["seed"])
     checkpoints = folder.checkpoints()
     try:
-        step = choose(checkpoints, folder, step=step, best=best)
+        step = chosen.choose(checkpoints, folder, step=step, best=best)
         spec = jax.eval_shape(lambda: begin(made, seed))
         memory.check(spec, made.config.flags if made.config else None)
         if jax.process_count() == 1:  # of several hosts each reads for itself
@@ -372,7 +331,7 @@ def load_params(path: str | Path, *, step: int | None = None, best: bool = False
     folder = workdir.read(place(path))
     checkpoints = folder.checkpoints()
     try:
-        tree = checkpoints.tree(choose(checkpoints, folder, step=step, best=best))
+        tree = checkpoints.tree(chosen.choose(checkpoints, folder, step=step, best=best))
     finally:
         checkpoints.close()
     return {**tree["params"], **tree["ema"]}
@@ -383,32 +342,7 @@ def digest(path: str | Path) -> str:
     folder = workdir.read(place(path))
     checkpoints = folder.checkpoints()
     try:
-        step = choose(checkpoints, folder)
+        step = chosen.choose(checkpoints, folder)
         return hashes.digest(checkpoints.tree(step), int(checkpoints.meta(step)["position"]))
     finally:
         checkpoints.close()
-
-
-def choose(checkpoints: Checkpoints, folder: workdir.Workdir, *, step: int | None = None, best: bool = False) -> int:
-    """The step of the checkpoint that is asked for."""
-    _one_of(best, step)
-    there, path = checkpoints.steps(), folder.path
-    if not there:
-        raise UserError(f"The run in {path} has no checkpoint yet; train it, with a smaller --save-every if need be.")
-    if best and step is None and folder.record["best"] is None:
-        listed = ", ".join(f"{s:,}" for s in there)
-        raise UserError(
-            f"The experiment of {path} evaluates no value by which its steps could be compared (an adversarial loss depends on "
-            f"the opponent), so that no checkpoint is the best; choose one of step {listed} by --step."
-        )
-    chosen = (checkpoints.best() if best else there[-1]) if step is None else step
-    if chosen not in there:
-        listed = ", ".join(f"{s:,}" for s in there)
-        wanted = "best checkpoint" if step is None else f"checkpoint of step {step:,}"
-        raise UserError(f"The run in {path} has no {wanted}; it has {listed}.")
-    return chosen
-
-
-def _one_of(best: bool, step: int | None) -> None:
-    if best and step is not None:
-        raise UserError(f"--best and --step {step} name a checkpoint each; give one of them.")

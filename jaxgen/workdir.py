@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen import data, durable, logs, parallel, version
+from jaxgen import data, durable, logs, parallel, values, version
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.data.stand_in import described
 from jaxgen.errors import UserError
@@ -228,6 +228,15 @@ def altered(folder: Workdir, experiment: Experiment) -> list[str]:
     return _altered(folder.record["data"], describe(experiment, folder.record["seed"])["data"])
 
 
+def check(folder: Workdir, experiment: Experiment) -> None:
+    """Refuses an experiment that is not the one of a run, or reads other data.
+
+    Raises:
+      UserError: naming the flags or the data that differ.
+    """
+    _refuse_differences(folder.path, folder.record, describe(experiment, folder.record["seed"]))
+
+
 def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
     """What a run folder records of its experiment, as JSON."""
     config = experiment.config
@@ -251,7 +260,7 @@ def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
 
 def _placed(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The flags, with absolute places for data: a run is looked at from other folders than the one that it was trained in."""
-    placed, where = dict(flags), flags.get("data_dir")
+    placed, where = {flag: values.described(value) for flag, value in flags.items()}, flags.get("data_dir")
     if isinstance(where, str) and where:
         placed["data_dir"] = os.path.abspath(os.path.expanduser(where))
     if isinstance(flags.get("dataset"), str):
@@ -266,10 +275,10 @@ def _refuse_differences(path: Path, old: Mapping[str, Any], new: Mapping[str, An
     else:
         for flag in sorted((old["flags"].keys() | new["flags"].keys()) - set(FREE)):
             there, here = (r["flags"].get(flag, "absent") for r in (old, new))
-            if flag == "dataset" and isinstance(there, str) and _same_place(there, here, altered):
+            if flag == "dataset" and _same_place(there, here, altered):
                 continue
             if there != here:
-                differing.append(f"--{flag.replace('_', '-')} ({there} there, {here} here)")
+                differing.append(f"--{flag.replace('_', '-')} ({values.shown(there)} there, {values.shown(here)} here)")
     if old["seed"] != new["seed"]:
         differing.append(f"--seed ({old['seed']} there, {new['seed']} here)")
     if differing:
@@ -290,7 +299,7 @@ def _altered(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     files, examples = ({source[by] for source in here if source[by]} for by in ("fingerprint", "digest"))
     gone = [source for source in there if source["fingerprint"] not in files and source["digest"] not in examples]
     if gone:
-        return [source["name"] for source in gone]
+        return list(dict.fromkeys(source["name"] for source in gone))
     # The files of a set may differ where its examples do not: it was prepared once more.
     prepared_anew = any(source["fingerprint"] not in files for source in there)
     if old["fingerprint"] == new["fingerprint"] or prepared_anew or _told_otherwise(old, new):
@@ -303,8 +312,15 @@ def _told_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return "sources" not in old and len(old["fingerprint"]) == 16 and len(new["fingerprint"]) == 32
 
 
-def _same_place(there: str, here: Any, altered: list[str]) -> bool:
-    """Whether two values of --dataset name the same data: folders or files with the same contents, wherever they lie."""
+def _same_place(there: Any, here: Any, altered: list[str]) -> bool:
+    """Whether two values of --dataset name the same data: folders or files with the same contents, wherever they lie.
+
+    Sources that were given in Python have no place: their contents alone say what they are.
+    """
+    if values.is_described(there) or values.is_described(here):
+        return True
+    if not isinstance(there, str):
+        return False
     places = isinstance(here, str) and os.path.isabs(here) and (os.path.isabs(there) or data.place(there) == here)
     return places and not altered
 

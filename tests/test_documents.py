@@ -25,13 +25,16 @@ def blocks(document: str) -> list[str]:
 
 def test_readme_in_python(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code, _ = blocks("README.md")
+    code, own, _ = blocks("README.md")
     # The run that the last line loads.
     fit(experiment_vae(steps=2), "runs/vae")
     quick = code.replace("steps=500", "steps=2, hidden=(8,), nll_samples=4")
     names: dict = {}
     exec(quick, names)
     assert names["images"].shape == (64, 8, 8, 1)
+    exec(own.replace("steps=100", "steps=2"), names)
+    assert names["run"].history[-1].keys() >= {"split", "discriminator_loss", "parzen"}
+    assert names["run"].history[-1]["split"] == "test"
 
 
 def test_readme_measures_sets_of_any_origin(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -42,7 +45,7 @@ def test_readme_measures_sets_of_any_origin(tmp_path: Path, monkeypatch, capsys)
     (tmp_path / "REAL").mkdir()
     for i, image in enumerate(samples):
         Image.fromarray(image).save(tmp_path / "REAL" / f"{i:02}.png")
-    _, code = blocks("README.md")
+    *_, code = blocks("README.md")
     with pytest.warns(FewExamplesWarning):  # 20 pictures, where a user has thousands
         exec(code, {"samples": samples})
     lines = capsys.readouterr().out.splitlines()

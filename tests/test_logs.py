@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from games import fit, regression
 
-from jaxgen import logs
+from jaxgen import logs, progress
 from jaxgen.errors import UserError
 from jaxgen.pictures import Picture, save, tile
 
@@ -75,7 +75,7 @@ def test_weights_and_biases_gets_every_line(tmp_path: Path, monkeypatch) -> None
 
 
 def test_the_bar_shows_rate_and_eta(capsys) -> None:
-    with logs.bar(description="training", total=10, unit="step") as bar:
+    with progress.Bar(total=10) as bar:
         bar.update(5)
         bar.refresh()
     err = capsys.readouterr().err

@@ -61,7 +61,7 @@ def test_a_sampler_that_depends_on_examples_needs_them(tmp_path: Path) -> None:
 
         return made._replace(sample=sample)
 
-    jaxgen.fit(experiment(dataset=str(there)), workdir=tmp_path / "run", quiet=True).sample(3)
+    jaxgen.fit(experiment(dataset=str(there), steps=1), workdir=tmp_path / "run", quiet=True).sample(3)
     shutil.rmtree(there)
     with pytest.raises(jaxgen.UserError, match="There is no folder"):
         jaxgen.load(tmp_path / "run", experiment=experiment).sample(3)

@@ -36,7 +36,7 @@ def evaluate(
     metrics: tuple[MetricName, ...] = (),
     extractor: Place | None = None,
     n: Count | None = None,
-    split: Literal["test", "train"] | None = None,
+    split: Literal["test", "train", "validation"] | None = None,
     seed: Seed | None = None,
     best: bool = False,
     step: Whole | None = None,
@@ -54,7 +54,8 @@ def evaluate(
       extractor: the network whose features the metrics compare: a run of `experiments.lenet`, or a file of InceptionV3's
         weights; by default pixels.
       n: the number of samples; by default 10,000.
-      split: the split whose images the samples are compared with; by default test.
+      split: the split that is evaluated, or whose images the samples are compared with: test, the default; validation, of a run
+        that was trained with --validation; or train, with --metrics.
       seed: the seed of all that is drawn, samples and subsets; by default the run's.
       best: whether to use the best checkpoint instead of the last.
       step: the step of the checkpoint to use; by default the last one's.
@@ -67,7 +68,8 @@ def evaluate(
     from jaxgen.run import load
 
     _check_json(json_file)
-    for flag, value in {"extractor": extractor, "n": n, "split": split}.items():
+    beside_metrics = {"extractor": extractor, "n": n, "split": split if split == "train" else None}
+    for flag, value in beside_metrics.items():
         if value is not None and not metrics:
             raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
     features = _extractor(extractor)
@@ -78,7 +80,8 @@ def evaluate(
     if metrics:
         found = run.measure(metrics, n=n or 10_000, split=split or "test", extractor=features, seed=seed, checkpoint=chosen)
     else:
-        values = run.evaluate(seed=seed)
+        there = {*run.experiment.evaluators, *run.experiment.final}
+        values = run.evaluate(split=split or ("test" if "test" in there else None), seed=seed)
         found = run.figures(values, seed=seed, checkpoint=chosen)
         for of, named in values.items():
             for name, estimate in paired(named).items():

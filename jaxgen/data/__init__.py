@@ -4,9 +4,10 @@ from jaxgen.data.cache import cached
 from jaxgen.data.compatibility import common_classes, common_shape, same_classes
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
-from jaxgen.data.load import load, place
+from jaxgen.data.load import place
 from jaxgen.data.pixels import resize
-from jaxgen.data.source import Opened, Source, contents, from_arrays, from_examples, mean, reading
+from jaxgen.data.source import Opened, Source, contents, from_arrays, from_examples, mean, noted, reading
+from jaxgen.data.splits import Given, HeldOut, load, validating
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
 from jaxgen.data.text import Tokenizer, detokenise, texts, tokenise, tokenised, train_tokenizer
 from jaxgen.data.tfds_prepare import Prepared, names, prepare, prepared
@@ -26,6 +27,8 @@ from jaxgen.data.transforms import (
 from jaxgen.data.views import in_bytes, map_examples, part, take
 
 __all__ = [
+    "Given",
+    "HeldOut",
     "Joined",
     "Opened",
     "Prepared",
@@ -60,6 +63,7 @@ __all__ = [
     "map_examples",
     "mean",
     "names",
+    "noted",
     "pad",
     "part",
     "place",
@@ -76,4 +80,5 @@ __all__ = [
     "tokenise",
     "tokenised",
     "train_tokenizer",
+    "validating",
 ]

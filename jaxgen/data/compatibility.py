@@ -34,7 +34,10 @@ def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
     named = [(source.name, found) for source, found in zip(sources, classes, strict=True)]
     for name, found in named:
         if not found:
-            raise UserError(f"{name} has no classes of a feature {feature!r}; take a set that has, or a model that needs none.")
+            raise UserError(
+                f"{name} has no classes of a feature {feature!r}; take a set that has, or a model that needs none. "
+                "(In Python, `data.from_arrays(..., classes=(...))` names them.)"
+            )
     (first, one), *others = named
     for name, other in others:
         if one != other:

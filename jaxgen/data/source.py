@@ -1,7 +1,7 @@
 """Where examples come from: a length and a way to gather a batch of them by index."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
@@ -53,12 +53,12 @@ class Opened(NamedTuple):
 
     Fields:
       source: the source that was opened.
-      dataset: the name or the place that was asked for; None of a source that was made otherwise than by `load`.
+      dataset: the name, the place or the sources that `load` was asked for; None of a source that was made otherwise.
       split: the split that was asked for, likewise.
     """
 
     source: Source
-    dataset: str | None = None
+    dataset: Any = None
     split: str | None = None
 
 
@@ -76,7 +76,7 @@ def reading() -> Iterator[list[Opened]]:
         _READ.reset(token)
 
 
-def noted(source: Source, dataset: str | None = None, split: str | None = None) -> Source:
+def noted(source: Source, dataset: Any = None, split: str | None = None) -> Source:
     """The source, which `reading` has heard of."""
     opened = _READ.get()
     if opened is not None:
@@ -89,7 +89,7 @@ def from_arrays(
     *,
     name: str = "arrays",
     fingerprint: str | None = None,
-    classes: Mapping[str, tuple[str, ...]] | None = None,
+    classes: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
 ) -> Source:
     """A source over arrays in memory or memory-mapped, whose first axes count the examples.
 
@@ -98,17 +98,19 @@ def from_arrays(
         the bytes 0 and 255. A `label` of text becomes numbers, and its values the names of the classes.
       name: the name of the set, for messages.
       fingerprint: a hash of the examples; None computes it from their bytes.
-      classes: names of label values, by feature.
+      classes: the names of the classes 0, 1, 2 ... of `label`; or of several label features, names by feature.
 
     Returns:
       The source.
 
     Raises:
-      UserError: if there are no arrays, their lengths differ, or an image holds other numbers.
+      UserError: if there are no arrays, their lengths differ, an image holds other numbers, or a label is none of the classes.
 
     >>> source = from_arrays({"image": np.zeros((5, 8, 8, 1), np.uint8)})
     >>> source.length, source.shape("image")
     (5, (8, 8, 1))
+    >>> from_arrays({"label": np.array([1, 0])}, classes=("cat", "dog")).classes
+    {'label': ('cat', 'dog')}
     """
     arrays = {feature: np.asarray(a) for feature, a in arrays.items()}  # np.take refuses those of jax.numpy
     lengths = {feature: len(a) for feature, a in arrays.items()}
@@ -116,12 +118,16 @@ def from_arrays(
         raise UserError(f"{name}: arrays need one common length above zero; got {lengths or 'no arrays'}.")
     if fingerprint is None:
         fingerprint = digest(arrays, 16)
-    named = dict(classes or {})
+    by_feature = classes if isinstance(classes, Mapping) else {"label": classes or ()}
+    named = {feature: tuple(names) for feature, names in by_feature.items() if names}
+    if unknown := sorted(named.keys() - arrays.keys()):
+        raise UserError(f"{name} has names for the classes of {unknown[0]!r}, and no such array; it has {', '.join(arrays)}.")
     if "image" in arrays:
         arrays["image"] = pixels.checked(arrays["image"], f"The image of {name}")
-    if "label" in arrays and arrays["label"].dtype.kind in "SUO":
-        arrays["label"], names = labels.numbered(arrays["label"], name)
-        named.setdefault("label", names)
+    for feature in arrays.keys() & {"label", *named}:
+        if arrays[feature].dtype.kind in "SUO" or (feature in named and arrays[feature].ndim > 1):
+            arrays[feature], names = labels.numbered(arrays[feature], name, names=named.get(feature, ()))
+            named[feature] = names
     return noted(over(arrays, name=name, fingerprint=fingerprint, classes=named))
 
 

@@ -6,7 +6,7 @@ from jaxgen.objectives.bottleneck import Prediction, bottleneck, bottleneck_pred
 from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.elbo import constrained_elbo, elbo, importance_weighted, importance_weighted_bound
 from jaxgen.objectives.reconstruction import reconstruction
-from jaxgen.objectives.score_matching import by_variance, denoiser_of, denoising_score_matching, uniform
+from jaxgen.objectives.score_matching import Weight, by_variance, denoiser_of, denoising_score_matching, uniform
 from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
@@ -15,6 +15,7 @@ from jaxgen.objectives.variational_bound import Bound, by_information, variation
 __all__ = [
     "Bound",
     "Prediction",
+    "Weight",
     "adversarial",
     "apply",
     "bottleneck",

@@ -57,7 +57,7 @@ VAE: Sequence[Change] = [
         "optax.cosine_decay_schedule(learning_rate, 2 * max(steps, 1))",
     ),
     ("the rate is shown and not used", "tx = optax.adam(rate) if clip", "tx = optax.adam(learning_rate) if clip"),
-    ("--activation is dropped", '{"hidden": hidden, "activation": ACTIVATIONS[activation]}', '{"hidden": hidden}'),
+    ("--activation is dropped", '{"hidden": hidden, "activation": value_of(ACTIVATIONS, activation)}', '{"hidden": hidden}'),
     ("the decoder is not mirrored", "value[::-1] if isinstance", "value if isinstance"),
     ("--ema is dropped", "        ema=ema,\n", ""),
     ("--accumulate is dropped", "        accumulate=accumulate,\n", ""),

@@ -1,4 +1,7 @@
-"""From a decoder's output to a distribution over images. Each says how many numbers an element it wants (`outputs`)."""
+"""From a decoder's output to a distribution over images.
+
+Each says how many numbers it wants for an element of the image (`outputs`), and in which range the pixels are (`pixels`).
+"""
 
 from typing import ClassVar
 
@@ -13,6 +16,7 @@ class BernoulliLikelihood(nn.Module):
     """Binary images; the decoder gives logits."""
 
     outputs: ClassVar[int] = 1
+    pixels: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __call__(self, raw: Float[Array, "b h w c"]) -> Bernoulli:
         """The distribution."""
@@ -28,6 +32,7 @@ class GaussianLikelihood(nn.Module):
 
     std: float | None = None
     outputs: ClassVar[int] = 1
+    pixels: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     @nn.compact
     def __call__(self, raw: Float[Array, "b h w c"]) -> Normal:
@@ -48,6 +53,7 @@ class HeteroscedasticGaussianLikelihood(nn.Module):
 
     least: float = -4.0
     outputs: ClassVar[int] = 2
+    pixels: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __call__(self, raw: Float[Array, "b h w c2"]) -> Normal:
         """The distribution."""
@@ -59,6 +65,7 @@ class DiscretizedLogisticLikelihood(nn.Module):
     """Bytes, scaled to [-1, 1]; the decoder gives a location and a log scale for each element."""
 
     outputs: ClassVar[int] = 2
+    pixels: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def __call__(self, raw: Float[Array, "b h w c2"]) -> DiscretizedLogistic:
         """The distribution."""

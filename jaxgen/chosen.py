@@ -1,0 +1,31 @@
+"""Which checkpoint of a run is asked for: the last, the best, or that of a step."""
+
+from jaxgen import workdir
+from jaxgen.checkpoint import Checkpoints
+from jaxgen.errors import UserError
+
+
+def choose(checkpoints: Checkpoints, folder: workdir.Workdir, *, step: int | None = None, best: bool = False) -> int:
+    """The step of the checkpoint that is asked for."""
+    one_of(best, step)
+    there, path = checkpoints.steps(), folder.path
+    if not there:
+        raise UserError(f"The run in {path} has no checkpoint yet; train it, with a smaller --save-every if need be.")
+    if best and step is None and folder.record["best"] is None:
+        listed = ", ".join(f"{s:,}" for s in there)
+        raise UserError(
+            f"The experiment of {path} evaluates no value by which its steps could be compared (an adversarial loss depends on "
+            f"the opponent), so that no checkpoint is the best; choose one of step {listed} by --step."
+        )
+    step_chosen = (checkpoints.best() if best else there[-1]) if step is None else step
+    if step_chosen not in there:
+        listed = ", ".join(f"{s:,}" for s in there)
+        wanted = "best checkpoint" if step is None else f"checkpoint of step {step:,}"
+        raise UserError(f"The run in {path} has no {wanted}; it has {listed}.")
+    return step_chosen
+
+
+def one_of(best: bool, step: int | None) -> None:
+    """Refuses to take two checkpoints at once."""
+    if best and step is not None:
+        raise UserError(f"--best and --step {step} name a checkpoint each; give one of them.")
