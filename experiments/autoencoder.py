@@ -43,7 +43,7 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       network: kind of encoder and decoder.
       likelihood: bernoulli gives the cross-entropy, gaussian the squared error.
@@ -52,10 +52,10 @@ def experiment(
       channels: feature maps of the conv and residual networks, the largest map first.
       steps: training steps.
       batch_size: images in a step.
-      learning_rate: of Adam.
+      learning_rate: Adam's learning rate.
       ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
-      remat: recompute feature maps in the backward pass to save memory (conv and residual).
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
+      remat: whether to recompute feature maps in the backward pass to save memory (conv and residual).
 
     Returns:
       The experiment.

@@ -122,31 +122,31 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or in Python sources of arrays (`data.Given`); its examples have an image and a text `caption`.
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       vocabulary: byte pairs of the tokenizer, which is trained on the training captions; 260 of them are special or bytes.
       text_length: tokens of a caption, start and end included; longer ones are cut.
-      encoder: of images: a residual network with attention pooling, or a Transformer over patches.
+      encoder: the encoder of images: a residual network with attention pooling, or a Transformer over patches.
       patch: side of the vit's patches.
-      width: of the image encoder: of the vit's tokens, or four times the channels of the resnet's stem.
+      width: the width of the image encoder: that of the vit's tokens, or four times the channels of the resnet's stem.
       depth: blocks of the vit, or stages of two bottlenecks of the resnet.
-      heads: of every attention.
-      text_width: of the text encoder.
+      heads: the number of heads of every attention.
+      text_width: the width of the text encoder.
       text_depth: blocks of the text encoder.
       embedding: dimension of the common space.
       crop: pixels by which a training image is shifted at most, each way.
-      flip: mirror training images; not where captions tell left from right.
+      flip: whether to mirror training images; not where captions tell left from right.
       steps: training steps.
       batch_size: pairs in a step: each has the others as its negatives.
-      learning_rate: of AdamW.
+      learning_rate: AdamW's learning rate.
       warmup: steps over which the learning rate rises from zero.
-      cosine: let it fall to zero again along a cosine over the other steps, as in the paper.
-      weight_decay: of all weights that are not gains or biases.
-      temperature: tau at the start; it is learned, and 1 / tau held at 100 or below.
+      cosine: whether to let it fall to zero again along a cosine over the other steps, as in the paper.
+      weight_decay: the decay of all weights that are not gains or biases.
+      temperature: the temperature tau at the start; it is learned, and 1 / tau held at 100 or below.
       ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
-      bf16: compute in bfloat16; parameters and the loss stay in float32.
-      remat: recompute the Transformers' blocks in the backward pass to save memory.
-      pairs: how many test pairs are evaluated; by default all. Recall depends on it.
+      bf16: whether to compute in bfloat16; parameters and the loss stay in float32.
+      remat: whether to recompute the Transformers' blocks in the backward pass to save memory.
+      pairs: the number of test pairs that are evaluated; by default all. Recall depends on it.
 
     Returns:
       The experiment.

@@ -56,17 +56,18 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       network: the DCGAN's, or dense layers with a maxout discriminator of half their width.
       latents: dimension of z.
-      channels: of the conv discriminator's maps, the largest map first; the generator mirrors it. Each halves the side.
+      channels: the numbers of channels of the conv discriminator's maps, the largest map first; the generator mirrors it. Each
+        halves the side.
       hidden: widths of the mlp generator.
       steps: training steps; in each both players move once.
       batch_size: images in a step.
-      learning_rate: of Adam, for both players.
+      learning_rate: Adam's learning rate, for both players.
       ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
 
     Returns:
       The experiment.

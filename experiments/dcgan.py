@@ -59,21 +59,22 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      loss: which game; in Python also a pair of `losses.adversarial`.
+      loss: the adversarial losses of the two players; in Python also a pair of `losses.adversarial`.
       latents: dimension of z.
-      channels: of the discriminator's maps, the largest map first; the generator mirrors it. Each halves the side.
-      norm: of the discriminator: of its batches, or of its kernels (Miyato et al. 2018).
+      channels: the numbers of channels of the discriminator's maps, the largest map first; the generator mirrors it. Each
+        halves the side.
+      norm: the normalisation of the discriminator: of its batches, or of its kernels (Miyato et al. 2018).
       gamma: weight of the R1 penalty, which wants a discriminator with the spectral norm; 0 is none.
       gamma_every: steps between its applications, in which it is a part of the loss. StyleGAN2, where this is from, gives it an
         update of its own and lowers Adam's rate and betas for that; here there is no further update, and Adam stays as it is.
       steps: training steps; in each both players move once.
       batch_size: images in a step.
-      learning_rate: of Adam, for both players.
+      learning_rate: Adam's learning rate, for both players.
       ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
 
     Returns:
       The experiment.

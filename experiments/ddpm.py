@@ -77,30 +77,30 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      flip: train on mirror images too.
-      labels: tell the model each image's class, and sample a class after the other.
+      flip: whether to train on mirror images too.
+      labels: whether to tell the model each image's class, and sample a class after the other.
       schedule: variances of the forward process, linear in t or by a cosine.
-      parameterisation: what the network predicts.
-      timesteps: T.
-      sampler: how images are drawn.
-      variance: of the reverse steps, that of the posterior (small) or of the forward process (large).
+      parameterisation: the quantity that the network predicts.
+      timesteps: the number of timesteps T.
+      sampler: the method by which images are drawn.
+      variance: the variance of the reverse steps, that of the posterior (small) or of the forward process (large).
       sampling_steps: steps of the sampler, evenly spaced in T; by None all T.
       channels: feature maps, the largest first; each level halves the side.
       blocks: residual blocks on a level.
       attention: sides of the maps that attend to themselves; the smallest always do.
       dropout: share of the activations that are dropped in training.
-      modulation: how a block is told the time: a shift, or a scale and a shift of its normalisation.
+      modulation: the way in which a block is told the time: a shift, or a scale and a shift of its normalisation.
       steps: training steps.
       batch_size: images in a step.
-      learning_rate: of Adam.
+      learning_rate: Adam's learning rate.
       warmup: steps over which the learning rate rises from zero along a line; the paper's code has 5,000.
       clip: bound on the global norm of the gradient.
       ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
-      remat: recompute feature maps in the backward pass to save memory.
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
+      remat: whether to recompute feature maps in the backward pass to save memory.
       nll_samples: transitions of each test image, drawn by importance, from which the final bound is estimated; T - 1 are all.
 
     Returns:

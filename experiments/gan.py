@@ -82,23 +82,23 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      loss: what the generator descends: log(1 - D) or -log D. In Python also a pair of `losses.adversarial`.
+      loss: the function that the generator descends: log(1 - D) or -log D. In Python also a pair of `losses.adversarial`.
       latents: dimension of z.
       hidden: widths of the generator's layers.
-      units: of the discriminator's maxout layers, five pieces each.
-      dropout: of the discriminator's pixels, and of its units.
+      units: the numbers of units of the discriminator's maxout layers, five pieces each.
+      dropout: the dropout rates of the discriminator's pixels and of its units.
       steps: training steps; in each both players move once, at the same time.
       batch_size: images in a step.
-      learning_rate: of the generator; the discriminator's is half of it.
-      rate_decay: after each step, both learning rates are divided by 1 + rate_decay.
-      momentum: of both players, at first and in the end.
-      momentum_epochs: over which it rises along a line, once an epoch.
+      learning_rate: the generator's learning rate; the discriminator's is half of it.
+      rate_decay: the decay of both learning rates, which are divided by 1 + rate_decay after each step.
+      momentum: the momentum of both players, at first and in the end.
+      momentum_epochs: the number of epochs over which the momentum rises along a line, once an epoch.
       max_norm: bound on the weights that lead to a unit of the discriminator.
       ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
-      parzen_samples: of the final Parzen-window estimate of log p(x); the paper has 10,000.
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
+      parzen_samples: the number of samples of the final Parzen-window estimate of log p(x); the paper has 10,000.
 
     Returns:
       The experiment.

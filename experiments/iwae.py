@@ -54,9 +54,9 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      binarization: of pixels: anew at each visit (the paper's), or once for each image.
+      binarization: the binarization of pixels: anew at each visit (the paper's), or once for each image.
       k: importance samples in training; 1 is the VAE.
       latents: dimension of z.
       hidden: widths of the tanh layers.

@@ -51,22 +51,22 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       channels: feature maps of the 5x5 convolutions, the largest map first; each halves the side.
       hidden: widths of the dense layers; the last one's activations are the features.
       dropout: share of the features that are dropped in training.
       smoothing: share of the target that is spread over all classes.
       shift: pixels by which training images are moved at random, at most, along either axis.
-      flip: show training images as in a mirror half of the time.
+      flip: whether to show training images as in a mirror half of the time.
       optimizer: Adam, or stochastic gradient descent with momentum 0.9.
       steps: training steps.
       batch_size: images in a step.
-      learning_rate: by default 1e-3 with Adam, 0.05 with SGD.
-      cosine: let the learning rate fall to zero along a cosine over all steps.
+      learning_rate: the learning rate; by default 1e-3 with Adam, 0.05 with SGD.
+      cosine: whether to let the learning rate fall to zero along a cosine over all steps.
       ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
       accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
 
     Returns:
       The experiment.

@@ -137,16 +137,17 @@ def experiment(
     """A model of points in the plane, and how many modes 2,500 of its samples hit.
 
     Args:
-      dataset: 8 Gaussians on a circle, or 25 on a grid; in Python also sources of a `point` `[N, 2]` with a `label`, its mode.
-      data_dir: where the prepared mixtures lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      dataset: the mixture: 8 Gaussians on a circle, or 25 on a grid; in Python also sources of a `point` `[N, 2]` with a
+        `label`, its mode.
+      data_dir: the folder of the prepared mixtures; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's cache may take; 0 streams.
-      method: what to train; in Python also a function such as `gan` here.
+      method: the method to train; in Python also a function such as `gan` here.
       latents: dimension of z.
       hidden: widths of the layers, of every network.
       steps: training steps; of the discriminator, where players do not move equally often.
       batch_size: points in a step.
-      learning_rate: of Adam; None is the method's own, 3e-3 of wgan_gp and 1e-3 of the others.
-      decay_steps: over which the learning rate of wgan_gp and ddpm falls to zero along a cosine.
+      learning_rate: Adam's learning rate; None is the method's own, 3e-3 of wgan_gp and 1e-3 of the others.
+      decay_steps: the number of steps over which the learning rate of wgan_gp and ddpm falls to zero along a cosine.
 
     Returns:
       The experiment.

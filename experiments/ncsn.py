@@ -66,28 +66,28 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      flip: train on mirror images too.
-      levels: of noise, in geometric progression.
+      flip: whether to train on mirror images too.
+      levels: the number of levels of noise, in geometric progression.
       largest: standard deviation of the most noise; pixels lie in [0, 1]. The paper has 1, its successor about the largest
         distance between two images.
-      smallest: of the least noise.
-      langevin_steps: of the dynamics at each level.
-      step_size: of the dynamics at the least noise; it grows with the variance of the noise.
+      smallest: the standard deviation of the least noise.
+      langevin_steps: the number of steps of the dynamics at each level.
+      step_size: the step size of the dynamics at the least noise; it grows with the variance of the noise.
       channels: feature maps, the largest first; each level halves the side.
       blocks: residual blocks on a level.
       attention: sides of the maps that attend to themselves; the smallest always do.
       dropout: share of the activations that are dropped in training.
-      modulation: how a block is told the level: by conditional instance normalisation or one of the U-Net's own.
+      modulation: the way in which a block is told the level: by conditional instance normalisation or one of the U-Net's own.
       steps: training steps.
       batch_size: images in a step.
-      learning_rate: of Adam.
+      learning_rate: Adam's learning rate.
       clip: bound on the global norm of the gradient.
       ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
-      remat: recompute feature maps in the backward pass to save memory.
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
+      remat: whether to recompute feature maps in the backward pass to save memory.
 
     Returns:
       The experiment.

@@ -77,22 +77,23 @@ def experiment(
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test, whose images have a label; in Python also sources of
         arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       latents: number of units.
-      k: how many are kept.
-      k_start: how many are kept at first.
-      anneal_steps: over which k_start falls to k, and the learning rate to its end, along lines; by default half of the steps.
+      k: the number of units that are kept.
+      k_start: the number of units that are kept at first.
+      anneal_steps: the number of steps over which k_start falls to k, and the learning rate to its end, along lines; by default
+        half of the steps.
       alpha: the classifier's codes keep alpha * k units.
       optimizer: momentum or adam.
-      learning_rate: at first.
-      final_learning_rate: after anneal_steps.
-      momentum: of the optimizer momentum.
+      learning_rate: the learning rate at first.
+      final_learning_rate: the learning rate after anneal_steps.
+      momentum: the momentum of the optimizer `momentum`.
       steps: training steps.
       batch_size: images in a step.
-      l2: of the classifier's weights.
+      l2: the weight of the squared norm of the classifier's weights.
       ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
 
     Returns:
       The experiment.

@@ -76,30 +76,30 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      binarization: of pixels: anew at each visit, once for each image, or not at all.
+      binarization: the binarization of pixels: anew at each visit, once for each image, or not at all.
       network: kind of encoder and decoder.
-      likelihood: p(x | z): binary, real with one fixed or learned width or a width each, or bytes; by default
+      likelihood: the likelihood p(x | z): binary, real with one fixed or learned width or a width each, or bytes; by default
         gaussian-learned, or bernoulli where pixels are binarised. In Python also a module such as those of `models.vae`.
       latents: dimension of z.
       hidden: widths of the layers of the mlp.
-      activation: after each of them.
+      activation: the activation function after each of them.
       channels: feature maps of the conv and residual networks, the largest map first.
       beta: weight of the KL; 1 is the ELBO.
       beta_warmup: steps over which the weight grows from 0; by default 1,000, or none where pixels are binarised.
-      max_kl: instead of a fixed beta, the bound in nats that the KL is held under by a multiplier; without warm-up.
-      analytic_kl: closed-form KL, not the sampled one.
-      samples: of z for each image in training.
+      max_kl: the bound in nats, used instead of a fixed beta, that the KL is held under by a multiplier; without warm-up.
+      analytic_kl: whether to use the closed-form KL instead of the sampled one.
+      samples: the number of samples of z for each image in training.
       steps: training steps.
       batch_size: images in a step.
-      learning_rate: of Adam.
-      cosine: let the learning rate fall to zero along a cosine over all steps.
+      learning_rate: Adam's learning rate.
+      cosine: whether to let the learning rate fall to zero along a cosine over all steps.
       clip: bound on the global norm of the gradient.
       ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
       accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
-      remat: recompute feature maps in the backward pass to save memory (conv and residual).
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
+      remat: whether to recompute feature maps in the backward pass to save memory (conv and residual).
       nll_samples: importance samples of the final estimate of log p(x).
 
     Returns:

@@ -62,20 +62,20 @@ def experiment(
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test, whose images have a label; in Python also sources of
         arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      covariance: of p(z | x); the full one has a layer of latents squared outputs: for few latents.
+      covariance: the covariance of p(z | x); the full one has a layer of latents squared outputs: for few latents.
       beta: weight of the rate, KL(p(z | x) || r(z)); with 0 the code is as wide as it likes and still noisy.
-      latents: K, the dimension of z.
+      latents: the dimension K of z.
       hidden: widths of the encoder's layers.
-      samples: of z for each test image; the prediction is the mean of their class probabilities.
-      train_samples: of z for each image in training.
+      samples: the number of samples of z for each test image; the prediction is the mean of their class probabilities.
+      train_samples: the number of samples of z for each image in training.
       steps: training steps; by default 25 epochs, but 1,000 at least.
       batch_size: images in a step.
-      learning_rate: of Adam, with a beta1 of 0.5.
-      decay: what the learning rate is multiplied by after every second epoch.
+      learning_rate: Adam's learning rate, with a beta1 of 0.5.
+      decay: the factor that the learning rate is multiplied by after every second epoch.
       ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
 
     Returns:
       The experiment.

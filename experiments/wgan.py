@@ -58,20 +58,21 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: where prepared sets lie; by default $TFDS_DATA_DIR or TFDS's own folder.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      penalty: what keeps the critic Lipschitz: a penalty on its gradient, or the clipping of its weights. In Python also
-        a penalty of `losses.penalty`, in place of gp.
+      penalty: the means by which the critic is kept Lipschitz: a penalty on its gradient, or the clipping of its weights. In
+        Python also a penalty of `losses.penalty`, in place of gp.
       latents: dimension of z.
-      channels: of the critic's maps, the largest map first; the generator mirrors it. Each halves the side.
-      critic_steps: of the critic to each of the generator.
-      weight: of the gradient penalty.
-      limit: of the clipped weights.
+      channels: the numbers of channels of the critic's maps, the largest map first; the generator mirrors it. Each halves the
+        side.
+      critic_steps: the number of the critic's steps to each of the generator's.
+      weight: the weight of the gradient penalty.
+      limit: the limit of the clipped weights.
       steps: training steps, of the critic; the generator moves in every `critic_steps`-th.
       batch_size: images in a step.
-      learning_rate: None is the papers': 1e-4 of Adam with gp, 5e-5 of RMSProp with clip.
+      learning_rate: the learning rate; None is the papers': 1e-4 of Adam with gp, 5e-5 of RMSProp with clip.
       ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      bf16: compute in bfloat16; parameters and reductions stay in float32.
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
 
     Returns:
       The experiment.

@@ -225,9 +225,6 @@ def helps(*functions: Function) -> dict[str, str]:
         section = (inspect.getdoc(function) or "").partition("Args:\n")[2].partition("\n\n")[0]
         for name, text in re.findall(r"^  (\w+): ((?:.|\n    )*)", section, flags=re.MULTILINE):
             text = re.sub(r"\s+", " ", text).strip()
-            # Docstrings go on from the name, "learning_rate: of Adam"; here it stands in a column of its own.
-            if re.match(r"(of|after|over|at) (?!how many)", text):
-                text = f"the {name.replace('_', ' ')} {text}"
             # A symbol stays as it is: p(x | z).
             found[name] = text[0].upper() + text[1:] if re.match(r"[a-z]+[ ,;.:]", text) else text
     return found

@@ -37,9 +37,9 @@ def run_experiment(function: Callable[..., Experiment], args: list[str] | None =
     `runs/NAME`, with the flags that are not at their defaults in its name.
 
     Args:
-      function: returns the `Experiment`, decorated by `recorded`.
+      function: a function that returns the `Experiment`, decorated by `recorded`.
       args: the command line; None means that of the process.
-      prog: what was typed before the flags; None means that it was `python -m MODULE` or `python FILE`.
+      prog: the words that were typed before the flags; None means that it was `python -m MODULE` or `python FILE`.
     """
     with Mistakes():
         from jaxgen.distributed import join_hosts
@@ -55,9 +55,9 @@ def parse(function: Callable[..., Experiment], args: list[str] | None = None, *,
     """Reads a command line, and leaves with a sentence where it is none of this experiment's.
 
     Args:
-      function: the experiment's.
+      function: the experiment's function.
       args: the command line; None means that of the process.
-      prog: what was typed before the flags; None means that it was `python -m MODULE` or `python FILE`.
+      prog: the words that were typed before the flags; None means that it was `python -m MODULE` or `python FILE`.
 
     Returns:
       The flags, with the workdir that they name.
@@ -106,8 +106,8 @@ def check_module(args: Sequence[str], folders: Sequence[str]) -> None:
     """Answers `python -m experiments.NAME` by a sentence where there is no such module, and `python -m experiments` by a list.
 
     Args:
-      args: what was typed, from `python` on.
-      folders: of the package `experiments`.
+      args: the words that were typed, from `python` on.
+      folders: the folders of the package `experiments`.
     """
     words = [arg.removeprefix("-m") for arg in args]
     if "experiments" in words:

@@ -48,7 +48,7 @@ def trace(step: TrainStep, state: PyTree, batch: PyTree) -> tuple[PyTree, int]:
     """Traces the step once, to know its metrics and how many steps to put into one call.
 
     Args:
-      step: `(state, raw batch) -> (state, metrics)`.
+      step: the step, `(state, raw batch) -> (state, metrics)`.
       state: shapes and dtypes of the state.
       batch: shapes and dtypes of a raw batch.
 
@@ -84,7 +84,7 @@ def make_advance(step: TrainStep, chunk: int) -> Advance:
     arithmetic as N at once, so a resumed run equals an unbroken one bit for bit.
 
     Args:
-      step: `(state, raw batch) -> (state, metrics)`.
+      step: the step, `(state, raw batch) -> (state, metrics)`.
       chunk: the most steps of a call; 1 compiles the bare step, without a loop.
 
     Returns:

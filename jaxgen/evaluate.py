@@ -35,7 +35,7 @@ def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: T
       source: the split.
       measure: per-example values by name, `[B]`, or scalars of a batch.
       batch_size: examples at once.
-      transform: applied to every example on the device.
+      transform: a function that is applied to every example on the device.
 
     Returns:
       An evaluator. The standard error of the value `nll` is called `nll_stderr`; it is over the examples, and the noise that

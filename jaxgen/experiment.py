@@ -24,7 +24,7 @@ class Config(NamedTuple):
     """How an experiment was made: which function, with which flags, and which data it opened.
 
     Fields:
-      function: that made it.
+      function: the function that made it.
       flags: its arguments; those of `shared` only where a validation split is held out.
       opened: every split of every set that it opened, to train on or to evaluate on.
     """
@@ -65,27 +65,28 @@ class Experiment(NamedTuple):
 
     Fields:
       train: the stream of training batches.
-      init: `init(key) -> (params, vars)`, by player or frozen part; it may load from another run's checkpoint.
+      init: the function `init(key) -> (params, vars)`, by player or frozen part; it may load from another run's checkpoint.
       players: the players, in the order of their turns.
-      steps: how many steps to train.
-      evaluators: run every `evaluate_every` steps; the name is the split they report on.
-      final: run when training is through, and by `jaxgen evaluate`: what is too slow to do more often. With a validation split
-        (`shared`) the evaluation of the test split is here too.
-      pictures: drawn at every evaluation, `(state, key) -> Picture`.
-      sample: `(state, key, n) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; pure, so that it can be traced. None where
-        a model generates nothing.
-      classes: of labelled samples, of which the i-th of a draw is of class i modulo this; None if they have no labels.
+      steps: the number of steps to train.
+      evaluators: the functions that are run every `evaluate_every` steps; the name is the split they report on.
+      final: the evaluators that are run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
+        With a validation split (`shared`) the evaluation of the test split is here too.
+      pictures: the pictures that are drawn at every evaluation, `(state, key) -> Picture`.
+      sample: the sampler, `(state, key, n) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; pure, so that it can be
+        traced. None where a model generates nothing.
+      classes: the number of classes of labelled samples, of which the i-th of a draw is of class i modulo this; None if they
+        have no labels.
       ema: decay of the averages of parameters and variables that are evaluated and sampled from, as in `make_train_step`: a
         number is the decay of a debiased average, a schedule is taken as it is, and None keeps no averages.
       accumulate: micro-batches in a batch.
-      schedules: logged by name, and compared when a run goes on with more steps.
+      schedules: the schedules that are logged by name, and compared when a run goes on with more steps.
       best: the evaluated value, `split/name`, whose minimum marks the best checkpoint. It must mean the same at every step: a
         function of what is sampled from or measured, and not of the step, of a weight that changes in training, of a
         multiplier or of an opponent. None where no evaluated value is such.
       protocol: the evaluated values that are figures to compare, each with every flag that moves it while the parameters stay
         the same: `{"nll": ("binarization", "nll_samples")}`. Flags of the network's function, such as its activation, belong to
         the model, whose figure it is.
-      config: filled in by `recorded`.
+      config: a record that is filled in by `recorded`.
     """
 
     train: Stream
@@ -118,7 +119,7 @@ def shared(*, validation: Share = 0.0, validation_seed: Seed | None = None) -> H
     Args:
       validation: share of the training examples that is held out. These are evaluated in training and mark the best checkpoint;
         the test split is evaluated once, at the end.
-      validation_seed: of the choice of the held-out examples, 0 by default; it does not depend on the seed of the run.
+      validation_seed: the seed of the choice of the held-out examples, 0 by default; it does not depend on the seed of the run.
 
     Returns:
       What to hold out, if anything.
@@ -218,7 +219,7 @@ def initialize(**models: tuple[Any, ...]) -> Callable[[Key], tuple[Params, Vars]
     """The `init` of linen modules, compiled: `initialize(model=(VAE(...), example_input))`.
 
     Args:
-      **models: by name, a module and the arguments of its call; a module that draws gets a "sample" key.
+      **models: the models, by name: a module and the arguments of its call; a module that draws gets a "sample" key.
 
     Returns:
       `init(key) -> (params, vars)`, where `vars[name]` holds a module's other collections (`batch_stats` ...).

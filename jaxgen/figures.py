@@ -20,10 +20,10 @@ def of(
     """Evaluated values with their protocol: those that the experiment says are figures to compare.
 
     Args:
-      experiment: that evaluated them.
-      evaluated: `{split: {name: value}}`.
-      seed: that the evaluation was given.
-      checkpoint: how this one was chosen.
+      experiment: the experiment whose evaluators found the values.
+      evaluated: the values, `{split: {name: value}}`.
+      seed: the seed of the evaluation.
+      checkpoint: a description of how this checkpoint was chosen.
 
     Returns:
       By name, `test/nll`; nothing of an experiment without a flag `dataset`.
@@ -70,17 +70,17 @@ def measure(
     """A model's samples measured against the images of its dataset.
 
     Args:
-      experiment: of the model.
-      state: of the run.
+      experiment: the model's experiment.
+      state: the state of the run.
       metrics: names in `jaxgen.metrics.pairs.METRICS`.
-      n: how many samples.
-      split: whose images are the real ones.
+      n: the number of samples.
+      split: the split whose images are the real ones.
       extractor: the network in whose features; None means pixels.
-      seed: of every subset.
-      key: of the samples.
-      name: of the samples, for messages.
-      checkpoint: how this one was chosen, for the protocol.
-      track: shows the progress.
+      seed: the seed of every subset.
+      key: the key of the samples.
+      name: the name of the samples, for messages.
+      checkpoint: a description of how this checkpoint was chosen, for the protocol.
+      track: a function that shows the progress.
 
     Returns:
       By name, each value with its protocol and its floor.
@@ -120,8 +120,8 @@ def source(config: Config, split: str) -> data.Source:
     """A split of a run's dataset, from where and as the run reads it.
 
     Args:
-      config: of the run's experiment.
-      split: `train`, which is what the run trains on; `test`; or `validation`, what it holds out of training.
+      config: the configuration of the run's experiment.
+      split: the split: `train`, which is what the run trains on; `test`; or `validation`, what it holds out of training.
 
     Raises:
       UserError: if the run has no validation split.

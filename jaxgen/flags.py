@@ -116,7 +116,7 @@ def value_of(values: Mapping[str, T], choice: str | T) -> T:
     The flag's type says both: `loss: Literal["minimax", "hinge"] | AdversarialLoss = "hinge"`.
 
     Args:
-      values: by the names that the command line knows.
+      values: the values, by the names that the command line knows.
       choice: one of the names, or a value.
 
     >>> value_of({"tanh": math.tanh}, "tanh")(0.0), value_of({"tanh": math.tanh}, math.cos)(0.0)

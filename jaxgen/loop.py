@@ -47,21 +47,21 @@ def fit(
     """Trains an experiment, or goes on where the run in `workdir` stopped.
 
     Args:
-      experiment: what to train.
+      experiment: the experiment to train.
       workdir: folder of checkpoints, metrics and pictures; the same command on the same folder goes on with the run there. The
         command line names a folder by the flags that are not at their defaults; in Python, None keeps everything in memory.
-      seed: of the initial parameters, the order of the data and all noise.
+      seed: the seed of the initial parameters, the order of the data and all noise.
       log_every: steps between lines of training metrics, which are means over these steps.
       evaluate_every: steps between evaluations, each with its pictures and a checkpoint; the last step always has one.
       save_every: steps between further checkpoints.
-      keep: how many of the last checkpoints to keep, beside the best if the experiment has a value that marks it.
+      keep: the number of last checkpoints to keep, beside the best if the experiment has a value that marks it.
       steps_per_call: steps in one compiled call; None takes as many as 8 MiB of batches hold, up to 20.
-      parallel: jit over all devices, or pmap over them; auto is jit, on one device where there is only a CPU.
-      fsdp: over how many devices parameters and optimizers are cut as well; the batch is cut over all devices.
-      skip_not_finite: how many steps that are not finite to pass over, parameters and optimizers untouched, before the run
+      parallel: the way to run: jit over all devices, or pmap over them; auto is jit, on one device where there is only a CPU.
+      fsdp: the number of devices that parameters and optimizers are cut over as well; the batch is cut over all devices.
+      skip_not_finite: the number of steps that are not finite to pass over, parameters and optimizers untouched, before the run
         stops; 0 stops at the first.
       wandb: a Weights & Biases project to report to as well.
-      quiet: no progress bars and no summary.
+      quiet: whether to show no progress bars and no summary.
 
     Returns:
       The run, which can be sampled from, evaluated and hashed. Without a workdir Ctrl-C ends the training early and returns

@@ -30,7 +30,7 @@ class Bar(tqdm):
         Args:
           total: steps of the whole training.
           initial: steps that were taken before, by the run that goes on.
-          quiet: no bar, and only the clock.
+          quiet: whether there is no bar, and only the clock.
           now: the time in seconds.
         """
         self._now, self._stopped = now, 0.0

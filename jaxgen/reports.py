@@ -40,10 +40,10 @@ class Reports:
         """Draws the pictures into the folder; one that fails is told, and the run goes on.
 
         Args:
-          state: what is drawn.
-          step: of the state.
-          bar: says what is done meanwhile.
-          only_missing: only the pictures that are not there.
+          state: the state whose pictures are drawn.
+          step: the step of the state.
+          bar: the progress bar, which says what is done meanwhile.
+          only_missing: whether only the pictures that are not there yet are drawn.
         """
         assert self._folder is not None
         for name, picture in self._experiment.pictures.items():
@@ -73,7 +73,7 @@ class Reports:
         Args:
           first: the step that this command began with.
           step: the last one.
-          seconds: that it took.
+          seconds: the time that it took.
         """
         if self._folder is None:
             return

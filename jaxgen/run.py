@@ -31,11 +31,11 @@ class Run:
     """What `fit` and `load` return.
 
     Attributes:
-      experiment: what was trained.
+      experiment: the experiment that was trained.
       state: the training state.
       seed: the run's seed.
       position: batches drawn from the stream.
-      workdir: where it lies, or None.
+      workdir: the run's folder, or None.
       history: the reported lines, as in `metrics.jsonl`.
     """
 
@@ -85,9 +85,9 @@ class Run:
         """Draws from the model, with the parameter averages where there are any.
 
         Args:
-          n: how many. The first samples of a larger number are those of a smaller one.
-          seed: of the draw; None means the run's.
-          track: shows the progress.
+          n: the number of samples. The first samples of a larger number are those of a smaller one.
+          seed: the seed of the draw; None means the run's.
+          track: a function that shows the progress.
 
         Returns:
           Images `[n, H, W, C]` in [0, 1], or points `[n, D]`.
@@ -116,9 +116,9 @@ class Run:
         """The samples of `sample` in parts, for what memory does not hold at once.
 
         Args:
-          n: how many, altogether.
-          seed: as in `sample`.
-          track: shows the progress.
+          n: the number of samples, altogether.
+          seed: the seed of the draw, as in `sample`.
+          track: a function that shows the progress.
 
         Returns:
           An iterator over arrays `[m, ...]`, in order.
@@ -146,10 +146,10 @@ class Run:
         """Runs the evaluators, with the parameter averages where there are any.
 
         Args:
-          split: on which to evaluate, `test`, or `validation` of a run that has one; None means on all that it has.
-          final: also those that run only when training is through.
-          seed: of what they draw; None means the run's.
-          track: shows the progress.
+          split: the split to evaluate on: `test`, or `validation` of a run that has one; None means all that it has.
+          final: whether to run also the evaluators that run only when training is through.
+          seed: the seed of what they draw; None means the run's.
+          track: a function that shows the progress.
 
         Returns:
           `{split: {name: value}}`; the standard error of a value `nll` is `nll_stderr`, beside it.
@@ -177,9 +177,9 @@ class Run:
         """Evaluated values with their protocol: those that the experiment says are figures to compare.
 
         Args:
-          values: as `evaluate` gave them.
-          seed: that it was given.
-          checkpoint: how this one was chosen.
+          values: the values as `evaluate` gave them.
+          seed: the seed that `evaluate` was given.
+          checkpoint: the way in which this checkpoint was chosen.
 
         Returns:
           By name, `test/nll`; nothing of an experiment without a flag `dataset`.
@@ -202,13 +202,13 @@ class Run:
 
         Args:
           metrics: names in `jaxgen.metrics.pairs.METRICS`.
-          n: how many samples.
-          split: of the dataset, whose images are the real ones: `test`, `train`, or `validation` of a run that has one. The
-            floor is the value of other real images: those of training, or for `train` those that were held out.
+          n: the number of samples.
+          split: the split of the dataset whose images are the real ones: `test`, `train`, or `validation` of a run that has
+            one. The floor is the value of other real images: those of training, or for `train` those that were held out.
           extractor: the network in whose features; None means pixels.
-          seed: of the draw and of every subset; None means the run's.
-          checkpoint: how this one was chosen, for the protocol.
-          track: shows the progress.
+          seed: the seed of the draw and of every subset; None means the run's.
+          checkpoint: the way in which this checkpoint was chosen, for the protocol.
+          track: a function that shows the progress.
 
         Returns:
           By name, each value with its protocol and its floor.
@@ -286,12 +286,13 @@ def load(
 
     Args:
       path: the workdir.
-      step: of the checkpoint; None means the last one.
+      step: the step of the checkpoint; None means the last one.
       best: the best checkpoint instead of the last; refused if the experiment has no value that marks it.
       experiment: the function, or the file, that made it, where it is not a module of `experiments`; or the experiment itself,
         which a run needs that was trained with a loss or another value of your own. A folder's word alone never makes code of
         another place run.
-      data_dir: where prepared sets lie; None means where they lay, or `$TFDS_DATA_DIR` if that folder is gone.
+      data_dir: the folder of the prepared sets; None means the one that the run was trained with, or `$TFDS_DATA_DIR` if that
+        folder is gone.
       dataset: the name or the folder of the run's dataset, if it was moved, or its sources, if it was given as such; None means
         the one on record.
 
@@ -322,7 +323,7 @@ def load_params(path: str | Path, *, step: int | None = None, best: bool = False
 
     Args:
       path: the other run's workdir; its experiment need not be known.
-      step: of the checkpoint; None means the last one.
+      step: the step of the checkpoint; None means the last one.
       best: the best checkpoint instead of the last.
 
     Returns:

@@ -53,6 +53,7 @@ DATA = [
     {"tfds_prepare"},
     {"tfds_source"},
     {"load"},
+    {"splits"},
     {"convert"},
     {"__init__"},
 ]

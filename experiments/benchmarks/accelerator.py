@@ -62,10 +62,10 @@ def main(
     """Measures the compiled step of `fit` with its batches on the device.
 
     Args:
-      peak: of the device in bf16, TFLOP/s, as its maker states it without sparsity.
+      peak: the peak of the device in bf16, in TFLOP/s, as its maker states it without sparsity.
       ddpm_batch: images in a step of the U-Net.
       vit_batch: images in a step of the image tower.
-      calls: of the compiled function in a measurement.
+      calls: the number of calls of the compiled function in a measurement.
       chunk: steps in a call.
       rounds: measurements of each.
       json_file: file that the table is added to.

@@ -27,7 +27,7 @@ def main(*, steps: int = 5000, rounds: int = 5, json_file: Annotated[Path | None
 
     Args:
       steps: steps of a run; it is saved every 1,000.
-      rounds: runs of each.
+      rounds: the number of runs of each.
       json_file: file that the tables are added to.
     """
     shares = []

@@ -43,7 +43,7 @@ def main(*, steps: int = 2000, rounds: int = 5, json_file: Annotated[Path | None
 
     Args:
       steps: steps of a run.
-      rounds: runs of each.
+      rounds: the number of runs of each.
       json_file: file that the table is added to.
     """
     made = experiment(steps)

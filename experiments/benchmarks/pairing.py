@@ -24,8 +24,9 @@ def pair(contenders: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[
     """Measures contenders in alternation, after one round that does not count.
 
     Args:
-      contenders: by name, a function that runs once and returns its measure; the first is what the others are divided by.
-      rounds: how often each is measured.
+      contenders: the functions to compare, by name; each runs once and returns its measure; the first is what the others are
+        divided by.
+      rounds: the number of times that each is measured.
 
     Returns:
       By name: the median, the least and the greatest measure, and the median of the ratios to the first, round by round.

@@ -82,9 +82,9 @@ def merged(old: Record | None, new: Record, reason: str | None = None) -> Record
     the new runs measured the same values again.
 
     Args:
-      old: what was on record.
+      old: the record that is replaced.
       new: the new runs, without history.
-      reason: why the row was run again; by default what differs.
+      reason: the reason why the row was run again; by default what differs.
 
     Returns:
       The record.

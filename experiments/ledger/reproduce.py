@@ -65,12 +65,13 @@ def reproduce(
     The record is written once, when the last of the seeds is through: until then the one that was there stays in force.
 
     Args:
-      name: in `ROWS`.
+      name: the name of the row in `ROWS`.
       data_dir: folder of prepared sets, if the command reads one.
-      runs: where the runs lie, each in `runs/NAME/SEED`.
+      runs: the folder of the runs, each in `runs/NAME/SEED`.
       results: folder of the record.
-      seeds: with which to run; by default those that the row asks for.
-      reason: why the row is run again, for the history of its record; by default what differs from the runs on record.
+      seeds: the seeds to run with; by default those that the row asks for.
+      reason: the reason why the row is run again, for the history of its record; by default what differs from the runs on
+        record.
 
     Returns:
       The record.

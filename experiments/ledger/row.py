@@ -20,10 +20,10 @@ class Figure(NamedTuple):
     """A published value.
 
     Fields:
-      value: as it was published.
-      error: published beside it; None where there is none.
+      value: the value as it was published.
+      error: the error that was published beside it; None where there is none.
       source: the publication, and the place in it.
-      read_in: where it was read: the publication's text, or a repository and a file; empty if it was read nowhere.
+      read_in: the place where it was read: the publication's text, or a repository and a file; empty if it was read nowhere.
     """
 
     value: float
@@ -36,21 +36,21 @@ class Row(NamedTuple):
     """A figure to reproduce.
 
     Fields:
-      system: what is trained.
-      dataset: on what.
-      figure: what is measured, in which unit and how.
-      unit: what a distance from the paper's value is counted in.
-      command: what to type; D stands for the folder of prepared sets.
-      value: `split/name` in the run's `metrics.jsonl`, at its last step.
+      system: the system that is trained.
+      dataset: the dataset that it is trained on.
+      figure: the figure that is measured, with its unit and the way of measuring it.
+      unit: the unit of a distance from the paper's value.
+      command: the command to type; D stands for the folder of prepared sets.
+      value: the name of the value, `split/name` in the run's `metrics.jsonl`, at its last step.
       paper: the paper's figure; None for a baseline, which is compared with nothing.
       rerun: the figure of a named rerun of the paper's system, by its authors or by others.
-      chosen: for each hyper-parameter, where it comes from.
-      other_system: what is different if the system is not the paper's; empty if it is.
-      reduced: what the protocol leaves out for lack of time; empty if nothing.
-      differs: what else is different from the paper's protocol; empty if nothing.
+      chosen: the origin of each hyper-parameter.
+      other_system: a text that says what is different if the system is not the paper's; empty if it is.
+      reduced: a text that says what the protocol leaves out for lack of time; empty if nothing.
+      differs: a text that says what else is different from the paper's protocol; empty if nothing.
       also: other values that are shown beside it.
-      seeds: runs with the seeds 0 to this minus 1.
-      remark: what else a reader should know; if the figure is missed, why.
+      seeds: the number of seeds: the row runs with the seeds 0 to this minus 1.
+      remark: a text that says what else a reader should know; if the figure is missed, why.
     """
 
     system: str

@@ -30,10 +30,10 @@ class Estimate(NamedTuple):
     """What was measured.
 
     Fields:
-      value: of the run, or the mean over the seeds.
+      value: the value of the run, or the mean over the seeds.
       error: its standard error: of several seeds that of their mean, of one run that of its evaluation; None if not on record.
       deviation: the standard deviation over the seeds; None for one.
-      seeds: how many there are.
+      seeds: the number of seeds.
     """
 
     value: float
@@ -48,7 +48,7 @@ class Bound(NamedTuple):
     Fields:
       centre: its middle.
       half: half of its width.
-      reason: where both come from.
+      reason: the origin of both.
     """
 
     centre: float
@@ -66,10 +66,10 @@ class Verdict(NamedTuple):
     """What became of a row.
 
     Fields:
-      status: in one word.
+      status: the status in one word.
       distance: the value minus the paper's; None where they are not compared.
-      bounds: within which the value would count as the paper's; empty if no error is known to derive one from.
-      short_of: why the figure does not count as reproduced, whatever its value.
+      bounds: the bounds within which the value would count as the paper's; empty if no error is known to derive one from.
+      short_of: the reasons why the figure does not count as reproduced, whatever its value.
     """
 
     status: Status
@@ -145,8 +145,8 @@ def verdict(row: Row, record: Mapping[str, Any] | None) -> Verdict:
       `near`.
 
     Args:
-      row: what was to be reproduced.
-      record: what was measured by its command; None if nothing was.
+      row: the row that was to be reproduced.
+      record: the record of what was measured by its command; None if nothing was.
 
     Returns:
       The verdict.

@@ -31,9 +31,9 @@ class HeldOut(NamedTuple):
     """A share of a set's examples that is held out, chosen by a seed.
 
     Fields:
-      share: of the examples, above 0 and below 1.
-      seed: of the choice.
-      purpose: what the share is held out for.
+      share: the share of the examples that is held out, above 0 and below 1.
+      seed: the seed of the choice.
+      purpose: the use of the held-out share, for messages.
     """
 
     share: float
@@ -94,11 +94,11 @@ def load(
       dataset: a TFDS name (`mnist`, `cifar10`, `emoji`, `digits`, `name:1.2.0` ...), the path of a folder with one subfolder of
         images a split, or of an `.npz` file with `train_image` and `test_image` (`jaxgen.data.files`); a folder that has
         the name of a dataset is `./mnist`. Or a source, or a pair of sources `(train, test)`, such as `from_arrays` makes.
-      split: `train`, `test`, or anything that TFDS understands (`train[:90%]`).
-      data_dir: where prepared sets lie; None means `$TFDS_DATA_DIR`, or TFDS's default.
+      split: the split: `train`, `test`, or anything that TFDS understands (`train[:90%]`).
+      data_dir: the folder of the prepared sets; None means `$TFDS_DATA_DIR`, or TFDS's default.
       cache_budget: GiB that a split's cache may take; 0 streams everything.
       example_map: deterministic host-side `{feature: value} -> {feature: value}` for one example, before caching.
-      example_map_name: says what `example_map` does; a cache made under another name is not used.
+      example_map_name: the name of what `example_map` does; a cache made under another name is not used.
 
     Returns:
       The source, whose images are bytes: floats in [0, 1] become the nearest of 256 levels, 16 bits the upper eight.
