@@ -7,6 +7,7 @@ import functools
 import math
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -232,7 +233,7 @@ def test_the_picture_is_of_test_points_and_of_as_many_samples() -> None:
     counts = np.histogram2d(-points[:, 1], points[:, 0], bins=128, range=[[-1.25, 1.25]] * 2)[0]
     expected = np.log1p(counts) / np.log1p(counts.max())
     # Of points on the edge of a cell float32 decides.
-    assert (np.abs(theirs - expected) > 0.01).mean() < 0.01
+    assert (np.abs(theirs - expected) > 0.01).sum() < 0.05 * (counts > 0).sum()
 
 
 def chain() -> np.ndarray:
@@ -241,7 +242,7 @@ def chain() -> np.ndarray:
     return np.cumprod(np.concatenate([[1.0], 1 - np.minimum(1 - f[1:] / f[:-1], 0.999)]))
 
 
-def test_the_diffusion_model_samples_by_100_cosine_steps_with_the_small_variance() -> None:
+def test_the_diffusion_model_samples_by_100_cosine_steps() -> None:
     """A model that predicts no noise at all: then x_0 is x_t / sqrt(a_t), and the variance of what is sampled follows."""
     experiment = plain(method="ddpm")
     samples = np.asarray(experiment.sample(state_of(experiment, {}), jax.random.key(0), 4000), np.float64)
@@ -254,6 +255,28 @@ def test_the_diffusion_model_samples_by_100_cosine_steps_with_the_small_variance
         variance = variance / (1 - beta) + (t > 1) * beta * (1 - kept[t - 1]) / (1 - kept[t])
     assert samples.std() == pytest.approx(math.sqrt(variance), rel=0.03)
     assert samples.mean() == pytest.approx(0, abs=0.1 * math.sqrt(variance))
+
+
+class OfNormal(nn.Module):
+    """The denoiser of data of N(0, I): the noise that it expects is sigma_t x_t."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, time: jax.Array, *, train: bool = False) -> jax.Array:
+        return x * jnp.sqrt(1 - jnp.asarray(chain(), jnp.float32))[time.astype(int)][:, None]
+
+
+def test_the_reverse_steps_have_the_small_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it samples of normal data are narrower than the data, 0.977; with beta_t they would be of 0.9997."""
+    monkeypatch.setattr(experiments.modes, "MLP", lambda *fields: OfNormal())
+    experiment = plain(method="ddpm")
+    state = jaxgen.TrainState(jnp.int32(0), jax.random.key(0), {"model": {}}, {}, {}, {})
+    samples = np.asarray(experiment.sample(state, jax.random.key(0), 20_000), np.float64)
+    kept = chain()
+    variance = 1 - kept[-1]
+    for t in range(100, 0, -1):
+        beta = 1 - kept[t] / kept[t - 1]
+        variance = (1 - beta) * variance + (t > 1) * beta * (1 - kept[t - 1]) / (1 - kept[t])
+    assert samples.std() == pytest.approx(math.sqrt(variance), rel=0.01)
 
 
 def test_the_diffusion_model_predicts_the_noise() -> None:
