@@ -8,9 +8,17 @@ python -m experiments.ncsn --dataset cifar10 --data-dir D --channels 128 256 256
 The first takes about 4 minutes of processor time and gives digits that a person reads, at an error of the noise of 0.254 on the
 test images (seed 0).
 
-The network is the U-Net of `experiments.ddpm` and not the paper's RefineNet; by default with the paper's conditional instance
-normalisation. Its output is divided by sigma (technique 3 of Song & Ermon 2020).
-As in the paper's code Adam has a rate of 1e-3; there it takes 200,000 steps of 128 images, without clipping and averages.
+What is otherwise than in the paper and its code:
+- The network is the U-Net of `experiments.ddpm` and not a RefineNet; by default it has the paper's conditional instance
+  normalisation.
+  Its output is divided by sigma (technique 3 of Song & Ermon 2020), and the level that it hears is log sigma.
+- The most noise is 3 and not 1 (technique 1 of Song & Ermon 2020); `--largest 1` is the paper's.
+- As in the paper's code Adam has a rate of 1e-3; there it takes 200,000 steps of 128 images, without clipping and averages.
+- The loss is the mean over the pixels of the error of the noise; theirs is half the sum.
+- Pixels are k / 255; their code also dequantises them, by noise of less than one grey level.
+- Sampling starts from N(0, sigma^2) of the most noise; theirs starts from uniform noise in [0, 1].
+- The Langevin step is that of algorithm 1 with epsilon 2e-5. Their code takes twice this step: `--step-size 4e-5`.
+- The last step takes the least noise off (Jolicoeur-Martineau et al. 2020); theirs leaves it.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,13 @@
 """The Inception score against its closed forms and the sums that are written out."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 from scipy.stats import entropy
 
+from jaxgen.errors import FewExamplesWarning
 from jaxgen.metrics import inception
 
 LOGITS = np.random.default_rng(0).normal(size=(60, 7)).astype(np.float32) * 2
@@ -17,6 +20,19 @@ def test_it_is_the_mean_divergence_from_the_marginal(splits: int) -> None:
     ours = inception.score(LOGITS, splits=splits)
     assert ours.mean == pytest.approx(np.mean(expected), rel=1e-10)
     assert ours.std == pytest.approx(np.std(expected), rel=1e-8)
+
+
+@pytest.mark.parametrize("splits", [4, 7, 8, 11])
+def test_unequal_parts_begin_where_the_references_do(splits: int) -> None:
+    """openai/improved-gan, inception_score/model.py: `preds[i * n // splits : (i + 1) * n // splits]`."""
+    n = 58
+    p = softmax(LOGITS[:n].astype(np.float64), axis=1)
+    parts = [p[i * n // splits : (i + 1) * n // splits] for i in range(splits)]
+    expected = [np.exp(np.mean([entropy(row, part.mean(0)) for row in part])) for part in parts]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewExamplesWarning)
+        ours = inception.score(LOGITS[:n], splits=splits)
+    assert ours == pytest.approx((np.mean(expected), np.std(expected)), rel=1e-8)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 19])

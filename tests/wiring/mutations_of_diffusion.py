@@ -1,0 +1,229 @@
+"""Faults of wiring in the experiments of diffusion and score matching, and in the code under them, such as a person makes.
+
+Each is one change of text, and a test of the files named beside it must fail of it (`tests/test_mutations.py` puts them in).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from wiring.mutations_of_likelihoods import Change
+
+DDPM: Sequence[Change] = [
+    ("the bound ignores --variance", "own, variance=VARIANCES[variance], samples", "own, samples"),
+    ("the sampler ignores --variance", "samplers.ancestral(chain, variance=VARIANCES[variance])", "samplers.ancestral(chain)"),
+    (
+        "variances are swapped",
+        '"small": diffusion.small_variance, "large": diffusion.large_variance',
+        '"large": diffusion.small_variance, "small": diffusion.large_variance',
+    ),
+    (
+        "the bound is told label 0",
+        'label = batch["label"] if labels else None',
+        'label = 0 * batch["label"] if labels else None',
+    ),
+    ("samples are of class 0", "jnp.arange(n) % classes", "jnp.zeros(n, jnp.int32)"),
+    ("training is told no label", "weight=weight, condition=condition)", "weight=weight)"),
+    ("samples have no classes", "        classes=classes or None,\n", ""),
+    ("sampling starts at the least noise", "chain.level(chain.steps))", "chain.level(1))"),
+    (
+        "the sampler walks the whole chain",
+        "chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)",
+        "chain = noise",
+    ),
+    ("the bound is of the sampler's chain", "denoise(state, label), noise, batch", "denoise(state, label), chain, batch"),
+    (
+        "samplers are swapped",
+        '"ancestral": samplers.ancestral(chain, variance=VARIANCES[variance]), "ddim": samplers.ddim(chain)',
+        '"ddim": samplers.ancestral(chain, variance=VARIANCES[variance]), "ancestral": samplers.ddim(chain)',
+    ),
+    (
+        "schedules are swapped",
+        '"linear": diffusion.linear, "cosine": diffusion.cosine',
+        '"cosine": diffusion.linear, "linear": diffusion.cosine',
+    ),
+    ("--timesteps is dropped", "SCHEDULES[schedule](timesteps)", "SCHEDULES[schedule](1000)"),
+    (
+        "sampling takes the output for the noise",
+        "state.vars, meaning, label=label, clip=PIXELS)",
+        "state.vars, label=label, clip=PIXELS)",
+    ),
+    ("predictions are not clipped", "label=label, clip=PIXELS)", "label=label)"),
+    ("the score's error is not weighted", "(diffusion.SCORE, objectives.by_variance)", "(diffusion.SCORE, objectives.uniform)"),
+    ("the weight is dropped", "meaning, weight=weight, condition", "meaning, condition"),
+    (
+        "the noise's error is weighted",
+        '"epsilon": (diffusion.EPSILON, objectives.uniform)',
+        '"epsilon": (diffusion.EPSILON, objectives.by_variance)',
+    ),
+    ("pixels in [0, 1]", "PIXELS = (-1.0, 1.0)", "PIXELS = (0.0, 1.0)"),
+    (
+        "samples are in the model's range",
+        "jnp.clip((x - PIXELS[0]) / (PIXELS[1] - PIXELS[0]), 0.0, 1.0)",
+        "jnp.clip(x, 0.0, 1.0)",
+    ),
+    (
+        "evaluated images are mirrored",
+        "batch_size=batch_size, transform=transform)",
+        "batch_size=batch_size, transform=augment)",
+    ),
+    ("--flip is dropped", "data.chain(transform, data.flip()) if flip else transform", "transform"),
+    ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
+    ("evaluated on the training split", "jaxgen.mean_over(test, measure", "jaxgen.mean_over(train, measure"),
+    ("pictures of the training split", "shown = data.examples(test,", "shown = data.examples(train,"),
+    ("--nll-samples is dropped", "variance=VARIANCES[variance], samples=nll_samples", "variance=VARIANCES[variance]"),
+    ("nats for bits", "return found.bits", 'return found.bits | {"bits_per_dim": found.total / found.dimensions}'),
+    (
+        "clipped after Adam",
+        "optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))",
+        "optax.chain(optax.adam(rate), optax.clip_by_global_norm(clip))",
+    ),
+    ("clipped element by element", "optax.clip_by_global_norm(clip)", "optax.clip(clip)"),
+    ("the rate is shown and not used", "optax.adam(rate)", "optax.adam(learning_rate)"),
+    (
+        "the warm-up falls",
+        "optax.linear_schedule(0.0, learning_rate, warmup)",
+        "optax.linear_schedule(learning_rate, 0.0, warmup)",
+    ),
+    ("--ema is dropped", "        ema=ema,\n", ""),
+    ("--dropout is dropped", "        dropout=dropout,\n", ""),
+    ("--modulation is dropped", "        norm=NORMS[modulation],\n", ""),
+    (
+        "the paper's command without the warm-up",
+        "--learning-rate 2e-4 --warmup 5000 --batch-size",
+        "--learning-rate 2e-4 --batch-size",
+    ),
+]
+
+NCSN: Sequence[Change] = [
+    ("sampling starts at the least noise", "noise.level(noise.steps))", "noise.level(1))"),
+    (
+        "sampling starts from N(0, 1)",
+        "samplers.noise(start, (n, *image), noise.level(noise.steps))",
+        "jax.random.normal(start, (n, *image))",
+    ),
+    ("--langevin-steps is dropped", "steps=langevin_steps, step_size=step_size", "step_size=step_size"),
+    ("--step-size is dropped", "steps=langevin_steps, step_size=step_size", "steps=langevin_steps"),
+    ("the least noise stays", "step_size=step_size)", "step_size=step_size, denoise_last=False)"),
+    (
+        "--smallest is dropped",
+        "diffusion.geometric(levels, smallest=smallest, largest=largest)",
+        "diffusion.geometric(levels, largest=largest)",
+    ),
+    (
+        "--largest is dropped",
+        "diffusion.geometric(levels, smallest=smallest, largest=largest)",
+        "diffusion.geometric(levels, smallest=smallest)",
+    ),
+    ("trained to predict the score", "noise, diffusion.EPSILON)", "noise, diffusion.SCORE)"),
+    (
+        "the error has the weight of a score",
+        "noise, diffusion.EPSILON)",
+        "noise, diffusion.EPSILON, weight=objectives.by_variance)",
+    ),
+    ("pixels in [-1, 1]", "transform = data.scale(0.0, 1.0)", "transform = data.scale(-1.0, 1.0)"),
+    ("samples leave [0, 1]", "return jnp.clip(walks(state, key, n, 0).x, 0.0, 1.0)", "return walks(state, key, n, 0).x"),
+    (
+        "evaluated images are mirrored",
+        "batch_size=batch_size, transform=transform)",
+        "batch_size=batch_size, transform=augment)",
+    ),
+    ("evaluated on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
+    ("pictures of the training split", "shown = data.examples(test,", "shown = data.examples(train,"),
+    ("no clipping", "optax.chain(optax.clip_by_global_norm(clip), optax.adam(learning_rate))", "optax.adam(learning_rate)"),
+    ("--ema is dropped", "        ema=ema,\n", ""),
+    ("steps of the U-Net's time", "        time=RandomFourier(2 * channels[0], scale=1.0),\n", ""),
+    (
+        "norms are swapped",
+        '"instance": ConditionalInstanceNorm, "additive": AdditiveGroupNorm',
+        '"additive": ConditionalInstanceNorm, "instance": AdditiveGroupNorm',
+    ),
+]
+
+SCORE_MATCHING: Sequence[Change] = [
+    ("unlabelled = classes - 1", "jnp.asarray(classes, label.dtype)", "jnp.asarray(classes - 1, label.dtype)"),
+    ("labels are dropped in evaluation", "if train and unlabelled:", "if unlabelled:"),
+    ("labels are kept in the share that is dropped", "label.shape) < unlabelled", "label.shape) > unlabelled"),
+    ("a sum over pixels", "dimensions = x0[0].size", "dimensions = 1"),
+    ("the weight divides", "return weight(level) * error", "return error / weight(level)"),
+    ("sigma for its square", "return level.sigma**2", "return level.sigma"),
+    (
+        "the target of another level",
+        "parameterisation.target(x0, eps, level)",
+        "parameterisation.target(x0, eps, schedule.level(1))",
+    ),
+    (
+        "the score's noise has the score's sign",
+        "parameterisation.eps(out, xt, level) - eps",
+        "parameterisation.eps(out, xt, level) + eps",
+    ),
+    ("trained without dropout", "key=key, name=name, train=train)", "key=key, name=name)"),
+    ("the level is one for all", "schedule.draw(times, len(x0))", "schedule.draw(times, len(x0))[:1].repeat(len(x0))"),
+]
+
+BOUND: Sequence[Change] = [
+    ("the decoder's variance is that of step 2", "np.sqrt(reverse[1])", "np.sqrt(reverse[min(2, steps)])"),
+    ("half the squared error is whole", "/ (2 * reverse[2:])", "/ reverse[2:]"),
+    (
+        "the variances' ratio is turned",
+        "schedule.posterior_variance[2:] / reverse[2:]",
+        "reverse[2:] / schedule.posterior_variance[2:]",
+    ),
+    ("the variances' part is dropped", "Bound(prior, total + spread, decoded", "Bound(prior, total, decoded"),
+    ("the prior is dropped", "return self.prior + self.transitions + self.decoder", "return self.transitions + self.decoder"),
+    ("transitions are one off", "predicted(at + 2,", "predicted(at + 1,"),
+    ("a mean over the drawn transitions", "weight / (count * chosen)", "weight / count"),
+    ("nats", "unit = 1 / (math.log(2) * self.dimensions)", "unit = 1 / self.dimensions"),
+    ("one draw of noise for all transitions", "keys.fold_in(middle, i)", "middle"),
+]
+
+SCHEDULES: Sequence[Change] = [
+    ("steps from 0", "randint(key, shape, 1, self.steps + 1)", "randint(key, shape, 0, self.steps + 1)"),
+    ("the last step is never drawn", "randint(key, shape, 1, self.steps + 1)", "randint(key, shape, 1, self.steps)"),
+    ("the betas end at 0.01", "min(20 / steps, 0.999)", "min(10 / steps, 0.999)"),
+    ("sigmas are evenly spaced", "np.geomspace(smallest, largest, levels)", "np.linspace(smallest, largest, levels)"),
+    (
+        "the first variance is beta_1",
+        "schedule.posterior_variance[2] if schedule.steps > 1 else schedule.beta[1]",
+        "schedule.beta[1]",
+    ),
+    ("alpha for its square", "np.exp(log_alpha_bar / 2)", "np.exp(log_alpha_bar)"),
+    (
+        "the last step is left out",
+        "np.linspace(0, schedule.steps, steps + 1)[1:]",
+        "np.linspace(1, schedule.steps, steps + 1)[:-1]",
+    ),
+]
+
+ANCESTRAL: Sequence[Change] = [
+    ("the last step adds noise", "    std[1] = 0.0\n", ""),
+    ("a variance for a deviation", "std = np.sqrt(variance(schedule))", "std = 1.0 * variance(schedule)"),
+    (
+        "one noise for all steps",
+        "return mean + stds[t] * jax.random.normal(jax.random.fold_in(key, j), x.shape)",
+        "return mean + stds[t] * jax.random.normal(key, x.shape)",
+    ),
+    ("DDIM keeps the signal of the step before", "alphas[t - 1] * x0", "alphas[t] * x0"),
+]
+
+LANGEVIN: Sequence[Change] = [
+    ("the step's size is not squared", "(schedule.sigma / schedule.sigma[1]) ** 2", "schedule.sigma / schedule.sigma[1]"),
+    ("steps relative to the most noise", "schedule.sigma / schedule.sigma[1]", "schedule.sigma / schedule.sigma[-1]"),
+    ("a whole step of drift", "0.5 * sizes[i] * score", "sizes[i] * score"),
+    ("levels from the least noise", "i = schedule.steps - j // steps", "i = 1 + j // steps"),
+    ("the noise is not scaled", "jnp.sqrt(sizes[i]) * jax.random", "sizes[i] * jax.random"),
+]
+
+SPLITS: Sequence[Change] = [
+    ("the rest of the samples is left to the last part", "i * len(logits) // splits", "i * (len(logits) // splits)"),
+]
+
+FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
+    ("experiments/ddpm.py", "wiring/test_ddpm_facts.py"): DDPM,
+    ("experiments/ncsn.py", "wiring/test_ncsn_facts.py"): NCSN,
+    ("jaxgen/objectives/score_matching.py", "objectives/test_score_matching.py"): SCORE_MATCHING,
+    ("jaxgen/objectives/variational_bound.py", "objectives/test_variational_bound.py"): BOUND,
+    ("jaxgen/diffusion/schedules.py", "diffusion/test_schedules.py"): SCHEDULES,
+    ("jaxgen/samplers/ancestral.py", "wiring/test_ddpm_facts.py"): ANCESTRAL,
+    ("jaxgen/samplers/langevin.py", "wiring/test_ncsn_facts.py"): LANGEVIN,
+    ("jaxgen/metrics/inception.py", "metrics/test_inception.py"): SPLITS,
+}
+"""By the file that is changed, and the file in `tests` of which a test must fail."""
