@@ -133,8 +133,8 @@ def spelled_out(args: Sequence[str], functions: Sequence[Function]) -> list[str]
     """What was typed, as the parser reads it: `--hidden 400,400` becomes `--hidden 400 400`.
 
     Args:
-      args: what was typed.
-      functions: whose keyword arguments are the flags.
+      args: the words that were typed.
+      functions: the functions whose keyword arguments are the flags.
 
     Returns:
       The same, with tuples as separate words and dashes as a keyboard has them.
@@ -180,9 +180,9 @@ def grouped(
     """A function for the parser, of one argument a group, that returns all the flags.
 
     Args:
-      groups: by title, the flags by name.
-      helps: by flag, what `--help` says of it.
-      defaults: by flag, what `--help` says of its default, where that is not the value in the signature.
+      groups: the flags of each group, by the group's title and by the flag's name.
+      helps: the text that `--help` shows for each flag.
+      defaults: the text that `--help` shows for a flag's default, where it is not the value in the signature.
     """
     fields = {}
     for title, parameters in groups.items():

@@ -12,12 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
+import flax.serialization
 import orbax.checkpoint as ocp
-from flax import serialization
 
-from jaxgen import durable, hashes, logs, parallel
+from jaxgen import durable, hashes, logs, parallel, serialization
 from jaxgen.errors import DamagedError, UserError
 from jaxgen.game import TrainState
 from jaxgen.types import PyTree
@@ -43,9 +41,9 @@ class Checkpoints:
     a hash on record, so that a checkpoint is read as it was written or not at all.
 
     Args:
-      folder: where they lie.
-      keep: how many of the last ones to keep, beside the best; the folder is made, and cleared of what a writer that died left
-        behind. None reads only.
+      folder: the folder of the checkpoints.
+      keep: the number of last checkpoints to keep, beside the best; the folder is made, and cleared of what a writer that died
+        left behind. None reads only.
       values: the evaluated values whose minimum marks the best checkpoint, by step; asked for when they are needed.
     """
 
@@ -76,20 +74,21 @@ class Checkpoints:
 
         Args:
           state: the training state.
-          beside: more arrays: the metrics accumulated since the last log, so that a resumed run logs what an unbroken one does.
+          beside: arrays beside the state: the metrics accumulated since the last log, so that a resumed run logs what an
+            unbroken one does.
           step: the state's step, known on the host.
-          meta: JSON: the data's position, the config, the versions.
+          meta: a record that can be written as JSON: the data's position, the config, the versions.
 
         Raises:
           UserError: if the disk refuses, be it this checkpoint or the one before, of which only now is known.
         """
-        items = {"state": to_tree(state), "beside": serialization.to_state_dict(beside)}
+        items = {"state": serialization.to_tree(state), "beside": flax.serialization.to_state_dict(beside)}
         signed = {
             **meta,
             "format": FORMAT,
             "storage": ocp.__version__,
             "leaves": hashes.leaves(items),
-            "shapes": {path: list(told) for path, told in _shapes(items).items()},
+            "shapes": {path: list(told) for path, told in serialization.shapes(items).items()},
         }
         signed["signature"] = hashes.signature(signed)
         arrays = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
@@ -127,7 +126,7 @@ class Checkpoints:
         """The state as plain nested dicts of arrays, without knowing the experiment."""
         meta = self.meta(step)
         with self._reading(step, meta):
-            target = _here(self._saved_specs(step))
+            target = serialization.on_first_device(self._saved_specs(step))
             tree = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
             hashes.verify({"state": tree}, meta["leaves"])
         return tree
@@ -136,10 +135,10 @@ class Checkpoints:
         """The checkpoint of a step, in the shapes of a state and of what lies beside it in the same experiment.
 
         Args:
-          step: which one.
+          step: the step of the checkpoint.
           state: shapes, dtypes and shardings to restore to (`jax.eval_shape` gives them without an array); without a sharding
             a leaf comes to the first device, wherever it was saved from.
-          beside: likewise; None leaves it out.
+          beside: the shapes, dtypes and shardings of what lies beside the state; None leaves it out.
 
         Returns:
           The state, what lies beside it and the meta data. A state that was saved before averages of variables were kept has
@@ -151,32 +150,32 @@ class Checkpoints:
           DamagedError: if it is not what was written.
         """
         meta = self.meta(step)
-        targets = {"state": _here(to_tree(state))}
+        targets = {"state": serialization.on_first_device(serialization.to_tree(state))}
         if beside is not None:
-            targets["beside"] = _here(serialization.to_state_dict(beside))
+            targets["beside"] = serialization.on_first_device(flax.serialization.to_state_dict(beside))
         with self._reading(step, meta):
             # What is expected is held against the signed record: the files may be damaged.
-            recorded = meta.get("shapes") or _shapes({name: self._saved_specs(step, name) for name in targets})
+            recorded = meta.get("shapes") or serialization.shapes({name: self._saved_specs(step, name) for name in targets})
             there = {path: tuple(told) for path, told in recorded.items() if path.partition("/")[0] in targets}
             if "shapes" not in meta and "ema_vars" not in self._saved_specs(step):
                 # Written before averages of variables were kept.
                 state = state._replace(ema_vars={})
                 del targets["state"]["ema_vars"]
-            _compare(there, _shapes(targets), f"The checkpoint of step {step:,} in {self.folder}")
+            serialization.check_fits(there, serialization.shapes(targets), f"The checkpoint of step {step:,} in {self.folder}")
             args = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
             got = self._manager.restore(step, args=ocp.args.Composite(**args))
             hashes.verify({name: got[name] for name in targets}, meta["leaves"])
-            restored = serialization.from_state_dict(beside, got["beside"]) if beside is not None else None
-            return Restored(from_tree(state, got["state"]), restored, meta)
+            restored = flax.serialization.from_state_dict(beside, got["beside"]) if beside is not None else None
+            return Restored(serialization.from_tree(state, got["state"]), restored, meta)
 
     def restore_last(self, state: TrainState, beside: PyTree, *, aside: Path, say: Callable[[str], None]) -> Restored | None:
         """The last checkpoint that is whole, or None if there is none at all.
 
         Args:
-          state: as in `restore`.
-          beside: as in `restore`.
+          state: the shapes, dtypes and shardings of the state, as in `restore`.
+          beside: the shapes of what lies beside it, as in `restore`.
           aside: the folder that damaged ones are moved to.
-          say: told of each.
+          say: a function that is given a sentence about each damaged checkpoint.
 
         Raises:
           DamagedError: if none is whole; they are left where they are.
@@ -276,17 +275,6 @@ class _Preserved:
         return [step in kept for step in steps]
 
 
-def to_tree(state: TrainState) -> dict[str, Any]:
-    """A state as plain nested dicts of arrays: what is on disk does not depend on any class."""
-    return serialization.to_state_dict(state._replace(key=_key_data(state.key)))
-
-
-def from_tree(like: TrainState, tree: Mapping[str, Any]) -> TrainState:
-    """The inverse of `to_tree`, in the structure of `like`."""
-    state = serialization.from_state_dict(like._replace(key=_key_data(like.key)), {"ema_vars": {}, **tree})
-    return state._replace(key=jax.random.wrap_key_data(state.key))
-
-
 def _hush() -> None:
     """Keeps to itself what orbax's and tensorstore's threads say of an error that is raised here as well, or was already."""
     if getattr(sys.unraisablehook, "hushed", False):
@@ -321,40 +309,3 @@ def _of_orbax(path: str, trace: TracebackType | None) -> bool:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__
-
-
-def _key_data(key: Any) -> Any:
-    if not isinstance(key, jax.ShapeDtypeStruct):
-        return jax.random.key_data(key)
-    data = jax.eval_shape(jax.random.key_data, key)
-    return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=key.sharding)
-
-
-def _here(specs: Any) -> Any:
-    """Shapes and dtypes with a sharding each: left alone, orbax asks for the devices that a leaf was saved from."""
-    first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-    def at(spec: Any) -> jax.ShapeDtypeStruct:
-        sharding = spec.sharding if isinstance(spec, jax.ShapeDtypeStruct) else None
-        return jax.ShapeDtypeStruct(spec.shape, spec.dtype, sharding=sharding or first)
-
-    return jax.tree.map(at, specs)
-
-
-def _shapes(tree: Any) -> dict[str, tuple[Any, ...]]:
-    """The dtype and the shape of every leaf, by its path."""
-    flat = jax.tree.leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): (str(np.dtype(x.dtype)), list(map(int, x.shape)))
-        for path, x in flat
-    }
-
-
-def _compare(there: Mapping[str, tuple[Any, ...]], here: Mapping[str, tuple[Any, ...]], what: str) -> None:
-    for path in sorted(there.keys() | here.keys()):
-        if there.get(path) != here.get(path):
-            a, b = (f"{told[path][0]}{told[path][1]}" if path in told else "absent" for told in (there, here))
-            raise UserError(
-                f"{what} does not fit this experiment: {path.removeprefix('state/')} is {a} there and {b} here; "
-                "use the flags and the code that it was trained with, or another --workdir."
-            )

@@ -42,8 +42,8 @@ def run_experiment(function: Callable[..., Experiment], args: list[str] | None =
       prog: what was typed before the flags; None means that it was `python -m MODULE` or `python FILE`.
     """
     with Mistakes():
+        from jaxgen.distributed import join_hosts
         from jaxgen.loop import fit
-        from jaxgen.parallel import join_hosts
 
         command = parse(function, args, prog=prog)
         # Before the experiment is made: that runs JAX, which then knows of this host alone.
@@ -62,8 +62,8 @@ def parse(function: Callable[..., Experiment], args: list[str] | None = None, *,
     Returns:
       The flags, with the workdir that they name.
     """
+    from jaxgen.distributed import join_hosts
     from jaxgen.loop import fit
-    from jaxgen.parallel import join_hosts
 
     functions: tuple[Callable[..., Any], ...] = (function, fit, join_hosts)
     own, loop, hosts = (dict(inspect.signature(f).parameters) for f in functions)

@@ -25,13 +25,13 @@ def chunks(
     """Draws n samples, chunk by chunk; each device of this host draws chunks of its own.
 
     Args:
-      sample: draws from a model; traced where there are several devices.
-      state: of the model.
-      key: of the draw; the i-th chunk is drawn with `fold_in(key, i)`.
-      n: how many samples.
+      sample: a function that draws from a model; it is traced where there are several devices.
+      state: the state of the model.
+      key: the key of the draw; the i-th chunk is drawn with `fold_in(key, i)`.
+      n: the number of samples.
       size: samples in a chunk. What is drawn depends on it, and does not depend on n.
-      name: of the model, for the progress bar.
-      track: shows the progress.
+      name: the name of the model, for the progress bar.
+      track: a function that shows the progress.
 
     Yields:
       Samples in order, n altogether: a chunk from every device at a time.

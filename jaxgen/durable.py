@@ -85,9 +85,9 @@ def mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
     """A new file in memory, to be written through the array; its place on the disk is claimed.
 
     Args:
-      path: of the file: with the suffix `.npy` it begins with NumPy's header, else it holds the bare values.
-      dtype: of the array.
-      shape: of the array, which has one element or more.
+      path: the path of the file: with the suffix `.npy` it begins with NumPy's header, else it holds the bare values.
+      dtype: the dtype of the array.
+      shape: the shape of the array, which has one element or more.
 
     Returns:
       The array, full of zeros.
@@ -113,7 +113,7 @@ def scratch(what: str) -> Iterator[Path]:
     """A temporary folder that ends with the context.
 
     Args:
-      what: it is for, as a noun: "the samples of runs/vae".
+      what: the use of the folder, as a noun: "the samples of runs/vae".
 
     Raises:
       UserError: if there is no room for one.
@@ -167,8 +167,8 @@ def explained(what: str, mend: str) -> Iterator[None]:
     """Turns what a disk refuses into one sentence.
 
     Args:
-      what: that could not be done, as the beginning of the sentence: "Saving step 5 in runs/vae".
-      mend: what helps, as its end.
+      what: the beginning of the sentence, which says what could not be done: "Saving step 5 in runs/vae".
+      mend: the end of the sentence, which says what helps.
     """
     try:
         yield

@@ -49,7 +49,7 @@ def find(name: str) -> Callable[..., Any]:
     """The function of an experiment.
 
     Args:
-      name: `vae`, or `experiments.vae` as a run records it.
+      name: the experiment's name: `vae`, or `experiments.vae` as a run records it.
 
     Raises:
       UserError: if there is no such experiment; it names the nearest.

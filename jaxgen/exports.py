@@ -20,8 +20,8 @@ def to_array(parts: Iterator[np.ndarray], n: int, path: Path) -> None:
 
     Args:
       parts: arrays `[m, ...]`, n samples altogether.
-      n: how many samples.
-      path: of the file; its folder is made.
+      n: the number of samples.
+      path: the path of the file; its folder is made.
 
     Raises:
       UserError: if the disk cannot hold them; this is found when the first part is drawn.
@@ -51,8 +51,8 @@ def to_folder(parts: Iterator[np.ndarray], n: int, folder: Path) -> None:
 
     Args:
       parts: images `[m, H, W, C]` in [0, 1], n altogether.
-      n: how many images.
-      folder: where to; its parent is made.
+      n: the number of images.
+      folder: the folder to write to; its parent is made.
 
     Raises:
       UserError: if the disk cannot hold them, the folder holds files, or the samples are no images.
@@ -87,9 +87,9 @@ def to_picture(parts: Iterator[np.ndarray], n: int, path: Path, caption: str) ->
 
     Args:
       parts: images `[m, H, W, C]` in [0, 1], n altogether.
-      n: how many images.
-      path: of the picture; its folder is made.
-      caption: what is to be seen.
+      n: the number of images.
+      path: the path of the picture; its folder is made.
+      caption: a sentence that says what is to be seen.
 
     Raises:
       UserError: if there are more than a picture holds, which is found when the first part is drawn, or they are no images.

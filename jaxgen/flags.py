@@ -36,7 +36,7 @@ class Range(NamedTuple):
     """Which values of its type a flag takes.
 
     Fields:
-      words: what to give instead of a wrong one, as the end of a sentence: "1 or more".
+      words: the end of a sentence that says what to give instead of a wrong value: "1 or more".
       holds: whether a value is a right one.
     """
 
@@ -134,7 +134,7 @@ def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
     Numbers are finite, whatever their range. Types that no command line knows are let through.
 
     Args:
-      function: whose keyword arguments are flags.
+      function: the function whose keyword arguments are flags.
       flags: their values by name.
 
     Raises:

@@ -11,7 +11,6 @@ from jax.extend import core
 from jax.extend.source_info_util import summarize
 
 from jaxgen import parallel
-from jaxgen.checkpoint import from_tree, to_tree
 from jaxgen.dispatch import DATA, Advance, batch_spec, with_data
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -19,6 +18,7 @@ from jaxgen.game import TrainState, gradient, make_train_step, turn, with_averag
 from jaxgen.rebuild import rebuild
 from jaxgen.reduction import Metrics
 from jaxgen.run import begin
+from jaxgen.serialization import from_tree, to_tree
 from jaxgen.types import Batch, PyTree
 from jaxgen.workdir import Workdir
 
@@ -27,8 +27,8 @@ class Finding(NamedTuple):
     """An operation that made something not finite of what was.
 
     Fields:
-      order: when it ran.
-      kind: "nan" or "inf".
+      order: the place of the operation in the order in which they ran.
+      kind: the kind of the number: "nan" or "inf".
       operation: JAX's primitive.
       result: its dtype and shape.
       inputs: the ranges of its inputs.
@@ -57,8 +57,8 @@ def blame(experiment: Experiment, state: TrainState, batch: Batch) -> str | None
     """Names what is not finite in the step from a finite state: the player and its first bad leaf.
 
     Args:
-      experiment: whose step.
-      state: before the step.
+      experiment: the experiment whose step is run.
+      state: the state before the step.
       batch: the raw batch.
 
     Returns:
@@ -92,8 +92,8 @@ def search(
 
     Args:
       advance: the compiled steps of the run.
-      state: where to begin; given away.
-      empty: makes an empty window of metrics.
+      state: the state to begin at; it is donated, so use it no more.
+      empty: a function that makes an empty window of metrics.
       feed: the batches of each step, and the number 1.
 
     Returns:
@@ -113,11 +113,11 @@ def keep(experiment: Experiment, before: TrainState, seed: int, what: str, folde
     """Keeps what a step that was not finite began with, for `replay`.
 
     Args:
-      experiment: whose step.
+      experiment: the experiment whose step is run.
       before: the state before it, the same on every host.
-      seed: of the run.
-      what: was seen to be not finite.
-      folder: where to keep it, if anywhere.
+      seed: the seed of the run.
+      what: the name of what was seen to be not finite.
+      folder: the run's folder to keep it in, if there is one.
 
     Returns:
       What happened and what helps.
@@ -143,7 +143,7 @@ def replay(path: str | Path, *, experiment: Callable[..., Experiment] | str | No
 
     Args:
       path: the workdir.
-      experiment: as in `load`.
+      experiment: the experiment or its file, as in `load`.
 
     Returns:
       Lines to print: what happened, and which operations made it.
@@ -184,7 +184,7 @@ def origins(function: Callable[..., PyTree], *args: Any) -> list[Finding]:
     a mask's.
 
     Args:
-      function: to be traced by JAX.
+      function: a function that JAX can trace.
       *args: its arguments, concrete.
 
     Returns:

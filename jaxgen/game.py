@@ -24,7 +24,7 @@ class TrainState(NamedTuple):
     """Everything that a step reads and writes, arrays only: a checkpoint is this and the position of the data.
 
     Fields:
-      step: how many steps were taken.
+      step: the number of steps that were taken.
       key: the run's key.
       params: parameters by name.
       opt: states of the optimizers by player.

@@ -47,7 +47,7 @@ def digest(tree: PyTree, position: int) -> str:
     """One hash over parameters, optimizers, averages, variables, key, step and the data's position.
 
     Args:
-      tree: a state as `checkpoint.to_tree` or `Checkpoints.tree` gives it.
+      tree: a state as `serialization.to_tree` or `Checkpoints.tree` gives it.
       position: batches drawn from the stream.
 
     Returns:

@@ -33,7 +33,7 @@ def by_example(key: Key, batch: Batch) -> dict[str, Any]:
     the rows are counted. Of a batch of several streams, `{name: batch}`, each stream gets keys of its own.
 
     Args:
-      key: one key.
+      key: the key that the examples' keys are folded from.
       batch: features `[B, ...]` by name, or such batches by the name of their stream.
 
     Returns:
@@ -87,10 +87,10 @@ def draw(sampler: Sampler, key: Key, shape: Sequence[int], *, axis: int = 0) -> 
     """An array of random numbers, by one key or by a key for each example.
 
     Args:
-      sampler: draws an array of a shape with one key.
-      key: one key, which draws the whole array; or keys `[B]`, each of which draws one example's part.
-      shape: of the result.
-      axis: of the shape, along which the B examples lie.
+      sampler: a function that draws an array of a shape with one key.
+      key: the key or the keys: one key, which draws the whole array; or keys `[B]`, each of which draws one example's part.
+      shape: the shape of the result.
+      axis: the axis of the shape along which the B examples lie.
 
     Returns:
       The array.

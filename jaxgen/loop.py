@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import dispatch, durable, forensics, logs, memory, parallel, pictures, workdir
-from jaxgen.checkpoint import Checkpoints, from_tree, to_tree
+from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import NotFiniteError, UserError, described
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment
@@ -21,6 +21,7 @@ from jaxgen.flags import Count, Place, Seed, Whole, held, place
 from jaxgen.game import TrainState, make_train_step, with_averaged_variables
 from jaxgen.reduction import Metrics, compute
 from jaxgen.run import Run, begin, draw, evaluate
+from jaxgen.serialization import from_tree, to_tree
 from jaxgen.signals import Stopped, StopRequest
 from jaxgen.uncertainty import paired, told
 from jaxgen.waiting import wait

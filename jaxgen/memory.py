@@ -41,9 +41,9 @@ def explained(what: str, flags: Mapping[str, Any] | None = None, *, mend: str | 
     """Turns an error of memory into one sentence.
 
     Args:
-      what: needs the memory, as the beginning of the sentence: "Training".
-      flags: of the experiment; those of them that save memory are named.
-      mend: what helps, instead of these.
+      what: the beginning of the sentence, which says what needs the memory: "Training".
+      flags: the flags of the experiment; those of them that save memory are named.
+      mend: a sentence that says what helps, instead of these.
 
     Raises:
       UserError: in place of the error.
@@ -108,8 +108,8 @@ def check(spec: PyTree, flags: Mapping[str, Any] | None, *, parts: int = 1) -> N
 
     Args:
       spec: shapes and dtypes of the state.
-      flags: of the experiment.
-      parts: over how many devices it is cut.
+      flags: the flags of the experiment.
+      parts: the number of devices that the batch is cut over.
 
     Raises:
       UserError: if there is less memory than the state takes.

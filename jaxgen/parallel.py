@@ -4,10 +4,7 @@ The step is the same function each time. Under `jit` it sees the global batch, a
 replica's part, and what looks across examples goes through `jaxgen.replicas`.
 """
 
-import contextlib
-import os
-import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -17,9 +14,8 @@ from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxgen import logs, replicas
+from jaxgen import replicas
 from jaxgen.errors import UserError
-from jaxgen.flags import Count, Whole, held
 from jaxgen.types import Array, PyTree
 
 T = TypeVar("T")
@@ -169,9 +165,9 @@ def choose(kind: Literal["auto", "jit", "pmap"] = "auto", *, fsdp: int = 1) -> P
     """How to run.
 
     Args:
-      kind: `jit` over all devices of all hosts, or `pmap` over them; `auto` is `jit`, but on one device where the devices are
-        the CPU of a single host, which cutting a batch would only slow down.
-      fsdp: over how many devices parameters and optimizers are cut; the batch is cut over all of them.
+      kind: the way to run: `jit` over all devices of all hosts, or `pmap` over them; `auto` is `jit`, but on one device where
+        the devices are the CPU of a single host, which cutting a batch would only slow down.
+      fsdp: the number of devices that parameters and optimizers are cut over; the batch is cut over all of them.
 
     Returns:
       The way to run.
@@ -198,9 +194,9 @@ def check(sizes: Collection[int], *, devices: int, accumulate: int) -> None:
     """Refuses a batch that cannot be cut into equal parts.
 
     Args:
-      sizes: examples in a global batch, of each stream.
-      devices: over how many devices it is cut.
-      accumulate: into how many micro-batches each device's part is cut.
+      sizes: the numbers of examples in a global batch, one for each stream.
+      devices: the number of devices that a batch is cut over.
+      accumulate: the number of micro-batches that each device's part is cut into.
 
     Raises:
       UserError: with the nearest sizes that can.
@@ -221,7 +217,7 @@ def beside(tree: PyTree, batch: PyTree) -> PyTree:
 
     Args:
       tree: a state.
-      batch: `{feature: [B, ...]}`, the same on every host.
+      batch: the batch, `{feature: [B, ...]}`, the same on every host.
 
     Returns:
       The batch on the devices.
@@ -256,88 +252,6 @@ def largest(number: int) -> int:
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.int32(number)).max())
-
-
-@held
-def join_hosts(
-    *,
-    coordinator: str | None = None,
-    processes: Count | None = None,
-    process: Whole | None = None,
-    join_timeout: Count = 300,
-) -> None:
-    """Makes this process one of several that train together; to be called before anything of JAX runs.
-
-    Args:
-      coordinator: HOST:PORT of process 0; `auto` takes the address, the number of processes and this one's number from SLURM,
-        Open MPI, TPU or GKE, as JAX detects them.
-      processes: how many processes train together.
-      process: the number of this process, from 0.
-      join_timeout: seconds to wait for the other processes.
-
-    Raises:
-      UserError: if a part is missing, or the others cannot be met.
-      SystemExit: 2, with a sentence on stderr, if the others do not come in time.
-    """
-    if coordinator is None:
-        if processes is not None or process is not None:
-            raise UserError("--processes and --process need the --coordinator HOST:PORT at which they meet.")
-        return
-    explicit: dict[str, Any] = {}
-    if coordinator == "auto":
-        if processes is not None or process is not None:
-            raise UserError("--coordinator auto detects --processes and --process; leave them out, or give the HOST:PORT.")
-    else:
-        if processes is None or process is None or process >= processes:
-            raise UserError(
-                "--coordinator HOST:PORT needs --processes N and --process I with 0 <= I < N; `auto` detects all three."
-            )
-        host, _, port = coordinator.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise UserError(
-                f"--coordinator is {coordinator}; give HOST:PORT, a free port from 1 to 65535 of process 0's host, such as "
-                f"{(host or coordinator).partition(':')[0] or 'localhost'}:8476."
-            )
-        explicit = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
-    # Read only where the CPU is what trains.
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    with _waiting(coordinator, processes, process, join_timeout):
-        try:
-            # Longer than ours: where JAX's own time runs out it ends the process by a stack of C++.
-            jax.distributed.initialize(**explicit, initialization_timeout=join_timeout + 60)
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"The processes could not meet at {coordinator} ({reason}); check the address and that all were started."
-            ) from None
-
-
-@contextlib.contextmanager
-def _waiting(coordinator: str, processes: int | None, process: int | None, timeout: float) -> Iterator[None]:
-    """Says what is waited for, and ends the process by a sentence where it does not come."""
-    met = threading.Event()
-    who = (
-        "the other processes" if processes is None else f"{processes - 1} other process{'es' * (processes != 2)} of {processes}"
-    )
-    missing = "process 0 has not begun, or not all have" if process else "not all of them have begun"
-
-    def watch() -> None:
-        if met.wait(min(5.0, timeout / 2)):
-            return
-        logs.say(f"Waiting for {who} to meet at {coordinator}, for {timeout:.0f} seconds at most (--join-timeout).")
-        if met.wait(timeout - min(5.0, timeout / 2)):
-            return
-        logs.say(
-            f"After {timeout:.0f} seconds the processes have not met at {coordinator}: {missing}, or the address cannot be "
-            "reached; start all, each with its own --process, and the same --coordinator and --processes."
-        )
-        os._exit(2)  # JAX is deep in C++, where no exception of this thread reaches it
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        met.set()
 
 
 def _put(x: Any, sharding: NamedSharding) -> Array:

@@ -20,9 +20,9 @@ class Picture(NamedTuple):
     """A grid of images.
 
     Fields:
-      images: `[N, H, W, C]` in [0, 1], row by row, with one channel or three.
+      images: the images, `[N, H, W, C]` in [0, 1], row by row, with one channel or three.
       columns: images in a row.
-      caption: what is to be seen, in a sentence.
+      caption: a sentence that says what is to be seen.
     """
 
     images: Any
@@ -65,9 +65,9 @@ def save(picture: Picture, path: Path, *, width: int = 1200) -> Path:
     """Writes the grid as a PNG; after a crash the file is whole or not there.
 
     Args:
-      picture: what to draw.
-      path: where to; its folder is made.
-      width: as in `encode`.
+      picture: the picture to draw.
+      path: the path of the file; its folder is made.
+      width: the width in pixels, as in `encode`.
 
     Returns:
       The path.
@@ -91,7 +91,7 @@ def encode(picture: Picture, *, width: int = 1200) -> bytes:
     """The grid as a PNG, small images enlarged by a whole factor without smoothing.
 
     Args:
-      picture: what to draw.
+      picture: the picture to draw.
       width: pixels that the grid is enlarged to fill, at most.
 
     Returns:

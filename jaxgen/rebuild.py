@@ -38,7 +38,7 @@ def rebuild(
     Args:
       path: the workdir.
       experiment: the function, or the file, that made the run, where it is not a module of `experiments`.
-      data_dir: where prepared sets lie, given anew.
+      data_dir: the folder of the prepared sets, where it has changed.
       dataset: the set's name or place, given anew.
 
     Returns:

@@ -32,8 +32,8 @@ def reduce(values: Array, mask: Array | None = None) -> Mean:
     r"""Masked sum of per-example values, $(\sum_b m_b v_b, \sum_b m_b)$, in float32.
 
     Args:
-      values: `[B]`, one value an example; or a scalar that describes the whole batch.
-      mask: `[B]`, 1 for an example and 0 for padding; None means that every row is an example.
+      values: the values `[B]`, one value an example; or a scalar that describes the whole batch.
+      mask: the mask `[B]`, 1 for an example and 0 for padding; None means that every row is an example.
 
     Returns:
       The `Mean` of the batch. Padding is left out even where its value is not finite.
@@ -63,8 +63,9 @@ class Moments(NamedTuple):
 
     Fields:
       count: examples.
-      mean: of their values.
-      squares: $\sum_b (v_b - \bar v)^2$; None for a scalar that describes a whole batch, which has no spread over examples.
+      mean: the mean of their values.
+      squares: the sum of squares $\sum_b (v_b - \bar v)^2$; None for a scalar that describes a whole batch, which has no spread
+        over examples.
     """
 
     count: Any
@@ -83,8 +84,8 @@ def moments(values: Array, mask: Array | None = None) -> Moments:
     """The moments of a batch, in float32.
 
     Args:
-      values: `[B]`, one value an example; or a scalar that describes the whole batch.
-      mask: `[B]`, 1 for an example and 0 for padding; None means that every row is an example.
+      values: the values `[B]`, one value an example; or a scalar that describes the whole batch.
+      mask: the mask `[B]`, 1 for an example and 0 for padding; None means that every row is an example.
 
     Returns:
       The moments. Padding is left out even where its value is not finite.

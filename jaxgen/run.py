@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxgen import data, draws, hashes, keys, logs, memory, parallel, workdir
-from jaxgen.checkpoint import Checkpoints, to_tree
+from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Config, Experiment
@@ -21,6 +21,7 @@ from jaxgen.metrics.features import Extractor, pixels
 from jaxgen.metrics.protocol import Measurement, Protocol
 from jaxgen.pictures import Album, Picture
 from jaxgen.rebuild import rebuild
+from jaxgen.serialization import to_tree
 from jaxgen.uncertainty import paired
 
 SAMPLES = 64

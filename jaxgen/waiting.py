@@ -23,7 +23,7 @@ def wait(tree: T, *, whole: bool = False) -> T:
 
     Args:
       tree: the arrays; other leaves are let through.
-      whole: wait to the end, also where a check of `stopped_by` would stop it; a second Ctrl-C still does.
+      whole: whether to wait to the end, also where a check of `stopped_by` would stop it; a second Ctrl-C still does.
 
     Returns:
       The same tree.

@@ -14,18 +14,16 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxgen import data, durable, logs, parallel
+from jaxgen import data, durable, logs, parallel, version
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.data.stand_in import described
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-from jaxgen.version import __version__
 
 FORMAT = 2
 """Since 2 a state has averages of variables, and an experiment may have no value that marks the best checkpoint."""
@@ -42,8 +40,6 @@ RECORD: Mapping[str, tuple[type, ...]] = {
     "data": (dict,),
 }
 """What a record holds, beside its format and the versions."""
-
-PACKAGES = ("jaxgen", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class Workdir:
@@ -149,13 +145,13 @@ def read(path: Path) -> Workdir:
     damaged = UserError(f"{file} is damaged: it is not the JSON that a run writes; restore it from a copy.")
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        version = record["format"]
+        number = record["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise damaged from None
-    if type(version) is not int or version < 1:
+    if type(number) is not int or number < 1:
         raise damaged
-    if version > FORMAT:
-        raise UserError(f"{path} was written by a newer jaxgen (format {version}, this one reads {FORMAT}); upgrade jaxgen.")
+    if number > FORMAT:
+        raise UserError(f"{path} was written by a newer jaxgen (format {number}, this one reads {FORMAT}); upgrade jaxgen.")
     # By exact type: True is no seed, and a text of digits none either.
     if not all(type(record.get(name)) in kinds for name, kinds in RECORD.items()) or not 0 <= record["seed"] < 2**32:
         raise damaged
@@ -196,8 +192,8 @@ def fitting(path: Path, experiment: Experiment, seed: int) -> tuple[Workdir, lis
 
     Args:
       path: the folder.
-      experiment: what is going to run in it.
-      seed: of the run.
+      experiment: the experiment that is going to run in it.
+      seed: the seed of the run.
 
     Returns:
       The folder, and notes that its user should read.
@@ -223,8 +219,8 @@ def altered(folder: Workdir, experiment: Experiment) -> list[str]:
     """The names of the data on record that are not what an experiment reads, in any split, by their contents.
 
     Args:
-      folder: of a run.
-      experiment: of the run, built again.
+      folder: the folder of a run.
+      experiment: the experiment of the run, built again.
 
     Returns:
       Names; none where all is the same, wherever it lies.
@@ -248,7 +244,7 @@ def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
             "fingerprint": experiment.train.fingerprint,
             "sources": [described(one) for one in config.opened] if config else [],
         },
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": version.installed(),
     }
     return json.loads(json.dumps(record))
 
@@ -261,16 +257,6 @@ def _placed(flags: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(flags.get("dataset"), str):
         placed["dataset"] = data.place(flags["dataset"], where)
     return placed
-
-
-def version(package: str) -> str | None:
-    """The version of an installed package; None where it is not known."""
-    if package == "jaxgen":
-        return __version__  # that of the code that runs, which need not be installed
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _refuse_differences(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What every test stands on: CPU, strict types, and no file outside of a temporary folder."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,22 @@ def strict_dtypes(request: pytest.FixtureRequest) -> Iterator[None]:
     strict = request.path.parent.name in STRICT and "trains" not in request.keywords
     with jax.numpy_dtype_promotion("strict" if strict else "standard"):
         yield
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with checkpoints at 5, 10, 15 and 20, the last in the middle of a window of metrics."""
+    from games import fit, regression
+
+    folder = tmp_path_factory.mktemp("written") / "run"
+    fit(regression(steps=20, ema=0.9), folder, log_every=7, keep=4)
+    return folder
+
+
+@pytest.fixture
+def run_folder(written: Path, tmp_path: Path) -> Path:
+    """A copy of it to damage."""
+    return Path(shutil.copytree(written, tmp_path / "run"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,21 @@ def refused(capsys: pytest.CaptureFixture[str], call: Callable[[], object], code
     assert len(sentence) < 400, sentence
     assert sentence.endswith((".", "`", "`.")), sentence
     return sentence
+
+
+def answered(line: str, sentence: str, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    """Types a line in an empty folder, and sees it answered by a sentence and nothing written.
+
+    Args:
+      line: `jaxgen ARGS`, or `NAME ARGS` of an experiment.
+      sentence: a pattern of the sentence.
+      capsys: pytest's capture of what is printed.
+      folder: the current folder.
+    """
+    command, *args = shlex.split(line)
+    told = refused(capsys, lambda: run(command, args))
+    assert re.search(sentence, told), told
+    assert files(folder) == []  # no workdir of a run that never was
 
 
 def files(folder: Path) -> list[str]:

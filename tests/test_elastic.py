@@ -25,8 +25,8 @@ from test_parallel import finish, flat, losses
 
 import jaxgen
 from jaxgen import parallel
-from jaxgen.checkpoint import to_tree
 from jaxgen.logs import read_jsonl
+from jaxgen.serialization import to_tree
 
 ALL = tuple(jax.devices())
 
@@ -160,11 +160,11 @@ import json, pathlib, sys
 import jax
 
 import consumed, contract, games, jaxgen
-from jaxgen import parallel
+from jaxgen import distributed, parallel
 
 if __name__ == "__main__":
     system, flags, steps, options, hosts, out = json.loads(sys.argv[1])
-    parallel.join_hosts(**hosts)
+    distributed.join_hosts(**hosts)
     if system == "regression":
         parallel.SMALL = 16
         experiment = games.regression(**flags, steps=steps)

@@ -27,7 +27,7 @@ ORDER = [
     {"logs", "pictures", "replicas", "exports"},
     {"keys"},
     {"game", "distributions", "nn", "diffusion"},
-    {"parallel", "draws"},
+    {"parallel", "distributed", "draws", "serialization"},
     {"data"},
     {"losses", "models"},
     {"objectives", "analysis", "samplers", "metrics"},
@@ -42,6 +42,18 @@ ORDER = [
     {"cli"},
     {"commands"},
     {"__init__", "__main__"},
+]
+DATA = [
+    {"pixels", "labels", "decode", "builders", "transforms"},
+    {"source"},
+    {"views", "compatibility", "cache", "stand_in", "stream", "text"},
+    {"stamps"},
+    {"files", "folder"},
+    {"tfds_prepare"},
+    {"tfds_source"},
+    {"load"},
+    {"convert"},
+    {"__init__"},
 ]
 NEVER = {
     "objectives": {"models"},
@@ -76,6 +88,16 @@ def test_imports_run_one_way(room: str, path: Path) -> None:
     for other in imported(path) - {room}:
         assert levels[other] <= levels[room], f"{path} imports {other}, which comes after {room}"
         assert other not in NEVER.get(room, set()), f"{room} must not know {other}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "data").glob("*.py")), ids=lambda path: path.stem)
+def test_imports_within_data_run_one_way(path: Path) -> None:
+    levels = {name: i for i, names in enumerate(DATA) for name in names}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("jaxgen.data"):
+            rest = node.module.split(".")[2:]
+            for other in rest[:1] or [alias.name for alias in node.names]:
+                assert levels[other] < levels[path.stem], f"{path} imports {other}, which comes after"
 
 
 def test_no_cycle_between_rooms() -> None:

@@ -11,9 +11,9 @@ from games import ARRAYS, adversarial, fit, regression
 import jaxgen
 from jaxgen import hashes
 from jaxgen import run as runs
-from jaxgen.checkpoint import to_tree
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.logs import read_jsonl
+from jaxgen.serialization import to_tree
 
 TIMED = ("examples_per_second",)
 

@@ -12,6 +12,7 @@ from mistakes import refused
 
 import jaxgen
 from jaxgen import commands
+from jaxgen.commands import measuring
 from jaxgen.errors import FewExamplesWarning
 from jaxgen.metrics import images, measure, pairs, protocol
 
@@ -26,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_line_knows_every_metric() -> None:
-    assert set(get_args(commands.MetricName)) == set(pairs.METRICS)
+    assert set(get_args(measuring.MetricName)) == set(pairs.METRICS)
 
 
 def test_samples_of_a_run_against_its_dataset(trained: Path, tmp_path: Path, capsys) -> None:

@@ -13,6 +13,8 @@ from wiring import mutations_of_likelihoods
 ROOT = Path(__file__).parents[1]
 RESUMES = ("tests/test_trajectories.py", "a_resumed_run")
 CHECKPOINTS = ("tests/test_checkpoint.py", "")
+DAMAGE = ("tests/test_checkpoint_damage.py", "")
+DURABLE = ("tests/test_durable.py", "")
 
 
 class Mutation(NamedTuple):
@@ -31,13 +33,13 @@ RESTORED = "    return state._replace(key=jax.random.wrap_key_data(state.key))"
 def forgetting(part: str) -> Mutation:
     """A part of a state that is not restored."""
     zeros = f"{RESTORED[:-1]}, {part}=jax.tree.map(np.zeros_like, state.{part}))"
-    return Mutation(f"without {part}", "checkpoint.py", RESTORED, zeros)
+    return Mutation(f"without {part}", "serialization.py", RESTORED, zeros)
 
 
 STALE = ("tests/test_loop.py", "lines_after_the_last")
 MUTATIONS = [
     *map(forgetting, ("ema", "opt", "vars", "step", "params")),
-    Mutation("another key", "checkpoint.py", RESTORED, "    return state._replace(key=jax.random.key(7))"),
+    Mutation("another key", "serialization.py", RESTORED, "    return state._replace(key=jax.random.key(7))"),
     Mutation("no position of the data", "loop.py", 'meta = {"position": self.step', 'meta = {"position": 0'),
     Mutation("data that are one off", "dispatch.py", "stream.read(call[0],", "stream.read(call[0] + (calls[0][0] > 0),"),
     Mutation("no window", "loop.py", "self.parallel.place(window)", "self._empty_window()"),
@@ -47,17 +49,17 @@ MUTATIONS = [
         "durable.py",
         "            os.fsync(file.fileno())\n        os.replace",
         "        os.replace",
-        CHECKPOINTS,
+        DURABLE,
     ),
-    Mutation("no fsync of its name", "durable.py", "    sync(path.parent)\n", "", CHECKPOINTS),
-    Mutation("no rename", "durable.py", "os.replace(scratch, path)", "path.write_text(text)", CHECKPOINTS),
-    Mutation("written in place", "durable.py", 'path.with_name(f"{path.name}.tmp")', "path", CHECKPOINTS),
+    Mutation("no fsync of its name", "durable.py", "    sync(path.parent)\n", "", DURABLE),
+    Mutation("no rename", "durable.py", "os.replace(scratch, path)", "path.write_text(text)", DURABLE),
+    Mutation("written in place", "durable.py", 'path.with_name(f"{path.name}.tmp")', "path", DURABLE),
     Mutation("lines after the checkpoint", "loop.py", "        self.journal.sync()\n", "", CHECKPOINTS),
-    Mutation("no verification", "hashes.py", "if written.get(path, hashed) != hashed:", "if False:", CHECKPOINTS),
-    Mutation("no signature", "checkpoint.py", "!= hashes.signature(meta)", "== ''", CHECKPOINTS),
-    Mutation("no way back", "checkpoint.py", "if step == steps[0]:", "if True:", CHECKPOINTS),
-    Mutation("damaged ones lost", "checkpoint.py", "os.replace(self.folder", "shutil.rmtree(self.folder", CHECKPOINTS),
-    Mutation("no lock", "durable.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", CHECKPOINTS),
+    Mutation("no verification", "hashes.py", "if written.get(path, hashed) != hashed:", "if False:", DAMAGE),
+    Mutation("no signature", "checkpoint.py", "!= hashes.signature(meta)", "== ''", DAMAGE),
+    Mutation("no way back", "checkpoint.py", "if step == steps[0]:", "if True:", DAMAGE),
+    Mutation("damaged ones lost", "checkpoint.py", "os.replace(self.folder", "shutil.rmtree(self.folder", DAMAGE),
+    Mutation("no lock", "durable.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", DURABLE),
     Mutation("remains", "checkpoint.py", '"cleanup_tmp_directories": True', '"cleanup_tmp_directories": False', CHECKPOINTS),
 ]
 

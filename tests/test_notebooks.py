@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contract import make
 
 import jaxgen
 from jaxgen import replicas
@@ -99,3 +100,18 @@ def test_a_notebook_executed_as_jupyter_does_shows_its_pictures(name: str, tmp_p
     assert not any("<Figure" in text and "image/png" not in output["data"] for text, output in zip(texts, shown, strict=True))
     assert all(len(text) < 2000 for text in texts), "a cell prints a whole state"
     assert any("Run of experiments.vae" in text for text in texts) or name != "a_new_loss.py"
+
+
+def test_a_run_and_an_experiment_show_themselves_in_short() -> None:
+    made = make("vae", steps=1)
+    run_of_it = jaxgen.fit(made, quiet=True)
+    assert repr(made).startswith("Experiment(experiments.vae, 1 steps, players: model, data: digits")
+    first, second, third = repr(run_of_it).splitlines()
+    assert first.startswith("Run of experiments.vae --latents 2 --hidden 8")
+    assert "step 1 of 1, seed 0, in memory; parameters: model " in second
+    assert third.startswith("  test elbo ")
+    assert "<td>nll</td>" in run_of_it._repr_html_()
+    pictures = run_of_it.pictures()
+    assert repr(pictures["samples"]).startswith("Picture of 64 images of 8x8x1, 16 in a row: Samples")
+    assert pictures["samples"]._repr_png_().startswith(b"\x89PNG")
+    assert pictures._repr_html_().count("<img") == len(pictures)

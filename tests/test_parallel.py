@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import jaxgen
-from jaxgen import parallel, replicas
+from jaxgen import distributed, parallel, replicas
 from jaxgen.logs import read_jsonl
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -230,7 +230,7 @@ def test_what_cannot_be_cut_is_said(size: int, options: dict[str, Any], accumula
 )
 def test_hosts_need_to_know_where_and_who(flags: dict[str, Any]) -> None:
     with pytest.raises(jaxgen.UserError, match="--coordinator HOST:PORT"):
-        parallel.join_hosts(**flags)
+        distributed.join_hosts(**flags)
 
 
 SCRIPT = """

@@ -124,7 +124,7 @@ def test_every_experiment_is_listed_and_found_by_both_names() -> None:
 
 
 def test_the_version_is_said_once() -> None:
-    from jaxgen import workdir
+    from jaxgen import version
 
     got = subprocess.run([sys.executable, "setup.py", "--version"], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert got.stdout.strip().splitlines()[-1] == jaxgen.__version__ == workdir.version("jaxgen"), got.stderr
+    assert got.stdout.strip().splitlines()[-1] == jaxgen.__version__ == version.installed()["jaxgen"], got.stderr

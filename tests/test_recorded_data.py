@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image
 
 import jaxgen
 from jaxgen import data, workdir
+from jaxgen.data import tfds_source
 from jaxgen.errors import UserError
 
 
@@ -147,7 +147,7 @@ def test_a_file_of_arrays_is_told_by_its_arrays(tmp_path: Path) -> None:
 def test_a_set_prepared_once_more_is_the_same_by_its_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit("digits", 1, tmp_path / "run", data_dir=str(tmp_path / "one"))
     # Other bytes in the files, as another order of a record's fields would be.
-    monkeypatch.setattr(sys.modules["jaxgen.data.load"], "_fingerprint", lambda mark, paths: "f" * 16)
+    monkeypatch.setattr(tfds_source, "_fingerprint", lambda mark, paths: "f" * 16)
     assert fit("digits", 2, tmp_path / "run", data_dir=str(tmp_path / "two")).position == 2
 
 

@@ -12,10 +12,10 @@ def confusions(
     Off the diagonal stands the surest mistake, on it the right answer that was least sure. White is where there is none.
 
     Args:
-      images: in [0, 1].
+      images: the images, in [0, 1].
       label: their classes.
       p: probabilities, or anything that grows with them.
-      classes: how many of the first classes to show, k at most.
+      classes: the number of classes to show, from the first on, k at most.
 
     Returns:
       `[classes * classes, H, W, C]`, row by row.

@@ -17,8 +17,8 @@ def project(means: Float[Any, "n d"], covariances: Float[Any, "n d d"]) -> tuple
     A projection of a normal is one: $N(P \mu, P \Sigma P^\top)$. In two dimensions nothing is changed.
 
     Args:
-      means: of each distribution.
-      covariances: of each distribution; d is 2 or more.
+      means: the mean of each distribution.
+      covariances: the covariance matrix of each distribution; d is 2 or more.
 
     Returns:
       Means `[n, 2]` and covariances `[n, 2, 2]`.
@@ -44,8 +44,8 @@ def ellipses(
     """Each distribution as the ellipse that holds 95 % of it and a dot in the middle, in its class's colour.
 
     Args:
-      means: of each distribution.
-      covariances: of each distribution.
+      means: the mean of each distribution.
+      covariances: the covariance matrix of each distribution.
       labels: the class of each.
       classes: number of classes.
       shade: points `[m, 2]` to numbers `[m]`, drawn behind: black where they are largest.

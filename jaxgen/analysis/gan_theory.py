@@ -19,9 +19,9 @@ def optimal_logits(log_p: LogDensity, log_q: LogDensity, x: Float[Array, " n"]) 
     r"""The logits of the optimal discriminator, $D^*(x) = \frac{p(x)}{p(x) + q(x)}$: they are $\log p(x) - \log q(x)$.
 
     Args:
-      log_p: of the data.
-      log_q: of the samples.
-      x: where.
+      log_p: the log-density of the data.
+      log_q: the log-density of the samples.
+      x: the points at which D is evaluated.
 
     Returns:
       One logit a point.
@@ -37,9 +37,9 @@ def value(logits: Float[Array, " n"], log_p: LogDensity, log_q: LogDensity, x: F
     With the optimal discriminator it is $2\, JSD(p \| q) - \log 4$, least at p = q.
 
     Args:
-      logits: of D on the grid.
-      log_p: of the data.
-      log_q: of the samples.
+      logits: the logits of D on the grid.
+      log_p: the log-density of the data.
+      log_q: the log-density of the samples.
       x: an even grid that holds nearly all of both.
 
     Returns:
@@ -57,8 +57,8 @@ def jensen_shannon(log_p: LogDensity, log_q: LogDensity, x: Float[Array, " n"]) 
     r"""$JSD = \frac 1 2 KL(p \| m) + \frac 1 2 KL(q \| m)$ with $m = \frac 1 2 (p + q)$, in nats.
 
     Args:
-      log_p: of the one.
-      log_q: of the other.
+      log_p: the log-density of the one distribution.
+      log_q: the log-density of the other distribution.
       x: an even grid that holds nearly all of both.
 
     Returns:
@@ -79,10 +79,10 @@ def generator_slope(
     apart; of the other loss $\partial_\theta (KL(q \| p) - 2\, JSD)$.
 
     Args:
-      loss: which game.
+      loss: the adversarial losses of the two players.
       theta: the generator's mean.
-      std: $\sigma$.
-      points: of the grid of z.
+      std: the standard deviation $\sigma$ of both distributions.
+      points: the number of points of the grid of z.
 
     Returns:
       $\partial_\theta E_z\, L_G(D^*(\theta + \sigma z))$.

@@ -24,7 +24,7 @@ def reconstructions(x: Float[Array, "n h w c"], decoded: Float[Array, "n h w c"]
     Args:
       x: images.
       decoded: their reconstructions.
-      columns: of the grid. A last row that is not full is filled up with white images.
+      columns: the number of columns of the grid. A last row that is not full is filled up with white images.
 
     Returns:
       `[2 * rows * columns, H, W, C]`.
@@ -40,8 +40,8 @@ def interpolations(decode: Decode, start: Float[Array, "n l"], stop: Float[Array
 
     Args:
       decode: the decoder.
-      start: where the rows begin.
-      stop: where they end.
+      start: the latents at which the rows begin.
+      stop: the latents at which they end.
       steps: images in a row, ends included.
 
     Returns:
@@ -58,9 +58,9 @@ def traversals(decode: Decode, z: Float[Array, " l"], dimensions: Sequence[int],
     Args:
       decode: the decoder.
       z: the code to start from.
-      dimensions: which latents move.
+      dimensions: the indices of the latents that move.
       steps: images in a row.
-      extent: how far, in standard deviations of the prior.
+      extent: the largest distance from the mean, in standard deviations of the prior.
 
     Returns:
       `[len(dimensions) * steps, H, W, C]`.
@@ -94,7 +94,7 @@ def by_label(decode: Callable[[Array, Array], Array], z: Float[Array, "n l"], la
     """Each label in a row, each code in a column: what a class-conditional model leaves to z.
 
     Args:
-      decode: `(z [N, L], label [N]) -> images [N, H, W, C]`.
+      decode: the decoder, `(z [N, L], label [N]) -> images [N, H, W, C]`.
       z: the columns' codes.
       labels: their number.
 
@@ -116,8 +116,8 @@ def album(
     """The pictures of a model with a latent space, for `Experiment.pictures`.
 
     Args:
-      encode: `(state, x [N, H, W, C]) -> z [N, L]`.
-      decode: `(state, z) -> images [N, H, W, C]` in [0, 1].
+      encode: the encoder, `(state, x [N, H, W, C]) -> z [N, L]`.
+      decode: the decoder, `(state, z) -> images [N, H, W, C]` in [0, 1].
       x: test images, 32 or as many as there are.
       pixels: the values of black and white in x.
 
@@ -164,7 +164,7 @@ def prior_album(
     """The pictures of a model without an encoder, for `Experiment.pictures`.
 
     Args:
-      decode: `(state, z [N, L]) -> images [N, H, W, C]` in [0, 1].
+      decode: the decoder, `(state, z [N, L]) -> images [N, H, W, C]` in [0, 1].
       draw: the prior, `(key, n) -> z [n, L]`.
 
     Returns:

@@ -8,7 +8,7 @@ def density(points: Float[Array, "n 2"], *, extent: float, bins: int = 128) -> F
     """A histogram of points as an image: brighter where there are more, on a scale of logarithms.
 
     Args:
-      points: (x, y), x to the right and y upwards.
+      points: the points (x, y), x to the right and y upwards.
       extent: the image shows the square [-extent, extent]; what lies outside is not counted.
       bins: cells along a side.
 

@@ -1,27 +1,15 @@
 """Data: sources of examples, streams of batches, and what happens to an example on the way."""
 
 from jaxgen.data.cache import cached
+from jaxgen.data.compatibility import common_classes, common_shape, same_classes
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
-from jaxgen.data.load import Prepared, load, names, place, prepare, prepared, resize
-from jaxgen.data.source import (
-    Opened,
-    Source,
-    common_classes,
-    common_shape,
-    contents,
-    from_arrays,
-    from_examples,
-    in_bytes,
-    map_examples,
-    mean,
-    part,
-    reading,
-    same_classes,
-    take,
-)
+from jaxgen.data.load import load, place
+from jaxgen.data.pixels import resize
+from jaxgen.data.source import Opened, Source, contents, from_arrays, from_examples, mean, reading
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
 from jaxgen.data.text import Tokenizer, detokenise, texts, tokenise, tokenised, train_tokenizer
+from jaxgen.data.tfds_prepare import Prepared, names, prepare, prepared
 from jaxgen.data.transforms import (
     Transform,
     binarize,
@@ -35,6 +23,7 @@ from jaxgen.data.transforms import (
     pad,
     scale,
 )
+from jaxgen.data.views import in_bytes, map_examples, part, take
 
 __all__ = [
     "Joined",

@@ -44,9 +44,9 @@ def cached(
     leaves nothing half done. Its name holds the source's fingerprint, so a changed dataset is never read from an old cache.
 
     Args:
-      source: what to decode; all of its examples have one shape.
-      folder: where caches lie; None means `cache_folder()`.
-      track: wraps the chunks' iterator with a progress bar; gets the iterable and a description.
+      source: the source to decode; all of its examples have one shape.
+      folder: the folder of the caches; None means `cache_folder()`.
+      track: a function that wraps an iterable with a progress bar; it is given the iterable and a description.
 
     Returns:
       A source of the same name, fingerprint and examples, with a `digest`.

@@ -11,9 +11,12 @@ import numpy as np
 
 from jaxgen import durable
 from jaxgen.data import files
+from jaxgen.data.compatibility import same_classes
 from jaxgen.data.folder import from_folder, scan
-from jaxgen.data.load import opened, place, resize
-from jaxgen.data.source import Source, in_bytes, map_examples, same_classes, take
+from jaxgen.data.load import opened, place
+from jaxgen.data.pixels import resize
+from jaxgen.data.source import Source
+from jaxgen.data.views import in_bytes, map_examples, take
 from jaxgen.errors import UserError
 
 ROWS = 256
@@ -37,16 +40,16 @@ def convert(
     """Writes the images and labels of a set to a file that `load` reads.
 
     Args:
-      dataset: as that of `load`; with `split` also a folder of images or a file of arrays that has no splits.
+      dataset: the dataset, as `load` takes it; with `split` also a folder of images or a file of arrays that has no splits.
       out: the file, `.npz`.
       train: the split to take as train; None means `train`, and with `split` the whole set where it has no such split.
       test: the split to take as test; None means `test`.
       split: the share of train's examples that stays there, of every class alike; the others become test.
       size: side in pixels that the central square of every image is resized to.
-      grey: one channel instead of three.
-      data_dir: as that of `load`.
-      seed: of the order in which examples go to the splits.
-      track: wraps the chunks' iterator with a progress bar; gets the iterable and a description.
+      grey: whether to write one channel instead of three.
+      data_dir: the folder of the prepared sets, as `load` takes it.
+      seed: the seed of the order in which examples go to the splits.
+      track: a function that wraps an iterable with a progress bar; it is given the iterable and a description.
 
     Returns:
       How many examples each split has.

@@ -41,7 +41,7 @@ def decode(content: bytes, path: str, *, size: int | None = None, grey: bool = F
       content: the bytes of the file.
       path: its name, for messages.
       size: side in pixels that the central square is resized to, with Lanczos' filter; None keeps the picture as it is.
-      grey: one channel instead of three.
+      grey: whether to read one channel instead of three.
 
     Returns:
       uint8 `[H, W, 3]`, or `[H, W, 1]` where `grey`.

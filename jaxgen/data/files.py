@@ -23,7 +23,7 @@ def from_file(path: Path, split: str | None = None) -> Source:
 
     Args:
       path: the file.
-      split: `train` or `test`; None means a file of one set.
+      split: the split: `train` or `test`; None means a file of one set.
 
     Returns:
       The source; its images are bytes or floats in [0, 1], its labels numbers.
@@ -58,10 +58,10 @@ def of_arrays(
     """The set of arrays, looked at.
 
     Args:
-      image: `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1].
+      image: the images, `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1].
       label: its classes, in any form of `labels.numbered`.
-      name: for messages.
-      names: of the classes.
+      name: the name of the set, for messages.
+      names: the names of the classes.
 
     Raises:
       UserError: if they are no images, or no classes.
@@ -84,6 +84,14 @@ def arrays(path: Path) -> Mapping[str, np.ndarray]:
             return {key: found[key] for key in found.files}
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{decode.shown(path)} cannot be read as an array ({error}); write it again.") from None
+
+
+def expanded(path: str) -> Path:
+    """A path whose `~` is the home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"There is no home folder for {path}; check the name after the ~.") from None
 
 
 def _keys(feature: str, split: str | None) -> tuple[str, ...]:

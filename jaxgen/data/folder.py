@@ -30,7 +30,7 @@ class Found(NamedTuple):
     Fields:
       pictures: path, class and stamp of every example, in order.
       classes: names of the classes, in order; empty where the pictures lie in the folder itself.
-      left_out: what is no example, by reason.
+      left_out: the names of the files that are no examples, by the reason.
     """
 
     pictures: list[tuple[str, int, stamps.Stamp]]
@@ -47,9 +47,9 @@ def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = Fal
     in that of their characters; pictures are in the order of their classes and then of their names.
 
     Args:
-      folder: `folder/*.png` or `folder/CLASS/*.png`.
+      folder: the folder, whose pictures lie as `folder/*.png` or `folder/CLASS/*.png`.
       size: side in pixels that the central square of every image is resized to; None keeps them as they are.
-      grey: one channel instead of three.
+      grey: whether to read one channel instead of three.
 
     Returns:
       A source of `image` uint8 `[H, W, C]` as a viewer shows it (`jaxgen.data.decode`) and, with subfolders, `label`. Its

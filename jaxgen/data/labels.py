@@ -24,8 +24,8 @@ def numbered(label: np.ndarray, name: str, *, names: Sequence[str] = ()) -> tupl
 
     Args:
       label: whole numbers of any type, `[n]` or `[n, 1]`; names of classes, text or bytes, `[n]`; or one-hot rows `[n, k]`.
-      name: of the set, for the message.
-      names: of the classes, in order, where they are known.
+      name: the name of the set, for the message.
+      names: the names of the classes, in order, where they are known.
 
     Returns:
       The numbers `[n]`, and the names that they stand for: those given or those found, none where the labels were numbers.

@@ -1,5 +1,8 @@
 """What an image's numbers mean: bytes from 0 to 255 or floats from 0 to 1, checked and never assumed."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -20,7 +23,7 @@ def as_bytes(images: np.ndarray, name: str) -> np.ndarray:
 
     Args:
       images: bytes; floats in [0, 1], which become the nearest of 256 levels; or truth values, which become 0 and 255.
-      name: of the set, for the message.
+      name: the name of the set, for the message.
 
     Returns:
       uint8 of the same shape.
@@ -56,3 +59,16 @@ def checked(images: np.ndarray, name: str) -> np.ndarray:
             "np.clip(image, 0, 1) where rounding alone is beyond, or bytes."
         )
     return images
+
+
+def resize(size: int, *, feature: str = "image") -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """An `example_map` that brings the central square of a uint8 image to `[size, size, C]`, with Lanczos' filter."""
+    from PIL import Image, ImageOps
+
+    def fn(example: dict[str, Any]) -> dict[str, Any]:
+        pixels = as_bytes(np.asarray(example[feature]), f"The {feature}")
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        small = np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS))
+        return {**example, feature: small.reshape(size, size, pixels.shape[-1])}
+
+    return fn

@@ -42,7 +42,8 @@ def hashes(root: Path, files: Sequence[tuple[str, Stamp]], *, track: Track | Non
     Args:
       root: the folder that the files belong to; what is remembered of them is kept by its place.
       files: path and stamp of each.
-      track: wraps the numbers of the files that have to be read with a progress bar; gets the iterable and a description.
+      track: a function that wraps the numbers of the files to read with a progress bar; it is given the iterable and a
+        description.
 
     Returns:
       64 hexadecimal digits a file.

@@ -57,7 +57,7 @@ def replayed(record: Sequence[Mapping[str, Any]], why: str, *, fill: int) -> Ite
     Its examples are full of one number while the context lasts, and refused afterwards.
 
     Args:
-      record: as `described` gave it, of every source in order.
+      record: the descriptions that `described` gave, one for every source, in order.
       why: the sentence of the refusal.
       fill: the number.
     """

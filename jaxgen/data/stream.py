@@ -130,8 +130,8 @@ def shuffled(source: Source, batch_size: int, transform: Transform = identity) -
 
     Args:
       source: the examples.
-      batch_size: B, the global batch over all devices and hosts.
-      transform: `(example, key) -> example`, applied on the device with a key of its own for every example.
+      batch_size: the number of examples B in the global batch over all devices and hosts.
+      transform: a function `(example, key) -> example`, which is applied on the device with a key of its own for every example.
 
     Returns:
       The stream, whose batches have the source's numeric features, `index` `[B]`, the examples' numbers in the source, and
@@ -200,10 +200,10 @@ def prefetch(read: Callable[[Any], Any], items: Iterable[Any], *, threads: int =
     """Reads ahead of the loop in grain's threads: `read(item)` for each item, in order.
 
     Args:
-      read: reads one chunk of batches.
-      items: what to read; those of a sequence are taken by the threads as well.
-      threads: how many chunks are read at the same time.
-      depth: how many chunks wait, ready.
+      read: a function that reads one chunk of batches.
+      items: the chunks to read; those of a sequence are taken by the threads as well.
+      threads: the number of chunks that are read at the same time.
+      depth: the number of chunks that are read ahead and wait.
 
     Returns:
       An iterator over the chunks.

@@ -51,7 +51,8 @@ def train_tokenizer(corpus: Iterable[str | bytes], vocabulary: int) -> Tokenizer
 
     Args:
       corpus: texts; bytes are UTF-8.
-      vocabulary: how many tokens at most; a small corpus has fewer pairs. The special tokens and the bytes are 260 of them.
+      vocabulary: the largest number of tokens; a small corpus has fewer pairs. The special tokens and the bytes are 260 of
+        them.
 
     Returns:
       The tokenizer.
@@ -102,7 +103,7 @@ def tokenise(tokenizer: Tokenizer, text: str | bytes, length: int) -> np.ndarray
     Args:
       tokenizer: a trained one.
       text: bytes are UTF-8.
-      length: of the result; what is longer loses its end, but not its end token.
+      length: the number of tokens in the result; a longer text loses its end, but not its end token.
 
     Returns:
       The tokens.
@@ -129,7 +130,7 @@ def tokenised(tokenizer: Tokenizer, length: int, *, feature: str = "caption", in
 
     Args:
       tokenizer: a trained one.
-      length: tokens a text.
+      length: the number of tokens of each text.
       feature: the text.
       into: the new feature, int32 `[length]`; the text stays, on the host.
 

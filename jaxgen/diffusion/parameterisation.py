@@ -14,9 +14,9 @@ class Parameterisation(NamedTuple):
     """The meaning of a network's output.
 
     Fields:
-      target: `(x0, eps, level) -> output` of a network that knew both.
-      x0: `(output, x_t, level) -> x0`.
-      eps: `(output, x_t, level) -> eps`.
+      target: the function `(x0, eps, level) -> output` that a network would be which knew both.
+      x0: the function `(output, x_t, level) -> x0`.
+      eps: the function `(output, x_t, level) -> eps`.
     """
 
     target: Callable[[Array, Array, Level], Array]
@@ -87,8 +87,8 @@ def denoiser(
     r"""A network as a function of noise levels.
 
     Args:
-      network: `(x_t [B, ...], time [B]) -> output [B, ...]`.
-      parameterisation: what the output means.
+      network: the network, `(x_t [B, ...], time [B]) -> output [B, ...]`.
+      parameterisation: the parameterisation, which says what the output means.
       clip: the range of the data. The predicted x_0 is brought into it, and the noise is what then explains x_t.
 
     Returns:

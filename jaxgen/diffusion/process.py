@@ -36,7 +36,7 @@ def forward(schedule: Discrete, x0: Float[Array, "b *event"], key: PRNGKeyArray)
     Args:
       schedule: the chain; a `subsequence` of a long one.
       x0: data.
-      key: for the noise.
+      key: the key of the noise.
 
     Returns:
       x_0 ... x_T.

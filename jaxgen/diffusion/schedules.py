@@ -22,7 +22,7 @@ class Level(NamedTuple):
     """Levels of noise, one for all examples (scalars) or one each (`[B]`).
 
     Fields:
-      time: what a network is told.
+      time: the time that a network is given.
       alpha: scale of the data.
       sigma: standard deviation of the noise.
     """
@@ -47,9 +47,9 @@ class Discrete(NamedTuple):
     """The steps 0 ... T of a Markov chain, arrays `[T + 1]` in double precision.
 
     Fields:
-      time: what a network is told at a step.
-      alpha: 1 at step 0.
-      sigma: 0 at step 0, and growing relative to alpha.
+      time: the time that a network is given at a step.
+      alpha: the scale of the data at each step, 1 at step 0.
+      sigma: the standard deviation of the noise at each step, 0 at step 0, and growing relative to alpha.
     """
 
     time: np.ndarray
@@ -105,8 +105,8 @@ class Continuous(NamedTuple):
     """Times in [start, 1], and alpha and sigma as differentiable functions of them.
 
     Fields:
-      alpha: `t -> alpha(t)`, element-wise.
-      sigma: `t -> sigma(t)`, element-wise.
+      alpha: the scale of the data as a function `t -> alpha(t)`, element-wise.
+      sigma: the standard deviation of the noise as a function `t -> sigma(t)`, element-wise.
       start: the least time that is drawn or sampled down to; the score grows without bound towards t = 0.
     """
 
@@ -158,7 +158,7 @@ def linear(steps: int = 1000, *, first: float | None = None, last: float | None 
     """Variances that grow linearly.
 
     Args:
-      steps: T.
+      steps: the number of steps T.
       first: beta_1; by default 0.1 / T, which is the paper's 1e-4 at T = 1000 and about the same noise at the end otherwise.
       last: beta_T; by default 20 / T, the paper's 0.02 at T = 1000.
 
@@ -176,8 +176,8 @@ def cosine(steps: int = 1000, *, offset: float = 0.008, largest: float = 0.999) 
     r"""$\bar\alpha_t = f(t) / f(0)$ with $f(t) = \cos^2\left(\frac{t / T + s}{1 + s} \frac \pi 2\right)$.
 
     Args:
-      steps: T.
-      offset: s, which keeps the first steps from being too small.
+      steps: the number of steps T.
+      offset: the offset s, which keeps the first steps from being too small.
       largest: bound on a step's beta, which keeps the last from being 1.
 
     Returns:
@@ -193,7 +193,7 @@ def geometric(levels: int = 10, *, smallest: float = 0.01, largest: float = 1.0)
     r"""Noise that is added to the data as it is, $q(x_i | x_0) = N(x_0, \sigma_i^2 I)$, with geometric $\sigma_i$.
 
     Args:
-      levels: L.
+      levels: the number of levels L.
       smallest: sigma of step 1, in the data's units; the paper numbers the other way around.
       largest: sigma of step L: about the largest distance between two examples.
 
@@ -212,7 +212,7 @@ def subsequence(schedule: Discrete, steps: Sequence[int] | np.ndarray) -> Discre
 
     Args:
       schedule: a chain of T steps.
-      steps: which of them, ascending, from 1 ... T.
+      steps: the steps to keep, ascending, from 1 ... T.
 
     Returns:
       The chain of those steps.

@@ -18,7 +18,7 @@ class MultivariateNormal(NamedTuple):
 
     Fields:
       mean: mu, `[..., d]`.
-      scale: L, `[..., d, d]`, lower triangular with a positive diagonal.
+      scale: the factor L of the covariance, `[..., d, d]`, lower triangular with a positive diagonal.
 
     >>> q = MultivariateNormal(jnp.zeros((2, 3)), jnp.broadcast_to(jnp.eye(3), (2, 3, 3)))
     >>> q.log_prob(jnp.zeros((2, 3))).shape
@@ -37,8 +37,8 @@ class MultivariateNormal(NamedTuple):
         r"""$\mu + L \epsilon$, $\epsilon \sim N(0, I)$: differentiable in both.
 
         Args:
-          key: one key, or a key for each example, `[B]`, the first axis of the mean.
-          samples: k; the result then has a leading axis of that length.
+          key: the key of the draw: one key, or a key for each example, `[B]`, the first axis of the mean.
+          samples: the number of samples k; the result then has a leading axis of that length.
 
         Returns:
           `[..., d]`, or `[k, ..., d]`.

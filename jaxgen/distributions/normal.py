@@ -34,8 +34,8 @@ class Normal(NamedTuple):
         r"""$\mu + \sigma \epsilon$, $\epsilon \sim N(0, 1)$: differentiable in both (Kingma & Welling 2013, section 2.4).
 
         Args:
-          key: one key, or a key for each example, `[B]`, the first axis of the mean.
-          samples: k; the result then has a leading axis of that length.
+          key: the key of the draw: one key, or a key for each example, `[B]`, the first axis of the mean.
+          samples: the number of samples k; the result then has a leading axis of that length.
 
         Returns:
           `[...]`, or `[k, ...]`.

@@ -26,9 +26,9 @@ class AdversarialLoss(NamedTuple):
     """Two losses to descend, one value an example.
 
     Fields:
-      discriminator: `(real [B], fake [B]) -> [B]`, of the logits of data and of samples.
-      generator: `fake [B] -> [B]`.
-      metrics: `(real, fake) -> {name: [B]}`, what to report of the logits.
+      discriminator: the discriminator's loss, a function `(real [B], fake [B]) -> [B]` of the logits of data and of samples.
+      generator: the generator's loss, a function `fake [B] -> [B]`.
+      metrics: a function `(real, fake) -> {name: [B]}` of the metrics to report of the logits.
     """
 
     discriminator: Callable[[Float[Array, " b"], Float[Array, " b"]], Float[Array, " b"]]

@@ -9,7 +9,7 @@ def of_class(values: Float[Array, "b k"], label: Int[Array, " b"]) -> Float[Arra
     """Each example's value for its own class; nan for a label that is no class, such as the -1 of a withheld label.
 
     Args:
-      values: one for each of k classes.
+      values: the values, one for each of k classes.
       label: the classes, 0 to k - 1. As an index, -1 would be the last class.
 
     Returns:
@@ -29,7 +29,7 @@ def cross_entropy(logits: Float[Array, "b k"], label: Int[Array, " b"], *, smoot
     Args:
       logits: unnormalised scores of k classes.
       label: the true class $y^*$.
-      smoothing: $\epsilon$; 0 is the negative log-likelihood.
+      smoothing: the share $\epsilon$ that is spread over all classes; 0 is the negative log-likelihood.
 
     Returns:
       One value an example, in nats, computed in float32; nan for a label that is no class.

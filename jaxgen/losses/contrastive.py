@@ -30,8 +30,8 @@ def clip_logits(
     Args:
       image: embeddings of the images; they need not be normalised.
       text: embeddings of the texts, row by row the partners of the images.
-      scale: $1 / \tau$, what the cosines are multiplied by.
-      mask: 0 for padding, which is nobody's negative.
+      scale: the factor $1 / \tau$ that the cosines are multiplied by.
+      mask: the mask, 0 for padding, which is nobody's negative.
 
     Returns:
       The logits image to text and text to image, and the column at which each row's partner lies. Under `pmap` n is the size
@@ -68,8 +68,8 @@ def clip_loss(
     Args:
       image: embeddings of the images; they need not be normalised.
       text: embeddings of the texts, row by row the partners of the images.
-      scale: s, the inverse temperature.
-      mask: 0 for padding, which is nobody's negative.
+      scale: the scale s, the inverse temperature.
+      mask: the mask, 0 for padding, which is nobody's negative.
 
     Returns:
       One value an example, in nats; $\log n$ where nothing is told apart.

@@ -42,7 +42,7 @@ def gradient_penalty(weight: float = 10.0) -> Penalty:
     r"""$\lambda\, (\|\nabla f(\hat x)\|_2 - 1)^2$ at $\hat x = u\, x + (1 - u)\, G(z)$, $u \sim U[0, 1]$ for each example.
 
     Args:
-      weight: $\lambda$.
+      weight: the weight $\lambda$ of the penalty.
 
     Returns:
       The penalty.
@@ -69,7 +69,7 @@ def r1(gamma: float = 10.0) -> Penalty:
     r"""$\frac \gamma 2 \|\nabla f(x)\|_2^2$ at the data. Source: Mescheder et al. 2018, equation 9.
 
     Args:
-      gamma: $\gamma$.
+      gamma: the weight $\gamma$ of the penalty.
 
     Returns:
       The penalty.
@@ -81,7 +81,7 @@ def r2(gamma: float = 10.0) -> Penalty:
     r"""$\frac \gamma 2 \|\nabla f(G(z))\|_2^2$ at the samples. Source: Mescheder et al. 2018, equation 10.
 
     Args:
-      gamma: $\gamma$.
+      gamma: the weight $\gamma$ of the penalty.
 
     Returns:
       The penalty.
@@ -93,8 +93,8 @@ def lazily(penalty: Penalty, every: int) -> Penalty:
     r"""The penalty times n in every n-th step and zero in the others, in which it costs nothing: on average it is the same.
 
     Args:
-      penalty: what to apply now and then.
-      every: n; the steps are 0, n, 2n ...
+      penalty: the penalty to apply now and then.
+      every: the interval n; the steps are 0, n, 2n ...
 
     Returns:
       The lazy penalty. An evaluation sees the penalty itself.
@@ -130,7 +130,7 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
     It comes last in the chain, since it turns an update u into $\mathrm{clip}(\theta + u, -c, c) - \theta$.
 
     Args:
-      limit: c.
+      limit: the limit c.
 
     Returns:
       The transformation.
@@ -150,7 +150,7 @@ def max_norm(limit: float) -> optax.GradientTransformation:
     in the chain.
 
     Args:
-      limit: c.
+      limit: the limit c.
 
     Returns:
       The transformation.

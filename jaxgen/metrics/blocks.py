@@ -19,8 +19,8 @@ def spans(n: int, size: int) -> list[slice]:
     """The rows of a set, cut into blocks that the devices can share alike.
 
     Args:
-      n: how many rows.
-      size: of them on a device at a time.
+      n: the number of rows.
+      size: the number of rows on a device at a time.
 
     Returns:
       Blocks of at most `size` for each device; what does not divide by their number is a last one by itself.
@@ -49,8 +49,9 @@ def apart(program: Callable[..., Any], *blocks: Array) -> Any:
     """A program on each device's own rows, where XLA would gather them all although rows know nothing of each other: `top_k`.
 
     Args:
-      program: pure, of blocks as `cut` or `whole` gives them; row i of what it returns is of row i of those that are cut.
-      *blocks: what it is given.
+      program: a pure function of blocks as `cut` or `whole` gives them; row i of what it returns is of row i of those that are
+        cut.
+      *blocks: the blocks that the program is given.
 
     Returns:
       Its rows, as cut as the blocks are.

@@ -31,10 +31,10 @@ def reliability(
     $(\frac{b-1}{B}, \frac b B]$; bins of equal mass hold as many answers each, by rank, give or take one.
 
     Args:
-      probabilities: of the classes, which sum to 1.
+      probabilities: the predicted probabilities of the classes, which sum to 1.
       labels: the right classes.
-      bins: B.
-      equal_mass: cut by rank instead of by width: no bin is then nearly empty.
+      bins: the number of bins B.
+      equal_mass: whether the bins are cut by rank instead of by width: no bin is then nearly empty.
 
     Returns:
       The table; bins without an answer are left out.
@@ -73,7 +73,7 @@ def expected_error(table: Reliability) -> float:
     It depends on the bins, and is biased upward where a bin holds few answers: say their number and kind beside the value.
 
     Args:
-      table: of `reliability`.
+      table: the table that `reliability` returns.
 
     Returns:
       The error in [0, 1]: 0 for a classifier that is right as often as it says.
@@ -102,7 +102,7 @@ def maximum_error(table: Reliability) -> float:
     r"""Maximum calibration error, $\max_b |\mathrm{acc}_b - \mathrm{conf}_b|$.
 
     Args:
-      table: of `reliability`.
+      table: the table that `reliability` returns.
 
     Returns:
       The error of the worst bin, which may hold one answer alone.

@@ -26,13 +26,13 @@ class Recipe(NamedTuple):
     """How the classifier is made and trained: all of it belongs to the protocol.
 
     Fields:
-      channels: of the LeNet's convolutions.
+      channels: the numbers of channels of the LeNet's convolutions.
       hidden: widths of its dense layers.
-      dropout: of its features.
+      dropout: the dropout rate of its features.
       steps: training steps.
       batch_size: images in a step.
-      learning_rate: of Adam at the start; it falls to zero along a cosine.
-      seed: of its initial parameters, of the order of the images, and of what is dropped.
+      learning_rate: Adam's learning rate at the start; it falls to zero along a cosine.
+      seed: the seed of its initial parameters, of the order of the images, and of what is dropped.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -54,9 +54,9 @@ def score(train: Source, test: Source, *, classes: int, recipe: Recipe = Recipe(
     Args:
       train: samples as bytes `image`, and the classes that they were asked for, `label`. Or real images, for the floor.
       test: real images with their classes.
-      classes: how many there are.
-      recipe: of the classifier.
-      track: shows the progress.
+      classes: the number of classes.
+      recipe: the recipe of the classifier.
+      track: a function that shows the progress.
 
     Returns:
       The share of the test images that are taken for their own class; always to guess one class scores its share.

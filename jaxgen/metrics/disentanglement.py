@@ -18,7 +18,8 @@ class DCI(NamedTuple):
       completeness: whether a factor is told by one coordinate alone, likewise; 0 for a factor that no coordinate tells of.
       informativeness: share of the held-out examples whose factor is told, averaged over the factors. Not 0 for an empty code:
         that is guessing's.
-      importance: of each coordinate for each factor, `[d, k]`, columns that sum to 1, or are 0 where none has any.
+      importance: the importance of each coordinate for each factor, `[d, k]`, columns that sum to 1, or are 0 where none has
+        any.
     """
 
     disentanglement: float
@@ -42,12 +43,12 @@ def beta_vae(
     the coordinates of that factor differ little. A linear classifier is fitted to such points and asked about others.
 
     Args:
-      codes: of the examples: the means of an encoder.
+      codes: the codes of the examples: the means of an encoder.
       factors: their factors' values, as integers. Examples that cover the factors' combinations evenly are wanted.
-      seed: of the draws.
+      seed: the seed of the draws.
       train: points that the classifier is fitted to.
       test: points that it is asked about.
-      pairs: L.
+      pairs: the number of pairs L.
 
     Returns:
       The accuracy in [0, 1]; 1 / k is chance.
@@ -86,9 +87,9 @@ def mutual_information_gap(codes: Float[np.ndarray, "n d"], factors: Int[np.ndar
     which are biased upward by about bins times values over 2 n.
 
     Args:
-      codes: of the examples: the means of an encoder.
+      codes: the codes of the examples: the means of an encoder.
       factors: their factors' values, as integers.
-      bins: for each coordinate; 20 by convention.
+      bins: the number of bins for each coordinate; 20 by convention.
 
     Returns:
       The gap in [0, 1]: 0 if two coordinates tell the same of each factor, or none tells anything.
@@ -134,11 +135,11 @@ def dci(
     and $C = \frac 1 K \sum_j (1 - H_D(\tilde P_{\cdot j}))$, the logarithms being to the base of the number of terms.
 
     Args:
-      codes: of the examples: the means of an encoder.
+      codes: the codes of the examples: the means of an encoder.
       factors: their factors' values, as integers.
-      seed: of the split and of the trees.
-      trees: of a random forest for each factor, each split of which looks at all coordinates: a forest that is shown a few at a
-        time finds importance in coordinates that have none.
+      seed: the seed of the split and of the trees.
+      trees: the number of trees of a random forest for each factor, each split of which looks at all coordinates: a forest that
+        is shown a few at a time finds importance in coordinates that have none.
       held_out: share of the examples that informativeness is counted on.
 
     Returns:

@@ -31,7 +31,8 @@ class Space(NamedTuple):
     """How the distances of some sets are computed by a product.
 
     Fields:
-      centre: what is subtracted from every row first: squares of large numbers would not leave their small differences, `[d]`.
+      centre: the vector that is subtracted from every row first: squares of large numbers would not leave their small
+        differences, `[d]`.
       slack: the product's error is at most this times |x|^2 + |y|^2; 0 where the product is exact.
     """
 
@@ -65,8 +66,8 @@ def exact(
     It is the same number wherever the two rows are the same, and for (x, y) as for (y, x).
 
     Args:
-      x: one set.
-      y: the other.
+      x: the rows of one set.
+      y: the rows of the other set.
       i: rows of x.
       j: rows of y, as many.
 
@@ -91,12 +92,12 @@ def kth(
     In its own set the nearest row is the row itself, so that k = 1 is its nearest neighbour.
 
     Args:
-      x: one set.
-      y: the other, of more than k rows.
-      k: how many rows are nearer, or as near.
+      x: the rows of one set.
+      y: the rows of the other set, of more than k rows.
+      k: the number of nearest rows to pass over; 0 gives the nearest one.
       of: the space of both.
-      description: of the progress.
-      track: shows it.
+      description: the description of the progress.
+      track: a function that shows the progress.
 
     Returns:
       One value a row, as `exact` computes it.
@@ -140,13 +141,13 @@ def within(
     """Which rows of two sets lie in each other's balls; what lies exactly on a ball's surface lies in it.
 
     Args:
-      x: one set.
-      y: the other.
+      x: the rows of one set.
+      y: the rows of the other set.
       x_radius: squared radii of the balls about the rows of x.
-      y_radius: likewise, about those of y.
+      y_radius: the squared radii of the balls about the rows of y.
       of: the space of both.
-      description: of the progress.
-      track: shows it.
+      description: the description of the progress.
+      track: a function that shows the progress.
 
     Returns:
       How many balls about rows of x hold each row of y, whether each ball about a row of x holds any row of y, and whether

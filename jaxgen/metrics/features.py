@@ -24,8 +24,8 @@ class Outputs(NamedTuple):
     """What a network says of images.
 
     Fields:
-      features: `[n, d]`.
-      logits: of its classes, `[n, k]`.
+      features: the features, `[n, d]`.
+      logits: the logits of its classes, `[n, k]`.
     """
 
     features: Float[Array, "n d"]
@@ -36,12 +36,12 @@ class Extractor(NamedTuple):
     """A network with its weights, and what has to be said of it beside a number.
 
     Fields:
-      name: what metrics in its features are called after: `frechet_lenet`.
-      version: of its code and weights: two extractors with one version see the same.
-      resizer: how images come to the network's size.
-      apply: pure, and compiled by `extract`: `[n, H, W, C]` bytes, H and W as they come -> `Outputs`.
-      unit: if every feature is a multiple of one number, such as the 1/255 of pixels, that number: distances of bytes are then
-        compared as the whole numbers that they are.
+      name: the name that metrics in its features end in: `frechet_lenet`.
+      version: the version of its code and weights: two extractors with one version see the same.
+      resizer: the way in which images come to the network's size.
+      apply: a pure function, which `extract` compiles: `[n, H, W, C]` bytes, H and W as they come -> `Outputs`.
+      unit: the number that every feature is a multiple of, if there is one, such as the 1/255 of pixels: distances of bytes are
+        then compared as the whole numbers that they are.
     """
 
     name: str
@@ -64,8 +64,8 @@ class Features(NamedTuple):
     """All that an extractor says of a set, in files: memory holds what is looked at.
 
     Fields:
-      features: `[n, d]`, float32.
-      logits: `[n, k]`, float32.
+      features: the features, `[n, d]`, float32.
+      logits: the logits, `[n, k]`, float32.
     """
 
     features: np.ndarray
@@ -82,8 +82,8 @@ def extract(
       source: the set.
       extractor: the network.
       batch_size: images at once, over all devices; the features do not depend on it.
-      role: what messages call the set beside its name: "the real images".
-      track: shows the progress.
+      role: the role of the set in messages, beside its name: "the real images".
+      track: a function that shows the progress.
 
     Yields:
       The features, in files of a temporary folder that ends with the context.

@@ -15,8 +15,8 @@ class Moments(NamedTuple):
     """Number, mean and scatter of the features seen so far, in float64 on the host.
 
     Fields:
-      n: how many.
-      mean: `[d]`.
+      n: the number of examples.
+      mean: the mean of the features, `[d]`.
       scatter: the sum of the outer products of the deviations from the mean, `[d, d]`.
     """
 
@@ -37,8 +37,8 @@ def of(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
     of an error of 1e-7 in them 3e-4 is left.
 
     Args:
-      features: one row an example; may be memory-mapped.
-      rows: how many of them are on a device at a time; the moments do not depend on it.
+      features: the features, one row for each example; may be memory-mapped.
+      rows: the number of rows on a device at a time; the moments do not depend on it.
 
     Returns:
       Its moments.
@@ -60,8 +60,8 @@ def merge(a: Moments, b: Moments) -> Moments:
     r"""The moments of two sets as those of one, $S = S_a + S_b + \frac{n_a n_b}{n_a + n_b} \delta \delta^\top$.
 
     Args:
-      a: of n_a examples.
-      b: of n_b others; $\delta$ is the difference of the means.
+      a: the moments of n_a examples.
+      b: the moments of n_b others; $\delta$ is the difference of the means.
 
     Returns:
       Those of all, in whatever order and whatever parts they come.
@@ -84,7 +84,7 @@ def distance(a: Moments, b: Moments) -> float:
 
     Args:
       a: moments of two examples or more.
-      b: likewise, of features of the same dimension.
+      b: the moments of another set, of features of the same dimension.
 
     Returns:
       The distance; it is biased upward by the finite number of examples, so the numbers belong to the value.

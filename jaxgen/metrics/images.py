@@ -33,14 +33,14 @@ def drawn(
     """A model's samples, chunk by chunk into a file; each device of this host draws chunks of its own.
 
     Args:
-      sample: `(state, key, n) -> images [n, H, W, C]` in [0, 1]; traced where there are several devices.
-      state: of the model.
-      key: of the draw; the i-th chunk's is folded from it.
-      n: how many.
-      name: of the set.
-      classes: if the i-th image of a draw is of class i modulo this, the set has labels.
-      names: of these classes, where they have any.
-      track: shows the progress.
+      sample: the model's sampler, `(state, key, n) -> images [n, H, W, C]` in [0, 1]; traced where there are several devices.
+      state: the state of the model.
+      key: the key of the draw; the i-th chunk's is folded from it.
+      n: the number of samples.
+      name: the name of the set.
+      classes: the number of classes, if the i-th image of a draw is of class i modulo this number: the set then has labels.
+      names: the names of these classes, where they have any.
+      track: a function that shows the progress.
 
     Yields:
       A source of bytes, in a file that ends with the context.
@@ -95,9 +95,9 @@ def of_arrays(image: np.ndarray, label: np.ndarray | None = None, *, name: str =
     """The set of an array.
 
     Args:
-      image: `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1].
+      image: the images, `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1].
       label: its classes `[n]`: numbers, names, or one-hot rows.
-      name: for the protocol and for messages.
+      name: the name of the set, for the protocol and for messages.
 
     Returns:
       A source of bytes.

@@ -24,8 +24,8 @@ def score(logits: Float[np.ndarray, "n k"], *, splits: int = 10) -> InceptionSco
     r"""$\exp \mathbb E_x KL(p(y | x) \| p(y))$ of each of equal parts of the samples.
 
     Args:
-      logits: of the classifier, one row a sample; may be memory-mapped. One of minus infinity is a probability of 0.
-      splits: how many parts; the convention is ten.
+      logits: the logits of the classifier, one row a sample; may be memory-mapped. One of minus infinity is a probability of 0.
+      splits: the number of parts; the convention is ten.
 
     Returns:
       Mean and standard deviation over the parts; between 1 and the number of classes.

@@ -80,8 +80,8 @@ def convert(tensors: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
     """The network's variables.
 
     Args:
-      tensors: by the names of a PyTorch module: kernels `[out, in, h, w]`, matrices `[out, in]`.
-      name: of where they are from, for messages.
+      tensors: the weights by the names of a PyTorch module: kernels `[out, in, h, w]`, matrices `[out, in]`.
+      name: the name of the place they are from, for messages.
 
     Returns:
       What `InceptionV3().apply` takes.

@@ -36,7 +36,7 @@ def check_finite(**arrays: Num[np.ndarray, "..."]) -> None:
     """Refuses arrays with a number that is not finite, which would become a plausible value.
 
     Args:
-      **arrays: by the name that the message calls them.
+      **arrays: the arrays, by the name that the message calls them.
 
     Raises:
       InputError: naming the array and the first row of it that is not finite.
@@ -59,9 +59,9 @@ def check_labels(labels: Shaped[np.ndarray, " n"], *, classes: int | None = None
     """Refuses labels that are no classes 0, 1, 2, ...: used as an index, -1 would be the last class.
 
     Args:
-      labels: of some examples.
-      classes: how many classes there are; None where any number of them may be.
-      name: what the message calls the labels: "the labels of mnist test".
+      labels: the labels of some examples.
+      classes: the number of classes; None where any number of them may be.
+      name: the words with which the message names the labels: "the labels of mnist test".
 
     Raises:
       InputError: if they are not whole numbers, if one is negative (a withheld label), or one is no class.

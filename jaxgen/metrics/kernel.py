@@ -21,8 +21,8 @@ class KernelDistance(NamedTuple):
     """What `distance` finds.
 
     Fields:
-      mean: over the subsets; unbiased, so it may be below 0.
-      std: over the subsets: of one of them, not of the mean.
+      mean: the mean over the subsets; unbiased, so it may be below 0.
+      std: the standard deviation over the subsets: that of one of them, not of the mean.
     """
 
     mean: float
@@ -56,7 +56,7 @@ def distance(
       b: the other set's.
       of_a: the subsets of a, as `draw` gives them; the convention is 100 of 1,000.
       of_b: those of b.
-      track: shows the progress over them.
+      track: a function that shows the progress over them.
 
     Returns:
       Mean and standard deviation over the subsets.
@@ -99,8 +99,8 @@ def mmd(
     Args:
       a: features, one row an example.
       b: the other set's.
-      of_a: which rows of a.
-      of_b: which rows of b.
+      of_a: the indices of the rows of a.
+      of_b: the indices of the rows of b.
 
     Returns:
       Its value, summed in float64: what is left of three means of large numbers is small.

@@ -25,9 +25,9 @@ def check(plan: Plan, metrics: Iterable[str], *, settings: Mapping[str, Any] | N
     """Refuses what could not be measured, and warns of what would mean little, before the hours that sampling may take.
 
     Args:
-      plan: what is to be measured.
+      plan: the plan of what is to be measured.
       metrics: names in `METRICS`.
-      settings: as those of `measure`.
+      settings: the settings of the metrics, as those of `measure`.
 
     Raises:
       UserError: if there are too few images, or a metric cannot be had of such.
@@ -63,16 +63,17 @@ def measure(
     """Measures samples against real images.
 
     Args:
-      real: what the samples are held against: a source with the feature `image`, bytes or floats in [0, 1], `[H, W, C]`.
+      real: the set that the samples are compared with: a source with the feature `image`, bytes or floats in [0, 1],
+        `[H, W, C]`.
       fake: the samples, likewise.
       metrics: names in `METRICS`.
       extractor: the network in whose features; None means pixels.
       others: other real images, which take the samples' place for the floor; without them, two halves of the real ones do.
-      checkpoint: how the samples' was chosen, for the protocol.
-      seed: of every subset, and, for the protocol, of the samples.
+      checkpoint: the way in which the samples' checkpoint was chosen, for the protocol.
+      seed: the seed of every subset, and, for the protocol, of the samples.
       batch_size: images at once, over all devices; no value depends on it.
-      settings: of the metrics, where they are to differ from the convention.
-      track: shows the progress.
+      settings: the settings of the metrics, where they are to differ from the convention.
+      track: a function that shows the progress.
 
     Returns:
       By name, `frechet_lenet`, each value with its protocol and its floor.

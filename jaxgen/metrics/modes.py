@@ -14,7 +14,7 @@ class Modes(NamedTuple):
     Fields:
       captured: modes that are nearest to at least one sample of high quality.
       high_quality: share of the samples within three standard deviations of their nearest mode.
-      reverse_kl: $KL(q \| u)$ in nats, of the samples' shares by nearest mode from equal ones; 0 is perfect.
+      reverse_kl: the divergence $KL(q \| u)$ in nats, of the samples' shares by nearest mode from equal ones; 0 is perfect.
     """
 
     captured: Float[Array, ""]
@@ -32,8 +32,8 @@ def modes(samples: Float[Array, "n d"], centres: Float[Array, "m d"], std: float
 
     Args:
       samples: points.
-      centres: of the modes, which are equally likely.
-      std: $\sigma$ of every mode.
+      centres: the centres of the modes, which are equally likely.
+      std: the standard deviation $\sigma$ of every mode.
 
     Returns:
       The modes captured, the share of high quality, and the reverse KL; nan if a sample is not finite.

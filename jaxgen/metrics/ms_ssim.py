@@ -45,8 +45,9 @@ def ms_ssim(
     Args:
       a: images.
       b: images that they are compared with, row by row.
-      scales: M. Five are the paper's. Fewer are for images of less than 161 pixels and are *another protocol*, whose values are
-        not to be compared with those of five; the weights of the finest M are then brought to a sum of one. One is SSIM.
+      scales: the number of scales M. Five are the paper's. Fewer are for images of less than 161 pixels and are *another
+        protocol*, whose values are not to be compared with those of five; the weights of the finest M are then brought to a sum
+        of one. One is SSIM.
 
     Returns:
       One value a pair, in [0, 1] for M > 1; 1 for equal images. In float32, good to 1e-5.
@@ -73,10 +74,10 @@ def diversity(
 
     Args:
       images: samples, or data for the value that samples are compared with.
-      pairs: how many are drawn, with repetition; the paper takes 100 for each class.
-      seed: of the draw.
-      scales: as in `ms_ssim`.
-      track: shows the progress.
+      pairs: the number of pairs that are drawn, with repetition; the paper takes 100 for each class.
+      seed: the seed of the draw.
+      scales: the number of scales, as in `ms_ssim`.
+      track: a function that shows the progress.
 
     Returns:
       The mean.

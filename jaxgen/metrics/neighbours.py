@@ -17,7 +17,7 @@ class Manifolds(NamedTuple):
     Fields:
       precision: share of the samples that lie in the real manifold.
       recall: share of the real examples that lie in the samples' manifold.
-      density: $\frac{1}{k m} \sum_j \#\{i : y_j \in B_k(x_i)\}$, which an outlier's large ball raises less than
+      density: the density $\frac{1}{k m} \sum_j \#\{i : y_j \in B_k(x_i)\}$, which an outlier's large ball raises less than
         precision; may be above 1.
       coverage: share of the real examples whose ball holds a sample.
     """
@@ -40,7 +40,7 @@ def manifolds(real: Num[np.ndarray, "n d"], fake: Num[np.ndarray, "m d"], *, k: 
       real: features of real examples; may be memory-mapped, since one block of them is read at a time.
       fake: features of samples.
       k: the convention is 3 for precision and recall, 5 for density and coverage.
-      track: shows the progress.
+      track: a function that shows the progress.
 
     Returns:
       All four; nan if a feature is not finite.
@@ -87,7 +87,7 @@ def two_sample(real: Num[np.ndarray, "n d"], fake: Num[np.ndarray, "m d"], *, tr
     Args:
       real: features of real examples.
       fake: features of as many samples.
-      track: shows the progress.
+      track: a function that shows the progress.
 
     Returns:
       The accuracy on the real ones and on the samples: low on the real ones alone says that modes are copied, low on both

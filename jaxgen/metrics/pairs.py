@@ -41,8 +41,8 @@ class Side:
 
     Attributes:
       source: its images.
-      outputs: what the extractor says of them; None where only pixels are looked at.
-      unit: of the features, if all are multiples of one number.
+      outputs: the extractor's outputs for them; None where only pixels are looked at.
+      unit: the unit of the features, if all are multiples of one number.
     """
 
     source: Source
@@ -84,8 +84,8 @@ class Plan(NamedTuple):
     """What is known before a sample is drawn.
 
     Fields:
-      real: what the samples are to be held against.
-      n: how many samples.
+      real: the set that the samples are to be compared with.
+      n: the number of samples.
       labelled: whether they come with the classes that they were asked for.
       extractor: the network.
     """
@@ -112,13 +112,13 @@ class Metric(NamedTuple):
     """A metric of two sets.
 
     Fields:
-      values: `values(real, fake, how, **settings) -> {name: Value}`.
-      settings: what its values have to say of themselves; the field's conventions.
+      values: the function `values(real, fake, how, **settings) -> {name: Value}`.
+      settings: the settings that its protocol names, with the field's conventions.
       pixels: whether it looks at the images and not at features, so that no extractor is in its name.
-      least: of the settings, how many images it asks for of either set.
-      check: of a plan and the settings; raises a `UserError` where it cannot be had.
-      caution: `caution(plan, n, settings)`: what has to be said of its values where the smaller set has n examples, if they are
-        too few; else None.
+      least: a function of the settings: the least number of images of either set.
+      check: a function of a plan and the settings, which raises a `UserError` where it cannot be had.
+      caution: the function `caution(plan, n, settings)`: what has to be said of its values where the smaller set has n
+        examples, if they are too few; else None.
     """
 
     values: Callable[..., Mapping[str, Value]]

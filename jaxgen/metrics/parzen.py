@@ -24,10 +24,10 @@ class LogLikelihood(NamedTuple):
     r"""What `estimate` finds.
 
     Fields:
-      mean: over the test points, in nats.
+      mean: the mean over the test points, in nats.
       error: standard error of the mean over the test points; the samples' own noise and bias are not in it. None where there is
         one point.
-      sigma: $\sigma$ that was chosen.
+      sigma: the width $\sigma$ of the kernel that was chosen.
     """
 
     mean: float
@@ -43,10 +43,10 @@ def log_density(
     $\log \frac 1 m \sum_j N(x; y_j, \sigma^2 I)$.
 
     Args:
-      points: x.
-      samples: y, of a model.
-      sigma: $\sigma > 0$.
-      track: shows the progress.
+      points: the points x.
+      samples: the samples y of a model.
+      sigma: the width $\sigma > 0$ of the kernel.
+      track: a function that shows the progress.
 
     Returns:
       One value a point, in nats.
@@ -94,11 +94,11 @@ def estimate(
     10,000 samples, pixels in [0, 1] and the 10,000 test images of MNIST.
 
     Args:
-      samples: of a model.
+      samples: the samples of a model.
       validation: points that $\sigma$ is chosen on: neither the test's nor the samples'.
       test: points that are counted.
-      sigmas: what is tried.
-      track: shows the progress.
+      sigmas: the values of $\sigma$ that are tried.
+      track: a function that shows the progress.
 
     Returns:
       The mean, its standard error and $\sigma$.

@@ -28,14 +28,16 @@ def linear(
     variance is 1 over the training examples.
 
     Args:
-      train_features: one row an example.
+      train_features: the features, one row for each example.
       train_labels: their classes, whole numbers from 0 on.
-      test_features: of the examples that are counted.
+      test_features: the features of the examples that are counted.
       test_labels: their classes.
-      l2: $\lambda$, of the mean and not of the sum: it means the same for any n.
+      l2: the weight $\lambda$ of the squared norm, relative to the mean of the losses, not to their sum: it means the same for
+        any n.
       each: each feature's variance is 1; else their mean is, by one factor for all of them, so that of sparse features those
         that are seldom active do not weigh as much as the others.
-      max_iter: of L-BFGS. Where it does not converge, scikit-learn's `ConvergenceWarning` says so: give it more.
+      max_iter: the largest number of iterations of L-BFGS. Where it does not converge, scikit-learn's `ConvergenceWarning` says
+        so: give it more.
 
     Returns:
       The share of the test examples whose most probable class is their own, in [0, 1].
@@ -78,12 +80,12 @@ def nearest(
     with equal sums share the answer. So no value depends on an order.
 
     Args:
-      train_features: one row an example.
+      train_features: the features, one row for each example.
       train_labels: their classes, whole numbers from 0 on.
-      test_features: of the examples that are counted.
+      test_features: the features of the examples that are counted.
       test_labels: their classes.
-      k: how many vote: 200 in the paper, 20 in most of what came after it.
-      temperature: $\tau$.
+      k: the number of neighbours that vote: 200 in the paper, 20 in most of what came after it.
+      temperature: the temperature $\tau$.
 
     Returns:
       The share of the test examples whose answer is their own class, in [0, 1].

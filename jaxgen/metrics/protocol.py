@@ -13,15 +13,15 @@ class Protocol(NamedTuple):
     """All that two values have to share to be compared: everything but whose samples they are of.
 
     Fields:
-      metric: what was measured, and in whose features: `frechet_lenet`.
+      metric: the name of the metric, which says in whose features: `frechet_lenet`.
       extractor: name and version of the network; its version is a hash of its weights.
-      resizer: how images came to the network's size.
-      real: what the samples were held against: set, split and a hash of the examples.
+      resizer: the way in which images came to the network's size.
+      real: the real images that the samples were compared with: set, split and a hash of the examples.
       n_real: real images.
       n_fake: samples.
-      seed: of the samples, and of every subset.
-      checkpoint: how it was chosen: `last`, `best`, `step 4000`; empty for samples from elsewhere.
-      settings: of the metric, such as the k of its neighbours.
+      seed: the seed of the samples and of every subset.
+      checkpoint: the way in which the checkpoint was chosen: `last`, `best`, `step 4000`; empty for samples from elsewhere.
+      settings: the settings of the metric, such as the k of its neighbours.
     """
 
     metric: str
@@ -40,13 +40,14 @@ class Measurement(NamedTuple):
 
     Fields:
       value: the number.
-      protocol: how it was measured.
+      protocol: the way in which it was measured.
       std: its standard deviation over what the settings name (subsets, splits), or None: the spread of one of these, not the
         error of the value.
       floor: the value of other real images in the samples' place: what even the data does not get below (or above).
-      floor_n: how many of these.
+      floor_n: the number of these images.
       stderr: the standard error of the value over the examples, or None where nobody knows it.
-      caution: what the value does not mean, because there were too few examples; empty if there were enough.
+      caution: a sentence that says what the value does not mean, because there were too few examples; empty if there were
+        enough.
     """
 
     value: float
@@ -74,7 +75,7 @@ def difference(a: Measurement, b: Measurement) -> float:
 
     Args:
       a: a measurement.
-      b: another, by the same protocol.
+      b: another measurement, by the same protocol.
 
     Returns:
       a - b.
@@ -130,7 +131,7 @@ def from_json(text: str, name: str) -> dict[str, Measurement]:
 
     Args:
       text: a JSON object with the key `measurements`.
-      name: of the file, for the message.
+      name: the name of the file, for the message.
 
     Raises:
       UserError: if the text holds no measurements.

@@ -64,9 +64,9 @@ def recall(similarity: Float[Array, "n m"], relevant: Bool[Array, "n m"], k: int
     differ in their last bits, which are therefore taken for equal (`RESOLUTION`).
 
     Args:
-      similarity: of each query to each candidate.
-      relevant: which candidates are right.
-      k: how many candidates are looked at.
+      similarity: the similarity of each query to each candidate.
+      relevant: a mask of the candidates that are right.
+      k: the number of candidates that are looked at.
 
     Returns:
       One value a query, in [0, 1]; 0 for a query without a right answer, and nan for one with a similarity of nan.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxgen.data.source import Source, in_bytes
+from jaxgen.data import Source, in_bytes
 from jaxgen.logs import Track
 from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
@@ -37,10 +37,10 @@ def sliced(
     Args:
       x: points.
       y: other points, in any number.
-      projections: how many directions are drawn.
-      seed: of the directions.
+      projections: the number of directions that are drawn.
+      seed: the seed of the directions.
       p: the power, one or more.
-      track: shows the progress.
+      track: a function that shows the progress.
 
     Returns:
       The distance, in the unit of the points. In d dimensions a translation by a vector v costs $|v| / \sqrt d$ for p = 2.
@@ -68,8 +68,8 @@ def descriptors(
 
     Args:
       images: a batch.
-      rng: draws where the patches lie.
-      patches: of each image and level.
+      rng: the generator that draws where the patches lie.
+      patches: the number of patches of each image and level.
 
     Returns:
       `{smaller side of the level: [n * patches, 7, 7, c]}`, from the images' own side by halves down to 16; the last holds
@@ -114,11 +114,11 @@ def over(source: Source, *, seed: int, patches: int = 128, batch_size: int = 256
     """The descriptors of a set, drawn batch by batch.
 
     Args:
-      source: of `image`, bytes or floats in [0, 1]; 16,384 of them are the paper's.
-      seed: of the patches' places.
-      patches: of each image and level.
+      source: a set with the feature `image`, bytes or floats in [0, 1]; 16,384 of them are the paper's.
+      seed: the seed of the patches' places.
+      patches: the number of patches of each image and level.
       batch_size: images at a time.
-      track: shows the progress.
+      track: a function that shows the progress.
 
     Returns:
       As `descriptors`: 25 kB an image, level and channel on the host.
@@ -149,12 +149,12 @@ def of_patches(
     nor the contrast of a whole channel is seen.
 
     Args:
-      a: as `over` gives them.
+      a: the patches of the first set, as `over` gives them.
       b: the other set's.
-      seed: of the directions.
-      repeats: of the draws, 4 in the protocol; their mean is as of all directions together.
-      projections: directions of each, 128 in the protocol.
-      track: shows the progress.
+      seed: the seed of the directions.
+      repeats: the number of draws, 4 in the protocol; their mean is as of all directions together.
+      projections: the number of directions of each, 128 in the protocol.
+      track: a function that shows the progress.
 
     Returns:
       `{side: distance}`; the protocol's last column is their mean.

@@ -61,10 +61,12 @@ def entropic(
     Args:
       x: points, of equal weights a.
       y: other points, in any number, of equal weights b.
-      epsilon: $\varepsilon > 0$, in the unit of the cost: a hundredth of its mean is a beginning.
+      epsilon: the strength of the regularisation $\varepsilon > 0$, in the unit of the cost: a hundredth of its mean is a
+        beginning.
       p: the power of the Euclidean distance, one or more.
-      max_iter: of Sinkhorn's; where they do not converge, POT warns: give more, or a larger $\varepsilon$.
-      tolerance: of the plan's marginals, the Euclidean norm of their error.
+      max_iter: the largest number of Sinkhorn's iterations; where they do not converge, POT warns: give more, or a larger
+        $\varepsilon$.
+      tolerance: the tolerance of the plan's marginals: the Euclidean norm of their error.
 
     Returns:
       The cost. It is above 0 even between a set and itself: `sinkhorn_divergence` is not.
@@ -99,10 +101,10 @@ def sinkhorn_divergence(
     Args:
       x: points.
       y: other points, in any number.
-      epsilon: as in `entropic`; part of the protocol.
-      p: 1 or 2, with which it is positive.
-      max_iter: as in `entropic`.
-      tolerance: as in `entropic`.
+      epsilon: the strength of the regularisation, as in `entropic`; part of the protocol.
+      p: the exponent of the distance, 1 or 2, with which it is positive.
+      max_iter: the largest number of iterations, as in `entropic`.
+      tolerance: the tolerance of the marginals, as in `entropic`.
 
     Returns:
       The divergence, in the unit of the cost.

@@ -49,9 +49,9 @@ def balanced(values: Float[Array, " n"], label: Int[Array, " n"], classes: int) 
     """The mean over classes of the mean over a class: of `correct`, the accuracy in which every class counts the same.
 
     Args:
-      values: one value an example.
+      values: the values, one for each example.
       label: the examples' classes.
-      classes: how many there are; those without an example are left out.
+      classes: the number of classes; those without an example are left out.
 
     Returns:
       The mean. A constant guess scores one over the number of classes that are there, however many examples one of them has. It

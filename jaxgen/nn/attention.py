@@ -22,7 +22,7 @@ def attend(
       q: queries.
       k: keys.
       v: values.
-      mask: false where a query must not look; it may lack the batch or the queries as axes of length 1.
+      mask: a mask that is false where a query must not look; it may lack the batch or the queries as axes of length 1.
 
     Returns:
       One mixture of values a query.
@@ -50,8 +50,8 @@ class Attention(nn.Module):
 
     Fields:
       heads: number of heads; it divides the channels.
-      out_init: of the output projection's kernel.
-      dtype: of the computation; the parameters are float32.
+      out_init: the initializer of the output projection's kernel.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     heads: int

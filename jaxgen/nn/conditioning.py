@@ -16,7 +16,7 @@ class AdditiveGroupNorm(nn.Module):
     """Group normalisation after a shift that is linear in the condition. Source: Ho et al. 2020, appendix B.
 
     Fields:
-      dtype: of the computation; the parameters are float32.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     dtype: Any = jnp.float32
@@ -34,7 +34,7 @@ class AdaptiveGroupNorm(nn.Module):
     Source: Dhariwal & Nichol 2021, section 3.1.
 
     Fields:
-      dtype: of the computation; the parameters are float32.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     dtype: Any = jnp.float32
@@ -56,8 +56,8 @@ class ConditionalInstanceNorm(nn.Module):
     Source: Song & Ermon 2019, appendix A.1.
 
     Fields:
-      epsilon: added to the variances.
-      dtype: of the computation; the parameters are float32.
+      epsilon: the number that is added to the variances.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     epsilon: float = 1e-5

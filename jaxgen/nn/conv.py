@@ -33,10 +33,10 @@ def convolve(
     """The convolution of `[B, H, W, C]` with a kernel `[h, w, C, out]`, in the backend's best formulation.
 
     Args:
-      x: input.
-      kernel: `[h, w, C, out]`.
+      x: the input.
+      kernel: the kernel, `[h, w, C, out]`.
       strides: vertical and horizontal steps.
-      padding: "SAME", "VALID", or pixels before and after by axis.
+      padding: the padding: "SAME", "VALID", or pixels before and after by axis.
 
     Returns:
       The output, as `lax.conv_general_dilated` gives it. On a CPU it is differentiated in reverse mode, to any order. Forward
@@ -67,11 +67,11 @@ class Conv(nn.Module):
       features: output channels.
       kernel_size: height and width of the kernel.
       strides: vertical and horizontal steps.
-      padding: "SAME", "VALID", or pixels before and after by axis.
-      use_bias: adds a bias.
-      kernel_init: of the kernel.
-      bias_init: of the bias.
-      dtype: of the computation; the parameters are float32.
+      padding: the padding: "SAME", "VALID", or pixels before and after by axis.
+      use_bias: whether a bias is added.
+      kernel_init: the initializer of the kernel.
+      bias_init: the initializer of the bias.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     features: int
@@ -99,8 +99,8 @@ def convolve_transpose(
     """The transpose of a "SAME" convolution: `[B, H, W, in]` to `[B, H * stride, W * stride, out]`.
 
     Args:
-      x: input.
-      kernel: `[h, w, in, out]`.
+      x: the input.
+      kernel: the kernel, `[h, w, in, out]`.
       strides: vertical and horizontal enlargement.
 
     Returns:
@@ -119,11 +119,11 @@ class ConvTranspose(nn.Module):
     Fields:
       features: output channels.
       kernel_size: height and width of the kernel.
-      strides: enlargement.
-      use_bias: adds a bias.
-      kernel_init: of the kernel.
-      bias_init: of the bias.
-      dtype: of the computation; the parameters are float32.
+      strides: the factors of enlargement.
+      use_bias: whether a bias is added.
+      kernel_init: the initializer of the kernel.
+      bias_init: the initializer of the bias.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     features: int

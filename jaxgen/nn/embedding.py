@@ -43,7 +43,7 @@ class Sinusoidal(nn.Module):
 
     Fields:
       features: an even number.
-      scale: of the time before; 1000 for times in [0, 1].
+      scale: the factor that the time is multiplied by first; 1000 for times in [0, 1].
       period: the inverse of the least frequency.
     """
 
@@ -64,7 +64,7 @@ class RandomFourier(nn.Module):
 
     Fields:
       features: an even number.
-      scale: s.
+      scale: the standard deviation s of the frequencies.
     """
 
     features: int
@@ -88,10 +88,10 @@ class Embed(nn.Module):
     flax would take -1, the label of an example whose label is withheld, for the last class.
 
     Fields:
-      num_embeddings: how many classes or tokens there are.
-      features: numbers in a vector.
-      embedding_init: of the vectors; flax's by default.
-      dtype: of what is returned; the parameters are float32.
+      num_embeddings: the number of classes or tokens.
+      features: the number of features of a vector.
+      embedding_init: the initializer of the vectors; flax's by default.
+      dtype: the dtype of what is returned; the parameters are float32.
     """
 
     num_embeddings: int

@@ -13,10 +13,10 @@ class Maxout(nn.Module):
     Source: Goodfellow et al. 2013, section 3.
 
     Fields:
-      features: units.
-      pieces: k.
-      kernel_init: of the pieces' kernels.
-      dtype: of the computation; the parameters are float32.
+      features: the number of units.
+      pieces: the number of pieces k.
+      kernel_init: the initializer of the pieces' kernels.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     features: int

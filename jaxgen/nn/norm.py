@@ -21,9 +21,9 @@ class BatchNorm(nn.Module):
 
     Fields:
       momentum: decay of the running averages.
-      epsilon: added to the variance.
-      scale_init: of gamma.
-      dtype: of the result.
+      epsilon: the number that is added to the variance.
+      scale_init: the initializer of gamma.
+      dtype: the dtype of the result.
     """
 
     momentum: float = 0.9
@@ -52,8 +52,8 @@ class GroupNorm(nn.Module):
       groups: the most groups that the channels are cut into; the number used is the largest that divides the channels. None is
         32, but four channels to a group or more, as in Ho et al. 2020: `min(32, C // 4)` for C channels, and at least one. A
         group of one channel would take out each map's mean, and with it any shift that a condition has put there.
-      affine: learns a scale and a bias.
-      dtype: of the result.
+      affine: whether it learns a scale and a bias.
+      dtype: the dtype of the result.
     """
 
     groups: int | None = None
@@ -97,7 +97,7 @@ class LayerNorm(nn.Module):
     """Layer normalisation over the last axis. Source: Ba et al. 2016.
 
     Fields:
-      dtype: of the result.
+      dtype: the dtype of the result.
     """
 
     dtype: Any = jnp.float32

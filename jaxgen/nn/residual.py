@@ -21,8 +21,8 @@ class ResidualBlock(nn.Module):
 
     Fields:
       features: output channels.
-      resize: 2 doubles the side (nearest neighbour), 1 keeps it, -2 halves it (average).
-      dtype: of the computation; the parameters are float32.
+      resize: the change of the side: 2 doubles the side (nearest neighbour), 1 keeps it, -2 halves it (average).
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     features: int
@@ -57,9 +57,9 @@ class ConditionalResidualBlock(nn.Module):
 
     Fields:
       features: output channels.
-      norm: makes the second normalisation, one of `nn.conditioning`.
+      norm: a function that makes the second normalisation, one of `nn.conditioning`.
       dropout: share of the activations that are dropped in training.
-      dtype: of the computation; the parameters are float32.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     features: int

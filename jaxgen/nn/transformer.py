@@ -37,8 +37,8 @@ class TransformerBlock(nn.Module):
       heads: number of heads; it divides the width.
       depth: number of blocks of the whole.
       expansion: hidden units of the MLP for each of the width.
-      activation: between its two layers.
-      dtype: of the computation; the parameters are float32.
+      activation: the activation function between its two layers.
+      dtype: the dtype of the computation; the parameters are float32.
 
     Source: Vaswani et al. 2017; Radford et al. 2019 (GPT-2), section 2.3 (pre-norm, and the scale).
     """
@@ -72,9 +72,9 @@ class Transformer(nn.Module):
       heads: number of heads; it divides the width.
       causal: a position sees itself and earlier ones only.
       expansion: hidden units of an MLP for each of the width.
-      activation: in the MLPs.
-      remat: recompute a block's intermediate values in the backward pass.
-      dtype: of the computation; the parameters are float32.
+      activation: the activation function in the MLPs.
+      remat: whether to recompute a block's intermediate values in the backward pass.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     depth: int

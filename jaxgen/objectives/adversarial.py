@@ -39,10 +39,10 @@ def adversarial(
     Args:
       generator: a module `z [B, L] -> x [B, ...]`.
       discriminator: a module `x [B, ...] -> logits [B]`.
-      loss: which game.
-      latents: L of $z \sim N(0, I)$, or the law of z.
+      loss: the adversarial losses of the two players.
+      latents: the dimension L of $z \sim N(0, I)$, or the law of z.
       condition: the feature that both modules take as their second argument, such as "label"; None is unconditional.
-      penalty: added to the discriminator's loss.
+      penalty: a penalty that is added to the discriminator's loss.
       feature: the batch's feature x.
       names: the parameters' names.
 

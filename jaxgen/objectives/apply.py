@@ -25,10 +25,11 @@ def apply(
       params: parameters by name.
       vars: variables by name; `vars[name]` holds the module's other collections (`batch_stats` ...).
       *inputs: the method's arguments.
-      key: for the module's own draws, dropout and "sample", which are those of a batch: of keys `[B]` the first one serves.
-      name: which parameters.
-      method: which method.
-      train: passed on; when true, the variables are updated.
+      key: the key of the module's own draws (dropout and "sample"), which are those of a batch: of keys `[B]` the first one
+        serves.
+      name: the name of the parameters in `params`.
+      method: the module's method to call.
+      train: whether the module is trained, which is passed on; when true, the variables are updated.
 
     Returns:
       The method's result, and the variables with this module's update.

@@ -61,9 +61,9 @@ def bottleneck_prediction(
       params: parameters by name.
       vars: variables by name.
       x: a batch.
-      key: for the samples: one key, or a key for each example, `[B]` (`keys.per_example`).
-      samples: k.
-      prior: r(z).
+      key: the key of the samples: one key, or a key for each example, `[B]` (`keys.per_example`).
+      samples: the number of samples k.
+      prior: the prior r(z).
       name: the parameters' name.
       train: whether layers behave as in training.
 
@@ -101,8 +101,8 @@ def bottleneck(
     Args:
       model: a bottleneck.
       beta: the weight of the rate, or a schedule of the step; 0 leaves the cross-entropy of a noisy code.
-      samples: of the code for each example.
-      prior: r(z).
+      samples: the number of samples of the code for each example.
+      prior: the prior r(z).
       name: the parameters' name.
       feature: the batch's feature x.
       label: the batch's feature y, whole numbers.

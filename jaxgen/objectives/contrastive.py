@@ -17,8 +17,8 @@ def contrastive(model: nn.Module, *, name: str = "model", image: str = "image", 
     r"""CLIP's symmetric cross-entropy between the images and the texts of a batch.
 
     Args:
-      model: has `encode_image(x, train)` and `encode_text(tokens, train)` to `[B, D]`, and `scale(train)`, the learned
-        factor $e^t = 1 / \tau$ of the cosines.
+      model: a model that has `encode_image(x, train)` and `encode_text(tokens, train)` to `[B, D]`, and `scale(train)`, the
+        learned factor $e^t = 1 / \tau$ of the cosines.
       name: the parameters' name.
       image: the batch's feature of images.
       text: the batch's feature of tokens.

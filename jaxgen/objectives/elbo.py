@@ -52,9 +52,9 @@ def elbo(
     Args:
       model: a latent variable model.
       beta: the weight, or a schedule of the step; 1 gives the ELBO.
-      samples: k.
-      analytic_kl: take the KL in closed form; otherwise $\frac 1 k \sum_i \log q(z_i | x) - \log p(z_i)$.
-      prior: p(z).
+      samples: the number of samples k.
+      analytic_kl: whether the KL is taken in closed form; otherwise $\frac 1 k \sum_i \log q(z_i | x) - \log p(z_i)$.
+      prior: the prior p(z).
       name: the parameters' name.
       feature: the batch's feature x.
 
@@ -94,8 +94,8 @@ def constrained_elbo(
     Args:
       model: a latent variable model.
       delta: the bound on the KL, in nats.
-      samples: of z for each example.
-      prior: p(z).
+      samples: the number of samples of z for each example.
+      prior: the prior p(z).
       name: the model's parameters.
       multiplier: the parameters' name of rho, a scalar.
       feature: the batch's feature x.
@@ -138,9 +138,9 @@ def importance_weighted(
 
     Args:
       model: a latent variable model.
-      samples: k; 1 is the ELBO with a sampled KL.
+      samples: the number of samples k; 1 is the ELBO with a sampled KL.
       chunk: samples at once, which bounds the memory: the others are recomputed in the backward pass. It divides k.
-      prior: p(z).
+      prior: the prior p(z).
       name: the parameters' name.
       feature: the batch's feature x.
 
@@ -180,10 +180,10 @@ def importance_weighted_bound(
       params: parameters by name.
       vars: variables by name.
       x: a batch.
-      key: for the samples: one key, or a key for each example, `[B]` (`keys.per_example`).
-      samples: k.
+      key: the key of the samples: one key, or a key for each example, `[B]` (`keys.per_example`).
+      samples: the number of samples k.
       chunk: samples at once; 5,000 samples of 28x28 pixels then take the memory of `chunk`. It divides k.
-      prior: p(z).
+      prior: the prior p(z).
       name: the parameters' name.
       train: whether batch statistics are those of the batch.
 

@@ -49,12 +49,12 @@ def denoising_score_matching(
     Args:
       model: a linen module, `(x_t [B, ...], time [B]) -> [B, ...]`, or with a label `[B]` as third argument.
       schedule: discrete steps or continuous time.
-      parameterisation: what the output means.
-      weight: w, a function of the noise level.
+      parameterisation: the parameterisation, which says what the output means.
+      weight: the weight w, a function of the noise level.
       condition: the batch's feature that the model is told, such as the label.
       unlabelled: share of the training examples whose label is replaced by the number `classes`, so that one model learns the
         conditional and the unconditional score (Ho & Salimans 2022, algorithm 1).
-      classes: how many there are; labels count from 0.
+      classes: the number of classes; labels count from 0.
       name: the parameters' name.
       feature: the batch's feature x_0.
 
@@ -103,8 +103,8 @@ def denoiser_of(
       model: the module that was trained.
       params: parameters by name.
       vars: variables by name.
-      parameterisation: what its output means.
-      label: `[B]`, of the batch that will be denoised, where the model is told one.
+      parameterisation: the parameterisation, which says what its output means.
+      label: the labels `[B]` of the batch that will be denoised, where the model is told one.
       clip: the range of the data, for predictions of it.
       name: the parameters' name.
 

@@ -20,8 +20,8 @@ def simultaneous(losses: Mapping[str, LossFn], *, name: str = "game") -> LossFn:
     `optax.multi_transform({"a": tx_a, "b": tx_b}, {"a": "a", "b": "b"})`.
 
     Args:
-      losses: one for each part of the parameters, by the name of the part. Losses that return variables, such as batch
-        statistics, are not taken.
+      losses: the losses, one for each part of the parameters, by the name of the part. Losses that return variables, such as
+        batch statistics, are not taken.
       name: the joint player's name; `params[name]` has one entry for each loss.
 
     Returns:

@@ -16,8 +16,8 @@ def k_sparse(
 
     Args:
       model: a linen module with `encode(x, k, most)` and `decode(z)`.
-      k: how many units are kept, or a schedule of the step, rounded.
-      most: what the schedule does not exceed; None where k is a number.
+      k: the number of units that are kept, or a schedule of the step, rounded.
+      most: a bound on the schedule's values; None where k is a number.
       name: the parameters' name.
       feature: the batch's feature x.
 

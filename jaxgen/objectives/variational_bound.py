@@ -30,10 +30,10 @@ class Bound(NamedTuple):
     r"""The parts of $-\log p(x_0) \le L_T + \sum_{t=2}^T L_{t-1} + L_0$, in nats, an example each.
 
     Fields:
-      prior: L_T, the KL of what is left of the data at the end from the noise that sampling starts from.
+      prior: the term L_T, the KL of what is left of the data at the end from the noise that sampling starts from.
       transitions: the sum of the KLs of the steps between.
-      decoder: L_0, the negative log-likelihood of the data given x_1.
-      dimensions: D.
+      decoder: the term L_0, the negative log-likelihood of the data given x_1.
+      dimensions: the number of dimensions D.
     """
 
     prior: Float[Array, " b"]
@@ -99,12 +99,13 @@ def variational_bound(
       denoise: the model.
       schedule: the chain.
       x0: data; for bytes, 256 levels over [-1, 1].
-      key: for the noise: one key, or a key for each example, `[B]` (`keys.per_example`).
-      variance: of the reverse steps, `small_variance` or `large_variance`.
-      decoder: p(x_0 | x_1), around the predicted mean with the reverse variance of step 1.
-      prior_std: of the noise that sampling starts from.
-      samples: None evaluates all T - 1 transitions. Otherwise this many are drawn from the proposal for each example, one from
-        each of as many equally probable strata, and weighted by importance, so that the estimate of the sum has no bias.
+      key: the key of the noise: one key, or a key for each example, `[B]` (`keys.per_example`).
+      variance: the variance of the reverse steps, `small_variance` or `large_variance`.
+      decoder: the distribution p(x_0 | x_1), around the predicted mean with the reverse variance of step 1.
+      prior_std: the standard deviation of the noise that sampling starts from.
+      samples: the number of transitions; None evaluates all T - 1. Otherwise this many are drawn from the proposal for each
+        example, one from each of as many equally probable strata, and weighted by importance, so that the estimate of the sum
+        has no bias.
       proposal: the probabilities of the transitions 2 ... T, `[T - 1]`, all above 0.
       chunk: transitions evaluated at once.
 
@@ -171,9 +172,9 @@ def variational_diffusion(
     Args:
       model: a linen module, `(x_t, time, ...) -> output`.
       schedule: the chain.
-      parameterisation: what the output means.
-      variance: of the reverse steps.
-      decoder: p(x_0 | x_1).
+      parameterisation: the parameterisation, which says what the output means.
+      variance: the variance of the reverse steps.
+      decoder: the distribution p(x_0 | x_1).
       samples: transitions of each example that are evaluated; None is all.
       condition: the batch's feature that the model is told.
       name: the parameters' name.

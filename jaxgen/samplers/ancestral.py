@@ -18,7 +18,7 @@ def ancestral(schedule: Discrete, *, variance: Callable[[Discrete], np.ndarray] 
 
     Args:
       schedule: the chain, or a `subsequence` of it.
-      variance: of the reverse steps, `small_variance` ($\tilde\beta_t$) or `large_variance` ($\beta_t$).
+      variance: the variance of the reverse steps, `small_variance` ($\tilde\beta_t$) or `large_variance` ($\beta_t$).
 
     Returns:
       The sampler.

@@ -16,9 +16,9 @@ def annealed_langevin(schedule: Discrete, *, steps: int = 100, step_size: float 
 
     Args:
       schedule: the levels, walked from the last to the first.
-      steps: of the dynamics at a level.
+      steps: the number of steps of the dynamics at a level.
       step_size: epsilon, that of the least noise.
-      denoise_last: finish with the mean of the data given the last state, which takes the last level's noise off.
+      denoise_last: whether to finish with the mean of the data given the last state, which takes the last level's noise off.
 
     Returns:
       The sampler, of `steps` times as many steps as there are levels.

@@ -17,7 +17,7 @@ class Samples(NamedTuple):
 
     Fields:
       x: the samples.
-      trajectory: k states on the way, evenly spaced from the start to the samples, or None.
+      trajectory: the k states on the way, evenly spaced from the start to the samples, or None.
     """
 
     x: Float[Array, "b *event"]
@@ -40,7 +40,7 @@ def noise(key: PRNGKeyArray, shape: tuple[int, ...], level: Level) -> Float[Arra
 
     Args:
       key: a PRNG key.
-      shape: `[B, ...]`.
+      shape: the shape of the noise, `[B, ...]`.
       level: the level of the most noise, `schedule.level(T)` or `schedule.level(1.0)`.
 
     Returns:
@@ -53,9 +53,9 @@ def iterate(step: Callable[[Any, Array], Array], x: Float[Array, "b *event"], st
     """Runs `x = step(j, x)` for j = 0 ... steps - 1 in one loop, and keeps evenly spaced states.
 
     Args:
-      step: one step.
+      step: a function that makes one step.
       x: the first state.
-      steps: how many.
+      steps: the number of steps.
       trajectory: states to keep, the first and the last included; 0 keeps none.
 
     Returns:

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxgen import data
+from jaxgen.data import tfds_prepare
 from jaxgen.errors import UserError
 
 SETS = [
@@ -183,7 +184,7 @@ class JaxgenToy(tfds.core.GeneratorBasedBuilder):
 """)
     monkeypatch.syspath_prepend(tmp_path)
     module = importlib.import_module("jaxgen_toy.toy")
-    monkeypatch.setitem(sys.modules["jaxgen.data.load"].OWN, "jaxgen_toy", module.JaxgenToy)  # it needs no TensorFlow either
+    monkeypatch.setitem(tfds_prepare.OWN, "jaxgen_toy", module.JaxgenToy)  # it needs no TensorFlow either
     for value in (1, 2):
         module.VALUE = value
         folder = tmp_path / str(value) / "data"
@@ -195,7 +196,7 @@ def test_names_are_our_own_and_what_lies_prepared(tmp_path: Path, monkeypatch: p
     for name in ("mnist/3.0.1", "diffusion/small/1.0.0"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "dataset_info.json").touch()
-    own = set(sys.modules["jaxgen.data.load"].OWN)
+    own = set(tfds_prepare.OWN)
     assert own >= {"digits", "captioned_digits"}
     assert data.names(str(tmp_path)) == sorted({"diffusion/small", "mnist"} | own)
     with pytest.raises(UserError, match=r"There is no folder .*absent; check --data-dir"):

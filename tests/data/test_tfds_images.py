@@ -4,7 +4,6 @@ import importlib
 import importlib.util
 import io
 import itertools
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from PIL import Image
 
 from jaxgen import data
+from jaxgen.data import tfds_prepare
 from jaxgen.errors import UserError
 
 BYTES = np.random.default_rng(0).integers(0, 256, (20, 4, 5, 1), dtype=np.uint8)
@@ -46,7 +46,7 @@ class JaxgenKinds{number}(tfds.core.GeneratorBasedBuilder):
     monkeypatch.syspath_prepend(folder)
     module = importlib.import_module(f"{name}.kinds")
     module.ROWS = rows
-    monkeypatch.setitem(sys.modules["jaxgen.data.load"].OWN, name, getattr(module, f"JaxgenKinds{number}"))
+    monkeypatch.setitem(tfds_prepare.OWN, name, getattr(module, f"JaxgenKinds{number}"))
     monkeypatch.setenv("JAXGEN_CACHE", str(folder / "cache"))
     return data.load(name, "train", data_dir=str(folder / "sets"), cache_budget=budget)
 

@@ -13,8 +13,8 @@ class Mixture(NamedTuple):
     """Equally likely isotropic Gaussians.
 
     Fields:
-      centres: `[m, 2]`.
-      std: of each.
+      centres: the means of the Gaussians, `[m, 2]`.
+      std: the standard deviation of each.
     """
 
     centres: np.ndarray

@@ -14,10 +14,10 @@ class Autoencoder(nn.Module):
     real and byte-valued images.
 
     Fields:
-      encoder: `[B, H, W, C]` to features `[B, F]`.
-      decoder: code `[B, L]` to `[B, H, W, C * n]`, n numbers an element as the likelihood wants them.
+      encoder: the encoder, `[B, H, W, C]` to features `[B, F]`.
+      decoder: the decoder, code `[B, L]` to `[B, H, W, C * n]`, n numbers an element as the likelihood wants them.
       likelihood: the decoder's output to a distribution over `[B, H, W, C]`.
-      latents: L.
+      latents: the number of latents L.
     """
 
     encoder: nn.Module

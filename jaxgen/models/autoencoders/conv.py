@@ -14,11 +14,11 @@ class Encoder(nn.Module):
     """Images to features: 4x4 convolutions that halve the side, then a dense layer.
 
     Fields:
-      channels: of the convolutions.
-      width: of the dense layer.
-      activation: after each layer.
-      remat: recompute the feature maps in the backward pass to save memory.
-      dtype: of the computation; the parameters are float32.
+      channels: the numbers of channels of the convolutions.
+      width: the width of the dense layer.
+      activation: the activation function after each layer.
+      remat: whether to recompute the feature maps in the backward pass to save memory.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -42,12 +42,12 @@ class Decoder(nn.Module):
     """Codes to images: a dense layer, then 4x4 transposed convolutions that double the side.
 
     Fields:
-      shape: (H, W, C) of the output; a side that the doublings do not meet is cut to size.
-      channels: of the feature maps, the smallest map first.
-      width: of the dense layer.
-      activation: after each layer.
-      remat: recompute the feature maps in the backward pass to save memory.
-      dtype: of the computation; the parameters are float32.
+      shape: the shape (H, W, C) of the output; a side that the doublings do not meet is cut to size.
+      channels: the numbers of channels of the feature maps, the smallest map first.
+      width: the width of the dense layer.
+      activation: the activation function after each layer.
+      remat: whether to recompute the feature maps in the backward pass to save memory.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     shape: tuple[int, int, int]

@@ -15,8 +15,8 @@ class Encoder(nn.Module):
 
     Fields:
       hidden: widths of the layers.
-      activation: after each layer.
-      dtype: of the computation; the parameters are float32.
+      activation: the activation function after each layer.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     hidden: tuple[int, ...] = (200, 200)
@@ -36,11 +36,11 @@ class Decoder(nn.Module):
     """Codes to images.
 
     Fields:
-      shape: (H, W, C) of the output.
+      shape: the shape (H, W, C) of the output.
       hidden: widths of the layers.
-      activation: after each layer.
-      bias_init: of the output, such as the logits of the training data's mean; `[H * W * C]`.
-      dtype: of the computation; the parameters are float32.
+      activation: the activation function after each layer.
+      bias_init: the initial bias of the output, such as the logits of the training data's mean; `[H * W * C]`.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     shape: tuple[int, int, int]

@@ -14,11 +14,11 @@ class Encoder(nn.Module):
     """Images to features.
 
     Fields:
-      channels: by level, the largest map first; each level after the first halves the side.
+      channels: the numbers of channels by level, the largest map first; each level after the first halves the side.
       blocks: residual blocks on a level.
-      width: of the dense layer.
-      remat: recompute each block in the backward pass to save memory.
-      dtype: of the computation; the parameters are float32.
+      width: the width of the dense layer.
+      remat: whether to recompute each block in the backward pass to save memory.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     channels: tuple[int, ...] = (32, 64, 64)
@@ -45,11 +45,11 @@ class Decoder(nn.Module):
     """Codes to images.
 
     Fields:
-      shape: (H, W, C) of the output; a side that the doublings do not meet is cut to size.
-      channels: by level, the smallest map first; each level after the first doubles the side.
+      shape: the shape (H, W, C) of the output; a side that the doublings do not meet is cut to size.
+      channels: the numbers of channels by level, the smallest map first; each level after the first doubles the side.
       blocks: residual blocks on a level.
-      remat: recompute each block in the backward pass to save memory.
-      dtype: of the computation; the parameters are float32.
+      remat: whether to recompute each block in the backward pass to save memory.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     shape: tuple[int, int, int]

@@ -17,8 +17,8 @@ def largest(z: Float[Array, "b m"], k: int | Int[Array, ""], most: int | None = 
 
     Args:
       z: activations.
-      k: how many to keep; it may be traced.
-      most: what k does not exceed, where it is traced: `most` are sorted and k of these kept. None means k.
+      k: the number of units to keep; it may be traced.
+      most: a bound on k, needed where k is traced: `most` units are sorted and k of these kept. None means k.
 
     Returns:
       The rows, m - k numbers of each zero.
@@ -41,9 +41,9 @@ class SparseAutoencoder(nn.Module):
     standard deviation 0.01.
 
     Fields:
-      shape: (H, W, C) of the images.
-      latents: m, the number of units.
-      dtype: of the computation; the parameters, the choice of the units and the output are float32.
+      shape: the shape (H, W, C) of the images.
+      latents: the number of units m.
+      dtype: the dtype of the computation; the parameters, the choice of the units and the output are float32.
     """
 
     shape: tuple[int, int, int]

@@ -21,8 +21,8 @@ class DiagonalPosterior(nn.Module):
     Source: Alemi et al. 2017, section 4.1.
 
     Fields:
-      latents: K.
-      dtype: of the computation; the parameters and the distribution are float32.
+      latents: the number of latents K.
+      dtype: the dtype of the computation; the parameters and the distribution are float32.
     """
 
     latents: int
@@ -42,8 +42,8 @@ class FullPosterior(nn.Module):
     Source: Alemi et al. 2017, section 4.1 and figure 2 (full covariance, K = 2).
 
     Fields:
-      latents: K; the last layer has K (K - 1) / 2 outputs more than the diagonal one.
-      dtype: of the computation; the parameters and the distribution are float32.
+      latents: the number of latents K; the last layer has K (K - 1) / 2 outputs more than the diagonal one.
+      dtype: the dtype of the computation; the parameters and the distribution are float32.
     """
 
     latents: int
@@ -67,10 +67,10 @@ class Bottleneck(nn.Module):
     Source: Alemi et al. 2017. The decoder is a softmax of one linear layer; the marginal r(z) belongs to the objective.
 
     Fields:
-      encoder: `[B, H, W, C]` to features `[B, F]`.
+      encoder: the encoder, `[B, H, W, C]` to features `[B, F]`.
       posterior: features to a distribution over codes `[B, K]`.
       classes: number of labels.
-      dtype: of the computation; the parameters and the logits are float32.
+      dtype: the dtype of the computation; the parameters and the logits are float32.
     """
 
     encoder: nn.Module

@@ -29,7 +29,7 @@ class Seen(NamedTuple):
     Fields:
       features: the averages of the last block's maps, `[B, 2048]`.
       unbiased: the logits without their bias, `[B, 1008]`: what the inception score takes.
-      logits: with it.
+      logits: the logits with the bias.
     """
 
     features: Float[Array, "b d"]
@@ -41,7 +41,7 @@ def prepare(images: UInt8[Array, "b h w c"]) -> Float[Array, "b 299 299 3"]:
     """Bytes as the network wants them: of 299x299 pixels, in [-1, 1), grey ones with three equal channels.
 
     Args:
-      images: with one channel or three, of any size.
+      images: the images, with one channel or three, of any size.
 
     Returns:
       $(x - 128) / 128$ of the resized images.
@@ -81,7 +81,7 @@ class InceptionV3(nn.Module):
     """The network, for inference: batch normalisation by the running averages alone.
 
     Fields:
-      dtype: of the computation; the parameters and what comes out are float32.
+      dtype: the dtype of the computation; the parameters and what comes out are float32.
 
     Source: Szegedy et al. 2016, table 1 (the blocks); Heusel et al. 2017 and Salimans et al. 2016 (this graph).
     """
@@ -118,9 +118,9 @@ class Unit(nn.Module):
     Fields:
       features: output channels.
       kernel_size: height and width.
-      stride: along both axes.
-      padding: "SAME" or "VALID".
-      dtype: of the computation.
+      stride: the stride along both axes.
+      padding: the padding, "SAME" or "VALID".
+      dtype: the dtype of the computation.
     """
 
     features: int
@@ -146,7 +146,7 @@ class BlockA(nn.Module):
 
     Fields:
       pooled: features of the average's branch.
-      dtype: of the computation.
+      dtype: the dtype of the computation.
     """
 
     pooled: int
@@ -168,7 +168,7 @@ class BlockB(nn.Module):
     """Halves the side: branches of 3x3, two 3x3, and a maximum.
 
     Fields:
-      dtype: of the computation.
+      dtype: the dtype of the computation.
     """
 
     dtype: Any = jnp.float32
@@ -190,7 +190,7 @@ class BlockC(nn.Module):
 
     Fields:
       inner: features inside of the branches of 7x7.
-      dtype: of the computation.
+      dtype: the dtype of the computation.
     """
 
     inner: int
@@ -213,7 +213,7 @@ class BlockD(nn.Module):
     """Halves the side: branches of 3x3, 7x7 and 3x3, and a maximum.
 
     Fields:
-      dtype: of the computation.
+      dtype: the dtype of the computation.
     """
 
     dtype: Any = jnp.float32
@@ -235,8 +235,8 @@ class BlockE(nn.Module):
     """Branches of 1x1, 3x3 and two 3x3, whose last parts are a 1x3 beside a 3x1, and an average or a maximum.
 
     Fields:
-      maximum: pool by the maximum: what the graph has in its last block, and the paper has not.
-      dtype: of the computation.
+      maximum: whether to pool by the maximum: what the graph has in its last block, and the paper has not.
+      dtype: the dtype of the computation.
     """
 
     maximum: bool = False

@@ -21,7 +21,7 @@ class LeNet(nn.Module):
       channels: feature maps of the convolutions, the largest map first.
       hidden: widths of the dense layers before the logits; the last one's activations are the features.
       dropout: share of the features that are dropped in training.
-      dtype: of the computation; the parameters and the logits are float32.
+      dtype: the dtype of the computation; the parameters and the logits are float32.
 
     Source: LeCun et al. 1998, section II.B.
     """

@@ -14,9 +14,9 @@ class CLIP(nn.Module):
     An encoder ends in its linear projection $W_i$ or $W_t$ to the common space; the vectors are not normalised here.
 
     Fields:
-      image: `[B, H, W, C]` to `[B, D]`.
+      image: the encoder, `[B, H, W, C]` to `[B, D]`.
       text: tokens `[B, N]` to `[B, D]`.
-      temperature: $\tau$ at the start.
+      temperature: the temperature $\tau$ at the start.
 
     Source: Radford et al. 2021, figure 3 and section 2.5.
     """

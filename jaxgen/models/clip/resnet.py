@@ -17,8 +17,8 @@ class AttentionPool(nn.Module):
 
     Fields:
       heads: number of heads; it divides the channels.
-      outputs: D.
-      dtype: of the computation; the parameters are float32.
+      outputs: the dimension D of the output.
+      dtype: the dtype of the computation; the parameters are float32.
 
     Source: Radford et al. 2021, section 2.4.
     """
@@ -51,8 +51,8 @@ class Bottleneck(nn.Module):
 
     Fields:
       features: channels of the 3x3 convolution; the output has four times as many.
-      stride: 1 or 2.
-      dtype: of the computation; the parameters are float32.
+      stride: the stride, 1 or 2.
+      dtype: the dtype of the computation; the parameters are float32.
 
     Source: He et al. 2016, figure 5; He et al. 2019 (ResNet-D), figure 2; Zhang 2019 (the averaging).
     """
@@ -86,9 +86,9 @@ class ResNet(nn.Module):
     Fields:
       blocks: bottlenecks in each stage.
       width: channels after the stem; stage i ends in `4 * width * 2**i`.
-      heads: of the attention; it divides the channels at the end.
-      outputs: D, of the image's vector.
-      dtype: of the computation; the parameters are float32.
+      heads: the number of attention heads; it divides the channels at the end.
+      outputs: the dimension D of the image's vector.
+      dtype: the dtype of the computation; the parameters are float32.
 
     Source: Radford et al. 2021, section 2.4.
     """

@@ -20,13 +20,13 @@ class TextTransformer(nn.Module):
     Fields:
       vocabulary: number of tokens.
       length: tokens of a text at most.
-      width: of the tokens' vectors.
+      width: the width of the tokens' vectors.
       depth: number of blocks.
       heads: number of heads; it divides the width.
-      outputs: D, of the text's vector.
+      outputs: the dimension D of the text's vector.
       end: the end token; every text has one.
-      remat: recompute the blocks in the backward pass.
-      dtype: of the computation; the parameters are float32.
+      remat: whether to recompute the blocks in the backward pass.
+      dtype: the dtype of the computation; the parameters are float32.
 
     Source: Radford et al. 2021, section 2.4; the initial scales are those of the authors' code.
     """

@@ -19,12 +19,12 @@ class VisionTransformer(nn.Module):
 
     Fields:
       patch: side of a patch; it divides the image's.
-      width: of the patches' vectors.
+      width: the width of the patches' vectors.
       depth: number of blocks.
       heads: number of heads; it divides the width.
-      outputs: D, of the image's vector.
-      remat: recompute the blocks in the backward pass.
-      dtype: of the computation; the parameters are float32.
+      outputs: the dimension D of the image's vector.
+      remat: whether to recompute the blocks in the backward pass.
+      dtype: the dtype of the computation; the parameters are float32.
 
     Source: Dosovitskiy et al. 2020, equations 1 to 4, and the norm before the blocks of Radford et al. 2021, section 2.4.
     """

@@ -14,11 +14,11 @@ class MLP(nn.Module):
     """Residual layers, each modulated by the time.
 
     Fields:
-      width: of all layers.
-      layers: how many residual layers.
+      width: the width of all layers.
+      layers: the number of residual layers.
       time: embedding of the time, `[B] -> [B, F]`.
-      classes: how many labels, with one more for "unlabelled"; 0 for a model that is told none.
-      dtype: of the computation; the parameters are float32.
+      classes: the number of labels, with one more for "unlabelled"; 0 for a model that is told none.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     width: int = 128

@@ -20,16 +20,16 @@ class UNet(nn.Module):
     Source: Ho et al. 2020, appendix B.
 
     Fields:
-      channels: by level, the largest maps first; each level after the first halves the side.
+      channels: the numbers of channels by level, the largest maps first; each level after the first halves the side.
       blocks: residual blocks at each size on the way down; one more on the way up.
       attention: sides of the maps that attend to themselves; the smallest maps always do.
-      heads: of attention.
+      heads: the number of attention heads.
       dropout: share of the activations dropped in training, in each block.
-      norm: how a block is told the time: `AdditiveGroupNorm`, `AdaptiveGroupNorm` or `ConditionalInstanceNorm`.
+      norm: the layer by which a block is told the time: `AdditiveGroupNorm`, `AdaptiveGroupNorm` or `ConditionalInstanceNorm`.
       time: embedding of the time, `[B] -> [B, F]`; None for sines and cosines, as many as channels of the largest maps.
-      classes: how many labels, with one more for "unlabelled"; 0 for a model that is told none.
-      remat: recompute the blocks' maps in the backward pass to save memory.
-      dtype: of the computation; the parameters are float32.
+      classes: the number of labels, with one more for "unlabelled"; 0 for a model that is told none.
+      remat: whether to recompute the blocks' maps in the backward pass to save memory.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     channels: tuple[int, ...] = (128, 256, 256, 256)
@@ -100,7 +100,7 @@ class SelfAttention(nn.Module):
 
     Fields:
       heads: number of heads.
-      dtype: of the computation; the parameters are float32.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     heads: int = 1

@@ -14,9 +14,9 @@ class Generator(nn.Module):
     Source: Mirza & Osindero 2014, section 3.2.
 
     Fields:
-      generator: what to condition, `z [B, L + width] -> x`.
+      generator: the generator to condition, `z [B, L + width] -> x`.
       classes: their number.
-      width: of e.
+      width: the width of the embedding e.
     """
 
     generator: nn.Module
@@ -37,9 +37,9 @@ class Discriminator(nn.Module):
     MNIST model.
 
     Fields:
-      discriminator: what to condition, `x -> logits [B]`.
+      discriminator: the discriminator to condition, `x -> logits [B]`.
       classes: their number.
-      planes: y is a constant channel for each class; otherwise x is flattened and y follows it, for a dense network.
+      planes: whether y is a constant channel for each class; otherwise x is flattened and y follows it, for a dense network.
     """
 
     discriminator: nn.Module

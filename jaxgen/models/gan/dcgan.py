@@ -24,10 +24,10 @@ class Generator(nn.Module):
     5x5) overlap evenly where the stride is 2. Source: Radford et al. 2015, figure 1 and section 3.
 
     Fields:
-      shape: (H, W, C) of the output; both sides are a multiple of 2 to the number of `channels`.
-      channels: of the feature maps, the smallest map first: two for 28, three for 32, four for 64.
-      kernel_size: of the convolutions.
-      dtype: of the computation; the parameters are float32.
+      shape: the shape (H, W, C) of the output; both sides are a multiple of 2 to the number of `channels`.
+      channels: the numbers of channels of the feature maps, the smallest map first: two for 28, three for 32, four for 64.
+      kernel_size: the height and the width of the convolutions' kernels.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     shape: tuple[int, ...]
@@ -55,11 +55,13 @@ class Discriminator(nn.Module):
     Leaky rectifiers of slope 0.2, and batch normalisation in all layers but the first and the last. Source: as `Generator`.
 
     Fields:
-      channels: of the feature maps, the largest map first.
-      kernel_size: of the convolutions.
-      normalised: with batch normalisation; a critic with a gradient penalty has to judge each example by itself, so without.
-      spectral: divides every kernel by its spectral norm (Miyato et al. 2018), which is followed by one power iteration a call.
-      dtype: of the computation; the parameters are float32.
+      channels: the numbers of channels of the feature maps, the largest map first.
+      kernel_size: the height and the width of the convolutions' kernels.
+      normalised: whether it has batch normalisation; a critic with a gradient penalty has to judge each example by itself, so
+        without.
+      spectral: whether every kernel is divided by its spectral norm (Miyato et al. 2018), which is followed by one power
+        iteration a call.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     channels: tuple[int, ...] = (64, 128)
@@ -108,8 +110,8 @@ def smallest_map(shape: tuple[int, ...], halvings: int) -> tuple[int, int]:
     """The sides of the smallest feature map.
 
     Args:
-      shape: (H, W, C) of the images.
-      halvings: how often the side is halved.
+      shape: the shape (H, W, C) of the images.
+      halvings: the number of times that the side is halved.
 
     Returns:
       Height and width.

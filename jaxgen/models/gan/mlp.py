@@ -27,13 +27,14 @@ class Generator(nn.Module):
     Source: Goodfellow et al. 2014, section 5; the widths are those of its MNIST experiment.
 
     Fields:
-      shape: of an example, such as (H, W, C) of an image or (2,) of a point.
+      shape: the shape of an example, such as (H, W, C) of an image or (2,) of a point.
       hidden: widths of the layers.
-      activation: after each layer.
-      output: brings the result to the data's range: a sigmoid for pixels in [0, 1], the identity for points.
-      kernel_init: of all kernels.
-      bias_init: of the output's bias, `[prod(shape)]`: with the logits of the mean image, samples start from that image.
-      dtype: of the computation; the parameters are float32.
+      activation: the activation function after each layer.
+      output: a function that brings the result to the data's range: a sigmoid for pixels in [0, 1], the identity for points.
+      kernel_init: the initializer of all kernels.
+      bias_init: the initial value of the output's bias, `[prod(shape)]`: with the logits of the mean image, samples start from
+        that image.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     shape: tuple[int, ...]
@@ -60,8 +61,8 @@ class Discriminator(nn.Module):
 
     Fields:
       hidden: widths of the layers.
-      activation: after each layer.
-      dtype: of the computation; the parameters are float32.
+      activation: the activation function after each layer.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     hidden: tuple[int, ...] = (512, 512)
@@ -83,11 +84,11 @@ class MaxoutDiscriminator(nn.Module):
     Source: Goodfellow et al. 2014, section 5; the numbers are those of its MNIST experiment.
 
     Fields:
-      units: of the maxout layers.
-      pieces: of each unit.
-      dropout: of the pixels, and of the units.
-      kernel_init: of all kernels.
-      dtype: of the computation; the parameters are float32.
+      units: the numbers of units of the maxout layers.
+      pieces: the number of pieces of each unit.
+      dropout: the dropout rates of the pixels and of the units.
+      kernel_init: the initializer of all kernels.
+      dtype: the dtype of the computation; the parameters are float32.
     """
 
     units: tuple[int, ...] = (240, 240)

@@ -15,10 +15,10 @@ class VAE(nn.Module):
     Source: Kingma & Welling 2013; the prior is a standard normal and belongs to the objective.
 
     Fields:
-      encoder: `[B, H, W, C]` to features `[B, F]`.
-      decoder: code `[B, L]` to `[B, H, W, C * n]`, n numbers an element as the likelihood wants them.
+      encoder: the encoder, `[B, H, W, C]` to features `[B, F]`.
+      decoder: the decoder, code `[B, L]` to `[B, H, W, C * n]`, n numbers an element as the likelihood wants them.
       likelihood: the decoder's output to a distribution over `[B, H, W, C]`.
-      latents: L.
+      latents: the number of latents L.
     """
 
     encoder: nn.Module

@@ -1,0 +1,186 @@
+"""Subcommands for values: evaluate a run, measure sets of images, compare what was measured."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from jaxgen import durable
+from jaxgen.errors import UserError
+from jaxgen.flags import Count, Place, Seed, Whole, held
+from jaxgen.uncertainty import paired, told
+
+MetricName = Literal[
+    "frechet",
+    "kernel",
+    "score",
+    "precision_recall",
+    "density_coverage",
+    "two_sample",
+    "wasserstein",
+    "sinkhorn",
+    "sliced_wasserstein",
+    "ms_ssim",
+    "classification_accuracy",
+]
+"""Those of `jaxgen.metrics.pairs`, written here so that `--help` need not import it; a test holds that they are the same."""
+
+
+@held
+def evaluate(
+    workdir: Positional[Place],
+    *,
+    metrics: tuple[MetricName, ...] = (),
+    extractor: Place | None = None,
+    n: Count | None = None,
+    split: Literal["test", "train"] | None = None,
+    seed: Seed | None = None,
+    best: bool = False,
+    step: Whole | None = None,
+    json_file: Annotated[Place | None, tyro.conf.arg(name="json")] = None,
+    experiment: str | None = None,
+    data_dir: Place | None = None,
+    dataset: str | None = None,
+) -> None:
+    """Evaluate a trained run on its test split; or, with --metrics, hold its samples against its dataset.
+
+    Args:
+      workdir: the run.
+      metrics: the metrics to compute on the samples, instead of the experiment's own evaluators; each value comes with its
+        protocol.
+      extractor: the network whose features the metrics compare: a run of `experiments.lenet`, or a file of InceptionV3's
+        weights; by default pixels.
+      n: the number of samples; by default 10,000.
+      split: the split whose images the samples are compared with; by default test.
+      seed: the seed of all that is drawn, samples and subsets; by default the run's.
+      best: whether to use the best checkpoint instead of the last.
+      step: the step of the checkpoint to use; by default the last one's.
+      json_file: the file that the values are also written to, with their protocols; `jaxgen compare` reads it.
+      experiment: the file that made the run, where it is not one of `jaxgen list`.
+      data_dir: the folder that the run's dataset lies in now, if it was moved.
+      dataset: the folder of the run's dataset, if it was moved or renamed.
+    """
+    from jaxgen.metrics import protocol
+    from jaxgen.run import load
+
+    _check_json(json_file)
+    for flag, value in {"extractor": extractor, "n": n, "split": split}.items():
+        if value is not None and not metrics:
+            raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
+    features = _extractor(extractor)
+    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset)
+    chosen = "best" if best else "last" if step is None else f"step {step}"
+    print(f"{workdir} at step {run.position:,}")
+    values: dict[str, Any] = {}
+    if metrics:
+        found = run.measure(metrics, n=n or 10_000, split=split or "test", extractor=features, seed=seed, checkpoint=chosen)
+    else:
+        values = run.evaluate(seed=seed)
+        found = run.figures(values, seed=seed, checkpoint=chosen)
+        for of, named in values.items():
+            for name, estimate in paired(named).items():
+                if f"{of}/{name}" not in found:
+                    print(f"  {f'{of}/{name}':32} {told(*estimate)}")
+    _show(found)
+    _write_json(json_file, {"step": run.position, **values, "measurements": protocol.to_json(found)})
+
+
+@held
+def measure(
+    real: Positional[Place],
+    fake: Positional[Place],
+    *,
+    metrics: tuple[MetricName, ...],
+    extractor: Place | None = None,
+    others: Place | None = None,
+    seed: Seed = 0,
+    json_file: Annotated[Place | None, tyro.conf.arg(name="json")] = None,
+) -> None:
+    """Measure images of any origin against real ones.
+
+    Args:
+      real: the real images: a folder, an .npy file [n, H, W, C], or an .npz file with `image` and `label`.
+      fake: the images to measure, in the same forms.
+      metrics: the metrics to compute; each value comes with its protocol.
+      extractor: the network whose features the metrics compare: a run of `experiments.lenet`, or a file of InceptionV3's
+        weights; by default pixels.
+      others: other real images, for the values of real against real; by default two halves of the real ones.
+      seed: the seed of every subset that is drawn.
+      json_file: the file that the values are also written to, with their protocols; `jaxgen compare` reads it.
+    """
+    from jaxgen.metrics import images, protocol
+    from jaxgen.metrics.measure import measure
+
+    _check_json(json_file)
+    features = _extractor(extractor)
+    more = None if others is None else images.read(others)
+    found = measure(images.read(real), images.read(fake), metrics, extractor=features, others=more, seed=seed)
+    print(f"{fake} against {real}")
+    _show(found)
+    _write_json(json_file, {"measurements": protocol.to_json(found)})
+
+
+def compare(a: Positional[Place], b: Positional[Place]) -> None:
+    """Compare the values in two files that `--json` wrote; values of different protocols are refused.
+
+    Where both have standard errors, the difference is told with its own, as of independent values.
+
+    Args:
+      a: the file of the first values.
+      b: the file of the second values.
+    """
+    from jaxgen.metrics import protocol
+
+    found = []
+    for path in (a, b):
+        with durable.explained(f"Reading {path}", "name a file that `--json` wrote."):
+            found.append(protocol.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path)))
+    shared = [name for name in found[0] if name in found[1]]
+    if not shared:
+        raise UserError(f"{a} and {b} have no metric in common: {', '.join(found[0])}; {', '.join(found[1])}.")
+    differences = {name: protocol.difference(found[1][name], found[0][name]) for name in shared}
+    for name, change in differences.items():
+        before, after = (told(one[name].value, one[name].stderr) for one in found)
+        print(
+            f"{name:32} {before} -> {after}   {_judged(change, protocol.error_of_difference(found[1][name], found[0][name]))}"
+        )
+
+
+def _extractor(path: Path | None) -> Any:
+    if path is None:
+        return None
+    from jaxgen import extractors
+
+    return extractors.find(path)
+
+
+def _show(measurements: Mapping[str, Any]) -> None:
+    for measurement in measurements.values():
+        print(f"  {measurement}")
+    if measurements:
+        shared = next(iter(measurements.values())).protocol
+        chosen = f", checkpoint: {shared.checkpoint}" if shared.checkpoint else ""
+        samples = f"{shared.n_fake:,} samples and " if shared.n_fake else ""
+        print(f"  of {samples}{shared.n_real:,} examples of {shared.real} (seed {shared.seed}{chosen})")
+
+
+def _judged(change: float, error: float | None) -> str:
+    """A difference with its standard error, and whether it is more than chance would make."""
+    if error is None:
+        return f"{change:+.4g}"
+    verdict = "beyond two standard errors" if abs(change) > 2 * error else "within two standard errors"
+    return f"{'+' * (change >= 0)}{told(change, error)} ({verdict})"
+
+
+def _check_json(path: Path | None) -> None:
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UserError(f"--json is {path}, which is no file in a folder that exists; name one.")
+
+
+def _write_json(path: Path | None, results: Mapping[str, Any]) -> None:
+    if path is not None:
+        with durable.explained(f"Writing {path}", "name a file in a folder of yours."):
+            durable.write(path, json.dumps(results, indent=2) + "\n")

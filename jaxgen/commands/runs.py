@@ -1,0 +1,102 @@
+"""Subcommands for experiments and their runs: list, run, sample, digest, replay."""
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from jaxgen import experiments
+from jaxgen.cli import run_experiment
+from jaxgen.errors import UserError
+from jaxgen.flags import Count, Folder, Place, Seed, Whole, held
+
+
+def list_experiments() -> None:
+    """List the experiments, each with the first line of its description."""
+    for name in experiments.names():
+        print(f"jaxgen run {name:20} {experiments.summary(name)}")
+
+
+def run(name: Positional[str | None] = None, flags: Positional[tuple[str, ...]] = ()) -> None:
+    """Train an experiment, or go on with its run; `jaxgen run NAME --help` shows its flags.
+
+    Without a name, it lists the experiments.
+
+    Args:
+      name: the experiment's name, as `jaxgen list` shows it.
+      flags: the experiment's flags.
+    """
+    if name is None:
+        return list_experiments()
+    if name.startswith("-"):
+        raise UserError(f"Name the experiment first: `jaxgen run NAME {' '.join([name, *flags])}`; `jaxgen list` shows them.")
+    if name.endswith(".py"):
+        raise UserError(f"{name} is a file; run it by `python {name}`.")
+    function = experiments.find(name)
+    run_experiment(function, list(flags), prog=f"jaxgen run {name.removeprefix(experiments.PREFIX)}")
+
+
+@held
+def sample(
+    workdir: Positional[Place],
+    *,
+    n: Count = 64,
+    out: Place = Path("samples.png"),
+    seed: Seed | None = None,
+    best: bool = False,
+    step: Whole | None = None,
+    experiment: str | None = None,
+    data_dir: Place | None = None,
+    dataset: str | None = None,
+) -> None:
+    """Draw samples from a trained run into a picture, an array or a folder. This needs no data.
+
+    Args:
+      workdir: the run.
+      n: the number of samples.
+      out: the picture to write; .npy writes the array, [n, H, W, C] in [0, 1] or points [n, D], instead, and a folder,
+        which ends in a /, one picture a sample. Both are written as the samples are drawn.
+      seed: the seed of the samples; by default the run's.
+      best: whether to use the best checkpoint instead of the last.
+      step: the step of the checkpoint to use; by default the last one's.
+      experiment: the file that made the run, where it is not one of `jaxgen list`.
+      data_dir: the folder that the run's dataset lies in now, if it was moved.
+      dataset: the folder of the run's dataset, if it was moved or renamed.
+    """
+    from jaxgen import exports
+    from jaxgen.run import load
+
+    folder = isinstance(out, Folder) or out.is_dir()
+    if not folder and out.suffix not in (".png", ".npy"):
+        raise UserError(f"--out is {out}; name a .png or a .npy file in a folder of yours, or a folder that ends in a /.")
+    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset)
+    parts = run.samples(n, seed=seed)
+    if folder:
+        exports.to_folder(parts, n, out)
+    elif out.suffix == ".npy":
+        exports.to_array(parts, n, out)
+    else:
+        exports.to_picture(parts, n, out, f"{n} samples of {workdir} at step {run.position:,}")
+    print(out)
+
+
+def digest(workdir: Positional[Place]) -> None:
+    """Print one hash over the latest checkpoint: parameters, optimizers, averages, variables, key, step, data position.
+
+    Args:
+      workdir: the run.
+    """
+    from jaxgen import run
+
+    print(run.digest(workdir))
+
+
+def replay(workdir: Positional[Place], *, experiment: str | None = None) -> None:
+    """Repeat the step in which a run was not finite, and say which operation made it.
+
+    Args:
+      workdir: the run.
+      experiment: the file that made the run, where it is not one of `jaxgen list`.
+    """
+    from jaxgen.forensics import replay
+
+    print(*replay(workdir, experiment=experiment), sep="\n")

@@ -1,0 +1,105 @@
+"""Sources made of another source: some of its examples, or each of them mapped on the host."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxgen.data import pixels
+from jaxgen.data.source import Source, digest, stack
+from jaxgen.errors import UserError
+
+
+def take(source: Source, indices: np.ndarray) -> Source:
+    """The examples of a source with these numbers, in this order.
+
+    Args:
+      source: the source that the examples come from.
+      indices: their numbers, `[n]`.
+
+    Returns:
+      A source of n examples.
+
+    >>> from jaxgen.data import from_arrays
+    >>> source = from_arrays({"label": np.array([7, 8, 9])})
+    >>> take(source, np.array([2, 0])).gather(np.array([0, 1]))["label"].tolist()
+    [9, 7]
+    """
+    mark = hashlib.sha256(f"{source.fingerprint} {digest({'indices': indices}, 16)}".encode()).hexdigest()[:16]
+
+    def gather(own: np.ndarray) -> dict[str, np.ndarray]:
+        return source.gather(indices[own])
+
+    return source._replace(fingerprint=mark, length=len(indices), gather=gather, digest=None)
+
+
+def part(source: Source, start: int, stop: int | None = None) -> Source:
+    """The examples of a source from one number to another: what is held out for validation, or what is left for training.
+
+    Args:
+      source: the source that the examples come from.
+      start: the number of the first example; counted from the end if it is negative.
+      stop: the number after the last example, as in a slice; None takes all that follow.
+
+    Returns:
+      A source of these examples, in their order. Its name says which they are.
+
+    Raises:
+      UserError: if no example is left.
+
+    >>> from jaxgen.data import from_arrays
+    >>> source = from_arrays({"label": np.arange(6)}, name="numbers")
+    >>> held_out = part(source, -2)
+    >>> held_out.name, held_out.gather(np.arange(2))["label"].tolist()
+    ('numbers[4:6]', [4, 5])
+    """
+    first, last, _ = slice(start, stop).indices(source.length)
+    if first >= last:
+        raise UserError(f"{source.name} has {source.length:,} examples, so that none is left from {first:,} to {last:,}.")
+    return take(source, np.arange(first, last))._replace(name=f"{source.name}[{first}:{last}]")
+
+
+def map_examples(source: Source, fn: Callable[[dict[str, Any]], dict[str, Any]], *, name: str) -> Source:
+    """A source whose examples went through `fn` on the host (resizing, tokenising), one at a time.
+
+    Args:
+      source: the source that the examples come from.
+      fn: a deterministic function `{feature: value} -> {feature: value}` of one example.
+      name: a text that says what `fn` does and with which numbers; it becomes part of the fingerprint, as do a few of the
+        mapped examples.
+
+    Returns:
+      The source of mapped examples.
+
+    Raises:
+      UserError: if the mapped examples differ in shape.
+    """
+    name = f"{source.name} | {name}"
+
+    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
+        return stack([fn({f: v[0] for f, v in source.gather(np.array([i])).items()}) for i in indices], name)
+
+    # A name is soon forgotten when `fn` is edited: what it makes of some examples tells.
+    some = digest(gather(np.linspace(0, source.length - 1, min(source.length, 8)).astype(np.int64)), 16)
+    mark = hashlib.sha256(f"{source.fingerprint} {name} {some}".encode()).hexdigest()[:16]
+    return source._replace(name=name, fingerprint=mark, gather=gather, digest=None)
+
+
+def in_bytes(source: Source, *, feature: str = "image") -> Source:
+    """The source with its images as bytes, `pixels.as_bytes`; itself where they are, or where it has none.
+
+    Raises:
+      UserError: if they cannot be brought to bytes, here or by `gather`.
+    """
+    found = source.gather(np.zeros(1, np.int64)).get(feature)
+    if found is None or found.dtype == np.uint8:
+        return source
+
+    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
+        rows = source.gather(indices)
+        return {**rows, feature: pixels.as_bytes(rows[feature], f"The {feature} of {source.name}")}
+
+    gather(np.zeros(1, np.int64))  # refuses here what it would refuse later
+    mark = hashlib.sha256(f"{source.fingerprint} {feature} in bytes".encode()).hexdigest()[:16]
+    return source._replace(fingerprint=mark, gather=gather, digest=None)
