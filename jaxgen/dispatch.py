@@ -53,8 +53,8 @@ def trace(step: TrainStep, state: PyTree, batch: PyTree) -> tuple[PyTree, int]:
       batch: shapes and dtypes of a raw batch.
 
     Returns:
-      The metrics' shapes, and a number of steps: as many as 8 MiB of batches hold, up to 20. It is one where a loop on a CPU
-      would hold XLA's own gradient of a convolution in its kernel, which takes some 50 times as long there: that of
+      The metrics' shapes, and a number of steps: as many as 8 MiB of batches hold, up to 20. It is one where a loop on a
+      CPU would hold XLA's own gradient of a convolution in its kernel, which takes some 50 times as long there: that of
       `flax.linen.Conv` is such a one, that of `jaxgen.nn.Conv` is not.
     """
     jaxpr, (_, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)
