@@ -53,14 +53,14 @@ def trace(step: TrainStep, state: PyTree, batch: PyTree) -> tuple[PyTree, int]:
       batch: shapes and dtypes of a raw batch.
 
     Returns:
-      The metrics' shapes, and a number of steps: as many as 8 MiB of batches hold, up to 20; but one, where XLA's
-      convolutions would run in a loop on a CPU, which takes them some 50 times as long (`jaxgen.nn.Conv` does not have this
-      problem; `flax.linen.Conv` does).
+      The metrics' shapes, and a number of steps: as many as 8 MiB of batches hold, up to 20. It is one where a loop on a
+      CPU would hold XLA's own gradient of a convolution in its kernel, which takes some 50 times as long there: that of
+      `flax.linen.Conv` is such a one, that of `jaxgen.nn.Conv` is not.
     """
     jaxpr, (_, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)
     size = sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(batch))
-    slow_in_a_loop = jax.default_backend() == "cpu" and _convolves(jaxpr.jaxpr)
-    return dict(metrics), 1 if slow_in_a_loop else max(1, min(STEPS, BYTES // max(size, 1)))
+    slow = jax.default_backend() == "cpu" and _slow_in_a_loop(jaxpr.jaxpr)
+    return dict(metrics), 1 if slow else max(1, min(STEPS, BYTES // max(size, 1)))
 
 
 def skipping(step: TrainStep) -> TrainStep:
@@ -171,11 +171,12 @@ def feed(
         yield parallel.feed(batches, n)
 
 
-def _convolves(jaxpr: Any) -> bool:
+def _slow_in_a_loop(jaxpr: Any) -> bool:
+    """Whether a program holds a convolution that sums over a batch, as XLA's gradient in a kernel does."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated":
+        if equation.primitive.name == "conv_general_dilated" and equation.params["dimension_numbers"].lhs_spec[0] != 0:
             return True
         inner = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr"))
-        if any(_convolves(getattr(p, "jaxpr", p)) for p in inner if hasattr(p, "eqns") or hasattr(p, "jaxpr")):
+        if any(_slow_in_a_loop(getattr(p, "jaxpr", p)) for p in inner if hasattr(p, "eqns") or hasattr(p, "jaxpr")):
             return True
     return False

@@ -1,8 +1,14 @@
 """Every convolution and transposed convolution of the package, so that their formulation is chosen in one place.
 
-On a CPU a convolution is gathered patches times a matrix (im2col). XLA's own CPU convolution is as fast outside of a loop, but
-inside `lax.scan` or `lax.fori_loop` (several steps a call, samplers, gradient accumulation) it takes some 50 times as long
-(`experiments/benchmarks/convolution.py`). On an accelerator it is XLA's.
+On an accelerator a convolution is XLA's. On a CPU it is put together from what XLA's CPU backend runs at full speed also inside
+of a loop (several steps a call, samplers, gradient accumulation), which the gradient in a kernel by XLA's own rule is not:
+
+- A strided convolution becomes one of stride one, of blocks of pixels as channels; a transposed one follows from its gradient.
+- The gradient in the input of a stride-one convolution is again a stride-one convolution.
+- The gradient in the kernel is a few matrix products (`jaxgen.nn.kernel_gradient`).
+
+These are closed under differentiation, so that gradients of any order run at the same speed. What each is worth is measured by
+`experiments/benchmarks/convolution.py`.
 """
 
 import functools
@@ -15,8 +21,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxgen.errors import SizeError
+from jaxgen.nn import kernel_gradient
 
 Pads: TypeAlias = tuple[tuple[int, int], ...]
+NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def convolve(
@@ -31,25 +39,25 @@ def convolve(
       padding: the padding: "SAME", "VALID", or pixels before and after by axis.
 
     Returns:
-      The output, as `lax.conv_general_dilated` gives it. On a CPU, reverse-mode differentiation of any order is defined, and
-      forward-mode (`jax.jvp`) for other strides than one only.
+      The output, as `lax.conv_general_dilated` gives it. On a CPU it is differentiated in reverse mode, to any order. Forward
+      mode (`jax.jvp`) is had there by reverse mode twice: the derivative of y = f(x) along v is
+      `jax.vjp(lambda u: jax.vjp(f, x)[1](u), jnp.zeros_like(y))[1]((v,))`.
 
     Raises:
       SizeError: if the kernel is larger than the padded input.
     """
     if jax.default_backend() != "cpu":
-        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
     kh, kw = kernel.shape[:2]
     pads = lax.padtype_to_pads(x.shape[1:3], (kh, kw), strides, padding) if isinstance(padding, str) else padding
-    (top, bottom), (left, right) = pads = tuple((int(before), int(after)) for before, after in pads)
-    if x.shape[1] + top + bottom < kh or x.shape[2] + left + right < kw:
+    pads = tuple((int(before), int(after)) for before, after in pads)
+    padded = [n + before + after for n, (before, after) in zip(x.shape[1:3], pads, strict=True)]
+    if padded[0] < kh or padded[1] < kw:
         raise SizeError(
             f"A kernel of {kh}x{kw} does not fit into images of {x.shape[1]}x{x.shape[2]}, padded by {pads}; "
             "shrink the images fewer times (fewer --channels), or take larger ones."
         )
-    if strides == (1, 1) and max(top, bottom) < kh and max(left, right) < kw:
-        return _dense(x, kernel, pads)
-    return _im2col(x, kernel, strides, pads)
+    return _dense(x, kernel, pads) if strides == (1, 1) else _of_blocks(x, kernel, strides, pads)
 
 
 class Conv(nn.Module):
@@ -136,24 +144,36 @@ class ConvTranspose(nn.Module):
         return y
 
 
-def _im2col(x: Array, kernel: Array, strides: tuple[int, int], pads: Pads) -> Array:
-    return _patches(x, kernel.shape[:2], strides, pads) @ kernel.reshape(-1, kernel.shape[-1])
+def _of_blocks(x: Array, kernel: Array, strides: tuple[int, int], pads: Pads) -> Array:
+    """A strided convolution as one of stride one, in which blocks of pixels are channels (space to depth)."""
+    b, _, _, c = x.shape
+    sizes, steps, counts, ends = [], [], [], []
+    for n, (before, after), k, s in zip(x.shape[1:3], pads, kernel.shape[:2], strides, strict=True):
+        out = (n + before + after - k) // s + 1
+        steps.append(-(-k // s))  # the kernel in blocks
+        counts.append(out - 1 + steps[-1])
+        sizes.append(min(k, s))  # where windows do not overlap, what lies between them is left out
+        ends.append(counts[-1] * s - n - before)
+    (top, _), (left, _) = pads
+    x = _padded(x, ((top, ends[0]), (left, ends[1])))
+    x = x.reshape(b, counts[0], strides[0], counts[1], strides[1], c)[:, :, : sizes[0], :, : sizes[1]]
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(b, *counts, -1)
+    more = [(0, step * size - k) for step, size, k in zip(steps, sizes, kernel.shape[:2], strict=True)]
+    kernel = jnp.pad(kernel, (*more, (0, 0), (0, 0))).reshape(steps[0], sizes[0], steps[1], sizes[1], c, -1)
+    return _dense(x, kernel.transpose(0, 2, 1, 3, 4, 5).reshape(*steps, -1, kernel.shape[-1]), ((0, 0), (0, 0)))
 
 
-def _patches(x: Array, window: tuple[int, ...], strides: tuple[int, int], pads: Pads) -> Array:
-    """`[B, H', W', h * w * C]`: under each position of the window, what it sees."""
-    (kh, kw), (sh, sw) = window, strides
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    h, w = (x.shape[1] - kh) // sh + 1, (x.shape[2] - kw) // sw + 1
-    shifts = [x[:, i : i + (h - 1) * sh + 1 : sh, j : j + (w - 1) * sw + 1 : sw] for i in range(kh) for j in range(kw)]
-    return jnp.concatenate(shifts, axis=-1)
+def _padded(x: Array, pads: Pads) -> Array:
+    """The images with so many more pixels of zero on each side; a negative number takes pixels away."""
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((before, after, 0) for before, after in pads), (0, 0, 0)))
 
 
-# The gradient in the input is again a convolution, with the kernel turned around. Left to itself, JAX would scatter the
-# gradients of the patches back, which takes about half as long again.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _dense(x: Array, kernel: Array, pads: Pads) -> Array:
-    return _im2col(x, kernel, (1, 1), pads)
+    """A convolution of stride one, `[B, H, W, C]` with `[h, w, C, out]`."""
+    if kernel.shape[:2] == (1, 1):
+        return _padded(x, pads) @ kernel[0, 0]
+    return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=NHWC)
 
 
 def _dense_forward(x: Array, kernel: Array, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
@@ -162,13 +182,31 @@ def _dense_forward(x: Array, kernel: Array, pads: Pads) -> tuple[Array, tuple[Ar
 
 def _dense_backward(pads: Pads, inputs: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = inputs
-    (top, bottom), (left, right) = pads
-    kh, kw = kernel.shape[0] - 1, kernel.shape[1] - 1
-    dx = _dense(dy, kernel[::-1, ::-1].swapaxes(2, 3), ((kh - top, kh - bottom), (kw - left, kw - right)))
-    # The patches are gathered again and not kept: they are h * w times as large as the input.
-    patches = _patches(x, kernel.shape[:2], (1, 1), pads)
-    dkernel = lax.dot_general(patches, dy, (((0, 1, 2), (0, 1, 2)), ((), ())))
-    return dx, dkernel.reshape(kernel.shape)
+    return _input_gradient(dy, kernel, pads), _kernel_gradient(x, dy, pads)
 
 
 _dense.defvjp(_dense_forward, _dense_backward)
+
+
+def _input_gradient(dy: Array, kernel: Array, pads: Pads) -> Array:
+    """Of `_dense`: again a convolution, with the kernel turned around."""
+    around = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip(kernel.shape[:2], pads, strict=True))
+    return _dense(dy, kernel[::-1, ::-1].swapaxes(2, 3), around)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _kernel_gradient(x: Array, dy: Array, pads: Pads) -> Array:
+    """Of `_dense`, whose other gradients follow from it: the map is linear in the input and in the output's gradient."""
+    return kernel_gradient.best(_padded(x, pads), dy)
+
+
+def _kernel_gradient_forward(x: Array, dy: Array, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
+    return _kernel_gradient(x, dy, pads), (x, dy)
+
+
+def _kernel_gradient_backward(pads: Pads, inputs: tuple[Array, Array], dkernel: Array) -> tuple[Array, Array]:
+    x, dy = inputs
+    return _input_gradient(dy, dkernel, pads), _dense(x, dkernel, pads)
+
+
+_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)

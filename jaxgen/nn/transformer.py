@@ -7,10 +7,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jaxgen.nn.attention import Attention
 from jaxgen.nn.norm import LayerNorm
+from jaxgen.types import PyTree
 
 
 def quick_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -75,6 +77,9 @@ class Transformer(nn.Module):
       activation: the activation function in the MLPs.
       remat: whether to recompute a block's intermediate values in the backward pass.
       dtype: the dtype of the computation; the parameters are float32.
+      loop: whether the blocks run as a loop (`lax.scan`): one block is compiled instead of all, and each uses the memory of the
+        one before. By default they do on a CPU, where the gradient is faster so. The parameters are the same, `block_0`,
+        `block_1` ..., and so are the values, but for rounding. `capture_intermediates` sees nothing inside of a loop.
     """
 
     depth: int
@@ -84,14 +89,29 @@ class Transformer(nn.Module):
     activation: Callable[[Array], Array] = jax.nn.gelu
     remat: bool = False
     dtype: Any = jnp.float32
+    loop: bool | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"], mask: Bool[Array, "#b #n n"] | None = None) -> Float[Array, "b n c"]:
         """Maps a sequence; `mask` is false where a position (row) must not look."""
         if self.causal:
             mask = causal_mask(x.shape[1]) if mask is None else mask & causal_mask(x.shape[1])
+        of_block = (self.heads, self.depth, self.expansion, self.activation, self.dtype)
+        loop = jax.default_backend() == "cpu" if self.loop is None else self.loop
+        if loop and not self.is_initializing():
+            return self._in_a_loop(TransformerBlock(*of_block, parent=None), x, mask)
         block = nn.remat(TransformerBlock) if self.remat else TransformerBlock
         for i in range(self.depth):
-            layer = block(self.heads, self.depth, self.expansion, self.activation, self.dtype, name=f"block_{i}")
-            x = layer(x, mask)
+            x = block(*of_block, name=f"block_{i}")(x, mask)
         return x
+
+    def _in_a_loop(self, block: TransformerBlock, x: Array, mask: Array | None) -> Array:
+        """The blocks one after another, over their parameters as arrays with one more axis."""
+        own = self.variables["params"]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(own[f"block_{i}"] for i in range(self.depth)))
+
+        def step(x: Array, params: PyTree) -> tuple[Array, None]:
+            return block.apply({"params": params}, x, mask), None
+
+        # In a loop nothing that is equal can be merged across the two passes, so that no barrier is needed against it.
+        return lax.scan(jax.checkpoint(step, prevent_cse=False) if self.remat else step, x.astype(self.dtype), stacked)[0]

@@ -115,3 +115,55 @@ def test_bfloat16_is_close_to_float32_and_keeps_float32_parameters() -> None:
     full = jax.jit(TransformerBlock(2).apply)(params, X)
     assert y.dtype == jnp.bfloat16
     assert 0 < np.abs(y.astype(jnp.float32) - full).max() < 0.05 * np.abs(full).max()
+
+
+LOOPS = [Transformer(3, 2, loop=loop, causal=True) for loop in (False, True)]
+
+
+def test_as_a_loop_the_blocks_are_the_same() -> None:
+    apart, loop = LOOPS
+    params = filled(apart, X)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, filled(loop, X))
+    jax.tree.map(np.testing.assert_array_equal, apart.init(jax.random.key(0), X), loop.init(jax.random.key(0), X))
+    mask = jnp.ones((2, 5, 5), bool).at[0, :, 1].set(False)
+
+    def both(model: Transformer) -> Any:
+        def loss(params: Any, x: jax.Array) -> jax.Array:
+            return jnp.sin(model.apply(params, x, mask)).sum()
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(params, X)
+
+    for a, b in zip(jax.tree.leaves(both(loop)), jax.tree.leaves(both(apart)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_as_a_loop_half_precision_stays_half() -> None:
+    apart, loop = (model.clone(dtype=jnp.bfloat16) for model in LOOPS)
+    params = filled(apart, X)
+    y = jax.jit(loop.apply)(params, X)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.float32(y), np.float32(jax.jit(apart.apply)(params, X)), atol=0.05)
+
+
+@pytest.mark.parametrize("depth", [2, 6])
+def test_a_loop_compiles_one_block_however_deep(depth: int) -> None:
+    x = jnp.zeros((1, 4, 8))
+
+    def products(model: Transformer) -> int:
+        shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+        return jax.jit(model.apply).lower(shapes, x).as_text().count("stablehlo.dot_general")
+
+    assert products(Transformer(depth, 2, loop=True)) == products(Transformer(1, 2, loop=True))
+    assert products(Transformer(depth, 2, loop=False)) == depth * products(Transformer(1, 2, loop=False))
+
+
+def test_rematerialised_in_a_loop_it_takes_less_memory_on_every_backend() -> None:
+    x = jnp.zeros((8, 32, 32))
+
+    def memory(model: Transformer) -> int:
+        shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+        gradient = jax.jit(jax.grad(lambda params: (model.apply(params, x) ** 2).sum()))
+        return gradient.lower(shapes).compile().memory_analysis().temp_size_in_bytes
+
+    plain, saving = (memory(Transformer(8, 2, remat=remat)) for remat in (False, True))
+    assert saving < 0.5 * plain
