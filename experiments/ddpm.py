@@ -140,9 +140,8 @@ def experiment(
     told = (jnp.zeros(1, jnp.int32),) if labels else ()
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
-    draw = {"ancestral": samplers.ancestral(chain, variance=value_of(VARIANCES, variance)), "ddim": samplers.ddim(chain)}[
-        sampler
-    ]
+    reverse = value_of(VARIANCES, variance)
+    draw = {"ancestral": samplers.ancestral(chain, variance=reverse), "ddim": samplers.ddim(chain)}[sampler]
 
     def denoise(state: jaxgen.TrainState, label: Array | None) -> diffusion.Denoise:
         return objectives.denoiser_of(model, state.params, state.vars, meaning, label=label, clip=PIXELS)
@@ -179,7 +178,7 @@ def experiment(
         label = batch["label"] if labels else None
         own = keys.per_example(key, batch)
         found = objectives.variational_bound(
-            denoise(state, label), noise, batch["image"], own, variance=value_of(VARIANCES, variance), samples=nll_samples
+            denoise(state, label), noise, batch["image"], own, variance=reverse, samples=nll_samples
         )
         return found.bits
 

@@ -111,7 +111,7 @@ class Transformer(nn.Module):
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(own[f"block_{i}"] for i in range(self.depth)))
 
         def step(x: Array, params: PyTree) -> tuple[Array, None]:
-            return block.apply({"params": params}, x, mask), None
+            return jnp.asarray(block.apply({"params": params}, x, mask)), None
 
         # In a loop nothing that is equal can be merged across the two passes, so that no barrier is needed against it.
         return lax.scan(jax.checkpoint(step, prevent_cse=False) if self.remat else step, x.astype(self.dtype), stacked)[0]

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from wiring.mutations_of_likelihoods import Change
 
 DDPM: Sequence[Change] = [
-    ("the bound ignores --variance", "own, variance=VARIANCES[variance], samples", "own, samples"),
-    ("the sampler ignores --variance", "samplers.ancestral(chain, variance=VARIANCES[variance])", "samplers.ancestral(chain)"),
+    ("the bound ignores --variance", "own, variance=reverse, samples", "own, samples"),
+    ("the sampler ignores --variance", "samplers.ancestral(chain, variance=reverse)", "samplers.ancestral(chain)"),
     (
         "variances are swapped",
-        '"small": diffusion.small_variance, "large": diffusion.large_variance',
-        '"large": diffusion.small_variance, "small": diffusion.large_variance',
+        '"small": diffusion.small_variance,\n    "large": diffusion.large_variance',
+        '"large": diffusion.small_variance,\n    "small": diffusion.large_variance',
     ),
     (
         "the bound is told label 0",
@@ -32,15 +32,15 @@ DDPM: Sequence[Change] = [
     ("the bound is of the sampler's chain", "denoise(state, label), noise, batch", "denoise(state, label), chain, batch"),
     (
         "samplers are swapped",
-        '"ancestral": samplers.ancestral(chain, variance=VARIANCES[variance]), "ddim": samplers.ddim(chain)',
-        '"ddim": samplers.ancestral(chain, variance=VARIANCES[variance]), "ancestral": samplers.ddim(chain)',
+        '"ancestral": samplers.ancestral(chain, variance=reverse), "ddim": samplers.ddim(chain)',
+        '"ddim": samplers.ancestral(chain, variance=reverse), "ancestral": samplers.ddim(chain)',
     ),
     (
         "schedules are swapped",
         '"linear": diffusion.linear, "cosine": diffusion.cosine',
         '"cosine": diffusion.linear, "linear": diffusion.cosine',
     ),
-    ("--timesteps is dropped", "SCHEDULES[schedule](timesteps)", "SCHEDULES[schedule](1000)"),
+    ("--timesteps is dropped", "value_of(SCHEDULES, schedule)(timesteps)", "value_of(SCHEDULES, schedule)(1000)"),
     (
         "sampling takes the output for the noise",
         "state.vars, meaning, label=label, clip=PIXELS)",
@@ -69,7 +69,7 @@ DDPM: Sequence[Change] = [
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
     ("evaluated on the training split", "jaxgen.mean_over(test, measure", "jaxgen.mean_over(train, measure"),
     ("pictures of the training split", "shown = data.examples(test,", "shown = data.examples(train,"),
-    ("--nll-samples is dropped", "variance=VARIANCES[variance], samples=nll_samples", "variance=VARIANCES[variance]"),
+    ("--nll-samples is dropped", "variance=reverse, samples=nll_samples", "variance=reverse"),
     ("nats for bits", "return found.bits", 'return found.bits | {"bits_per_dim": found.total / found.dimensions}'),
     (
         "clipped after Adam",
@@ -85,7 +85,7 @@ DDPM: Sequence[Change] = [
     ),
     ("--ema is dropped", "        ema=ema,\n", ""),
     ("--dropout is dropped", "        dropout=dropout,\n", ""),
-    ("--modulation is dropped", "        norm=NORMS[modulation],\n", ""),
+    ("--modulation is dropped", "        norm=value_of(NORMS, modulation),\n", ""),
     (
         "the paper's command without the warm-up",
         "--learning-rate 2e-4 --warmup 5000 --batch-size",
@@ -133,8 +133,8 @@ NCSN: Sequence[Change] = [
     ("steps of the U-Net's time", "        time=RandomFourier(2 * channels[0], scale=1.0),\n", ""),
     (
         "norms are swapped",
-        '"instance": ConditionalInstanceNorm, "additive": AdditiveGroupNorm',
-        '"additive": ConditionalInstanceNorm, "instance": AdditiveGroupNorm',
+        '"instance": ConditionalInstanceNorm,\n    "additive": AdditiveGroupNorm',
+        '"additive": ConditionalInstanceNorm,\n    "instance": AdditiveGroupNorm',
     ),
 ]
 

@@ -30,8 +30,8 @@ VAE: Sequence[Change] = [
     ),
     (
         "the logistic sees pixels in [0, 1]",
-        "vae.DiscretizedLogisticLikelihood(), (-1.0, 1.0)",
-        "vae.DiscretizedLogisticLikelihood(), (0.0, 1.0)",
+        "    low, high = head.pixels\n",
+        "    low, high = 0.0, 1.0\n",
     ),
     ("samples are in the model's range", "jnp.clip((mean - low) / (high - low), 0.0, 1.0)", "jnp.clip(mean, 0.0, 1.0)"),
     ("samples leave [0, 1]", "jnp.clip((mean - low) / (high - low), 0.0, 1.0)", "(mean - low) / (high - low)"),
@@ -145,7 +145,7 @@ LENET: Sequence[Change] = [
     ("the rate is shown and not used", '"adam": optax.adam(rate)', '"adam": optax.adam(peak)'),
     ("--flip is the other way", "data.flip() if flip", "data.flip() if not flip"),
     ("one shift more", "data.pad(shift), data.crop", "data.pad(shift + 1), data.crop"),
-    ("one rate for both", '{"adam": 1e-3, "sgd": 0.05}', '{"adam": 1e-3, "sgd": 1e-3}'),
+    ("one rate for both", '(0.05 if optimizer == "sgd" else 1e-3)', "1e-3"),
     ("measured on the training split", "jaxgen.mean_over(test, ", "jaxgen.mean_over(train, "),
     ("right ones are counted", "int((p.argmax(1) != label).sum())", "int((p.argmax(1) == label).sum())"),
 ]
@@ -174,7 +174,7 @@ AUTOENCODER: Sequence[Change] = [
         '{"gaussian": vae.BernoulliLikelihood(), "bernoulli": vae.GaussianLikelihood(std=1.0)}',
     ),
     ("measured on the training split", "jaxgen.mean_over(test, ", "jaxgen.mean_over(train, "),
-    ("pixels in [-1, 1]", "transform = data.scale()", "transform = data.scale(-1, 1)"),
+    ("pixels in [-1, 1]", "transform = data.scale(low, high)", "transform = data.scale(-1, 1)"),
     ("the decoder is not mirrored", "value[::-1] if isinstance", "value if isinstance"),
 ]
 
