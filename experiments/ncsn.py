@@ -10,9 +10,9 @@ test images (seed 0).
 
 What is otherwise than in the paper and its code:
 - The network is the U-Net of `experiments.ddpm` and not a RefineNet; by default it has the paper's conditional instance
-  normalisation.
-  Its output is divided by sigma (technique 3 of Song & Ermon 2020), and the level that it hears is log sigma.
-- The most noise is 3 and not 1 (technique 1 of Song & Ermon 2020); `--largest 1` is the paper's.
+  normalisation. Its output is divided by sigma (technique 3 of Song & Ermon 2020), and it is told log sigma and not the number
+  of the level.
+- The most noise is 3 by default and not 1 (technique 1 of Song & Ermon 2020); `--largest 1` is the paper's.
 - As in the paper's code Adam has a rate of 1e-3; there it takes 200,000 steps of 128 images, without clipping and averages.
 - The loss is the mean over the pixels of the error of the noise; theirs is half the sum.
 - Pixels are k / 255; their code also dequantises them, by noise of less than one grey level.

@@ -251,7 +251,7 @@ def test_the_gradients_global_norm_is_bounded_before_adam(clip: float) -> None:
 
 
 def test_the_averages_are_evaluated_and_sampled_from() -> None:
-    experiment = make("ncsn", levels=2, largest=0.1, ema=0.9, accumulate=2)
+    experiment = make("ncsn", levels=2, largest=0.1, ema=0.9, accumulate=2, batch_size=360)
     assert (experiment.ema, experiment.accumulate) == (0.9, 2)
     own, other = (state_of(constant=c) for c in (5.0, -500.0))
     run = jaxgen.Run(experiment, own._replace(ema=other.params), 0, 0)
