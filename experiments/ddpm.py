@@ -140,8 +140,8 @@ def experiment(
     told = (jnp.zeros(1, jnp.int32),) if labels else ()
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
-    reverse = value_of(VARIANCES, variance)
-    draw = {"ancestral": samplers.ancestral(chain, variance=reverse), "ddim": samplers.ddim(chain)}[sampler]
+    variances = value_of(VARIANCES, variance)
+    draw = {"ancestral": samplers.ancestral(chain, variance=variances), "ddim": samplers.ddim(chain)}[sampler]
 
     def denoise(state: jaxgen.TrainState, label: Array | None) -> diffusion.Denoise:
         return objectives.denoiser_of(model, state.params, state.vars, meaning, label=label, clip=PIXELS)
@@ -178,7 +178,7 @@ def experiment(
         label = batch["label"] if labels else None
         own = keys.per_example(key, batch)
         found = objectives.variational_bound(
-            denoise(state, label), noise, batch["image"], own, variance=reverse, samples=nll_samples
+            denoise(state, label), noise, batch["image"], own, variance=variances, samples=nll_samples
         )
         return found.bits
 

@@ -58,7 +58,7 @@ def a_run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         ("jaxgen sample run --experiment mine.py", "^mine.py is no Python file; name the one that holds the experiment"),
         ("jaxgen sample run --experiment run", "^run is no Python file; name the one"),
         ("jaxgen sample run --experiment experiments.vea", "^There is no experiments.vea here.*`jaxgen list` shows"),
-        ("jaxgen sample run --experiment experiments.gan", ": There is no --binarization here; there are --dataset"),
+        ("jaxgen sample run --experiment experiments.gan", ": There is no --binarization here; the nearest is --"),
         ("jaxgen sample run --experiment other.py", r": There is no --[a-z-]+ here; there are --dataset, --steps"),
         ("jaxgen sample run --experiment broken.py", "^broken.py .*line 1"),
         ("jaxgen sample run --experiment without.py", "^without.py .*`?experiment`?"),
@@ -99,7 +99,7 @@ def test_with_a_run(line: str, sentence: str, capsys: Any, a_run: Path) -> None:
         ({"data": None}, "run.json is damaged"),
         ({"experiment": 3}, "run.json is damaged"),
         ({"experiment": "experiments.vea"}, "There is no experiments.vea here, which run needs; `jaxgen list` shows"),
-        ({"experiment": None}, "run has no flags on record; give load\\(\\) the function that makes its experiment"),
+        ({"experiment": None}, "run has no flags on record; give load\\(\\) its experiment, or the function that makes it"),
         pytest.param(
             {"experiment": "mine.py", "file": "/x/mine.py"},
             "run was trained by a file of its user.*--experiment /x/mine.py",

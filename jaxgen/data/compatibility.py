@@ -35,8 +35,8 @@ def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
     for name, found in named:
         if not found:
             raise UserError(
-                f"{name} has no classes of a feature {feature!r}; take a set that has, or a model that needs none. "
-                "(In Python, `data.from_arrays(..., classes=(...))` names them.)"
+                f"{name} has no classes of a feature {feature!r}; take a set that has (`data.from_arrays(..., classes=(...))` "
+                "makes one), or a model that needs none."
             )
     (first, one), *others = named
     for name, other in others:

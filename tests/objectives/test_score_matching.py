@@ -29,6 +29,15 @@ class Constant(nn.Module):
         return value + jnp.zeros_like(x) + (0.0 if label is None else label.astype(jnp.float32)[:, None])
 
 
+class Told(nn.Module):
+    """Answers with a thousand times the time, and with its negative in training."""
+
+    @nn.compact
+    def __call__(self, x: Array, time: Array, *, train: bool = False) -> Array:
+        value = self.param("value", nn.initializers.zeros_init(), ())
+        return value + (-1000 if train else 1000) * time[:, None] + jnp.zeros_like(x)
+
+
 def state_of(params) -> jaxgen.TrainState:
     return jaxgen.TrainState(jnp.zeros((), jnp.int32), KEY, params, {}, {}, {})
 
@@ -47,6 +56,42 @@ def test_loss_of_predicting_nothing_is_the_noise_itself(name: str) -> None:
     assert loss.shape == (4000,)
     np.testing.assert_allclose(loss.mean(), 1, atol=0.05)
     np.testing.assert_allclose(aux.metrics["noise_error"], loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("answer", [0.7, -2.0])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_noises_error_is_the_loss_where_the_noise_is_predicted(name: str, answer: float) -> None:
+    params = {"model": {"value": jnp.float32(answer)}}
+    loss, aux = values(denoising_score_matching(Constant(), SCHEDULES[name]), params, normal(4000, 3))
+    np.testing.assert_allclose(aux.metrics["noise_error"], loss, rtol=1e-5)
+    np.testing.assert_allclose(loss.mean(), 1 + answer**2, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_each_example_has_a_level_of_its_own(name: str) -> None:
+    loss, _ = values(denoising_score_matching(Told(), SCHEDULES[name]), ZERO, jnp.zeros((500, 3)))
+    times = np.sqrt(loss) / 1000
+    schedule = SCHEDULES[name]
+    if name == "continuous":
+        np.testing.assert_allclose(np.quantile(times, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.1)
+    else:
+        known = np.abs(schedule.time[1:])
+        nearest = np.abs(times[:, None] - known).argmin(1)
+        np.testing.assert_allclose(times, known[nearest], atol=5e-3)
+        np.testing.assert_allclose(np.bincount(nearest, minlength=len(known)) / 500, 1 / len(known), atol=0.08)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_model_is_applied_as_in_training_in_training_alone(name: str) -> None:
+    """With the answers 1000 t and -1000 t; the data are as large, so that the two errors of x_0 differ."""
+    x = jnp.full((50, 3), 1000.0)
+    loss = denoising_score_matching(Told(), SCHEDULES[name], X0)
+    evaluated, trained = (np.sqrt(values(loss, ZERO, x, train=train)[0]) for train in (False, True))
+    # The roots are |1000 t - 1000| and |1000 t + 1000|.
+    told = np.sqrt(values(denoising_score_matching(Told(), SCHEDULES[name]), ZERO, 0 * x)[0])
+    sign = -1 if name == "geometric" else 1  # whose times are the logarithms of sigmas of at most 1
+    np.testing.assert_allclose(evaluated, np.abs(sign * told - 1000), atol=3)
+    np.testing.assert_allclose(trained, np.abs(sign * told + 1000), atol=3)
 
 
 def test_weight_by_variance_makes_the_scores_error_that_of_the_noise() -> None:

@@ -51,7 +51,7 @@ def test_test_images_are_measured_as_they_are() -> None:
 
 
 def test_images_that_are_not_square_are_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    wide = source.from_arrays({"image": np.zeros((4, 6, 8, 1), np.uint8), "label": np.zeros(4, np.int64)})
+    wide = source.from_arrays({"image": np.zeros((4, 6, 8, 1), np.uint8), "label": np.zeros(4, np.int64)}, name="wide")
     monkeypatch.setattr(data, "load", lambda *args, **flags: wide._replace(classes={"label": ("a", "b")}))
     with pytest.raises(jaxgen.UserError, match=r"^--shift 2 wants square images, and those of wide are 6x8; leave it out\.$"):
         contract.make("lenet", shift=2, dataset="wide")

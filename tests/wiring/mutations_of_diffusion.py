@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from wiring.mutations_of_likelihoods import Change
 
 DDPM: Sequence[Change] = [
-    ("the bound ignores --variance", "own, variance=reverse, samples", "own, samples"),
-    ("the sampler ignores --variance", "samplers.ancestral(chain, variance=reverse)", "samplers.ancestral(chain)"),
+    ("the bound ignores --variance", "own, variance=variances, samples", "own, samples"),
+    ("the sampler ignores --variance", "samplers.ancestral(chain, variance=variances)", "samplers.ancestral(chain)"),
     (
         "variances are swapped",
         '"small": diffusion.small_variance,\n    "large": diffusion.large_variance',
@@ -32,8 +32,8 @@ DDPM: Sequence[Change] = [
     ("the bound is of the sampler's chain", "denoise(state, label), noise, batch", "denoise(state, label), chain, batch"),
     (
         "samplers are swapped",
-        '"ancestral": samplers.ancestral(chain, variance=reverse), "ddim": samplers.ddim(chain)',
-        '"ddim": samplers.ancestral(chain, variance=reverse), "ancestral": samplers.ddim(chain)',
+        '"ancestral": samplers.ancestral(chain, variance=variances), "ddim": samplers.ddim(chain)',
+        '"ddim": samplers.ancestral(chain, variance=variances), "ancestral": samplers.ddim(chain)',
     ),
     (
         "schedules are swapped",
@@ -69,7 +69,7 @@ DDPM: Sequence[Change] = [
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
     ("evaluated on the training split", "jaxgen.mean_over(test, measure", "jaxgen.mean_over(train, measure"),
     ("pictures of the training split", "shown = data.examples(test,", "shown = data.examples(train,"),
-    ("--nll-samples is dropped", "variance=reverse, samples=nll_samples", "variance=reverse"),
+    ("--nll-samples is dropped", "variance=variances, samples=nll_samples", "variance=variances"),
     ("nats for bits", "return found.bits", 'return found.bits | {"bits_per_dim": found.total / found.dimensions}'),
     (
         "clipped after Adam",
