@@ -44,7 +44,7 @@ class Child:
         return Broken(code, self.said(), self.out.read_text())
 
     def said(self) -> str:
-        return self.err.read_text() if self.err.is_file() else ""  # a pipe has another reader
+        return self.err.read_bytes().decode() if self.err.is_file() else ""  # a pipe has another reader
 
     def running(self) -> bool:
         return self.zygote.ask(wait=self.pid, seconds=0) is None
