@@ -51,6 +51,8 @@ def images(tmp_path: Path) -> Path:
         ("vae --dataset ./file.png", "^./file.png is no dataset: it is a file; give a folder"),
         ("vae --dataset ./x.npz", "^There is no file ./x.npz; check the path"),
         ("vae --dataset x.npy", "^There is no file x.npy; check the path"),
+        ("vae --dataset ''", "^The dataset has an empty name; name a set"),
+        ("jaxgen data convert ' ' x.npz", "^The dataset has an empty name; name a set"),
         ("jaxgen data convert photos x.npz", "^There is no dataset 'photos'"),
         ("jaxgen data convert digits x.zip", "^x.zip is no .npz file by its name; call it x.zip.npz"),
         ("jaxgen data convert digits no/x.npz", r"^Writing no/x.npz failed \(no such file or directory\): name a file in"),

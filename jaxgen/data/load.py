@@ -72,6 +72,8 @@ def place(dataset: str, data_dir: str | None = None) -> str:
 
 def opened(dataset: str, split: str, data_dir: str | None = None) -> Source:
     """One split of a dataset as it lies there: not looked at, and not cached."""
+    if not dataset.strip():
+        raise UserError("The dataset has an empty name; name a set of `jaxgen data list`, a folder or an .npz file.")
     path = expanded(dataset)
     if _is_folder(dataset, data_dir):
         return _folder(dataset, split)
