@@ -42,12 +42,13 @@ def run_experiment(function: Callable[..., Experiment], args: list[str] | None =
       prog: the words that were typed before the flags; None means that it was `python -m MODULE` or `python FILE`.
     """
     with Mistakes():
-        from jaxgen.distributed import join_hosts
+        from jaxgen.distributed import find_devices, join_hosts
         from jaxgen.loop import fit
 
         command = parse(function, args, prog=prog)
         # Before the experiment is made: that runs JAX, which then knows of this host alone.
         join_hosts(**command.hosts)
+        find_devices()
         fit(function(**command.own), **command.loop)
 
 

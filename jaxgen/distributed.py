@@ -67,6 +67,23 @@ def join_hosts(
             ) from None
 
 
+def find_devices() -> None:
+    """Refuses a process whose JAX has no device, before anything is computed.
+
+    Raises:
+      UserError: naming `JAX_PLATFORMS` and what JAX says.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        reason = "".join(f" ({line})" for line in str(error).splitlines()[:1])
+        raise UserError(
+            f"JAX finds no device{f' for JAX_PLATFORMS={asked}' if asked else ''}{reason}; install the JAX of your "
+            'accelerator (`pip install "jax[cuda13]"`), or set JAX_PLATFORMS=cpu.'
+        ) from None
+
+
 @contextlib.contextmanager
 def _waiting(coordinator: str, processes: int | None, process: int | None, timeout: float) -> Iterator[None]:
     """Says what is waited for, and ends the process by a sentence where it does not come."""

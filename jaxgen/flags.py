@@ -200,6 +200,8 @@ def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
             shown = " ".join(map(str, value)) or "empty" if plain else value
             # A NumPy number looks like the one that is asked for, unless it says what it is.
             shown = shown if type(shown).__module__ == "builtins" else repr(shown)
+            if hasattr(value, "shape") and value.shape:  # not all of its numbers
+                shown = f"an array {list(value.shape)}"
             raise UserError(f"{flag_name(name)} is {shown}; give {mend}.")
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from contract import make
 from mistakes import answered, files, refused, run
 
 import jaxgen
+from jaxgen import distributed
 
 ROOT = Path(__file__).parents[1]
 
@@ -140,3 +142,20 @@ def test_an_output_of_ascii_alone(line: str, environment: dict[str, str], senten
     text = (got.stdout + got.stderr).decode("ascii")
     assert sentence in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend 'cuda': no plugin.\nMore."), AssertionError()])
+def test_an_accelerator_that_is_not_there(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def devices() -> None:
+        raise error
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(jax, "devices", devices)
+    reason = r" \(Unable to initialize backend 'cuda': no plugin\.\)" if str(error) else ""
+    with pytest.raises(jaxgen.UserError, match=f"^JAX finds no device for JAX_PLATFORMS=cuda{reason}; install the JAX of your"):
+        distributed.find_devices()
+
+
+def test_an_array_in_the_place_of_a_source_is_not_told_number_by_number() -> None:
+    with pytest.raises(jaxgen.UserError, match=r"^--dataset is an array \[10, 8, 8, 1\]; give a text, or a value of Source"):
+        make("vae", dataset=np.zeros((10, 8, 8, 1)))
