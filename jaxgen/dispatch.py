@@ -13,6 +13,7 @@ from jaxgen.game import TrainState, TrainStep
 from jaxgen.keys import DATA
 from jaxgen.parallel import Parallel, shard
 from jaxgen.reduction import Mean, Metrics, merge, reduce
+from jaxgen.traces import programs
 from jaxgen.types import Array, Batch, PyTree
 
 BYTES, STEPS = 8 << 20, 20
@@ -57,9 +58,9 @@ def trace(step: TrainStep, state: PyTree, batch: PyTree) -> tuple[PyTree, int]:
       CPU would hold XLA's own gradient of a convolution in its kernel, which takes some 50 times as long there: that of
       `flax.linen.Conv` is such a one, that of `jaxgen.nn.Conv` is not.
     """
-    jaxpr, (_, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)
+    traced, (_, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)
     size = sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(batch))
-    slow = jax.default_backend() == "cpu" and _slow_in_a_loop(jaxpr.jaxpr)
+    slow = jax.default_backend() == "cpu" and _slow_in_a_loop(traced)
     return dict(metrics), 1 if slow else max(1, min(STEPS, BYTES // max(size, 1)))
 
 
@@ -171,12 +172,8 @@ def feed(
         yield parallel.feed(batches, n)
 
 
-def _slow_in_a_loop(jaxpr: Any) -> bool:
+def _slow_in_a_loop(traced: Any) -> bool:
     """Whether a program holds a convolution that sums over a batch, as XLA's gradient in a kernel does."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated" and equation.params["dimension_numbers"].lhs_spec[0] != 0:
-            return True
-        inner = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr"))
-        if any(_slow_in_a_loop(getattr(p, "jaxpr", p)) for p in inner if hasattr(p, "eqns") or hasattr(p, "jaxpr")):
-            return True
-    return False
+    equations = (equation for jaxpr, _ in programs(traced) for equation in jaxpr.eqns)
+    convolutions = (equation.params for equation in equations if equation.primitive.name == "conv_general_dilated")
+    return any(params["dimension_numbers"].lhs_spec[0] != 0 for params in convolutions)

@@ -177,9 +177,8 @@ def _with_arguments(doc: str | None, names: Mapping[str, Any]) -> str | None:
     found = re.search(r"Args:\n(?:  .*\n)+", inspect.cleandoc(doc or ""))
     if section is None or found is None:
         return doc
-    entries = re.findall(r"^  (\w+): .*\n(?:    .*\n)*", section[1], flags=re.MULTILINE)
-    texts = re.findall(r"^  \w+: .*\n(?:    .*\n)*", section[1], flags=re.MULTILINE)
-    added = "".join(text for name, text in zip(entries, texts, strict=True) if name in names)
+    entries = re.finditer(r"^  (\w+): .*\n(?:    .*\n)*", section[1], flags=re.MULTILINE)
+    added = "".join(entry[0] for entry in entries if entry[1] in names)
     whole = inspect.cleandoc(doc or "")
     return whole[: found.end()] + added + whole[found.end() :]
 

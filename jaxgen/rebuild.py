@@ -16,6 +16,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.flags import check, place
 from jaxgen.game import TrainState, averaged, create_state
+from jaxgen.traces import programs
 from jaxgen.types import Key
 from jaxgen.version import __version__
 
@@ -214,20 +215,9 @@ def _constants(experiment: Experiment) -> list[Any]:
     state = jax.eval_shape(begin, jax.random.key(0))
     traced = jax.make_jaxpr(lambda state, key: sample(averaged(state), key, 1))(state, state.key)
     found: list[Any] = []
-
-    def traced_parts(part: Any) -> bool:
-        return hasattr(part, "eqns") or hasattr(part, "jaxpr")
-
-    def walk(part: Any) -> None:
-        if hasattr(part, "consts"):
-            found.extend(_bits(constant) for constant in part.consts)
-        for equation in getattr(part, "jaxpr", part).eqns:
-            found.extend(_bits(x.val) for x in equation.invars if hasattr(x, "val"))
-            for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=traced_parts):
-                if traced_parts(inner):
-                    walk(inner)
-
-    walk(traced)
+    for jaxpr, constants in programs(traced):
+        found += map(_bits, constants)
+        found += (_bits(x.val) for equation in jaxpr.eqns for x in equation.invars if hasattr(x, "val"))
     return found
 
 

@@ -58,10 +58,8 @@ class Run:
         return f"<b>{first}</b><br>{rest[0]}<br><table>{table}</table>Its pictures: <code>run.pictures()</code>"
 
     def _told(self) -> list[str]:
-        config, sizes = (
-            self.experiment.config,
-            {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in self.state.params.items()},
-        )
+        config = self.experiment.config
+        sizes = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in self.state.params.items()}
         changed = config.changed() if config else {}
         flags = "".join(f" {flag_name(flag)} {values.shown(value)}" for flag, value in changed.items())
         place = f"in {self.workdir}" if self.workdir else "in memory"

@@ -1,13 +1,14 @@
 """Data: sources of examples, streams of batches, and what happens to an example on the way."""
 
+from jaxgen.data.by_name import place
 from jaxgen.data.cache import cached
 from jaxgen.data.compatibility import common_classes, common_shape, same_classes
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
-from jaxgen.data.load import place
+from jaxgen.data.load import Given, load
 from jaxgen.data.pixels import resize
 from jaxgen.data.source import Opened, Source, contents, from_arrays, from_examples, mean, noted, reading
-from jaxgen.data.splits import Given, HeldOut, load, validating
+from jaxgen.data.splits import HeldOut, validating
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
 from jaxgen.data.text import Tokenizer, detokenise, texts, tokenise, tokenised, train_tokenizer
 from jaxgen.data.tfds_prepare import Prepared, names, prepare, prepared

@@ -11,9 +11,9 @@ import numpy as np
 
 from jaxgen import durable
 from jaxgen.data import files
+from jaxgen.data.by_name import opened, place
 from jaxgen.data.compatibility import same_classes
 from jaxgen.data.folder import from_folder, scan
-from jaxgen.data.load import opened, place
 from jaxgen.data.pixels import resize
 from jaxgen.data.source import Source
 from jaxgen.data.views import in_bytes, map_examples, take

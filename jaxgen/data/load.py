@@ -1,32 +1,35 @@
-"""Datasets by name: any prepared TFDS set, our own builders, a folder of images, or a file of arrays."""
+"""One split of a dataset, of whatever kind: by its name, by the place of its files, or as sources in Python."""
 
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from jaxgen import logs
-from jaxgen.data import decode, files
+from jaxgen.data import by_name, splits
 from jaxgen.data.cache import cached, cached_bytes
-from jaxgen.data.files import expanded
-from jaxgen.data.folder import from_folder, scan
 from jaxgen.data.source import Source, noted, reading
 from jaxgen.data.stand_in import DataError, stand_in
-from jaxgen.data.tfds_prepare import known
-from jaxgen.data.tfds_source import from_tfds
-from jaxgen.data.views import in_bytes, map_examples
+from jaxgen.data.views import in_bytes, map_examples, part
 from jaxgen.errors import UserError
+
+ExampleMap: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""Deterministic, on the host: one example to one example, `{feature: value}`."""
+
+Given: TypeAlias = Source | tuple[Source, Source]
+"""A dataset that is a value in Python: the training examples, or these and the test examples.
+
+Of one source a tenth is set aside as the test split (`TEST`)."""
 
 
 def load(
-    dataset: str,
+    dataset: str | Given,
     split: str,
     *,
     data_dir: str | None = None,
     cache_budget: float = 4.0,
-    example_map: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    example_map: ExampleMap | None = None,
     example_map_name: str = "mapped",
 ) -> Source:
     """One split of a dataset, ready to gather batches from.
@@ -37,12 +40,12 @@ def load(
     Args:
       dataset: a TFDS name (`mnist`, `cifar10`, `emoji`, `digits`, `name:1.2.0` ...), the path of a folder with one subfolder of
         images a split, or of an `.npz` file with `train_image` and `test_image` (`jaxgen.data.files`); a folder that has
-        the name of a dataset is `./mnist`.
+        the name of a dataset is `./mnist`. Or a source, or a pair of sources `(train, test)`, such as `from_arrays` makes.
       split: the split: `train`, `test`, or anything that TFDS understands (`train[:90%]`).
       data_dir: the folder of the prepared sets; None means `$TFDS_DATA_DIR`, or TFDS's default.
       cache_budget: GiB that a split's cache may take; 0 streams everything.
-      example_map: a deterministic function on the host, `{feature: value} -> {feature: value}` for one example, before caching.
-      example_map_name: a text that says what `example_map` does; a cache made under another name is not used.
+      example_map: deterministic host-side `{feature: value} -> {feature: value}` for one example, before caching.
+      example_map_name: the name of what `example_map` does; a cache made under another name is not used.
 
     Returns:
       The source, whose images are bytes: floats in [0, 1] become the nearest of 256 levels, 16 bits the upper eight.
@@ -50,81 +53,60 @@ def load(
     Raises:
       UserError: if the dataset or the split does not exist, the set is not prepared and cannot be here, or its images are
         neither bytes nor such as become bytes.
+
+    >>> from jaxgen.data.source import from_arrays
+    >>> mine = from_arrays({"image": np.zeros((50, 8, 8, 1), np.uint8)})
+    >>> load(mine, "train").length, load(mine, "test").length
+    (45, 5)
     """
-    source = stand_in(split)
-    if source is None:
-        try:
-            with reading():  # what it is made of does not count beside the whole
-                source = opened(dataset, split, data_dir)
-                if example_map is not None:
-                    source = map_examples(source, example_map, name=example_map_name)
-                source = _cached_within(in_bytes(_flat(source, dataset)), cache_budget)
-        except UserError as error:
-            raise DataError(str(error)) from error
-    return noted(source, dataset, split)
+
+    def opened(split: str) -> Source:
+        source = stand_in(split)
+        if source is None:
+            try:
+                with reading():  # what it is made of does not count beside the whole
+                    source = _ready(_found(dataset, split, data_dir), dataset, cache_budget, example_map, example_map_name)
+            except UserError as error:
+                raise DataError(str(error)) from error
+        return noted(source, dataset, split)
+
+    which = dataset if isinstance(dataset, str) else id(dataset)
+    return splits.load(opened, split, key=(which, data_dir, cache_budget, example_map_name))
 
 
-def place(dataset: str, data_dir: str | None = None) -> str:
-    """The absolute path of a dataset that is a folder or a file, and the name of any other as it is."""
-    path = expanded(dataset)
-    return os.path.abspath(path) if _is_folder(dataset, data_dir) or _is_file(path) else dataset
+def _found(dataset: str | Given, split: str, data_dir: str | None) -> Source:
+    """A split as it lies there: not looked at, and not cached."""
+    return by_name.opened(dataset, split, data_dir) if isinstance(dataset, str) else _given(dataset, split)
 
 
-def opened(dataset: str, split: str, data_dir: str | None = None) -> Source:
-    """One split of a dataset as it lies there: not looked at, and not cached."""
-    if not dataset.strip():
-        raise UserError("The dataset has an empty name; name a set of `jaxgen data list`, a folder or an .npz file.")
-    path = expanded(dataset)
-    if _is_folder(dataset, data_dir):
-        return _folder(dataset, split)
-    if _is_file(path):
-        return files.from_file(path, split)
-    if path.suffix.lower() in files.SUFFIXES:
-        raise UserError(f"There is no file {dataset}; check the path.")
-    if path.is_file():
-        raise UserError(
-            f"{dataset} is no dataset: it is a file; give a folder with the subfolders train and test, or an .npz file with "
-            "train_image and test_image."
-        )
-    if dataset.startswith((".", "/", "~")):
-        raise UserError(f"There is no folder {dataset}; check the path.")
-    return from_tfds(dataset, split, data_dir)
+def _ready(
+    source: Source, dataset: str | Given, cache_budget: float, example_map: ExampleMap | None, example_map_name: str
+) -> Source:
+    """The split with mapped examples whose images are bytes, cached if that serves."""
+    if example_map is not None:
+        source = map_examples(source, example_map, name=example_map_name)
+    source = in_bytes(_flat(source, dataset))
+    in_memory = not isinstance(dataset, str) and example_map is None
+    return source if in_memory else _cached_within(source, cache_budget)
 
 
-def _folder(dataset: str, split: str) -> Source:
-    root = expanded(dataset)
-    folder = root / split
-    if not folder.is_dir():
-        there = sorted(decode.shown(p.name) for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-        splits = [name for name in there if scan(root / name).pictures] if "train" in there or "test" in there else []
-        mend = ""
-        if split in ("train", "test") and scan(root).pictures:
-            cut = f"--train {splits[0]} --split 0.9" if splits else "--split 0.9"
-            mend = f"; `jaxgen data convert {dataset} OUT.npz {cut}` cuts its pictures in two"
-        raise UserError(
-            f"The folder {dataset} has no subfolder {split!r} to take that split from; it has {_listed(there) or 'none'}{mend}."
-        )
-    return from_folder(folder)
+def _given(dataset: Given, split: str) -> Source:
+    train, test = splits.TEST.cut(dataset) if isinstance(dataset, Source) else dataset
+    found = re.fullmatch(r"(train|test)(\[:(\d+)\])?", split)
+    if found is None:
+        raise UserError(f"Sources that are given in Python have the splits train and test, and no {split!r}.")
+    source = train if found[1] == "train" else test
+    return source if found[3] is None else part(source, 0, int(found[3]))
 
 
-def _is_folder(dataset: str, data_dir: str | None) -> bool:
-    # Someone may well stand in a folder that holds the folders of prepared sets.
-    bare = Path(dataset).name == dataset
-    return expanded(dataset).is_dir() and not (bare and dataset in known(data_dir))
-
-
-def _is_file(path: Path) -> bool:
-    return path.suffix.lower() in files.SUFFIXES and path.is_file()
-
-
-def _flat(source: Source, dataset: str) -> Source:
+def _flat(source: Source, dataset: str | Given) -> Source:
     """The source, unless it has features that no batch can hold."""
     odd = [feature for feature, a in source.gather(np.zeros(1, np.int64)).items() if a.dtype.kind == "O"]
     if odd:
+        convert = f"`jaxgen data convert {dataset} OUT.npz` takes its image and label alone, and " * isinstance(dataset, str)
         raise UserError(
             f"{source.name} has features that nest or vary in length ({', '.join(odd)}), which cannot form a batch; "
-            f"`jaxgen data convert {dataset} OUT.npz` takes its image and label alone, and in Python give load() an "
-            "`example_map` that drops them."
+            f"{convert}in Python give load() an `example_map` that drops them."
         )
     return source
 
@@ -134,7 +116,3 @@ def _cached_within(source: Source, cache_budget: float) -> Source:
     if need is None or need > cache_budget * 2**30:
         return source
     return cached(source, track=lambda chunks, description: logs.track(chunks, description=description))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:10])}{' ...' if names[10:] else ''}"

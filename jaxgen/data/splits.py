@@ -1,30 +1,22 @@
-"""The splits of a dataset that an experiment reads: of a set by its name, of sources in Python, and one cut from training.
+"""The splits of a dataset: a share that is held out by a seed, and a validation split that is cut from training.
 
-An experiment asks for `load(dataset, "train")` and `load(dataset, "test")`. What the dataset may be, and whether a part of the
-training examples is held out for validation, is decided here, for all experiments.
+An experiment asks for `data.load(dataset, "train")` and `data.load(dataset, "test")`. Whether a part of the training examples
+is held out for validation is decided here, for all experiments.
 """
 
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from jaxgen import keys
-from jaxgen.data.cache import cached, cached_bytes
-from jaxgen.data.load import load as load_by_name
-from jaxgen.data.source import Source, noted, reading
-from jaxgen.data.stand_in import stand_in
-from jaxgen.data.views import in_bytes, map_examples, part, take
+from jaxgen.data.source import Source
+from jaxgen.data.views import part, take
 from jaxgen.errors import UserError
-
-Given: TypeAlias = Source | tuple[Source, Source]
-"""A dataset that is a value in Python: the training examples, or these and the test examples.
-
-Of one source a tenth is set aside as the test split (`TEST`)."""
 
 
 class HeldOut(NamedTuple):
@@ -76,50 +68,20 @@ TEST = HeldOut(0.1, 0, "test")
 """What is set aside of a source that comes alone: a tenth, by seed 0."""
 
 
-def load(
-    dataset: str | Given,
-    split: str,
-    *,
-    data_dir: str | None = None,
-    cache_budget: float = 4.0,
-    example_map: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-    example_map_name: str = "mapped",
-) -> Source:
-    """One split of a dataset, ready to gather batches from.
+Open: TypeAlias = Callable[[str], Source]
+"""Opens a split of a dataset by the split's name."""
 
-    What fits `cache_budget` is decoded once into a memory-mapped cache; what does not is decoded as it is read. Both give
-    the same batches, bit for bit.
+
+def load(opened: Open, split: str, *, key: Hashable) -> Source:
+    """A split of a dataset; within `validating` the training examples are cut in two.
 
     Args:
-      dataset: a TFDS name (`mnist`, `cifar10`, `emoji`, `digits`, `name:1.2.0` ...), the path of a folder with one subfolder of
-        images a split, or of an `.npz` file with `train_image` and `test_image` (`jaxgen.data.files`); a folder that has
-        the name of a dataset is `./mnist`. Or a source, or a pair of sources `(train, test)`, such as `from_arrays` makes.
-      split: the split: `train`, `test`, or anything that TFDS understands (`train[:90%]`).
-      data_dir: the folder of the prepared sets; None means `$TFDS_DATA_DIR`, or TFDS's default.
-      cache_budget: GiB that a split's cache may take; 0 streams everything.
-      example_map: deterministic host-side `{feature: value} -> {feature: value}` for one example, before caching.
-      example_map_name: the name of what `example_map` does; a cache made under another name is not used.
-
-    Returns:
-      The source, whose images are bytes: floats in [0, 1] become the nearest of 256 levels, 16 bits the upper eight.
-
-    Raises:
-      UserError: if the dataset or the split does not exist, the set is not prepared and cannot be here, or its images are
-        neither bytes nor such as become bytes.
-
-    >>> from jaxgen.data.source import from_arrays
-    >>> mine = from_arrays({"image": np.zeros((50, 8, 8, 1), np.uint8)})
-    >>> load(mine, "train").length, load(mine, "test").length
-    (45, 5)
+      opened: the function that opens a split.
+      split: the split's name.
+      key: a value that tells the dataset from others; each of its splits is opened, and put on record, once.
     """
-    options = {
-        "data_dir": data_dir,
-        "cache_budget": cache_budget,
-        "example_map": example_map,
-        "example_map_name": example_map_name,
-    }
     validated = _VALIDATED.get()
-    return _opened(dataset, split, options) if validated is None else validated.load(dataset, split, options)
+    return opened(split) if validated is None else validated.load(opened, split, key)
 
 
 @contextlib.contextmanager
@@ -146,53 +108,27 @@ class Validated:
         self.held_out, self.in_place_of_test, self.used = held_out, False, False
         self._whole: dict[tuple[Any, ...], Source] = {}  # each is opened, and put on record, once
 
-    def load(self, dataset: str | Given, split: str, options: dict[str, Any]) -> Source:
-        """As `load`, with the training examples cut in two."""
+    def load(self, opened: Open, split: str, key: Hashable) -> Source:
+        """A split, with the training examples cut in two."""
+
+        def whole(split: str) -> Source:
+            if (key, split) not in self._whole:
+                self._whole[key, split] = opened(split)
+            return self._whole[key, split]
+
         if split == "train":
             self.used = True
-            return self.held_out.cut(self._open(dataset, "train", options))[0]
+            return self.held_out.cut(whole("train"))[0]
         if split.startswith("train["):
             raise UserError(f"--validation cuts the split train, and this experiment reads {split}; leave --validation out.")
         found = re.fullmatch(r"test(\[:(\d+)\])?", split)
         if not self.in_place_of_test or found is None:
-            return self._open(dataset, split, options)
-        held_out = self.held_out.cut(self._open(dataset, "train", options))[1]
+            return whole(split)
+        held_out = self.held_out.cut(whole("train"))[1]
         return held_out if found[2] is None else part(held_out, 0, int(found[2]))
-
-    def _open(self, dataset: str | Given, split: str, options: dict[str, Any]) -> Source:
-        which = dataset if isinstance(dataset, str) else id(dataset)
-        key = (which, split, *(options[name] for name in ("data_dir", "cache_budget", "example_map_name")))
-        if key not in self._whole:
-            self._whole[key] = _opened(dataset, split, options)
-        return self._whole[key]
 
 
 _VALIDATED: ContextVar[Validated | None] = ContextVar("a part of training is held out", default=None)
-
-
-def _opened(dataset: str | Given, split: str, options: dict[str, Any]) -> Source:
-    """A split as it is, of whatever kind of dataset."""
-    if isinstance(dataset, str):
-        return load_by_name(dataset, split, **options)
-    source = stand_in(split)
-    if source is None:
-        with reading():  # what it is made of does not count beside the whole
-            source = _given(dataset, split, options)
-    return noted(source, dataset, split)
-
-
-def _given(dataset: Given, split: str, options: dict[str, Any]) -> Source:
-    train, test = TEST.cut(dataset) if isinstance(dataset, Source) else dataset
-    found = re.fullmatch(r"(train|test)(\[:(\d+)\])?", split)
-    if found is None:
-        raise UserError(f"Sources that are given in Python have the splits train and test, and no {split!r}.")
-    source = train if found[1] == "train" else test
-    source = source if found[3] is None else part(source, 0, int(found[3]))
-    if options["example_map"] is None:
-        return in_bytes(source)
-    source = in_bytes(map_examples(source, options["example_map"], name=options["example_map_name"]))
-    need = cached_bytes(source)
-    return source if need is None or need > options["cache_budget"] * 2**30 else cached(source)
 
 
 def _part(source: Source, indices: np.ndarray, name: str) -> Source:

@@ -1,6 +1,7 @@
 """Networks with chosen parameters, of which a test reads what they were given: codes off the pixels, pixels off the logits.
 
-All of them work on digits of 8x8 pixels, with one feature map (`channels=(1,)`) of 4x4 units.
+And the facts that the experiments of such networks share. All of them work on digits of 8x8 pixels, with one feature map
+(`channels=(1,)`) of 4x4 units.
 """
 
 import inspect
@@ -10,8 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
+from wiring.conftest import Measured
 
 import jaxgen
+from jaxgen import data
 from jaxgen.types import Batch
 
 UNITS = 16
@@ -134,6 +138,49 @@ def moves(tx: Any, gradients: list[float]) -> list[float]:
         weight = jax.tree.map(jnp.add, weight, update)
         found.append(float(update["kernel"][0, 0]))
     return found
+
+
+def assert_pixels_of_tanh(experiment: jaxgen.Experiment, evaluation: Measured, **others: Any) -> None:
+    """Black is -1 and white is 1, in training and in evaluation.
+
+    Args:
+      experiment: the experiment.
+      evaluation: what its evaluator reads.
+      **others: the features of two examples beside their images.
+    """
+    both = jnp.asarray([0, 255], jnp.uint8)
+    batch = {"image": both.reshape(2, 1, 1, 1), "slot": jnp.arange(2), **others}
+    assert experiment.train.transform(batch, jax.random.key(0))["image"].ravel().tolist() == [-1, 1]
+    assert evaluation.transform({"image": both, "index": 0}, jax.random.key(0))["image"].tolist() == [-1, 1]
+
+
+def assert_splits(experiment: jaxgen.Experiment, evaluation: Measured, *features: str) -> None:
+    """The whole training split trains, and the whole test split is evaluated, under its name."""
+    for source, split in ((experiment.train.source, "train"), (evaluation.source, "test")):
+        whole = data.load("digits", split)
+        assert source.length == whole.length
+        rows = np.arange(whole.length)
+        for feature in features:
+            np.testing.assert_array_equal(source.gather(rows)[feature], whole.gather(rows)[feature])
+    assert list(experiment.evaluators) == ["test"]
+
+
+def assert_normal(found: np.ndarray) -> None:
+    """The numbers follow N(0, 1)."""
+    assert stats.kstest(np.ravel(found), "norm").pvalue > 0.01
+
+
+def assert_codes_of_both_players(experiment: jaxgen.Experiment, evaluation: Measured, state: Any, batch: Batch) -> None:
+    """Both players train, and are evaluated, on codes of N(0, 1), of which the discriminator's probability tells a number.
+
+    The running mean and variance of `state` are 0.5 and 4: with the statistics of the batch it would be another law.
+    """
+    _, judged = told(experiment, "discriminator", state, batch)
+    generated, _ = told(experiment, "generator", state, batch)
+    evaluated = jax.jit(evaluation.measure)(state, batch, jax.random.key(2))["fake_probability"]
+    for probability in (judged["fake_probability"], np.exp(-generated), np.asarray(evaluated)):
+        logit = np.log(probability / (1 - probability)).astype(np.float64)
+        assert_normal(2 * unit(logit) + 0.5)
 
 
 def _path(path: Any) -> str:

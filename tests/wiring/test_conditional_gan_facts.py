@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
-from scipy import stats
-from wiring.readable import UNITS, Readable, defaults, first_pixel, images, moves, numbers, shapes, state_of, told, unit
+from wiring import readable
+from wiring.readable import UNITS, Readable, defaults, first_pixel, images, moves, numbers, shapes, state_of, told
 
 import experiments.conditional_gan
 import jaxgen
-from jaxgen import data
 from jaxgen.types import Batch
 
 CLASSES, CODES = 10, UNITS - 1
@@ -48,23 +47,13 @@ def test_the_defaults() -> None:
 def test_pixels_are_in_the_range_of_tanh_in_training_and_in_evaluation(network: str, measured: list) -> None:
     """The range of both networks' tanh; the paper's last layer is a sigmoid, of pixels in [0, 1]."""
     experiment = plain(network=network)
-    both = jnp.asarray([0, 255], jnp.uint8)
-    batch = {"image": both.reshape(2, 1, 1, 1), "label": jnp.arange(2), "slot": jnp.arange(2)}
-    assert experiment.train.transform(batch, jax.random.key(0))["image"].ravel().tolist() == [-1, 1]
-    (evaluation,) = measured
-    assert evaluation.transform({"image": both, "index": 0}, jax.random.key(0))["image"].tolist() == [-1, 1]
+    readable.assert_pixels_of_tanh(experiment, *measured, label=jnp.arange(2))
 
 
 def test_the_training_split_trains_and_the_test_split_is_measured(measured: list) -> None:
     experiment = plain(batch_size=30)
     assert experiment.train.batch_size == 30
-    for source, split in ((experiment.train.source, "train"), (measured[0].source, "test")):
-        whole = data.load("digits", split)
-        assert source.length == whole.length
-        rows = np.arange(whole.length)
-        for feature in ("image", "label"):
-            np.testing.assert_array_equal(source.gather(rows)[feature], whole.gather(rows)[feature])
-    assert list(experiment.evaluators) == ["test"]
+    readable.assert_splits(experiment, *measured, "image", "label")
 
 
 def test_samples_are_of_each_class_in_turn_and_of_normal_codes_by_the_running_statistics() -> None:
@@ -77,7 +66,7 @@ def test_samples_are_of_each_class_in_turn_and_of_normal_codes_by_the_running_st
     np.testing.assert_array_equal(samples[:, 1::2], 0.5)
     found = 2 * numbers(samples) + 0.5
     np.testing.assert_allclose(2 * found[:, -1], np.arange(304) % CLASSES, atol=1e-3)
-    assert stats.kstest(found[:, :-1].ravel(), "norm").pvalue > 0.01
+    readable.assert_normal(found[:, :-1])
 
 
 def test_both_players_are_told_the_label_of_each_image(measured: list) -> None:
@@ -103,14 +92,7 @@ def test_both_players_are_told_the_label_of_each_image(measured: list) -> None:
 def test_both_players_train_and_are_evaluated_on_codes_of_that_law(measured: list) -> None:
     experiment = plain()
     state = state_of(experiment, MADE | NETWORKS.made(mean=0.5, variance=4.0) | NETWORKS.judged())
-    # By running statistics: those of the batch would make it a law of variance one.
-    batch = labelled(3000)
-    _, judged = told(experiment, "discriminator", state, batch)
-    generated, _ = told(experiment, "generator", state, batch)
-    evaluated = jax.jit(measured[0].measure)(state, batch, jax.random.key(2))["fake_probability"]
-    for probability in (judged["fake_probability"], np.exp(-generated), np.asarray(evaluated)):
-        logit = np.log(probability / (1 - probability)).astype(np.float64)
-        assert stats.kstest(2 * unit(logit) + 0.5, "norm").pvalue > 0.01
+    readable.assert_codes_of_both_players(experiment, *measured, state, labelled(3000))
 
 
 def test_the_discriminator_moves_first_and_both_move_once_a_step() -> None:

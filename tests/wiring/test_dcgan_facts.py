@@ -6,16 +6,14 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
-from scipy import stats
-from wiring.readable import UNITS, Readable, defaults, first_pixel, images, moves, numbers, shapes, state_of, told, unit
+from wiring import readable
+from wiring.readable import UNITS, Readable, defaults, first_pixel, images, moves, numbers, shapes, state_of, told
 
 import experiments.dcgan
 import jaxgen
-from jaxgen import data
 
 NETWORKS = Readable()
 
@@ -40,24 +38,13 @@ def test_the_defaults() -> None:
 
 def test_pixels_are_in_the_range_of_tanh_in_training_and_in_evaluation(measured: list) -> None:
     experiment = plain()
-    white = jnp.asarray([0, 255], jnp.uint8).reshape(2, 1, 1, 1)
-    assert experiment.train.transform({"image": white, "slot": jnp.arange(2)}, jax.random.key(0))["image"].ravel().tolist() == [
-        -1.0,
-        1.0,
-    ]
-    (evaluation,) = measured
-    assert evaluation.transform({"image": white[:, 0, 0], "index": 0}, jax.random.key(0))["image"].ravel().tolist() == [-1, 1]
+    readable.assert_pixels_of_tanh(experiment, *measured)
 
 
 def test_the_training_split_trains_and_the_test_split_is_measured(measured: list) -> None:
     experiment = plain(batch_size=30)
     assert experiment.train.batch_size == 30
-    for source, split in ((experiment.train.source, "train"), (measured[0].source, "test")):
-        whole = data.load("digits", split)
-        assert source.length == whole.length
-        rows = np.arange(whole.length)
-        np.testing.assert_array_equal(source.gather(rows)["image"], whole.gather(rows)["image"])
-    assert list(experiment.evaluators) == ["test"]
+    readable.assert_splits(experiment, *measured, "image")
 
 
 def test_samples_are_in_0_1_of_normal_codes_by_the_running_statistics() -> None:
@@ -69,7 +56,7 @@ def test_samples_are_in_0_1_of_normal_codes_by_the_running_statistics() -> None:
     # The tanh of zero, between the black of 0 and the white of 1.
     np.testing.assert_array_equal(samples[:, 1::2], 0.5)
     z = 2 * numbers(samples) + 0.5
-    assert stats.kstest(z.ravel(), "norm").pvalue > 0.01
+    readable.assert_normal(z)
     # Numbers of one code and codes of one draw are independent.
     assert np.abs(np.corrcoef(z.T) - np.eye(UNITS)).max() < 0.25
     np.testing.assert_array_equal(samples, experiment.sample(state, jax.random.key(3), 300))
@@ -78,14 +65,7 @@ def test_samples_are_in_0_1_of_normal_codes_by_the_running_statistics() -> None:
 def test_both_players_train_and_are_evaluated_on_codes_of_that_law(measured: list) -> None:
     experiment = plain()
     state = state_of(experiment, NETWORKS.made(mean=0.5, variance=4.0) | NETWORKS.judged())
-    # By running statistics: those of the batch would make it a law of variance one.
-    batch = images(3000)
-    _, judged = told(experiment, "discriminator", state, batch)
-    generated, _ = told(experiment, "generator", state, batch)
-    evaluated = jax.jit(measured[0].measure)(state, batch, jax.random.key(2))["fake_probability"]
-    for probability in (judged["fake_probability"], np.exp(-generated), np.asarray(evaluated)):
-        logit = np.log(probability / (1 - probability)).astype(np.float64)
-        assert stats.kstest(2 * unit(logit) + 0.5, "norm").pvalue > 0.01
+    readable.assert_codes_of_both_players(experiment, *measured, state, images(3000))
 
 
 LOSSES = {

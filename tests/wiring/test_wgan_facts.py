@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
-from scipy import stats
+from wiring import readable
 from wiring.readable import UNITS, Readable, defaults, first_pixel, images, moves, numbers, shapes, state_of, told, unit
 
 import experiments.wgan
 import jaxgen
-from jaxgen import data
 
 NETWORKS = Readable(discriminator="critic")
 STILL = NETWORKS.made() | {"generator/Dense_0/kernel": 0.0}
@@ -33,22 +32,13 @@ def test_the_defaults() -> None:
 
 def test_pixels_are_in_the_range_of_tanh_in_training_and_in_evaluation(measured: list) -> None:
     experiment = plain()
-    both = jnp.asarray([0, 255], jnp.uint8)
-    batch = {"image": both.reshape(2, 1, 1, 1), "slot": jnp.arange(2)}
-    assert experiment.train.transform(batch, jax.random.key(0))["image"].ravel().tolist() == [-1, 1]
-    (evaluation,) = measured
-    assert evaluation.transform({"image": both, "index": 0}, jax.random.key(0))["image"].tolist() == [-1, 1]
+    readable.assert_pixels_of_tanh(experiment, *measured)
 
 
 def test_the_training_split_trains_and_the_test_split_is_measured(measured: list) -> None:
     experiment = plain(batch_size=30)
     assert experiment.train.batch_size == 30
-    for source, split in ((experiment.train.source, "train"), (measured[0].source, "test")):
-        whole = data.load("digits", split)
-        assert source.length == whole.length
-        rows = np.arange(whole.length)
-        np.testing.assert_array_equal(source.gather(rows)["image"], whole.gather(rows)["image"])
-    assert list(experiment.evaluators) == ["test"]
+    readable.assert_splits(experiment, *measured, "image")
 
 
 def test_samples_are_in_0_1_of_normal_codes_by_the_running_statistics() -> None:
@@ -58,7 +48,7 @@ def test_samples_are_in_0_1_of_normal_codes_by_the_running_statistics() -> None:
     assert samples.shape == (300, 8, 8, 1)
     np.testing.assert_array_equal(samples[:, 1::2], 0.5)
     z = 2 * numbers(samples) + 0.5
-    assert stats.kstest(z.ravel(), "norm").pvalue > 0.01
+    readable.assert_normal(z)
     assert np.abs(np.corrcoef(z.T) - np.eye(UNITS)).max() < 0.25
 
 
@@ -72,7 +62,7 @@ def test_both_players_train_and_are_evaluated_on_codes_of_that_law(penalty: str,
     generated, _ = told(experiment, "generator", state, batch)
     evaluated = jax.jit(measured[0].measure)(state, batch, jax.random.key(2))["fake_logit"]
     for pixel in (judged["fake_logit"], -generated, np.asarray(evaluated)):
-        assert stats.kstest(2 * unit(pixel.astype(np.float64)) + 0.5, "norm").pvalue > 0.01
+        readable.assert_normal(2 * unit(pixel.astype(np.float64)) + 0.5)
 
 
 def test_the_generator_moves_after_every_fifth_move_of_the_critic() -> None:
