@@ -82,8 +82,8 @@ def gradients(layer: Convolution, x: jax.Array, kernel: jax.Array) -> tuple[jax.
 
 
 def penalty(layer: Convolution, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, ...]:
-    """The gradients of the squared norm of the input's gradient."""
-    return jax.grad(lambda x, kernel: (gradients(layer, x, kernel)[0] ** 2).sum(), (0, 1))(x, kernel)
+    """The gradients of the squared norm of both gradients."""
+    return jax.grad(lambda x, kernel: sum((g**2).sum() for g in gradients(layer, x, kernel)), (0, 1))(x, kernel)
 
 
 PLACES: dict[str, tuple[Any, Any, Convolution]] = {
