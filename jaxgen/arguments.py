@@ -18,20 +18,8 @@ Function: TypeAlias = Callable[..., Any]
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "data": (
-        *(
-            "dataset",
-            "data_dir",
-            "cache_budget",
-            "validation",
-            "validation_seed",
-            "batch_size",
-            "binarization",
-            "flip",
-            "crop",
-            "shift",
-            "labels",
-        ),
-        *("pairs", "vocabulary", "text_length"),
+        *("dataset", "data_dir", "cache_budget", "validation", "validation_seed", "batch_size", "binarization", "flip", "crop"),
+        *("shift", "labels", "pairs", "vocabulary", "text_length"),
     ),
     "objective": (
         *("loss", "likelihood", "method", "beta", "beta_warmup", "max_kl", "analytic_kl", "samples", "train_samples", "k"),
