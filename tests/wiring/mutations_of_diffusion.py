@@ -223,7 +223,7 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/objectives/variational_bound.py", "objectives/test_variational_bound.py"): BOUND,
     ("jaxgen/diffusion/schedules.py", "diffusion/test_schedules.py"): SCHEDULES,
     ("jaxgen/samplers/ancestral.py", "wiring/test_ddpm_facts.py"): ANCESTRAL,
-    ("jaxgen/samplers/langevin.py", "wiring/test_ncsn_facts.py"): LANGEVIN,
+    ("jaxgen/samplers/langevin.py", "samplers/test_samplers.py"): LANGEVIN,
     ("jaxgen/metrics/inception.py", "metrics/test_inception.py"): SPLITS,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""
