@@ -29,7 +29,15 @@ def quiet(batches: Any, **_: Any) -> Any:
     return batches
 
 
-@pytest.mark.parametrize(("name", "flags"), [case for case in CASES if case[0] not in GAMES], ids=str)
+LONG = ("clip", "ddpm")
+"""To compile."""
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (case[0] in LONG)) for case in CASES if case[0] not in GAMES],
+    ids=str,
+)
 def test_the_best_value_depends_on_the_model_alone(name: str, flags: dict[str, Any]) -> None:
     experiment = contract.make(name, **flags)
     state = run.begin(experiment, 0)

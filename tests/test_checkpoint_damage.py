@@ -41,6 +41,7 @@ def flipped(whole: bytes, at: int) -> bytes:
     return whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :] if whole else b"x"
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_or_the_same_whatever_file_is_damaged(run_folder: Path) -> None:
     truth, refused = run.digest(run_folder), 0
     spec = jax.eval_shape(lambda: run.begin(regression(ema=0.9), 0))

@@ -122,7 +122,7 @@ STILL = {"noise": 0.0}
 @pytest.mark.parametrize(
     ("ways", "flags"),
     [
-        ((Way(8, fsdp=8), Way(2), ONE), {"accumulate": 2}),
+        pytest.param((Way(8, fsdp=8), Way(2), ONE), {"accumulate": 2}, marks=pytest.mark.slow),
         ((Way(4, "pmap"), Way(2, fsdp=2)), STILL),
         pytest.param((Way(8), Way(2), Way(8, fsdp=8), Way(4, fsdp=2), ONE), {}, marks=pytest.mark.slow),
         pytest.param((Way(8, "pmap"), Way(2, "pmap"), Way(4), ONE, Way(4, "pmap")), STILL, marks=pytest.mark.slow),

@@ -31,8 +31,8 @@ def cut(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     monkeypatch.setattr(data, "load", load)
 
 
-LONG = ("ddpm", "ncsn", "clip")
-"""To compile; the first and the last of them are trained by default in tests/test_experiments.py."""
+LONG = ("ddpm", "ncsn", "clip", "wgan")
+"""To compile."""
 
 
 # Larger sets fail where the smallest does.

@@ -102,7 +102,7 @@ def broken(*, steps: int = 20, player: str = "discriminator", at: int = 12) -> j
     ("player", "at", "per_call"),
     [
         ("discriminator", 12, 4),
-        ("generator", 11, 1),
+        pytest.param("generator", 11, 1, marks=pytest.mark.slow),
         pytest.param("generator", 14, 4, marks=pytest.mark.slow),
         pytest.param("discriminator", 0, 1, marks=pytest.mark.slow),
     ],
@@ -228,7 +228,7 @@ def test_a_run_that_stopped_goes_on_when_it_may_skip(tmp_path: Path) -> None:
     assert fit(broken(at=12, steps=25), tmp_path).position == 25  # and without it, once past the step
 
 
-@pytest.mark.parametrize("kind", ["jit", "pmap"])
+@pytest.mark.parametrize("kind", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_on_eight_devices_too(tmp_path: Path, kind: str) -> None:
     experiment = logarithmic(regression(batch_size=8), "model", 12)
     with pytest.raises(

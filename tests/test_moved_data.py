@@ -26,7 +26,7 @@ def alter(root: Path, split: str) -> None:
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(root / split / "1.png")
 
 
-@pytest.mark.parametrize("name", ["vae", "iwae", "gan"])
+@pytest.mark.parametrize("name", ["vae", *(pytest.param(name, marks=pytest.mark.slow) for name in ("iwae", "gan"))])
 def test_a_run_and_its_data(name: str, tmp_path: Path) -> None:
     there, elsewhere = write(tmp_path / "photos"), tmp_path / "moved photos"
     run = jaxgen.fit(make(name, dataset=str(there), steps=1), workdir=tmp_path / "run", quiet=True)

@@ -41,6 +41,7 @@ def test_notebooks_are_kept_as_paired_text(path: Path) -> None:
     assert "formats: ipynb,py:percent" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # by default it is executed as Jupyter does, below
 def test_a_new_loss() -> None:
     names = run("a_new_loss.py", 20)
     assert set(names["final"]) == {"VAE stock", "VAE tilted, t = 0.3", "GAN stock", "GAN tilted, t = 1"}
@@ -61,6 +62,7 @@ def test_a_new_loss() -> None:
     np.testing.assert_allclose(over_replicas, risk(0.3), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_adversarial_game() -> None:
     names = run("the_adversarial_game.py", 300)
     for mean, value in names["values"].items():

@@ -72,7 +72,7 @@ def test_one_device_is_eight(way: dict[str, Any], one: jaxgen.Run, tmp_path: Pat
     [
         ("vae", "fsdp"),
         ("vae", "pmap"),  # its noise belongs to the examples
-        ("clip", "pmap"),
+        pytest.param("clip", "pmap", marks=pytest.mark.slow),
         pytest.param("dcgan", "pmap", marks=pytest.mark.slow),
         *[pytest.param(system, "fsdp", marks=pytest.mark.slow) for system in ("dcgan", "ddpm", "clip")],
         *[pytest.param(system, way, marks=pytest.mark.slow) for system in SYSTEMS for way in ("mesh", "both")],
@@ -93,7 +93,7 @@ def test_dropout_under_pmap_is_other_noise_of_the_same_law() -> None:
     np.testing.assert_allclose(eight.mean(0), one.mean(0), rtol=0.05)
 
 
-@pytest.mark.parametrize("way", [WAYS["fsdp"], WAYS["pmap"]], ids=["fsdp", "pmap"])
+@pytest.mark.parametrize("way", [pytest.param(WAYS["fsdp"], marks=pytest.mark.slow), WAYS["pmap"]], ids=["fsdp", "pmap"])
 def test_resume_equals_unbroken_on_eight_devices(way: dict[str, Any], tmp_path: Path) -> None:
     def make(steps: int) -> jaxgen.Experiment:
         return games.regression(batch_size=16, ema=0.9, steps=steps)

@@ -53,6 +53,7 @@ assert not hasattr(experiments, "vae")
     assert got.stdout.splitlines()[-1] == "experiments.vae jaxgen.experiments.vae"
 
 
+@pytest.mark.slow
 def test_runs_of_either_command_go_on_by_the_other(tmp_path: Path) -> None:
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "__init__.py").write_text("")

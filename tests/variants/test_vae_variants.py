@@ -14,9 +14,11 @@ VARIANTS: list[Any] = [
     {"max_kl": 2.0, "ema": 0.9},
     contract.slow({"network": "conv", "likelihood": "logistic", "accumulate": 2}),
     contract.slow({"network": "residual", "likelihood": "gaussian-per-pixel", "bf16": True, "remat": True}),
-    {"likelihood": "gaussian-learned", "beta": 2, "beta_warmup": 2, "analytic_kl": False, "samples": 3, "clip": 1.0},
+    contract.slow(
+        {"likelihood": "gaussian-learned", "beta": 2, "beta_warmup": 2, "analytic_kl": False, "samples": 3, "clip": 1.0}
+    ),
     {"binarization": "static", "activation": "relu", "cosine": False, "cache_budget": 0.0},
-    {"likelihood": "bernoulli", "beta_warmup": 0},
+    contract.slow({"likelihood": "bernoulli", "beta_warmup": 0}),
 ]
 
 
