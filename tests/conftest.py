@@ -22,6 +22,9 @@ STRICT = {"distributions", "diffusion", "nn", "models", "losses", "objectives", 
 SHARED = Path(os.environ.get("JAXGEN_TEST_DATA", Path(__file__).parents[2] / "shared" / "tensorflow_datasets"))
 """Prepared TFDS sets for the tests that need real images; they skip where it is absent."""
 
+collect_ignore_glob = ["*conftest.py"]
+"""Holds no examples; two of them in one call would be two modules of one name."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Programs that run for a moment are compiled for long: without most of XLA's passes it takes a third less, and without
