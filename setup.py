@@ -19,6 +19,7 @@ setup(
     package_data={
         "jaxgen": ["py.typed", "README.md"],
         "experiments.ledger": ["README.md", "results/*.json", "results/*/*.jsonl"],
+        "experiments.benchmarks": ["README.md", "results/*.json"],
     },
     install_requires=[
         "jax>=0.10",
@@ -67,6 +68,8 @@ setup(
         # Outside implementations that the oracle tests (`pytest -m peers`) compare with. One more comes by
         # `pip install --no-deps torch-fidelity`: torchvision would come along and replace PyTorch, and its metrics do without.
         "peers": ["torch>=2.5", "numpyro>=0.19", "diffusers>=0.30"],
+        # What `experiments.benchmarks.peers` measures against; torch-fidelity comes as above.
+        "benchmarks": ["torch>=2.5", "diffusers>=0.30", "transformers>=4.50", "pythae>=0.1.2"],
     },
     # An editable install puts the clone on Python's path. Setuptools' other way, a finder of its own, comes last: from the
     # folder that a clone called `jaxgen` lies in, `import jaxgen` would find the clone's folder, as an empty namespace.

@@ -23,7 +23,7 @@ from jaxgen.run import begin
 BATCH, CALL = 100, 20
 
 
-def experiment(steps: int) -> jaxgen.Experiment:
+def experiment(steps: int, batch_size: int = BATCH) -> jaxgen.Experiment:
     """The IWAE paper's one-layer network on images of MNIST's size, dynamically binarised."""
     images = np.random.default_rng(0).integers(0, 256, (60_000, 28, 28, 1)).astype(np.uint8)
     source = data.from_arrays({"image": images}, name="noise of MNIST's size", fingerprint="noise")
@@ -31,7 +31,7 @@ def experiment(steps: int) -> jaxgen.Experiment:
         autoencoders.mlp.Encoder((200, 200)), autoencoders.mlp.Decoder((28, 28, 1)), vae.BernoulliLikelihood(), latents=50
     )
     return jaxgen.Experiment(
-        train=data.shuffled(source, BATCH, data.chain(data.scale(), data.binarize())),
+        train=data.shuffled(source, batch_size, data.chain(data.scale(), data.binarize())),
         init=jaxgen.initialize(model=(model, jnp.zeros((1, 28, 28, 1)))),
         players={"model": jaxgen.Player(objectives.elbo(model), optax.adam(1e-3))},
         steps=steps,

@@ -118,13 +118,23 @@ def page(results: Path = RESULTS) -> str:
     return "\n".join(parts) + "\n"
 
 
-def put(text: str, inside: str) -> str:
-    """A document with the table between its two marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def put(text: str, inside: str, first: str = BEGIN, last: str = END) -> str:
+    """A document with a table between its two marks.
+
+    Args:
+      text: the document.
+      inside: the table.
+      first: the mark before it.
+      last: the mark after it.
+
+    Returns:
+      The document, with this table in place of the one that it had.
+    """
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     assert begin, "the document has the mark at which the table begins"
     assert end, "the document has the mark at which the table ends"
-    return f"{before}{BEGIN}\n\n{inside}\n\n{END}{after}"
+    return f"{before}{first}\n\n{inside}\n\n{last}{after}"
 
 
 def _section(row: Row, record: Mapping[str, Any] | None) -> list[str]:
