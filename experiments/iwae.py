@@ -113,8 +113,8 @@ def experiment(
         )
         return {"nll": -bound}
 
-    def over_test(measure: jaxgen.Measure) -> jaxgen.Evaluator:
-        return jaxgen.mean_over(test, measure, batch_size=100, transform=transform)
+    def over_test(measure: jaxgen.Measure, samples: int = 1) -> jaxgen.Evaluator:
+        return jaxgen.mean_over(test, measure, batch_size=100, transform=transform, samples=samples)
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
@@ -122,7 +122,7 @@ def experiment(
         players=players,
         steps=boundaries[-1] if steps is None else steps,
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
-        final={"test": over_test(nll)},
+        final={"test": over_test(nll, nll_samples)},
         pictures={
             "samples": prior_samples,
             **latent_space.album(encode, decode, data.examples(test, 32, transform)["image"]),

@@ -178,8 +178,8 @@ def experiment(
         # The ELBO's weight on the KL is always 1, so that its values compare while beta rises or follows a multiplier.
         return {**values, "negative_elbo": -values["elbo"]}
 
-    def over_test(measure: jaxgen.Measure) -> jaxgen.Evaluator:
-        return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)
+    def over_test(measure: jaxgen.Measure, samples: int = 1) -> jaxgen.Evaluator:
+        return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform, samples=samples)
 
     shown = data.examples(test, 32, transform)["image"]
     return jaxgen.Experiment(
@@ -188,7 +188,7 @@ def experiment(
         players=players,
         steps=steps,
         evaluators={"test": over_test(losses)},
-        final={"test": over_test(bound)},
+        final={"test": over_test(bound, nll_samples)},
         pictures={"samples": prior_samples, **latent_space.album(encode, decode, shown, pixels=(low, high))},
         sample=sample,
         ema=ema,

@@ -24,7 +24,13 @@ Measure = Callable[[TrainState, Batch, Key], Mapping[str, Array]]
 """`measure(state, batch, key) -> {name: [B]}`."""
 
 
-def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: Transform = identity) -> Evaluator:
+LARGEST = 2**20
+"""Samples of a call at most. A signal is heard between calls, so that a call must end within seconds."""
+
+
+def mean_over(
+    source: Source, measure: Measure, *, batch_size: int, transform: Transform = identity, samples: int = 1
+) -> Evaluator:
     r"""The mean of per-example values over a whole split, $\frac 1 N \sum_n m(x_n)$, and its standard error $s / \sqrt N$.
 
     The padding of the last batch is masked. A random transform draws by example. So does a measure that draws with the keys
@@ -36,11 +42,13 @@ def mean_over(source: Source, measure: Measure, *, batch_size: int, transform: T
       measure: per-example values by name, `[B]`, or scalars of a batch.
       batch_size: examples at once.
       transform: a function that is applied to every example on the device.
+      samples: the number of samples that the measure draws of each example; of many, fewer examples are taken at once.
 
     Returns:
       An evaluator. The standard error of the value `nll` is called `nll_stderr`; it is over the examples, and the noise that
       belongs to them is part of it. Scalars of a batch have none.
     """
+    batch_size = max(1, min(batch_size, LARGEST // samples))
 
     @jax.jit
     def partial(state: TrainState, batch: Batch, key: Key) -> dict[str, Moments]:

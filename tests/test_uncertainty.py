@@ -7,6 +7,7 @@ import pytest
 
 import jaxgen
 from jaxgen import data, keys, reduction
+from jaxgen.evaluate import LARGEST
 from jaxgen.metrics.protocol import Measurement, Protocol, error_of_difference
 from jaxgen.uncertainty import named, of_share, paired, told
 
@@ -54,6 +55,22 @@ def test_an_evaluation_gives_the_standard_error_of_each_mean(size: int) -> None:
     assert found["noisy_stderr"] == pytest.approx(np.sqrt((exact.var() + 1) / 50), rel=0.3)
     same = jaxgen.mean_over(source, measure, batch_size=13)(state, jax.random.key(0), lambda it, **_: it)
     assert found == pytest.approx(same, rel=1e-5)
+
+
+@pytest.mark.parametrize(("samples", "size"), [(1, 16), (LARGEST // 4, 4), (10 * LARGEST, 1)])
+def test_an_evaluation_with_many_samples_takes_fewer_examples_at_once(samples: int, size: int) -> None:
+    """So that a call ends within seconds, and a signal is heard."""
+    seen = []
+
+    def measure(state, batch, key):
+        seen.append(len(batch["x"]))
+        return {"mean": batch["x"]}
+
+    source = data.from_arrays({"x": np.arange(8, dtype=np.float32)})
+    evaluator = jaxgen.mean_over(source, measure, batch_size=16, samples=samples)
+    state = jaxgen.create_state(jax.random.key(1), {"p": jnp.zeros(())}, {}, {})
+    assert evaluator(state, jax.random.key(0), lambda it, **_: it)["mean"] == 3.5
+    assert set(seen) == {size}
 
 
 @pytest.mark.parametrize("error", [2.04, 0.0996, 1.0, 0.00012, 3.7e-7, 950.0, 12345.0, 0.995, 9.96])
