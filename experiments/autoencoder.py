@@ -68,12 +68,12 @@ def experiment(
 
     shape = data.common_shape("image", train, test)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
-    networks: dict[str, tuple[Any, dict[str, Any]]] = {
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
         "mlp": (autoencoders.mlp, {"hidden": hidden}),
         "conv": (autoencoders.conv, {"channels": channels, "remat": remat}),
         "residual": (autoencoders.residual, {"channels": channels, "remat": remat}),
     }
-    kind, options = networks[network]
+    kind, options = kinds[network]
     # The decoder is the mirror image.
     mirrored = {name: value[::-1] if isinstance(value, tuple) else value for name, value in options.items()}
     model = autoencoders.Autoencoder(
@@ -100,9 +100,9 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *shape)))),
         players={"model": player},
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *shape)))},
         evaluators={"test": jaxgen.mean_over(test, jaxgen.loss_of(player), batch_size=batch_size, transform=transform)},
         pictures=shown,
         ema=ema,

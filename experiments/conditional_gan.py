@@ -117,11 +117,12 @@ def experiment(
     one = jnp.zeros(1, jnp.int32)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(
-            discriminator=(discriminator, jnp.zeros((1, *image)), one), generator=(generator, jnp.zeros((1, latents)), one)
-        ),
         players={"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)},
         steps=steps,
+        networks={
+            "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image)), one),
+            "generator": jaxgen.Network(generator, jnp.zeros((1, latents)), one),
+        },
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
         pictures={"labels": labelled, "interpolations": interpolate},
         sample=sample,

@@ -108,11 +108,12 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(
-            discriminator=(discriminator, jnp.zeros((1, *image))), generator=(generator, jnp.zeros((1, latents)))
-        ),
         players={"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)},
         steps=steps,
+        networks={
+            "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
+            "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
+        },
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
         pictures=latent_space.prior_album(decode, draw),
         sample=sample,

@@ -188,9 +188,9 @@ def experiment(
     shown = data.examples(test, 8, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)), jnp.zeros(1), *told)),
         players=players,
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), *told)},
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
         final={"test": over_test(bound)},
         pictures={"samples": samples, "forward": forward, "reverse": reverse},

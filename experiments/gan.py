@@ -143,12 +143,13 @@ def experiment(
         objectives.simultaneous({"discriminator": d_loss, "generator": g_loss}),
         optax.multi_transform(both, {name: name for name in both}),
     )
-    start = jaxgen.initialize(
-        discriminator=(discriminator, jnp.zeros((1, *image))), generator=(generator, jnp.zeros((1, latents)))
-    )
+    networks = {
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
+        "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
+    }
 
     def init(key: Key) -> tuple[Params, Vars]:
-        params, vars = start(key)
+        params, vars = jaxgen.initialize(networks)(key)
         return {"game": params}, vars
 
     @jax.jit
@@ -179,9 +180,10 @@ def experiment(
 
     return jaxgen.Experiment(
         train=stream,
-        init=init,
         players={"game": player},
         steps=steps,
+        networks=networks,
+        init=init,
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=data.scale())},
         final={"test": window},
         pictures=latent_space.prior_album(decode, draw),

@@ -118,9 +118,9 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *shape)))),
         players=players,
         steps=boundaries[-1] if steps is None else steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *shape)))},
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
         final={"test": over_test(nll)},
         pictures={

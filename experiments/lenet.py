@@ -107,9 +107,9 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augmented),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)))),
         players={"model": player},
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)))},
         evaluators={"test": jaxgen.mean_over(test, jaxgen.loss_of(player), batch_size=500, transform=data.scale())},
         pictures={"confusions": confusions},
         ema=ema,

@@ -150,9 +150,9 @@ def experiment(
     shown = data.examples(test, 8, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)), jnp.zeros(1))),
         players=players,
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1))},
         evaluators={
             "test": jaxgen.mean_over(test, jaxgen.loss_of(players["model"]), batch_size=batch_size, transform=transform)
         },

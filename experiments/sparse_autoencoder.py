@@ -165,9 +165,9 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)))),
         players={"model": player},
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)))},
         evaluators={"test": jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)},
         final={"test": classify},
         pictures={"filters": filters, "reconstructions": rebuilt},

@@ -136,9 +136,9 @@ def experiment(
 
     return jaxgen.Experiment(
         train=stream,
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)))),
         players={"model": player},
         steps=max(round(25 * stream.epoch_steps), 1000) if steps is None else steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)))},
         evaluators={"test": jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)},
         pictures={"codes": draw} if latents > 1 else {},
         ema=ema,

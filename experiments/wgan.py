@@ -116,9 +116,12 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(critic=(critic, jnp.zeros((1, *image))), generator=(generator, jnp.zeros((1, latents)))),
         players={"critic": jaxgen.Player(d_loss, critic_tx), "generator": jaxgen.Player(g_loss, tx, every=critic_steps)},
         steps=steps,
+        networks={
+            "critic": jaxgen.Network(critic, jnp.zeros((1, *image))),
+            "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
+        },
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
         pictures=latent_space.prior_album(decode, draw),
         sample=sample,

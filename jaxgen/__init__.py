@@ -6,9 +6,10 @@ The names here are the ones that an experiment and a notebook need; `jaxgen/READ
 from jaxgen.cli import run_experiment
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator, Measure, loss_of, mean_over
-from jaxgen.experiment import Experiment, initialize, recorded
+from jaxgen.experiment import Experiment, recorded
 from jaxgen.game import Aux, Player, TrainState, averaged, create_state, make_train_step
 from jaxgen.loop import fit
+from jaxgen.network import Network, initialize
 from jaxgen.pictures import Picture
 from jaxgen.run import Run, load, load_params
 from jaxgen.version import __version__
@@ -18,6 +19,7 @@ __all__ = [
     "Evaluator",
     "Experiment",
     "Measure",
+    "Network",
     "NotFiniteError",
     "Picture",
     "Player",

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from jaxgen import experiments, values
 from jaxgen.data import HeldOut, Opened, Stream, noted, reading, validating
 from jaxgen.errors import UserError
@@ -16,6 +14,7 @@ from jaxgen.evaluate import Evaluator
 from jaxgen.flags import Seed, Share, held
 from jaxgen.game import Player, TrainState
 from jaxgen.logs import Track
+from jaxgen.network import Network, initialize
 from jaxgen.pictures import Picture
 from jaxgen.types import Array, Key, Params, Schedule, Vars
 
@@ -65,9 +64,11 @@ class Experiment(NamedTuple):
 
     Fields:
       train: the stream of training batches.
-      init: the function `init(key) -> (params, vars)`, by player or frozen part; it may load from another run's checkpoint.
       players: the players, in the order of their turns.
       steps: the number of steps to train.
+      networks: the networks by name, from which a state begins, and which a loaded run hands out (`Run.network`).
+      init: the function `init(key) -> (params, vars)`, by player or frozen part. None means `initialize(networks)`; one is
+        written by hand where a game begins with more than its networks, such as a multiplier, or with another run's parameters.
       evaluators: the functions that are run every `evaluate_every` steps; the name is the split they report on.
       final: the evaluators that are run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
         With a validation split (`shared`) the evaluation of the test split is here too.
@@ -90,9 +91,10 @@ class Experiment(NamedTuple):
     """
 
     train: Stream
-    init: Callable[[Key], tuple[Params, Vars]]
     players: Mapping[str, Player]
     steps: int
+    networks: Mapping[str, Network] = {}
+    init: Callable[[Key], tuple[Params, Vars]] | None = None
     evaluators: Mapping[str, Evaluator] = {}
     final: Mapping[str, Evaluator] = {}
     pictures: Mapping[str, Callable[[TrainState, Key], Picture]] = {}
@@ -104,6 +106,10 @@ class Experiment(NamedTuple):
     best: str | None = "test/loss"
     protocol: Mapping[str, tuple[str, ...]] = {}
     config: Config | None = None
+
+    def initial(self, key: Key) -> tuple[Params, Vars]:
+        """The parameters and variables before the first step, `(params, vars)`, by name."""
+        return (self.init or initialize(self.networks))(key)
 
     def __repr__(self) -> str:
         name = self.config.name if self.config else "an experiment"
@@ -212,27 +218,3 @@ def _validated(make: Callable[[], Experiment], held_out: HeldOut) -> Experiment:
         final={**renamed(made.final), **({"test": test} if at_end else {})},
         best=made.best and re.sub("^test/", "validation/", made.best),
     )
-
-
-def initialize(**models: tuple[Any, ...]) -> Callable[[Key], tuple[Params, Vars]]:
-    """The `init` of linen modules, compiled: `initialize(model=(VAE(...), example_input))`.
-
-    Args:
-      **models: the models, by name: a module and the arguments of its call; a module that draws gets a "sample" key.
-
-    Returns:
-      `init(key) -> (params, vars)`, where `vars[name]` holds a module's other collections (`batch_stats` ...).
-    """
-
-    @jax.jit
-    def init(key: Key) -> tuple[Params, Vars]:
-        params, vars = {}, {}
-        for i, (name, (module, *inputs)) in enumerate(models.items()):
-            own, noise = jax.random.split(jax.random.fold_in(key, i))
-            collections = module.init({"params": own, "sample": noise}, *inputs)
-            params[name] = collections.pop("params")
-            if collections:
-                vars[name] = collections
-        return params, vars
-
-    return init

@@ -97,16 +97,6 @@ def _absent(given: Mapping[str, str]) -> data.Source:
     return data.Source(given["value"], given["fingerprint"], 1, gather)
 
 
-def image_shape(path: str | Path) -> tuple[int, ...]:
-    """The shape of the images that a run was trained on, from its record; those of earlier versions need the data."""
-    record = workdir.read(place(path)).record
-    for one in _sources(record):
-        if "image" in one["features"]:
-            return tuple(one["features"]["image"][1])
-    flags = record["flags"]
-    return data.load(flags["dataset"], "train", data_dir=flags["data_dir"]).shape("image")
-
-
 def find_experiment(given: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:
     """The function that made a run: the given one, that of the given file, or the one of `experiments` on record."""
     if callable(given):
@@ -210,7 +200,7 @@ def _constants(experiment: Experiment) -> list[Any]:
     sample = experiment.sample
 
     def begin(key: Key) -> TrainState:
-        return create_state(key, *experiment.init(key), experiment.players, ema=experiment.ema)
+        return create_state(key, *experiment.initial(key), experiment.players, ema=experiment.ema)
 
     state = jax.eval_shape(begin, jax.random.key(0))
     traced = jax.make_jaxpr(lambda state, key: sample(averaged(state), key, 1))(state, state.key)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
@@ -18,9 +19,11 @@ from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor
 from jaxgen.metrics.protocol import Measurement
+from jaxgen.network import variables
 from jaxgen.pictures import Album, Picture
 from jaxgen.rebuild import rebuild
 from jaxgen.serialization import to_tree
+from jaxgen.types import PyTree
 
 SAMPLES = 64
 """Samples that a device draws at once; the i-th chunk is drawn with the i-th key."""
@@ -228,6 +231,27 @@ class Run:
             track=track,
         )
 
+    def network(self, name: str = "model") -> tuple[nn.Module, dict[str, PyTree]]:
+        """One of the experiment's networks, ready for `module.apply(variables, ...)`.
+
+        Args:
+          name: the name of the network.
+
+        Returns:
+          The module, and its parameters and variables, such as batch statistics; the averages where there are any.
+
+        Raises:
+          UserError: if the experiment has no network of this name.
+        """
+        networks = self.experiment.networks
+        if name not in networks:
+            raise UserError(f"This experiment has no network {name!r}; it has {', '.join(networks) or 'none'}.")
+        state = averaged(self.state)
+        # Players that move at once (`objectives.simultaneous`) are one player, whose parameters are those of its networks.
+        joint = (own for player, own in state.params.items() if player not in networks and isinstance(own, Mapping))
+        params = {network: own[network] for own in joint for network in own} | dict(state.params)
+        return networks[name].module, variables(params, state.vars, name)
+
     def pictures(self) -> Album:
         """The experiment's pictures, by name; a notebook shows them."""
         return Album(draw(self.experiment.pictures, self.state, self.seed))
@@ -265,7 +289,7 @@ def draw(
 def begin(experiment: Experiment, seed: int) -> TrainState:
     """The state before the first step, from the run's seed."""
     root = jax.random.key(seed)
-    params, vars = experiment.init(jax.random.fold_in(root, keys.PARAMETERS))
+    params, vars = experiment.initial(jax.random.fold_in(root, keys.PARAMETERS))
     return create_state(jax.random.fold_in(root, keys.STEPS), params, vars, experiment.players, ema=experiment.ema)
 
 

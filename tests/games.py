@@ -65,9 +65,9 @@ def regression(
     player = jaxgen.Player(loss, optax.adam(rate))
     return jaxgen.Experiment(
         train=data.shuffled(source, batch_size, transform),
-        init=jaxgen.initialize(model=(net, jnp.zeros((1, 16)))),
         players={"model": player},
         steps=steps,
+        networks={"model": jaxgen.Network(net, jnp.zeros((1, 16)))},
         evaluators={"test": jaxgen.mean_over(source, jaxgen.loss_of(player), batch_size=16, transform=transform)},
         pictures={"noise": lambda state, key: jaxgen.Picture(ARRAYS["image"][:4] / 255, 2, "Noise")},
         sample=lambda state, key, n: jax.random.uniform(key, (n, 4, 4, 1)),
@@ -97,20 +97,22 @@ def adversarial(*, steps: int = 20, every: int = 3, ema: float | None = None, ac
     def generate(params, state, batch, key, *, train):
         return jax.nn.softplus(-judge(params, fake(params, batch, key))), jaxgen.Aux()
 
-    nets = jaxgen.initialize(generator=(generator, jnp.zeros((1, 16))), discriminator=(critic, jnp.zeros((1, 16))))
+    inputs = jnp.zeros((1, 16))
+    networks = {"generator": jaxgen.Network(generator, inputs), "discriminator": jaxgen.Network(critic, inputs)}
 
     def init(key):
-        params, vars = nets(key)
+        params, vars = jaxgen.initialize(networks)(key)
         return {**params, "frozen": jnp.float32(0.5)}, vars
 
     return jaxgen.Experiment(
         train=paired(4),
-        init=init,
         players={
             "discriminator": jaxgen.Player(discriminate, optax.adam(1e-2)),
             "generator": jaxgen.Player(generate, optax.adam(1e-2), every=every),
         },
         steps=steps,
+        networks=networks,
+        init=init,
         ema=ema,
         accumulate=accumulate,
     )

@@ -27,7 +27,7 @@ ORDER = [
     },
     {"logs", "progress", "pictures", "replicas", "exports"},
     {"keys"},
-    {"game", "distributions", "nn", "diffusion"},
+    {"game", "network", "distributions", "nn", "diffusion"},
     {"parallel", "distributed", "draws", "serialization"},
     {"data"},
     {"losses", "models"},

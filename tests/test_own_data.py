@@ -56,7 +56,7 @@ def test_every_experiment_takes_sources(name: str) -> None:
     train = source[0] if type(source) is tuple else data.load(source, "train")
     held_out = train.length // 6 if name == "gan" else 0  # for the width of its Parzen windows
     assert made.train.epoch_steps * made.train.batch_size == pytest.approx(train.length - held_out)
-    shapes = jax.eval_shape(lambda: made.init(jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: made.initial(jax.random.key(0)))
     assert jax.tree.leaves(shapes)
     if name == "modes":  # the class means are the modes
         assert made.evaluators
@@ -185,7 +185,7 @@ def test_a_flag_whose_choices_name_values_takes_the_values_too(name: str) -> Non
     for flag, table in choices(name):
         for choice, value in table.items():
             named, itself = (make(name, given(name), **{flag: one}) for one in (choice, value))
-            shapes = [jax.eval_shape(lambda made=made: made.init(jax.random.key(0))) for made in (named, itself)]
+            shapes = [jax.eval_shape(lambda made=made: made.initial(jax.random.key(0))) for made in (named, itself)]
             assert jax.tree.map(lambda x: x.shape, shapes[0]) == jax.tree.map(lambda x: x.shape, shapes[1])
         with pytest.raises(UserError, match=rf"--{flag} is nothing; give one of {', '.join(table)}, or a"):
             make(name, given(name), **{flag: "nothing"})
