@@ -60,8 +60,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     head = value_of(LIKELIHOODS, likelihood)
     low, high = head.pixels
     transform = data.scale(low, high)
@@ -103,6 +102,7 @@ def experiment(
         players={"model": player},
         steps=steps,
         networks={"model": jaxgen.Network(model, jnp.zeros((1, *shape)))},
+        splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, jaxgen.loss_of(player), batch_size=batch_size, transform=transform)},
         pictures=shown,
         ema=ema,

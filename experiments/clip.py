@@ -263,6 +263,7 @@ def experiment(
         players={"model": player},
         steps=steps,
         networks={"model": jaxgen.Network(model, *example)},
+        splits={"train": train, "test": test},
         evaluators={"test": evaluate},
         pictures={"retrieved": retrieved},
         ema=ema,

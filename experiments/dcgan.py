@@ -79,8 +79,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     transform = data.scale(-1, 1)
     image = data.common_shape("image", train, test)
     if gamma and norm == "batch":
@@ -114,6 +113,7 @@ def experiment(
             "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
             "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
         },
+        splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
         pictures=latent_space.prior_album(decode, draw),
         sample=sample,

@@ -103,8 +103,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    images = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    images, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     image = data.common_shape("image", images, test)
     held_out = max(images.length // HELD_OUT, 1)
     train, validation = data.part(images, 0, -held_out), data.part(images, -held_out)
@@ -184,6 +183,7 @@ def experiment(
         steps=steps,
         networks=networks,
         init=init,
+        splits={"train": images, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=data.scale())},
         final={"test": window},
         pictures=latent_space.prior_album(decode, draw),

@@ -155,8 +155,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     mixture = MIXTURES[dataset] if isinstance(dataset, str) else mixture_of(train)
     players, networks, sample, ema = value_of(METHODS, method)(latents, hidden, learning_rate, decay_steps)
     centres = jnp.asarray(mixture.centres, jnp.float32)
@@ -185,6 +184,7 @@ def experiment(
         players=players,
         steps=steps,
         networks=networks,
+        splits={"train": train, "test": test},
         evaluators={"test": count},
         pictures={"densities": densities},
         sample=sample,

@@ -107,8 +107,7 @@ def experiment(
     """
     if max_kl is not None and (beta != 1.0 or beta_warmup):
         raise jaxgen.UserError("--max-kl takes the place of --beta and --beta-warmup, and learns the weight; give one of them.")
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     binary = binarization != "none"
     likelihood = likelihood or ("bernoulli" if binary else "gaussian-learned")
     head = value_of(LIKELIHOODS, likelihood)
@@ -187,6 +186,7 @@ def experiment(
         steps=steps,
         networks=networks,
         init=init,
+        splits={"train": train, "test": test},
         evaluators={"test": over_test(losses)},
         final={"test": over_test(bound)},
         pictures={"samples": prior_samples, **latent_space.album(encode, decode, shown, pixels=(low, high))},

@@ -9,15 +9,17 @@ from jaxgen.evaluate import Evaluator, Measure, loss_of, mean_over
 from jaxgen.experiment import Experiment, recorded
 from jaxgen.game import Aux, Player, TrainState, averaged, create_state, make_train_step
 from jaxgen.loop import fit
-from jaxgen.network import Network, initialize
+from jaxgen.network import FrozenNetwork, Network, initialize
+from jaxgen.parents import frozen, load_params
 from jaxgen.pictures import Picture
-from jaxgen.run import Run, load, load_params
+from jaxgen.run import Run, load
 from jaxgen.version import __version__
 
 __all__ = [
     "Aux",
     "Evaluator",
     "Experiment",
+    "FrozenNetwork",
     "Measure",
     "Network",
     "NotFiniteError",
@@ -30,6 +32,7 @@ __all__ = [
     "averaged",
     "create_state",
     "fit",
+    "frozen",
     "initialize",
     "load",
     "load_params",

@@ -1,7 +1,8 @@
 """A network as a value: a linen module with example inputs; and where its parameters and variables lie in a state."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -38,6 +39,32 @@ class Network:
 
     def __repr__(self) -> str:
         return f"Network({type(self.module).__name__})"
+
+
+class FrozenNetwork(NamedTuple):
+    """A network of another run that never changes, as `jaxgen.frozen` gives it.
+
+    Fields:
+      module: the module.
+      params: its parameters, on the host.
+      vars: its other collections, such as batch statistics or a codebook.
+      digest: a hash of parameters and variables.
+      given: the other run, as it was named.
+      run: the absolute path of the other run.
+      network: the name of the network there.
+      step: the step of the checkpoint that it was taken from.
+      folder: the folder that has the other run's record: its own, or the copy in a run that was trained with the network.
+    """
+
+    module: nn.Module
+    params: PyTree
+    vars: Mapping[str, PyTree]
+    digest: str
+    given: str
+    run: Path
+    network: str
+    step: int
+    folder: Path
 
 
 def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params, Vars]]:

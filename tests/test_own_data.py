@@ -15,7 +15,7 @@ import optax
 import pytest
 
 import jaxgen
-from jaxgen import data, values, workdir
+from jaxgen import data, run_record, values, workdir
 from jaxgen.errors import UserError
 from jaxgen.experiments import names
 from jaxgen.losses import adversarial, penalty
@@ -157,7 +157,7 @@ def test_a_value_of_ones_own_is_on_record_and_needed_again(name: str, tmp_path: 
         assert fit(make(name, dataset, **{flag: own()}), folder).position == 1
     else:
         folder.mkdir()
-        workdir.Workdir(folder, workdir.describe(experiment, 0)).write()
+        workdir.Workdir(folder, run_record.describe(experiment, 0)).write()
     with pytest.raises(UserError, match=rf"differs in --{flag} \(\S+ \([0-9a-f]{{8}}\) there, \S+ \([0-9a-f]{{8}}\) here\)"):
         fit(make(name, dataset, **{flag: other()}), folder)
     with pytest.raises(UserError, match=rf"value of --{flag} that only Python has .* `jaxgen\.load\(.*, experiment=made\)`"):

@@ -253,7 +253,7 @@ def test_bits_are_of_a_byte_of_256_levels_and_divided_by_all_pixels() -> None:
 def test_bits_of_colour_images_are_divided_by_all_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 2, 4, 3)).astype(np.uint8)
     source = data.from_arrays({"image": images}, name="colours")
-    monkeypatch.setattr(data, "load", lambda *args, **options: source)
+    monkeypatch.setattr(data, "train_and_test", lambda *args, **options: (source, source))
     experiment = bare(likelihood="logistic")
     found = experiment.final["test"](chosen(experiment), jax.random.key(0), lambda items, **_: items)
     assert found["bits_per_dim"] == pytest.approx(found["nll"] / (24 * math.log(2)), rel=1e-5)
