@@ -60,20 +60,19 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     head = value_of(LIKELIHOODS, likelihood)
     low, high = head.pixels
     transform = data.scale(low, high)
 
     shape = data.common_shape("image", train, test)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
-    networks: dict[str, tuple[Any, dict[str, Any]]] = {
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
         "mlp": (autoencoders.mlp, {"hidden": hidden}),
         "conv": (autoencoders.conv, {"channels": channels, "remat": remat}),
         "residual": (autoencoders.residual, {"channels": channels, "remat": remat}),
     }
-    kind, options = networks[network]
+    kind, options = kinds[network]
     # The decoder is the mirror image.
     mirrored = {name: value[::-1] if isinstance(value, tuple) else value for name, value in options.items()}
     model = autoencoders.Autoencoder(
@@ -100,9 +99,10 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *shape)))),
         players={"model": player},
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *shape)))},
+        splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, jaxgen.loss_of(player), batch_size=batch_size, transform=transform)},
         pictures=shown,
         ema=ema,

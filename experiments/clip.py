@@ -260,9 +260,10 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, data.chain(shift, data.flip() if flip else data.identity, scale)),
-        init=jaxgen.initialize(model=(model, *example)),
         players={"model": player},
         steps=steps,
+        networks={"model": jaxgen.Network(model, *example)},
+        splits={"train": train, "test": test},
         evaluators={"test": evaluate},
         pictures={"retrieved": retrieved},
         ema=ema,

@@ -72,8 +72,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     transform = data.scale(-1, 1)
     image = data.common_shape("image", train, test)
     classes = len(data.common_classes("label", train, test))
@@ -117,11 +116,13 @@ def experiment(
     one = jnp.zeros(1, jnp.int32)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(
-            discriminator=(discriminator, jnp.zeros((1, *image)), one), generator=(generator, jnp.zeros((1, latents)), one)
-        ),
         players={"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)},
         steps=steps,
+        networks={
+            "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image)), one),
+            "generator": jaxgen.Network(generator, jnp.zeros((1, latents)), one),
+        },
+        splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
         pictures={"labels": labelled, "interpolations": interpolate},
         sample=sample,

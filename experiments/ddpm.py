@@ -106,8 +106,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     image = data.common_shape("image", train, test)
     classes = len(data.common_classes("label", train, test)) if labels else 0
     if sampling_steps is not None and sampling_steps > timesteps:
@@ -188,9 +187,10 @@ def experiment(
     shown = data.examples(test, 8, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)), jnp.zeros(1), *told)),
         players=players,
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), *told)},
+        splits={"train": train, "test": test},
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
         final={"test": over_test(bound)},
         pictures={"samples": samples, "forward": forward, "reverse": reverse},

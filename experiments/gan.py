@@ -103,8 +103,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    images = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    images, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     image = data.common_shape("image", images, test)
     held_out = max(images.length // HELD_OUT, 1)
     train, validation = data.part(images, 0, -held_out), data.part(images, -held_out)
@@ -143,12 +142,13 @@ def experiment(
         objectives.simultaneous({"discriminator": d_loss, "generator": g_loss}),
         optax.multi_transform(both, {name: name for name in both}),
     )
-    start = jaxgen.initialize(
-        discriminator=(discriminator, jnp.zeros((1, *image))), generator=(generator, jnp.zeros((1, latents)))
-    )
+    networks = {
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
+        "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
+    }
 
     def init(key: Key) -> tuple[Params, Vars]:
-        params, vars = start(key)
+        params, vars = jaxgen.initialize(networks)(key)
         return {"game": params}, vars
 
     @jax.jit
@@ -179,9 +179,11 @@ def experiment(
 
     return jaxgen.Experiment(
         train=stream,
-        init=init,
         players={"game": player},
         steps=steps,
+        networks=networks,
+        init=init,
+        splits={"train": images, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=data.scale())},
         final={"test": window},
         pictures=latent_space.prior_album(decode, draw),

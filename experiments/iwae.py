@@ -68,8 +68,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     # In evaluation an image is binarised by its number and one key: the same test set at every step.
     transform = data.chain(data.scale(), {"dynamic": data.binarize(), "static": data.binarize_statically()}[binarization])
 
@@ -118,9 +117,10 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *shape)))),
         players=players,
         steps=boundaries[-1] if steps is None else steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *shape)))},
+        splits={"train": train, "test": test},
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
         final={"test": over_test(nll, nll_samples)},
         pictures={

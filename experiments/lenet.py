@@ -71,8 +71,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     image = data.common_shape("image", train, test)
     classes = len(data.common_classes("label", train, test))
     if shift and image[0] != image[1]:
@@ -107,9 +106,10 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augmented),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)))),
         players={"model": player},
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)))},
+        splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, jaxgen.loss_of(player), batch_size=500, transform=data.scale())},
         pictures={"confusions": confusions},
         ema=ema,

@@ -35,7 +35,7 @@ from jaxgen.metrics.modes import modes
 from jaxgen.models.diffusion import MLP
 from jaxgen.models.gan import mlp
 from jaxgen.nn import Sinusoidal
-from jaxgen.types import Array, Key, Params, Vars
+from jaxgen.types import Array, Key
 from jaxgen.uncertainty import named, of_share
 
 DRAWN = 2500
@@ -57,10 +57,10 @@ def mixture_of(source: data.Source) -> mixtures.Mixture:
 
 
 class Method(NamedTuple):
-    """What a method brings: its players, where they start, how to draw points `[n, 2]`, and from which averages."""
+    """What a method brings: its players, their networks, how to draw points `[n, 2]`, and from which averages."""
 
     players: Mapping[str, jaxgen.Player]
-    init: Callable[[Key], tuple[Params, Vars]]
+    networks: Mapping[str, jaxgen.Network]
     sample: Callable[[jaxgen.TrainState, Key, int], Array]
     ema: float | None = 0.999
 
@@ -79,13 +79,16 @@ def game(
     discriminator = mlp.Discriminator(hidden, activation=nn.relu)
     d_loss, g_loss = objectives.adversarial(generator, discriminator, loss, latents=latents, penalty=penalty, feature="point")
     players = {"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx, every=every)}
-    init = jaxgen.initialize(generator=(generator, jnp.zeros((1, latents))), discriminator=(discriminator, jnp.zeros((1, 2))))
+    networks = {
+        "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, 2))),
+    }
 
     def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
         z = jax.random.normal(key, (n, latents))
         return objectives.apply(generator, state.params, state.vars, z, name="generator")[0]
 
-    return Method(players, init, jax.jit(sample, static_argnums=2))
+    return Method(players, networks, jax.jit(sample, static_argnums=2))
 
 
 def gan(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
@@ -113,8 +116,8 @@ def ddpm(latents: int, hidden: tuple[int, ...], learning_rate: float | None, dec
         x = samplers.noise(start, (n, 2), schedule.level(schedule.steps))
         return draw(objectives.denoiser_of(model, state.params, state.vars), x, walk).x
 
-    init = jaxgen.initialize(model=(model, jnp.zeros((1, 2)), jnp.zeros(1)))
-    return Method({"model": jaxgen.Player(loss, tx)}, init, jax.jit(sample, static_argnums=2))
+    networks = {"model": jaxgen.Network(model, jnp.zeros((1, 2)), jnp.zeros(1))}
+    return Method({"model": jaxgen.Player(loss, tx)}, networks, jax.jit(sample, static_argnums=2))
 
 
 METHODS: dict[str, Callable[..., Method]] = {"gan": gan, "wgan_gp": wgan_gp, "ddpm": ddpm}
@@ -152,10 +155,9 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     mixture = MIXTURES[dataset] if isinstance(dataset, str) else mixture_of(train)
-    players, init, sample, ema = value_of(METHODS, method)(latents, hidden, learning_rate, decay_steps)
+    players, networks, sample, ema = value_of(METHODS, method)(latents, hidden, learning_rate, decay_steps)
     centres = jnp.asarray(mixture.centres, jnp.float32)
     shown = data.examples(test, 10_000)["point"]
 
@@ -179,9 +181,10 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size),
-        init=init,
         players=players,
         steps=steps,
+        networks=networks,
+        splits={"train": train, "test": test},
         evaluators={"test": count},
         pictures={"densities": densities},
         sample=sample,

@@ -100,8 +100,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     image = data.common_shape("image", train, test)
     if not 0 < smallest < largest or levels < 2:
         raise jaxgen.UserError("Noise has two levels or more and runs from --smallest above 0 up to a larger --largest.")
@@ -150,9 +149,10 @@ def experiment(
     shown = data.examples(test, 8, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)), jnp.zeros(1))),
         players=players,
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1))},
+        splits={"train": train, "test": test},
         evaluators={
             "test": jaxgen.mean_over(test, jaxgen.loss_of(players["model"]), batch_size=batch_size, transform=transform)
         },

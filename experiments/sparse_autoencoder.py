@@ -100,8 +100,7 @@ def experiment(
     """
     if k > latents:
         raise jaxgen.UserError(f"--k {k} units cannot be kept of --latents {latents}; give a smaller k or more latents.")
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     height, width, channels = data.common_shape("image", train, test)
     image = (height, width, channels)
     data.common_classes("label", train, test)
@@ -165,9 +164,10 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)))),
         players={"model": player},
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)))},
+        splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)},
         final={"test": classify},
         pictures={"filters": filters, "reconstructions": rebuilt},

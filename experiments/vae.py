@@ -107,8 +107,7 @@ def experiment(
     """
     if max_kl is not None and (beta != 1.0 or beta_warmup):
         raise jaxgen.UserError("--max-kl takes the place of --beta and --beta-warmup, and learns the weight; give one of them.")
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     binary = binarization != "none"
     likelihood = likelihood or ("bernoulli" if binary else "gaussian-learned")
     head = value_of(LIKELIHOODS, likelihood)
@@ -122,17 +121,17 @@ def experiment(
     image = data.common_shape("image", train, test)
     out = (*image[:2], image[2] * head.outputs)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
-    networks: dict[str, tuple[Any, dict[str, Any]]] = {
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
         "mlp": (autoencoders.mlp, {"hidden": hidden, "activation": value_of(ACTIVATIONS, activation)}),
         "conv": (autoencoders.conv, {"channels": channels, "remat": remat}),
         "residual": (autoencoders.residual, {"channels": channels, "remat": remat}),
     }
-    kind, options = networks[network]
+    kind, options = kinds[network]
     encoder = kind.Encoder(**options, dtype=dtype)
     # The decoder is the mirror image.
     mirrored = {name: value[::-1] if isinstance(value, tuple) else value for name, value in options.items()}
     model = vae.VAE(encoder, kind.Decoder(out, **mirrored, dtype=dtype), head, latents, dtype=dtype)
-    initialize = jaxgen.initialize(model=(model, jnp.zeros((1, *image))))
+    networks = {"model": jaxgen.Network(model, jnp.zeros((1, *image)))}
 
     rate = optax.cosine_decay_schedule(learning_rate, max(steps, 1)) if cosine else optax.constant_schedule(learning_rate)
     tx = optax.adam(rate) if clip is None else optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))
@@ -141,14 +140,13 @@ def experiment(
         weight = optax.linear_schedule(0.0, beta, rising) if rising else beta
         loss = objectives.elbo(model, beta=weight, samples=samples, analytic_kl=analytic_kl)
         players = {"model": jaxgen.Player(loss, tx)}
-        init = initialize
     else:
         loss, dual = objectives.constrained_elbo(model, delta=max_kl, samples=samples)
         players = {"model": jaxgen.Player(loss, tx), "multiplier": jaxgen.Player(dual, optax.adam(1e-2))}
 
-        def init(key: Key) -> tuple[Params, Vars]:
-            params, vars = initialize(key)
-            return {**params, "multiplier": jnp.log(jnp.expm1(1.0))}, vars  # beta = 1
+    def init(key: Key) -> tuple[Params, Vars]:
+        params, vars = jaxgen.initialize(networks)(key)
+        return {**params, **({} if max_kl is None else {"multiplier": jnp.log(jnp.expm1(1.0))})}, vars  # beta = 1
 
     @jax.jit
     def encode(state: jaxgen.TrainState, x: Array) -> Array:
@@ -184,9 +182,11 @@ def experiment(
     shown = data.examples(test, 32, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=init,
         players=players,
         steps=steps,
+        networks=networks,
+        init=init,
+        splits={"train": train, "test": test},
         evaluators={"test": over_test(losses)},
         final={"test": over_test(bound, nll_samples)},
         pictures={"samples": prior_samples, **latent_space.album(encode, decode, shown, pixels=(low, high))},

@@ -80,8 +80,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     image = data.common_shape("image", train, test)
     classes = len(data.common_classes("label", train, test))
     transform = data.scale(-1, 1)
@@ -136,9 +135,10 @@ def experiment(
 
     return jaxgen.Experiment(
         train=stream,
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, *image)))),
         players={"model": player},
         steps=max(round(25 * stream.epoch_steps), 1000) if steps is None else steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)))},
+        splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)},
         pictures={"codes": draw} if latents > 1 else {},
         ema=ema,

@@ -77,8 +77,7 @@ def experiment(
     Returns:
       The experiment.
     """
-    train = data.load(dataset, "train", data_dir=data_dir, cache_budget=cache_budget)
-    test = data.load(dataset, "test", data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     transform = data.scale(-1, 1)
     image = data.common_shape("image", train, test)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
@@ -116,9 +115,13 @@ def experiment(
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        init=jaxgen.initialize(critic=(critic, jnp.zeros((1, *image))), generator=(generator, jnp.zeros((1, latents)))),
         players={"critic": jaxgen.Player(d_loss, critic_tx), "generator": jaxgen.Player(g_loss, tx, every=critic_steps)},
         steps=steps,
+        networks={
+            "critic": jaxgen.Network(critic, jnp.zeros((1, *image))),
+            "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
+        },
+        splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
         pictures=latent_space.prior_album(decode, draw),
         sample=sample,

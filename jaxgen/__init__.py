@@ -6,18 +6,22 @@ The names here are the ones that an experiment and a notebook need; `jaxgen/READ
 from jaxgen.cli import run_experiment
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator, Measure, loss_of, mean_over
-from jaxgen.experiment import Experiment, initialize, recorded
+from jaxgen.experiment import Experiment, recorded
 from jaxgen.game import Aux, Player, TrainState, averaged, create_state, make_train_step
 from jaxgen.loop import fit
+from jaxgen.network import FrozenNetwork, Network, initialize
+from jaxgen.parents import frozen, load_params
 from jaxgen.pictures import Picture
-from jaxgen.run import Run, load, load_params
+from jaxgen.run import Run, load
 from jaxgen.version import __version__
 
 __all__ = [
     "Aux",
     "Evaluator",
     "Experiment",
+    "FrozenNetwork",
     "Measure",
+    "Network",
     "NotFiniteError",
     "Picture",
     "Player",
@@ -28,6 +32,7 @@ __all__ = [
     "averaged",
     "create_state",
     "fit",
+    "frozen",
     "initialize",
     "load",
     "load_params",

@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from jaxgen import durable, hashes, logs, parallel, serialization
 from jaxgen.errors import DamagedError, UserError
 from jaxgen.game import TrainState
+from jaxgen.network import FrozenNetwork
 from jaxgen.types import PyTree
 
 TRASH = ".deleted"
@@ -45,12 +46,19 @@ class Checkpoints:
       keep: the number of last checkpoints to keep, beside the best; the folder is made, and cleared of what a writer that died
         left behind. None reads only.
       values: the evaluated values whose minimum marks the best checkpoint, by step; asked for when they are needed.
+      frozen: the frozen parts of the state, which are not saved, and are put back into a state that is restored.
     """
 
     def __init__(
-        self, folder: Path, *, keep: int | None = None, values: Callable[[], Mapping[int, float]] = dict[int, float]
+        self,
+        folder: Path,
+        *,
+        keep: int | None = None,
+        values: Callable[[], Mapping[int, float]] = dict[int, float],
+        frozen: Mapping[str, FrozenNetwork] = {},
     ) -> None:
         self.folder, self._values, self._writes, self._failed = folder.resolve(), values, keep is not None, False
+        self._frozen = frozen
         chosen: dict[str, Any] = {"read_only": True}
         if keep is not None:
             # Renamed first, then deleted: a checkpoint that is half deleted must not look like one.
@@ -82,7 +90,8 @@ class Checkpoints:
         Raises:
           UserError: if the disk refuses, be it this checkpoint or the one before, of which only now is known.
         """
-        items = {"state": serialization.to_tree(state), "beside": flax.serialization.to_state_dict(beside)}
+        own = serialization.without(state, self._frozen)
+        items = {"state": serialization.to_tree(own), "beside": flax.serialization.to_state_dict(beside)}
         signed = {
             **meta,
             "format": FORMAT,
@@ -150,6 +159,8 @@ class Checkpoints:
           DamagedError: if it is not what was written.
         """
         meta = self.meta(step)
+        self._check_frozen(step, meta)
+        whole, state = state, serialization.without(state, self._frozen)
         targets = {"state": serialization.on_first_device(serialization.to_tree(state))}
         if beside is not None:
             targets["beside"] = serialization.on_first_device(flax.serialization.to_state_dict(beside))
@@ -166,7 +177,8 @@ class Checkpoints:
             got = self._manager.restore(step, args=ocp.args.Composite(**args))
             hashes.verify({name: got[name] for name in targets}, meta["leaves"])
             restored = flax.serialization.from_state_dict(beside, got["beside"]) if beside is not None else None
-            return Restored(serialization.from_tree(state, got["state"]), restored, meta)
+            own = serialization.from_tree(state, got["state"])
+            return Restored(serialization.with_parts(own, self._frozen, whole), restored, meta)
 
     def restore_last(self, state: TrainState, beside: PyTree, *, aside: Path, say: Callable[[str], None]) -> Restored | None:
         """The last checkpoint that is whole, or None if there is none at all.
@@ -213,6 +225,17 @@ class Checkpoints:
         if self._writes:
             with contextlib.suppress(OSError):
                 (self.folder / TRASH).rmdir()
+
+    def _check_frozen(self, step: int, meta: Mapping[str, Any]) -> None:
+        there = {name: told["digest"] for name, told in meta.get("run", {}).get("frozen", {}).items()}
+        here = {name: part.digest for name, part in self._frozen.items()}
+        for name in sorted(there.keys() | here.keys()):
+            if there.get(name) != here.get(name):
+                a, b = (digests.get(name, "none")[:8] for digests in (there, here))
+                raise UserError(
+                    f"The checkpoint of step {step:,} in {self.folder} was trained with another frozen part {name!r} "
+                    f"({a} there, {b} here); give the one that it was trained with."
+                )
 
     @contextlib.contextmanager
     def _explained(self, what: str) -> Iterator[None]:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import tyro
 
-from jaxgen import arguments, experiments, waiting
+from jaxgen import arguments, experiments, parts, waiting
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
+from jaxgen.flags import place
 
 LONGEST = 200
 """Bytes of a folder's name that flags make: file systems hold 255, and a letter of Chinese has three."""
@@ -49,7 +50,8 @@ def run_experiment(function: Callable[..., Experiment], args: list[str] | None =
         # Before the experiment is made: that runs JAX, which then knows of this host alone.
         join_hosts(**command.hosts)
         find_devices()
-        fit(function(**command.own), **command.loop)
+        with parts.kept_in(place(command.loop["workdir"])):
+            fit(function(**command.own), **command.loop)
 
 
 def parse(function: Callable[..., Experiment], args: list[str] | None = None, *, prog: str | None = None) -> Command:
@@ -129,7 +131,7 @@ def default_workdir(name: str, flags: dict[str, Any], defaults: dict[str, Any], 
     >>> default_workdir("experiments.vae", {"beta": 4.0, "steps": 9}, {"beta": 1.0, "steps": 5}, 0)
     'runs/vae-beta=4.0'
     """
-    from jaxgen.workdir import FREE
+    from jaxgen.run_record import FREE
 
     changed = {f: v for f, v in flags.items() if v != defaults[f] and f not in FREE} | ({"seed": seed} if seed else {})
     parts = [Path(name).stem if name.endswith(".py") else name.rsplit(".", 1)[-1]]

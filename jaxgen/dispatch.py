@@ -1,6 +1,6 @@
 """How steps reach the device: several in one compiled call, with the next batches already on their way."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -35,6 +35,19 @@ def with_data(step: TrainStep, stream: Stream) -> TrainStep:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), DATA)
         state, metrics = step(state, stream.transform(batch, key))
         return state, {**metrics, "skipped": Mean(jnp.zeros(()), jnp.zeros(()))}
+
+    return whole
+
+
+def held_still(step: TrainStep, frozen: Collection[str]) -> TrainStep:
+    """The step; the variables of frozen parts stay as they are to the bit, whatever losses return and replicas average."""
+    if not frozen:
+        return step
+
+    def whole(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        new, metrics = step(state, batch)
+        kept = {name: x for name, x in state.vars.items() if name in frozen}
+        return new._replace(vars={**new.vars, **kept}), metrics
 
     return whole
 

@@ -24,12 +24,12 @@ MAKE_ROOM = "free space there, or set TMPDIR to a folder on another disk."
 """How the sentence ends where a temporary file was refused."""
 
 
-def write(path: Path, text: str) -> None:
-    """Replaces a file by a new text: after a crash, or a cut of the power, it holds the old text or the new, all of it."""
+def write(path: Path, text: str | bytes) -> None:
+    """Replaces a file by text or bytes: after a crash, or a cut of the power, it holds the old text or the new, all of it."""
     scratch = path.with_name(f"{path.name}.tmp")
     try:
-        with scratch.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with scratch.open("wb") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
             # Before the rename: else the new name may outlive a cut of the power without what it names.
             os.fsync(file.fileno())

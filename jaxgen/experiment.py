@@ -5,19 +5,20 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import jax
+from typing import Any, NamedTuple, TypeVar
 
 from jaxgen import experiments, values
-from jaxgen.data import HeldOut, Opened, Stream, noted, reading, validating
+from jaxgen.data import HeldOut, Opened, Source, Stream, noted, reading, validating
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.flags import Seed, Share, held
 from jaxgen.game import Player, TrainState
 from jaxgen.logs import Track
+from jaxgen.network import FrozenNetwork, Network, initialize, variables
 from jaxgen.pictures import Picture
-from jaxgen.types import Array, Key, Params, Schedule, Vars
+from jaxgen.types import Array, Key, Params, PyTree, Schedule, Vars
+
+T = TypeVar("T")
 
 
 class Config(NamedTuple):
@@ -49,10 +50,15 @@ class Config(NamedTuple):
         }
 
     @property
-    def held_out(self) -> HeldOut | None:
-        """What is held out of the training examples for validation; None where nothing is."""
-        share = self.flags.get("validation")
-        return HeldOut(share, self.flags.get("validation_seed", 0)) if share else None
+    def datasets(self) -> list[str]:
+        """The flags that name the data, or are the data: `dataset`, and others whose value `data.load` was given."""
+        opened = [one.dataset for one in self.opened if one.dataset is not None]
+        return [
+            flag
+            for flag, value in self.flags.items()
+            if flag == "dataset"
+            or any(value is dataset or (type(value) is type(dataset) is str and value == dataset) for dataset in opened)
+        ]
 
     @property
     def file(self) -> str:
@@ -65,9 +71,15 @@ class Experiment(NamedTuple):
 
     Fields:
       train: the stream of training batches.
-      init: the function `init(key) -> (params, vars)`, by player or frozen part; it may load from another run's checkpoint.
       players: the players, in the order of their turns.
       steps: the number of steps to train.
+      networks: the networks by name, from which a state begins, and which a loaded run hands out (`Run.network`).
+      init: the function `init(key) -> (params, vars)`, by player or frozen part. None means `initialize(networks)`; one is
+        written by hand where a game begins with more than its networks, such as a multiplier, or with another run's parameters.
+      frozen: the networks of other runs that stay as they are (`jaxgen.frozen`), by the name that their parameters and
+        variables have in a state. A run keeps them once in its folder, and not in its checkpoints.
+      splits: the data by split: `train` and `test`, or several domains, as `train/photos` and `test/photos`. Samples are
+        measured against them, and figures name them. With a validation split (`shared`) `validation` comes beside `test`.
       evaluators: the functions that are run every `evaluate_every` steps; the name is the split they report on.
       final: the evaluators that are run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
         With a validation split (`shared`) the evaluation of the test split is here too.
@@ -90,9 +102,12 @@ class Experiment(NamedTuple):
     """
 
     train: Stream
-    init: Callable[[Key], tuple[Params, Vars]]
     players: Mapping[str, Player]
     steps: int
+    networks: Mapping[str, Network] = {}
+    init: Callable[[Key], tuple[Params, Vars]] | None = None
+    frozen: Mapping[str, FrozenNetwork] = {}
+    splits: Mapping[str, Source] = {}
     evaluators: Mapping[str, Evaluator] = {}
     final: Mapping[str, Evaluator] = {}
     pictures: Mapping[str, Callable[[TrainState, Key], Picture]] = {}
@@ -104,6 +119,27 @@ class Experiment(NamedTuple):
     best: str | None = "test/loss"
     protocol: Mapping[str, tuple[str, ...]] = {}
     config: Config | None = None
+
+    def initial(self, key: Key) -> tuple[Params, Vars]:
+        """The parameters and variables before the first step, `(params, vars)`, by name; with those of the frozen parts."""
+        for name in self.frozen.keys() & {*self.players, *self.networks}:
+            raise ValueError(f"{name!r} is frozen, and a player or a network to be trained as well")
+        params, vars = (self.init or initialize(self.networks))(key)
+        of_frozen = {name: part.params for name, part in self.frozen.items()}
+        return {**params, **of_frozen}, {**vars, **{name: part.vars for name, part in self.frozen.items() if part.vars}}
+
+    def variables(self, params: Params, vars: Vars, name: str) -> dict[str, PyTree]:
+        """What `module.apply` takes of one of the networks: `{"params": ..., "batch_stats": ...}`.
+
+        Args:
+          params: parameters by name, as a state has them.
+          vars: variables by name.
+          name: the name of the network.
+        """
+        # Players that move at once (`objectives.simultaneous`) are one player, whose parameters are those of its networks.
+        joint = (own for player, own in params.items() if player not in self.networks and isinstance(own, Mapping))
+        by_network = {network: own[network] for own in joint for network in own if network in self.networks}
+        return variables({**by_network, **params}, vars, name)
 
     def __repr__(self) -> str:
         name = self.config.name if self.config else "an experiment"
@@ -199,40 +235,30 @@ def _validated(make: Callable[[], Experiment], held_out: HeldOut) -> Experiment:
         splits.in_place_of_test = True
         made = make()
 
-    def renamed(evaluators: Mapping[str, Evaluator]) -> dict[str, Evaluator]:
-        return {"validation" if split == "test" else split: evaluator for split, evaluator in evaluators.items()}
+    def renamed(by_split: Mapping[str, T]) -> dict[str, T]:
+        return {re.sub("^test(?=/|$)", "validation", split): value for split, value in by_split.items()}
 
-    at_end = [evaluators["test"] for evaluators in (tested.evaluators, tested.final) if "test" in evaluators]
-
-    def test(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        return {name: value for evaluator in at_end for name, value in evaluator(state, key, track).items()}
-
+    often, at_end = (of_split(evaluators, "test") for evaluators in (tested.evaluators, tested.final))
+    tests = {split: _one_after_another(*(e[split] for e in (often, at_end) if split in e)) for split in {**often, **at_end}}
     return made._replace(
+        splits={**renamed(made.splits), **of_split(tested.splits, "test")},
         evaluators=renamed(made.evaluators),
-        final={**renamed(made.final), **({"test": test} if at_end else {})},
+        final={**renamed(made.final), **tests},
         best=made.best and re.sub("^test/", "validation/", made.best),
     )
 
 
-def initialize(**models: tuple[Any, ...]) -> Callable[[Key], tuple[Params, Vars]]:
-    """The `init` of linen modules, compiled: `initialize(model=(VAE(...), example_input))`.
+def _one_after_another(*evaluators: Evaluator) -> Evaluator:
+    def evaluate(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
+        return {name: value for evaluator in evaluators for name, value in evaluator(state, key, track).items()}
 
-    Args:
-      **models: the models, by name: a module and the arguments of its call; a module that draws gets a "sample" key.
+    return evaluate
 
-    Returns:
-      `init(key) -> (params, vars)`, where `vars[name]` holds a module's other collections (`batch_stats` ...).
+
+def of_split(by_split: Mapping[str, T], split: str) -> dict[str, T]:
+    """What belongs to a split, or to a domain of it.
+
+    >>> of_split({"train": 1, "test/photos": 2, "test/paintings": 3}, "test")
+    {'test/photos': 2, 'test/paintings': 3}
     """
-
-    @jax.jit
-    def init(key: Key) -> tuple[Params, Vars]:
-        params, vars = {}, {}
-        for i, (name, (module, *inputs)) in enumerate(models.items()):
-            own, noise = jax.random.split(jax.random.fold_in(key, i))
-            collections = module.init({"params": own, "sample": noise}, *inputs)
-            params[name] = collections.pop("params")
-            if collections:
-                vars[name] = collections
-        return params, vars
-
-    return init
+    return {name: value for name, value in by_split.items() if name == split or name.startswith(f"{split}/")}

@@ -6,7 +6,6 @@ from jaxgen import hashes, run
 from jaxgen.errors import UserError
 from jaxgen.metrics import inception_v3, lenet
 from jaxgen.metrics.features import Extractor
-from jaxgen.rebuild import image_shape
 
 LENET = "experiments.lenet"
 WEIGHTS = (".pth", ".pt", ".safetensors")
@@ -33,6 +32,6 @@ def find(path: Path) -> Extractor:
             f"{path} is a run of {config.name if config else 'an experiment without flags'}, which extracts no features; give "
             f"a run of {LENET}, or a file of InceptionV3's weights ({', '.join(WEIGHTS)})."
         )
-    height, width, colours = image_shape(path)
-    params = {**trained.state.params, **trained.state.ema}["model"]
-    return lenet.extractor(params, shape=(height, width, colours), weights=hashes.digest(params, 0)[:8])
+    _, variables = trained.network("model")
+    params, (images,) = variables["params"], trained.experiment.networks["model"].inputs
+    return lenet.extractor(params, shape=images.shape[1:], weights=hashes.digest(params, 0)[:8])

@@ -6,7 +6,7 @@ import jax
 
 from jaxgen import data, memory, values
 from jaxgen.errors import UserError
-from jaxgen.experiment import Config, Experiment
+from jaxgen.experiment import Experiment, of_split
 from jaxgen.game import TrainState, averaged
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
@@ -26,16 +26,18 @@ def of(
       checkpoint: a description of how this checkpoint was chosen.
 
     Returns:
-      By name, `test/nll`; nothing of an experiment without a flag `dataset`.
+      By name, `test/nll`; nothing of a split that is not among the experiment's.
     """
     config, found = experiment.config, {}
-    if config is None or "dataset" not in config.flags:
+    if config is None:
         return {}
-    for split, of_split in evaluated.items():
-        real = source(config, split)
-        told, pairs = f"{real.name} {data.contents(real)}", paired(of_split)
+    for split, named in evaluated.items():
+        if split not in experiment.splits:
+            continue
+        real = experiment.splits[split]
+        told, pairs = f"{real.name} {data.contents(real)}", paired(named)
         for name, flags in experiment.protocol.items():
-            if name not in of_split:
+            if name not in named:
                 continue
             protocol = Protocol(
                 metric=f"{split}/{name}",
@@ -67,7 +69,7 @@ def measure(
     checkpoint: str,
     track: Track,
 ) -> dict[str, Measurement]:
-    """A model's samples measured against the images of its dataset.
+    """A model's samples measured against the images of one of its splits.
 
     Args:
       experiment: the model's experiment.
@@ -86,18 +88,17 @@ def measure(
       By name, each value with its protocol and its floor.
 
     Raises:
-      UserError: if the model generates no images, or a metric cannot be had of them.
+      UserError: if the model generates no images, there is no such split, or a metric cannot be had of them.
     """
     # Here and not above: what measures sets of images takes a quarter of a second to import.
     from jaxgen.metrics import images
     from jaxgen.metrics import measure as measuring
 
-    if experiment.sample is None or experiment.config is None:
+    if experiment.sample is None:
         raise UserError("This experiment has no sampler: its model generates nothing.")
-    if "dataset" not in experiment.config.flags:
-        raise UserError("This experiment has no flag --dataset to hold its samples against; measure two folders or arrays.")
-    held_out = "test" if experiment.config.held_out is None else "validation"
-    real, others = (source(experiment.config, one) for one in (split, held_out if split == "train" else "train"))
+    real, (name_of_split, slash, domain) = source(experiment, split), split.partition("/")
+    held_out = "validation" if of_split(experiment.splits, "validation") else "test"
+    others = experiment.splits.get(f"{held_out if name_of_split == 'train' else 'train'}{slash}{domain}")
     extractor, metrics = extractor or pixels(), list(metrics)
     measuring.check(measuring.Plan(real, n, experiment.classes is not None, extractor), metrics)
     drawn = images.drawn(
@@ -116,32 +117,19 @@ def measure(
         )
 
 
-def source(config: Config, split: str) -> data.Source:
-    """A split of a run's dataset, from where and as the run reads it.
-
-    Args:
-      config: the configuration of the run's experiment.
-      split: the split: `train`, which is what the run trains on; `test`; or `validation`, what it holds out of training.
+def source(experiment: Experiment, split: str) -> data.Source:
+    """A split of an experiment.
 
     Raises:
-      UserError: if the run has no validation split.
+      UserError: if it has no such split.
     """
-    held_out = config.held_out
-    if split == "validation" and held_out is None:
+    if split in experiment.splits:
+        return experiment.splits[split]
+    if not experiment.splits:
+        raise UserError("This experiment names no splits to hold its samples against; measure two folders or arrays.")
+    if split == "validation":
         raise UserError("This run has no validation split; a run that is trained with --validation has one.")
-    if held_out is None or split == "test":
-        return _opened(config, split)
-    kept, validation = held_out.cut(_opened(config, "train"))
-    return validation if split == "validation" else kept
-
-
-def _opened(config: Config, split: str) -> data.Source:
-    dataset = config.flags["dataset"]
-    for one in config.opened:
-        if one.split == split and (one.dataset is dataset or one.dataset == dataset):
-            return one.source
-    where = {flag: config.flags[flag] for flag in ("data_dir", "cache_budget") if flag in config.flags}
-    return data.load(dataset, split, **where)
+    raise UserError(f"This run has no split {split!r}; it has {', '.join(experiment.splits)}.")
 
 
 def _setting(value: object) -> object:

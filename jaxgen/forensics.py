@@ -11,7 +11,7 @@ from jax.extend import core
 from jax.extend.source_info_util import summarize
 
 from jaxgen import parallel
-from jaxgen.dispatch import DATA, Advance, batch_spec, with_data
+from jaxgen.dispatch import DATA, Advance, batch_spec, held_still, with_data
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.game import TrainState, gradient, make_train_step, turn, with_averaged_variables
@@ -163,7 +163,8 @@ def replay(path: str | Path, *, experiment: Callable[..., Experiment] | str | No
         )
     finally:
         incidents.close()
-    step = with_data(make_train_step(made.players, ema=made.ema, accumulate=made.accumulate), made.train)
+    train = make_train_step(made.players, ema=made.ema, accumulate=made.accumulate)
+    step = with_data(held_still(train, made.frozen), made.train)
     findings = origins(step, with_averaged_variables(state), batch)
     lines = [str(meta["happened"])]
     for finding in findings:

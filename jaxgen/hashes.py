@@ -43,12 +43,13 @@ def signature(record: Any) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def digest(tree: PyTree, position: int) -> str:
+def digest(tree: PyTree, position: int, frozen: Mapping[str, Mapping[str, Any]] = {}) -> str:
     """One hash over parameters, optimizers, averages, variables, key, step and the data's position.
 
     Args:
       tree: a state as `serialization.to_tree` or `Checkpoints.tree` gives it.
       position: batches drawn from the stream.
+      frozen: the record of the frozen parts, which the tree is without, each with its `digest`.
 
     Returns:
       64 hexadecimal digits of SHA-256; equal exactly when every bit of every array is.
@@ -56,4 +57,6 @@ def digest(tree: PyTree, position: int) -> str:
     hasher = hashlib.sha256(f"position {position}".encode())
     for path, leaf in sorted(leaves(tree).items()):
         hasher.update(f"{path} {leaf}".encode())
+    for name, told in sorted(frozen.items()):
+        hasher.update(f"frozen {name} {told['digest']}".encode())
     return hasher.hexdigest()

@@ -154,8 +154,11 @@ def read_jsonl(path: Path, *, until: int | None = None) -> list[dict[str, Any]]:
 
 def evaluated(history: Iterable[Mapping[str, Any]], name: str) -> dict[int, float]:
     """The values that `split/name` had, by step, where they are finite."""
-    split, _, metric = name.partition("/")
-    values = {line["step"]: line[metric] for line in history if line["split"] == split and metric in line}
+    values = {}
+    for line in history:
+        metric = name.removeprefix(f"{line['split']}/")  # a split may be a domain of one, `test/photos`
+        if metric != name and metric in line:
+            values[line["step"]] = line[metric]
     return {step: value for step, value in values.items() if isinstance(value, float) and math.isfinite(value)}
 
 

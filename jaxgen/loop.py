@@ -131,7 +131,7 @@ class _Loop:
         self.seconds, self.timed = 0.0, 0  # of the steps since the last log, without evaluations and saves
 
         train = make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
-        train_step = dispatch.with_data(train, experiment.train)
+        train_step = dispatch.with_data(dispatch.held_still(train, experiment.frozen), experiment.train)
         if skippable:
             train_step = dispatch.skipping(train_step)
         self.state_spec = jax.eval_shape(lambda: begin(experiment, seed))
@@ -150,7 +150,7 @@ class _Loop:
             resources.callback(workdir.occupy(path).release)
             self.folder, notes = workdir.fitting(path, experiment, seed)
             parallel.meet("every host has read what is in the workdir")
-            self.checkpoints = self.folder.checkpoints(keep=keep, values=self._values)
+            self.checkpoints = self.folder.checkpoints(keep=keep, values=self._values, frozen=experiment.frozen)
             resources.callback(self.checkpoints.close)
             self._say(*notes)
         if not self._restored():
@@ -163,6 +163,7 @@ class _Loop:
                 )
             self._say(f"Resuming {path} at step {self.step:,} of {experiment.steps:,}.")
         if self.folder is not None:
+            self.folder.keep(experiment.frozen)  # before the record, which names them
             self.folder.write()
             self.journal = self.folder.journal(start=self.step, wandb=wandb)
         resources.callback(self.journal.close)

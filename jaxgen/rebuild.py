@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from jaxgen import data, experiments, values, workdir
+from jaxgen import data, experiments, parts, run_record, values, workdir
 from jaxgen.data.stand_in import DataError, replayed
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -28,7 +28,7 @@ def rebuild(
     experiment: Make | Experiment | str | None,
     *,
     data_dir: str | Path | None = None,
-    dataset: str | data.Given | None = None,
+    dataset: str | data.Given | Mapping[str, str | data.Given] | None = None,
 ) -> tuple[Experiment, workdir.Workdir]:
     """The experiment of a run, made again with the flags on record, and the run's folder.
 
@@ -40,7 +40,7 @@ def rebuild(
       experiment: the function, or the file, that made the run, where it is not a module of `experiments`; or the experiment
         itself, which is compared with the record and taken as it is.
       data_dir: the folder of the prepared sets, where it has changed.
-      dataset: the set's name or place, or its sources, given anew.
+      dataset: the set's name or place, or its sources, given anew; of a run on several sets these by their flags.
 
     Returns:
       The experiment and the folder.
@@ -55,9 +55,40 @@ def rebuild(
             raise UserError("An experiment brings its data with it; leave data_dir and dataset out.")
         workdir.check(folder, experiment)
         return experiment, folder
+    with parts.kept_in(folder.path):
+        return _rebuilt(folder, experiment, data_dir, dataset), folder
+
+
+def structure(path: str | Path, experiment: Make | Experiment | str | None) -> Experiment:
+    """The experiment of a run as far as its networks go, made without its data if these are no text.
+
+    Args:
+      path: the workdir, or the folder of a network that another run keeps of it.
+      experiment: the function, the file or the experiment, as in `rebuild`.
+
+    Raises:
+      UserError: as in `rebuild`.
+    """
+    if isinstance(experiment, Experiment):
+        return experiment
+    folder = workdir.read(place(path))
+    make, flags, _ = _recorded(folder, experiment)
+    why = f"The data of the run in {folder.path} are not needed."
+    with parts.kept_in(folder.path):
+        try:
+            with replayed(_sources(folder.record), why, fill=0):
+                return make(**flags)
+        except UserError as error:
+            if str(error) != why:
+                raise
+        return _rebuilt(folder, experiment, None, None)
+
+
+def _recorded(folder: workdir.Workdir, experiment: Make | str | None) -> tuple[Make, dict[str, Any], dict[str, Any]]:
+    """The function that made a run, its flags on record, and those of them that were data given in Python."""
     make, flags = find_experiment(experiment, folder), _as_arguments(folder.record["flags"])
     unknown = {flag: value for flag, value in flags.items() if values.is_described(value)}
-    given = unknown.pop("dataset", None)
+    given = {flag: unknown.pop(flag) for flag in run_record.datasets(folder.record) if flag in unknown}
     if unknown:
         flag, value = next(iter(unknown.items()))
         raise UserError(
@@ -65,27 +96,38 @@ def rebuild(
             f"({values.shown(value)}); make the same experiment again, `made = experiment({flag}=..., ...)`, and give it to "
             f"`jaxgen.load({str(folder.path)!r}, experiment=made)`."
         )
-    if given is not None:
-        flags["dataset"] = _absent(given)
+    flags |= {flag: _absent(value) for flag, value in given.items()}
     try:
         check(make, flags)
     except UserError as error:
         reason = str(error).rstrip(".")
         raise UserError(
-            f"{folder.path} has flags on record that this code does not take{_written_by(folder)}: {reason}."
+            f"{folder.path} has flags on record that this code does not take{written_by(folder)}: {reason}."
         ) from None
-    for name, value in (("data_dir", data_dir), ("dataset", dataset)):
-        if value is not None:
-            if name not in flags:
-                raise UserError(f"The experiment of {folder.path} has no --{name.replace('_', '-')}; leave it out.")
-            flags[name] = str(place(str(value))) if name == "data_dir" else value
-    if given is not None and dataset is None:
+    return make, flags, given
+
+
+def _rebuilt(
+    folder: workdir.Workdir,
+    experiment: Make | str | None,
+    data_dir: str | Path | None,
+    dataset: str | data.Given | Mapping[str, str | data.Given] | None,
+) -> Experiment:
+    make, flags, given = _recorded(folder, experiment)
+    anew: dict[str, Any] = {} if dataset is None else dict(dataset) if isinstance(dataset, Mapping) else {"dataset": dataset}
+    if data_dir is not None:
+        anew["data_dir"] = str(place(str(data_dir)))
+    for name in anew.keys() - flags.keys():
+        raise UserError(f"The experiment of {folder.path} has no --{name.replace('_', '-')}; leave it out.")
+    flags |= anew
+    if missing := [flag for flag in given if flag not in anew]:
+        again = "..." if missing == ["dataset"] else f"{{{', '.join(f'{flag!r}: ...' for flag in missing)}}}"
         why = (
-            f"The data of the run in {folder.path} were given in Python ({values.shown(given)}) and lie nowhere; give the same "
-            f"again: `jaxgen.load({str(folder.path)!r}, dataset=...)`."
+            f"The data of the run in {folder.path} were given in Python ({values.shown(given[missing[0]])}) and lie nowhere; "
+            f"give the same again: `jaxgen.load({str(folder.path)!r}, dataset={again})`."
         )
-        return _without_data(make, flags, _sources(folder.record), why), folder
-    return _made(make, flags, folder, anew=data_dir is not None or dataset is not None), folder
+        return _without_data(make, flags, _sources(folder.record), why)
+    return _made(make, flags, folder, anew=bool(anew))
 
 
 def _absent(given: Mapping[str, str]) -> data.Source:
@@ -95,16 +137,6 @@ def _absent(given: Mapping[str, str]) -> data.Source:
         raise UserError(f"The data {values.shown(given)} were given in Python and are not at hand; give the same again.")
 
     return data.Source(given["value"], given["fingerprint"], 1, gather)
-
-
-def image_shape(path: str | Path) -> tuple[int, ...]:
-    """The shape of the images that a run was trained on, from its record; those of earlier versions need the data."""
-    record = workdir.read(place(path)).record
-    for one in _sources(record):
-        if "image" in one["features"]:
-            return tuple(one["features"]["image"][1])
-    flags = record["flags"]
-    return data.load(flags["dataset"], "train", data_dir=flags["data_dir"]).shape("image")
 
 
 def find_experiment(given: Callable[..., Experiment] | str | None, folder: workdir.Workdir) -> Callable[..., Experiment]:
@@ -124,7 +156,7 @@ def find_experiment(given: Callable[..., Experiment] | str | None, folder: workd
         # Only what `jaxgen list` shows: a record may say anything.
         if name.removeprefix(experiments.PREFIX) not in experiments.names():
             raise UserError(
-                f"There is no {name} here, which {folder.path} needs{_written_by(folder)}; `jaxgen list` shows what there is."
+                f"There is no {name} here, which {folder.path} needs{written_by(folder)}; `jaxgen list` shows what there is."
             )
         return experiments.find(name)
     # The module's name is none that another could be imported by: a file may well be called jax.py.
@@ -168,7 +200,7 @@ def _sources(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [source for source in record["data"].get("sources", ()) if "features" in source]
 
 
-def _written_by(folder: workdir.Workdir) -> str:
+def written_by(folder: workdir.Workdir) -> str:
     """Which version wrote a run's record, where it is another than this one."""
     versions = folder.record.get("versions")
     wrote = versions.get("jaxgen") if isinstance(versions, dict) else None
@@ -210,7 +242,7 @@ def _constants(experiment: Experiment) -> list[Any]:
     sample = experiment.sample
 
     def begin(key: Key) -> TrainState:
-        return create_state(key, *experiment.init(key), experiment.players, ema=experiment.ema)
+        return create_state(key, *experiment.initial(key), experiment.players, ema=experiment.ema)
 
     state = jax.eval_shape(begin, jax.random.key(0))
     traced = jax.make_jaxpr(lambda state, key: sample(averaged(state), key, 1))(state, state.key)

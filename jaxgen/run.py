@@ -6,21 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxgen import chosen, data, draws, figures, hashes, keys, logs, memory, parallel, values, workdir
+from jaxgen import chosen, data, draws, figures, hashes, keys, logs, memory, parallel, parts, serialization, values, workdir
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
-from jaxgen.experiment import Experiment
+from jaxgen.experiment import Experiment, of_split
 from jaxgen.flags import Count, Seed, flag_name, held, place
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor
 from jaxgen.metrics.protocol import Measurement
+from jaxgen.network import FrozenNetwork, Network
 from jaxgen.pictures import Album, Picture
 from jaxgen.rebuild import rebuild
 from jaxgen.serialization import to_tree
+from jaxgen.types import PyTree
 
 SAMPLES = 64
 """Samples that a device draws at once; the i-th chunk is drawn with the i-th key."""
@@ -144,7 +147,8 @@ class Run:
         """Runs the evaluators, with the parameter averages where there are any.
 
         Args:
-          split: the split to evaluate on: `test`, or `validation` of a run that has one; None means all that it has.
+          split: the split to evaluate on, in all its domains, or one domain of it: `test`, or `validation` of a run that has
+            one; None means all that it has.
           final: whether to run also the evaluators that run only when training is through.
           seed: the seed of what they draw; None means the run's.
           track: a function that shows the progress.
@@ -157,11 +161,13 @@ class Run:
         """
         seed = self.seed if seed is None else seed
         made = self.experiment
-        there = sorted(made.evaluators.keys() | (made.final.keys() if final else set()))
-        if split is not None and split not in there:
+        there = {**made.evaluators, **(made.final if final else {})}
+        if split is not None and not of_split(there, split):
             mend = "; a run that is trained with --validation has one" if split == "validation" else ""
-            raise UserError(f"This run evaluates nothing on the split {split!r}, only on {', '.join(there) or 'none'}{mend}.")
-        often, at_end = ({of: e for of, e in es.items() if split in (None, of)} for es in (made.evaluators, made.final))
+            raise UserError(
+                f"This run evaluates nothing on the split {split!r}, only on {', '.join(sorted(there)) or 'none'}{mend}."
+            )
+        often, at_end = (es if split is None else of_split(es, split) for es in (made.evaluators, made.final))
         with memory.explained("The evaluation", self.experiment.config.flags if self.experiment.config else None):
             results = evaluate(often, self.state, seed, track)
             if final:
@@ -180,7 +186,7 @@ class Run:
           checkpoint: the way in which this checkpoint was chosen.
 
         Returns:
-          By name, `test/nll`; nothing of an experiment without a flag `dataset`.
+          By name, `test/nll`; nothing of a split that is not among the experiment's.
         """
         return figures.of(self.experiment, values, seed=self.seed if seed is None else seed, checkpoint=checkpoint)
 
@@ -196,13 +202,14 @@ class Run:
         checkpoint: str = "last",
         track: Track = logs.track,
     ) -> dict[str, Measurement]:
-        """Measures the model's samples against the images of its dataset.
+        """Measures the model's samples against the images of one of its splits.
 
         Args:
           metrics: names in `jaxgen.metrics.pairs.METRICS`.
           n: the number of samples.
-          split: the split of the dataset whose images are the real ones: `test`, `train`, or `validation` of a run that has
-            one. The floor is the value of other real images: those of training, or for `train` those that were held out.
+          split: the split whose images are the real ones: `test`, `train`, or `validation` of a run that has one; of several
+            domains one, `test/photos`. The floor is the value of other real images: those of training, or for `train` those
+            that were held out.
           extractor: the network in whose features; None means pixels.
           seed: the seed of the draw and of every subset; None means the run's.
           checkpoint: the way in which this checkpoint was chosen, for the protocol.
@@ -228,13 +235,32 @@ class Run:
             track=track,
         )
 
+    def network(self, name: str = "model") -> tuple[nn.Module, dict[str, PyTree]]:
+        """One of the experiment's networks, trained or frozen, ready for `module.apply(variables, ...)`.
+
+        Args:
+          name: the name of the network.
+
+        Returns:
+          The module, and its parameters and variables, such as batch statistics; the averages where there are any.
+
+        Raises:
+          UserError: if the experiment has no network of this name.
+        """
+        networks: dict[str, Network | FrozenNetwork] = {**self.experiment.networks, **self.experiment.frozen}
+        if name not in networks:
+            raise UserError(f"This experiment has no network {name!r}; it has {', '.join(networks) or 'none'}.")
+        state = averaged(self.state)
+        return networks[name].module, self.experiment.variables(state.params, state.vars, name)
+
     def pictures(self) -> Album:
         """The experiment's pictures, by name; a notebook shows them."""
         return Album(draw(self.experiment.pictures, self.state, self.seed))
 
     def digest(self) -> str:
-        """One hash over the whole state and the data's position; equal exactly when every bit is."""
-        return hashes.digest(to_tree(self.state), self.position)
+        """One hash over the whole state, the frozen parts and the data's position; equal exactly when every bit is."""
+        own = serialization.without(self.state, self.experiment.frozen)
+        return hashes.digest(to_tree(own), self.position, parts.described(self.experiment.frozen))
 
     def _name(self) -> str:
         return str(self.workdir or (self.experiment.config.name if self.experiment.config else "the model"))
@@ -265,7 +291,7 @@ def draw(
 def begin(experiment: Experiment, seed: int) -> TrainState:
     """The state before the first step, from the run's seed."""
     root = jax.random.key(seed)
-    params, vars = experiment.init(jax.random.fold_in(root, keys.PARAMETERS))
+    params, vars = experiment.initial(jax.random.fold_in(root, keys.PARAMETERS))
     return create_state(jax.random.fold_in(root, keys.STEPS), params, vars, experiment.players, ema=experiment.ema)
 
 
@@ -276,7 +302,7 @@ def load(
     best: bool = False,
     experiment: Callable[..., Experiment] | Experiment | str | None = None,
     data_dir: str | Path | None = None,
-    dataset: str | data.Given | None = None,
+    dataset: str | data.Given | Mapping[str, str | data.Given] | None = None,
 ) -> Run:
     """A run from its folder.
 
@@ -291,8 +317,8 @@ def load(
         another place run.
       data_dir: the folder of the prepared sets; None means the one that the run was trained with, or `$TFDS_DATA_DIR` if that
         folder is gone.
-      dataset: the name or the folder of the run's dataset, if it was moved, or its sources, if it was given as such; None means
-        the one on record.
+      dataset: the name or the folder of the run's dataset, if it was moved, or its sources, if it was given as such; of a run
+        on several datasets these by their flags, `{"photos": ..., "paintings": ...}`. None means those on record.
 
     Returns:
       The run, as it was at that step, on the devices that `fit` would train it on.
@@ -303,7 +329,7 @@ def load(
     chosen.one_of(best, step)
     made, folder = rebuild(path, experiment, data_dir=data_dir, dataset=dataset)
     seed = int(folder.record["seed"])
-    checkpoints = folder.checkpoints()
+    checkpoints = folder.checkpoints(frozen=made.frozen)
     try:
         step = chosen.choose(checkpoints, folder, step=step, best=best)
         spec = jax.eval_shape(lambda: begin(made, seed))
@@ -316,32 +342,13 @@ def load(
     return Run(made, state, seed, int(meta["position"]), folder.path, logs.read_jsonl(folder.metrics))
 
 
-def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:
-    """The parameters of another run, by name, averages where there are any: a tokenizer, an autoencoder, a teacher.
-
-    Args:
-      path: the other run's workdir; its experiment need not be known.
-      step: the step of the checkpoint; None means the last one.
-      best: the best checkpoint instead of the last.
-
-    Returns:
-      Nested dicts of arrays, for an experiment's `init` to return under a name that is no player's.
-    """
-    folder = workdir.read(place(path))
-    checkpoints = folder.checkpoints()
-    try:
-        tree = checkpoints.tree(chosen.choose(checkpoints, folder, step=step, best=best))
-    finally:
-        checkpoints.close()
-    return {**tree["params"], **tree["ema"]}
-
-
 def digest(path: str | Path) -> str:
     """The digest of a folder's latest checkpoint; the experiment need not be known."""
     folder = workdir.read(place(path))
     checkpoints = folder.checkpoints()
     try:
         step = chosen.choose(checkpoints, folder)
-        return hashes.digest(checkpoints.tree(step), int(checkpoints.meta(step)["position"]))
+        meta = checkpoints.meta(step)
+        return hashes.digest(checkpoints.tree(step), int(meta["position"]), meta.get("run", {}).get("frozen", {}))
     finally:
         checkpoints.close()

@@ -1,6 +1,6 @@
 """A training state as plain nested dicts of arrays, as a checkpoint holds it; and whether a saved one fits an experiment."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.serialization
@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxgen.errors import UserError
 from jaxgen.game import TrainState
+from jaxgen.network import FrozenNetwork
 
 
 def to_tree(state: TrainState) -> dict[str, Any]:
@@ -20,6 +21,30 @@ def from_tree(like: TrainState, tree: Mapping[str, Any]) -> TrainState:
     """The inverse of `to_tree`, in the structure of `like`."""
     state = flax.serialization.from_state_dict(like._replace(key=_key_data(like.key)), {"ema_vars": {}, **tree})
     return state._replace(key=jax.random.wrap_key_data(state.key))
+
+
+def without(state: TrainState, names: Collection[str]) -> TrainState:
+    """A state without its frozen parts, which lie once in the run's folder and in no checkpoint."""
+    params, vars = ({name: x for name, x in tree.items() if name not in names} for tree in (state.params, state.vars))
+    return state._replace(params=params, vars=vars)
+
+
+def with_parts(state: TrainState, frozen: Mapping[str, FrozenNetwork], like: TrainState) -> TrainState:
+    """The inverse of `without`.
+
+    Args:
+      state: the state without its frozen parts.
+      frozen: the frozen parts, by name.
+      like: shapes, dtypes and shardings of the whole state.
+    """
+
+    def put(x: Any, spec: Any) -> Any:
+        there = spec.sharding
+        return jax.device_put(x, there) if there is not None and there.is_fully_addressable else x
+
+    params = {name: jax.tree.map(put, part.params, like.params[name]) for name, part in frozen.items()}
+    vars = {name: jax.tree.map(put, part.vars, like.vars[name]) for name, part in frozen.items() if part.vars}
+    return state._replace(params={**state.params, **params}, vars={**state.vars, **vars})
 
 
 def on_first_device(specs: Any) -> Any:
@@ -56,13 +81,21 @@ def check_fits(there: Mapping[str, tuple[Any, ...]], here: Mapping[str, tuple[An
     Raises:
       UserError: if they differ; it names the first leaf that does.
     """
+    differs = difference(there, here)
+    if differs is not None:
+        raise UserError(
+            f"{what} does not fit this experiment: {differs.removeprefix('state/')}; "
+            "use the flags and the code that it was trained with, or another --workdir."
+        )
+
+
+def difference(there: Mapping[str, tuple[Any, ...]], here: Mapping[str, tuple[Any, ...]]) -> str | None:
+    """The first leaf that differs between two trees, by their `shapes`, and how; None where they are alike."""
     for path in sorted(there.keys() | here.keys()):
         if there.get(path) != here.get(path):
             a, b = (f"{told[path][0]}{told[path][1]}" if path in told else "absent" for told in (there, here))
-            raise UserError(
-                f"{what} does not fit this experiment: {path.removeprefix('state/')} is {a} there and {b} here; "
-                "use the flags and the code that it was trained with, or another --workdir."
-            )
+            return f"{path} is {a} there and {b} here"
+    return None
 
 
 def _key_data(key: Any) -> Any:

@@ -6,11 +6,11 @@ metrics.jsonl       one line a report
 samples/            pictures, NAME_STEP.png
 tensorboard/        the same for TensorBoard
 not_finite/STEP/    what a step that was not finite began with, for `jaxgen replay`
+frozen/DIGEST/      networks of other runs that this one was trained with
 damaged/STEP/       checkpoints that were found to be damaged
 """
 
 import json
-import os
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -19,27 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen import data, durable, logs, parallel, values, version
+from jaxgen import durable, logs, parallel, parts, run_record
 from jaxgen.checkpoint import Checkpoints
-from jaxgen.data.stand_in import described
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-
-FORMAT = 2
-"""Since 2 a state has averages of variables, and an experiment may have no value that marks the best checkpoint."""
-FREE = ("steps", "data_dir", "cache_budget")
-"""Flags that may differ on resume: how long, and from where the same examples come."""
-
-RECORD: Mapping[str, tuple[type, ...]] = {
-    "experiment": (str, type(None)),
-    "file": (str, type(None)),
-    "flags": (dict,),
-    "steps": (int,),
-    "seed": (int,),
-    "best": (str, type(None)),
-    "data": (dict,),
-}
-"""What a record holds, beside its format and the versions."""
+from jaxgen.network import FrozenNetwork
 
 
 class Workdir:
@@ -79,13 +63,26 @@ class Workdir:
         """Where damaged checkpoints are put."""
         return self.path / "damaged"
 
-    def checkpoints(self, *, keep: int | None = None, values: Callable[[], Mapping[int, float]] | None = None) -> Checkpoints:
+    def checkpoints(
+        self,
+        *,
+        keep: int | None = None,
+        values: Callable[[], Mapping[int, float]] | None = None,
+        frozen: Mapping[str, FrozenNetwork] = {},
+    ) -> Checkpoints:
         """The checkpoints, to be closed by the caller; without `keep` to read from.
 
         The best is the one whose value on record is least, unless other `values` are given; there is none of an experiment
-        without such a value.
+        without such a value. The frozen parts are left out of what is saved, and put into what is restored.
         """
-        return Checkpoints(self.path / "checkpoints", keep=keep, values=values or self._values)
+        return Checkpoints(self.path / "checkpoints", keep=keep, values=values or self._values, frozen=frozen)
+
+    def keep(self, frozen: Mapping[str, FrozenNetwork]) -> None:
+        """Writes the frozen parts of the experiment, each once; the first host does."""
+        if parallel.first():
+            with _writing(self.path):
+                for part in frozen.values():
+                    parts.write(self.path, part)
 
     def incidents(self, *, keep: int | None = None) -> Checkpoints:
         """What the steps that were not finite began with, each with its raw batch beside it."""
@@ -150,41 +147,13 @@ def read(path: Path) -> Workdir:
         raise damaged from None
     if type(number) is not int or number < 1:
         raise damaged
-    if number > FORMAT:
-        raise UserError(f"{path} was written by a newer jaxgen (format {number}, this one reads {FORMAT}); upgrade jaxgen.")
-    # By exact type: True is no seed, and a text of digits none either.
-    if not all(type(record.get(name)) in kinds for name, kinds in RECORD.items()) or not 0 <= record["seed"] < 2**32:
-        raise damaged
-    if not _tells_data(record["data"]):
+    if number > run_record.FORMAT:
+        raise UserError(
+            f"{path} was written by a newer jaxgen (format {number}, this one reads {run_record.FORMAT}); upgrade jaxgen."
+        )
+    if not run_record.valid(record):
         raise damaged
     return Workdir(path, record)
-
-
-def _tells_data(data: Mapping[str, Any]) -> bool:
-    """Whether what a record says of a run's data is what `describe` writes, or versions before it wrote."""
-    try:
-        names, sources = data["names"], data.get("sources", [])
-        known = isinstance(data["fingerprint"], str) and all(isinstance(name, str) for name in names)
-        return known and isinstance(sources, list) and all(map(_tells_source, sources))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return False
-
-
-def _tells_source(source: Mapping[str, Any]) -> bool:
-    known = isinstance(source["name"], str) and isinstance(source["fingerprint"], str)
-    known = known and isinstance(source["digest"], str | None)
-    if "features" not in source:
-        return known
-    shapes = [(np.dtype(dtype), shape) for dtype, shape in source["features"].values()]
-    names = [name for named in source["classes"].values() for name in named]
-    return (
-        known
-        and isinstance(source["split"], str | None)
-        and type(source["length"]) is int
-        and source["length"] > 0
-        and all(type(side) is int and side >= 0 for _, shape in shapes for side in shape)
-        and all(isinstance(name, str) for name in names)
-    )
 
 
 def fitting(path: Path, experiment: Experiment, seed: int) -> tuple[Workdir, list[str]]:
@@ -201,13 +170,13 @@ def fitting(path: Path, experiment: Experiment, seed: int) -> tuple[Workdir, lis
     Raises:
       UserError: if the folder holds a run with other flags, another seed or other data.
     """
-    record = describe(experiment, seed)
+    record = run_record.describe(experiment, seed)
     notes: list[str] = []
     if (path / "run.json").exists():
         old = read(path).record
-        _refuse_differences(path, old, record)
-        notes = _schedule_notes(experiment, old, record)
-        if _told_otherwise(old["data"], record["data"]):
+        run_record.refuse_differences(path, old, record)
+        notes = _schedule_notes(path, experiment, old, record)
+        if run_record.told_otherwise(old["data"], record["data"]):
             notes.append(
                 "Note: an earlier version began this run and recorded its data by the times of the files, or by parts of them; "
                 "whether they are still the same cannot be told. From now on their contents are on record."
@@ -225,7 +194,7 @@ def altered(folder: Workdir, experiment: Experiment) -> list[str]:
     Returns:
       Names; none where all is the same, wherever it lies.
     """
-    return _altered(folder.record["data"], describe(experiment, folder.record["seed"])["data"])
+    return run_record.altered(folder.record["data"], run_record.describe(experiment, folder.record["seed"])["data"])
 
 
 def check(folder: Workdir, experiment: Experiment) -> None:
@@ -234,103 +203,16 @@ def check(folder: Workdir, experiment: Experiment) -> None:
     Raises:
       UserError: naming the flags or the data that differ.
     """
-    _refuse_differences(folder.path, folder.record, describe(experiment, folder.record["seed"]))
+    run_record.refuse_differences(folder.path, folder.record, run_record.describe(experiment, folder.record["seed"]))
 
 
-def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
-    """What a run folder records of its experiment, as JSON."""
-    config = experiment.config
-    record = {
-        "format": FORMAT,
-        "experiment": config.name if config else None,
-        "file": config.file if config else None,
-        "flags": _placed(config.flags) if config else {},
-        "steps": experiment.steps,
-        "seed": seed,
-        "best": experiment.best,
-        "data": {
-            "names": experiment.train.names,
-            "fingerprint": experiment.train.fingerprint,
-            "sources": [described(one) for one in config.opened] if config else [],
-        },
-        "versions": version.installed(),
-    }
-    return json.loads(json.dumps(record))
-
-
-def _placed(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags, with absolute places for data: a run is looked at from other folders than the one that it was trained in."""
-    placed, where = {flag: values.described(value) for flag, value in flags.items()}, flags.get("data_dir")
-    if isinstance(where, str) and where:
-        placed["data_dir"] = os.path.abspath(os.path.expanduser(where))
-    if isinstance(flags.get("dataset"), str):
-        placed["dataset"] = data.place(flags["dataset"], where)
-    return placed
-
-
-def _refuse_differences(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    differing, altered = [], _altered(old["data"], new["data"])
-    if old["experiment"] != new["experiment"]:
-        differing.append(f"the experiment ({old['experiment']} there, {new['experiment']} here)")
-    else:
-        for flag in sorted((old["flags"].keys() | new["flags"].keys()) - set(FREE)):
-            there, here = (r["flags"].get(flag, "absent") for r in (old, new))
-            if flag == "dataset" and _same_place(there, here, altered):
-                continue
-            if there != here:
-                differing.append(f"--{flag.replace('_', '-')} ({values.shown(there)} there, {values.shown(here)} here)")
-    if old["seed"] != new["seed"]:
-        differing.append(f"--seed ({old['seed']} there, {new['seed']} here)")
-    if differing:
-        raise UserError(
-            f"{path} holds a run that differs in {', '.join(differing)}; "
-            "give the same flags to resume it, or another --workdir."
-        )
-    if altered:
-        raise UserError(
-            f"The data changed since the run in {path} began ({', '.join(altered)}); "
-            "restore the dataset that it was trained on, or start anew in another --workdir."
-        )
-
-
-def _altered(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The names of the data on record that are not what is read now: in any split, by their contents and not by their place."""
-    there, here = old.get("sources", []), new["sources"]
-    files, examples = ({source[by] for source in here if source[by]} for by in ("fingerprint", "digest"))
-    gone = [source for source in there if source["fingerprint"] not in files and source["digest"] not in examples]
-    if gone:
-        return list(dict.fromkeys(source["name"] for source in gone))
-    # The files of a set may differ where its examples do not: it was prepared once more.
-    prepared_anew = any(source["fingerprint"] not in files for source in there)
-    if old["fingerprint"] == new["fingerprint"] or prepared_anew or _told_otherwise(old, new):
-        return []
-    return list(old["names"])
-
-
-def _told_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether an earlier version told such data by less than their contents: by times, or by parts of large files."""
-    return "sources" not in old and len(old["fingerprint"]) == 16 and len(new["fingerprint"]) == 32
-
-
-def _same_place(there: Any, here: Any, altered: list[str]) -> bool:
-    """Whether two values of --dataset name the same data: folders or files with the same contents, wherever they lie.
-
-    Sources that were given in Python have no place: their contents alone say what they are.
-    """
-    if values.is_described(there) or values.is_described(here):
-        return True
-    if not isinstance(there, str):
-        return False
-    places = isinstance(here, str) and os.path.isabs(here) and (os.path.isabs(there) or data.place(there) == here)
-    return places and not altered
-
-
-def _schedule_notes(experiment: Experiment, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def _schedule_notes(path: Path, experiment: Experiment, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Says which schedules change because a run goes on with another number of steps."""
     before, after = old["steps"], new["steps"]
     if before == after or experiment.config is None or not experiment.schedules:
         return []
-    earlier = experiment.config.function(**{**experiment.config.flags, "steps": before})
+    with parts.kept_in(path):
+        earlier = experiment.config.function(**{**experiment.config.flags, "steps": before})
     notes = []
     for name, schedule in experiment.schedules.items():
         at = np.unique(np.linspace(0, before - 1, 100).astype(int))

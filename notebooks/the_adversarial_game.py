@@ -64,9 +64,9 @@ def learn(mean):
     streams = {name: data.shuffled(data.from_arrays({"x": x}), 500) for name, x in (("real", real), ("fake", fake))}
     experiment = jaxgen.Experiment(
         train=data.join(**streams),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, 1)))),
         players={"model": jaxgen.Player(loss, optax.adam(optax.cosine_decay_schedule(1e-2, STEPS)))},
         steps=STEPS,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, 1)))},
     )
     run = jaxgen.fit(experiment, quiet=True)
     return lambda x: objectives.apply(model, run.state.params, run.state.vars, x[:, None])[0]

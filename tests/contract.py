@@ -80,6 +80,11 @@ def hold(name: str, flags: dict[str, Any], folder: Path) -> None:
     figures = loaded.figures(evaluated)
     assert set(figures) == {f"test/{name}" for name in whole.experiment.protocol}
 
+    for network, value in loaded.experiment.networks.items():
+        module, variables = loaded.network(network)
+        out = module.apply(variables, *value.inputs, rngs={"sample": jax.random.key(0)})
+        assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(out))
+
     for picture in loaded.pictures().values():
         images = np.asarray(picture.images)
         assert images.ndim == 4

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data
+from jaxgen import data, objectives, replicas
 from jaxgen.nn import BatchNorm
 
 ARRAYS = {"image": np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1)).astype(np.uint8)}
@@ -65,9 +65,9 @@ def regression(
     player = jaxgen.Player(loss, optax.adam(rate))
     return jaxgen.Experiment(
         train=data.shuffled(source, batch_size, transform),
-        init=jaxgen.initialize(model=(net, jnp.zeros((1, 16)))),
         players={"model": player},
         steps=steps,
+        networks={"model": jaxgen.Network(net, jnp.zeros((1, 16)))},
         evaluators={"test": jaxgen.mean_over(source, jaxgen.loss_of(player), batch_size=16, transform=transform)},
         pictures={"noise": lambda state, key: jaxgen.Picture(ARRAYS["image"][:4] / 255, 2, "Noise")},
         sample=lambda state, key, n: jax.random.uniform(key, (n, 4, 4, 1)),
@@ -97,22 +97,93 @@ def adversarial(*, steps: int = 20, every: int = 3, ema: float | None = None, ac
     def generate(params, state, batch, key, *, train):
         return jax.nn.softplus(-judge(params, fake(params, batch, key))), jaxgen.Aux()
 
-    nets = jaxgen.initialize(generator=(generator, jnp.zeros((1, 16))), discriminator=(critic, jnp.zeros((1, 16))))
+    inputs = jnp.zeros((1, 16))
+    networks = {"generator": jaxgen.Network(generator, inputs), "discriminator": jaxgen.Network(critic, inputs)}
 
     def init(key):
-        params, vars = nets(key)
+        params, vars = jaxgen.initialize(networks)(key)
         return {**params, "frozen": jnp.float32(0.5)}, vars
 
     return jaxgen.Experiment(
         train=paired(4),
-        init=init,
         players={
             "discriminator": jaxgen.Player(discriminate, optax.adam(1e-2)),
             "generator": jaxgen.Player(generate, optax.adam(1e-2), every=every),
         },
         steps=steps,
+        networks=networks,
+        init=init,
         ema=ema,
         accumulate=accumulate,
+    )
+
+
+class Coder(nn.Module):
+    """An autoencoder with batch statistics, and a variable that follows its codes as a codebook does."""
+
+    def setup(self):
+        self.dense, self.norm, self.out = nn.Dense(3), BatchNorm(), nn.Dense(16)
+        self.centre = self.variable("codebook", "centre", jnp.zeros, 3)
+
+    def encode(self, x, *, train=False):
+        code = self.norm(self.dense(x), train=train)
+        if train and not self.is_initializing():
+            self.centre.value = 0.9 * self.centre.value + 0.1 * replicas.mean(code.mean(0))
+        return code - self.centre.value
+
+    def decode(self, code, *, train=False):
+        return self.out(code)
+
+    def __call__(self, x, *, train=False):
+        return self.decode(self.encode(x, train=train))
+
+
+@jaxgen.recorded
+def coder(*, steps: int = 6, ema: float | None = None, learning_rate: float = 0.03) -> jaxgen.Experiment:
+    """The first of two stages: an autoencoder."""
+    model = Coder()
+
+    def loss(params, state, batch, key, *, train):
+        out, vars = objectives.apply(model, params, state.vars, flat(batch), train=train)
+        return ((out - flat(batch)) ** 2).sum(-1), jaxgen.Aux(vars)
+
+    return jaxgen.Experiment(
+        train=data.shuffled(data.from_arrays(ARRAYS, name="noise"), 8, data.scale()),
+        players={"model": jaxgen.Player(loss, optax.adam(learning_rate))},
+        steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, 16)))},
+        ema=ema,
+    )
+
+
+@jaxgen.recorded
+def latent(*, run: str, steps: int = 8, trained: bool = False, ema: float | None = None) -> jaxgen.Experiment:
+    """The second stage: a model of the codes. With `trained` it hands new variables of the frozen network on."""
+    part, net = jaxgen.frozen(run, experiment=coder), Net(3)
+    source = data.from_arrays(ARRAYS, name="noise")
+
+    def loss(params, state, batch, key, *, train):
+        code, vars = objectives.apply(
+            part.module, params, state.vars, flat(batch), name="coder", method="encode", train=train and trained
+        )
+        values = ((net.apply({"params": params["model"]}, code) - code) ** 2).sum(-1)
+        return values, jaxgen.Aux(vars)
+
+    def sample(state, key, n):
+        code = net.apply({"params": state.params["model"]}, jax.random.normal(key, (n, 3)))
+        images, _ = objectives.apply(part.module, state.params, state.vars, code, name="coder", method="decode")
+        return images.reshape(n, 4, 4, 1)
+
+    player = jaxgen.Player(loss, optax.adam(1e-2))
+    return jaxgen.Experiment(
+        train=data.shuffled(source, 8, data.scale()),
+        players={"model": player},
+        steps=steps,
+        networks={"model": jaxgen.Network(net, jnp.zeros((1, 3)))},
+        frozen={"coder": part},
+        evaluators={"test": jaxgen.mean_over(source, jaxgen.loss_of(player), batch_size=16, transform=data.scale())},
+        sample=sample,
+        ema=ema,
     )
 
 

@@ -28,7 +28,7 @@ def changed(leaf: str, change: Any) -> Any:
         made = regression(**flags)
 
         def init(key: jax.Array) -> Any:
-            params, vars = jax.tree.map(lambda x: x, made.init(key))
+            params, vars = jax.tree.map(lambda x: x, made.initial(key))
             parent, _, name = leaf.rpartition("/")
             place = vars
             for part in parent.split("/"):

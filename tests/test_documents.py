@@ -91,7 +91,7 @@ def test_contributing_adds_a_model_an_objective_a_dataset_and_a_metric(tmp_path:
         "images": np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1)).astype(np.uint8),
         "labels": np.arange(12) % 3,
         "model": model,
-        "init": jaxgen.initialize(model=(model, jnp.zeros((1, 8, 8, 1)))),
+        "networks": {"model": jaxgen.Network(model, jnp.zeros((1, 8, 8, 1)))},
         "players": {"model": jaxgen.Player(names["squared_error"](model), optax.adam(1e-3))},
     }
     exec(data_code.replace("10_000", "2"), names)

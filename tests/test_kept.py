@@ -7,7 +7,7 @@ import pytest
 from games import fit, regression
 
 import jaxgen
-from jaxgen import run, workdir
+from jaxgen import run, run_record
 from jaxgen.logs import read_jsonl
 
 KEPT = Path(__file__).parent / "kept"
@@ -21,7 +21,7 @@ DIGESTS = {
 
 
 def test_every_format_up_to_the_present_one_has_a_kept_run() -> None:
-    assert sorted(DIGESTS) == list(range(1, workdir.FORMAT + 1))
+    assert sorted(DIGESTS) == list(range(1, run_record.FORMAT + 1))
 
 
 @pytest.mark.parametrize("version", DIGESTS)

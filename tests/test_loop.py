@@ -245,7 +245,7 @@ def test_a_frozen_part_comes_from_another_run(tmp_path: Path) -> None:
     np.testing.assert_array_equal(params["model"]["Dense_0"]["kernel"], teacher.state.ema["model"]["Dense_0"]["kernel"])
 
     def init(key):
-        own, vars = regression().init(key)
+        own, vars = regression().initial(key)
         return {**own, "teacher": params["model"]}, vars
 
     experiment = regression(steps=5)._replace(init=init)

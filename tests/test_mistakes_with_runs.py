@@ -13,7 +13,7 @@ from mistakes import contents, refused, run
 
 import jaxgen
 from jaxgen import run as runs
-from jaxgen import workdir
+from jaxgen import run_record, workdir
 
 TINY = "--hidden --latents 2 --batch-size 4 --nll-samples 1 --quiet"
 
@@ -175,7 +175,7 @@ def test_what_is_printed_to_copy_works_when_pasted(name: str, a_run: Path, monke
 )
 def test_flags_that_another_version_recorded(flags_there: dict[str, Any], reason: str, tmp_path: Path) -> None:
     for version, told in (("7.0", " (it was written by jaxgen 7.0, this is "), (jaxgen.__version__, "")):
-        record = workdir.describe(make("vae", steps=0), 0)
+        record = run_record.describe(make("vae", steps=0), 0)
         record |= {"flags": {**record["flags"], **flags_there}, "versions": {"jaxgen": version}}
         workdir.Workdir(tmp_path, record).write()
         with pytest.raises(jaxgen.UserError) as caught:

@@ -15,7 +15,7 @@ import optax
 import pytest
 
 import jaxgen
-from jaxgen import data, values, workdir
+from jaxgen import data, run_record, values, workdir
 from jaxgen.errors import UserError
 from jaxgen.experiments import names
 from jaxgen.losses import adversarial, penalty
@@ -56,7 +56,7 @@ def test_every_experiment_takes_sources(name: str) -> None:
     train = source[0] if type(source) is tuple else data.load(source, "train")
     held_out = train.length // 6 if name == "gan" else 0  # for the width of its Parzen windows
     assert made.train.epoch_steps * made.train.batch_size == pytest.approx(train.length - held_out)
-    shapes = jax.eval_shape(lambda: made.init(jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: made.initial(jax.random.key(0)))
     assert jax.tree.leaves(shapes)
     if name == "modes":  # the class means are the modes
         assert made.evaluators
@@ -157,7 +157,7 @@ def test_a_value_of_ones_own_is_on_record_and_needed_again(name: str, tmp_path: 
         assert fit(make(name, dataset, **{flag: own()}), folder).position == 1
     else:
         folder.mkdir()
-        workdir.Workdir(folder, workdir.describe(experiment, 0)).write()
+        workdir.Workdir(folder, run_record.describe(experiment, 0)).write()
     with pytest.raises(UserError, match=rf"differs in --{flag} \(\S+ \([0-9a-f]{{8}}\) there, \S+ \([0-9a-f]{{8}}\) here\)"):
         fit(make(name, dataset, **{flag: other()}), folder)
     with pytest.raises(UserError, match=rf"value of --{flag} that only Python has .* `jaxgen\.load\(.*, experiment=made\)`"):
@@ -185,7 +185,7 @@ def test_a_flag_whose_choices_name_values_takes_the_values_too(name: str) -> Non
     for flag, table in choices(name):
         for choice, value in table.items():
             named, itself = (make(name, given(name), **{flag: one}) for one in (choice, value))
-            shapes = [jax.eval_shape(lambda made=made: made.init(jax.random.key(0))) for made in (named, itself)]
+            shapes = [jax.eval_shape(lambda made=made: made.initial(jax.random.key(0))) for made in (named, itself)]
             assert jax.tree.map(lambda x: x.shape, shapes[0]) == jax.tree.map(lambda x: x.shape, shapes[1])
         with pytest.raises(UserError, match=rf"--{flag} is nothing; give one of {', '.join(table)}, or a"):
             make(name, given(name), **{flag: "nothing"})

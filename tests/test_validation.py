@@ -58,6 +58,7 @@ def brightness(*, dataset: str | data.Given = "digits", steps: int = 4, touched:
         init=lambda key: ({"model": np.float32(0)}, {}),
         players={"model": player},
         steps=steps,
+        splits={"train": train, "test": test},
         evaluators={"test": evaluate},
         final={"test": lambda state, key, track: {"slow": 1.0}},
         protocol={"loss": ()},
@@ -96,8 +97,8 @@ def test_evaluations_name_the_split_its_share_and_its_seed(tmp_path: Path) -> No
     with pytest.raises(UserError, match="evaluates nothing on the split 'validation', only on test; a run that is trained"):
         plain.evaluate(split="validation")
     with pytest.raises(UserError, match="no validation split"):
-        figures.source(plain.experiment.config, "validation")
-    assert figures.source(run.experiment.config, "train").length == 40
+        figures.source(plain.experiment, "validation")
+    assert figures.source(run.experiment, "train").length == 40
 
 
 def test_a_run_goes_on_with_the_same_split_alone(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ python -m experiments.benchmarks.accelerator --peak 989 --json accelerator.json 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def ddpm(batch: int) -> jaxgen.Experiment:
     """The 35.7M-parameter U-Net on images of CIFAR-10's size, L_simple, Adam and averages, as the paper trains it."""
     model = UNet(dtype=jnp.bfloat16)
     loss = objectives.denoising_score_matching(model, diffusion.linear(1000))
-    return _on_noise(loss, batch, 32, jaxgen.initialize(model=(model, jnp.zeros((1, 32, 32, 3)), jnp.zeros(1))))
+    return _on_noise(loss, batch, 32, jaxgen.Network(model, jnp.zeros((1, 32, 32, 3)), jnp.zeros(1)))
 
 
 def vit(batch: int) -> jaxgen.Experiment:
@@ -39,14 +39,15 @@ def vit(batch: int) -> jaxgen.Experiment:
         out, _ = objectives.apply(model, params, state.vars, batch["image"], train=train)
         return (out.astype(jnp.float32) ** 2).mean(-1), jaxgen.Aux()
 
-    return _on_noise(loss, batch, 224, jaxgen.initialize(model=(model, jnp.zeros((1, 224, 224, 3)))), ema=None)
+    return _on_noise(loss, batch, 224, jaxgen.Network(model, jnp.zeros((1, 224, 224, 3))), ema=None)
 
 
-def _on_noise(loss: LossFn, batch: int, side: int, init: Any, ema: float | None = 0.9999) -> jaxgen.Experiment:
+def _on_noise(loss: LossFn, batch: int, side: int, network: jaxgen.Network, ema: float | None = 0.9999) -> jaxgen.Experiment:
     images = np.random.default_rng(0).integers(0, 256, (2 * batch, side, side, 3)).astype(np.uint8)
     source = data.from_arrays({"image": images}, name="noise", fingerprint="noise")
     players = {"model": jaxgen.Player(loss, optax.adam(2e-4))}
-    return jaxgen.Experiment(data.shuffled(source, batch, data.scale(-1, 1)), init, players, steps=0, ema=ema)
+    stream = data.shuffled(source, batch, data.scale(-1, 1))
+    return jaxgen.Experiment(stream, players, steps=0, networks={"model": network}, ema=ema)
 
 
 def main(

@@ -51,15 +51,15 @@ def rate(work: Callable[[], Any], examples: int, *, calls: int = 6, warm: int = 
     return examples / float(np.median(took))
 
 
-def steps(players: Mapping[str, jaxgen.Player], init: Callable[[Any], Any], batch: Batch) -> Callable[[], None]:
+def steps(players: Mapping[str, jaxgen.Player], networks: Mapping[str, jaxgen.Network], batch: Batch) -> Callable[[], None]:
     """One training step a call, on a batch that lies on the device.
 
     Args:
       players: the players of a game.
-      init: makes their parameters and variables from a key.
+      networks: their networks.
       batch: the batch of every step.
     """
-    params, variables = init(jax.random.key(0))
+    params, variables = jaxgen.initialize(networks)(jax.random.key(0))
     state = jaxgen.create_state(jax.random.key(1), params, variables, players)
     step = jax.jit(jaxgen.make_train_step(players), donate_argnums=0)
 

@@ -53,8 +53,8 @@ def unet(*, batch: int = 16, side: int = 16, channels: int = 32) -> Measured:
     """
     model = UNet(channels=(channels, 2 * channels, 2 * channels), blocks=1, attention=(), dropout=0.0)
     loss = objectives.denoising_score_matching(model, diffusion.linear(1000))
-    init = jaxgen.initialize(model=(model, jnp.zeros((1, side, side, 3)), jnp.zeros(1)))
-    return measured({"model": jaxgen.Player(loss, optax.adam(1e-4))}, init, (batch, side, side, 3))
+    network = jaxgen.Network(model, jnp.zeros((1, side, side, 3)), jnp.zeros(1))
+    return measured(jaxgen.Player(loss, optax.adam(1e-4)), network, (batch, side, side, 3))
 
 
 def transformer(*, depth: int = 4, loop: bool | None = None) -> Measured:
@@ -70,13 +70,14 @@ def transformer(*, depth: int = 4, loop: bool | None = None) -> Measured:
         out, _ = objectives.apply(model, params, state.vars, batch["image"], train=train)
         return (out**2).mean((-2, -1)), jaxgen.Aux()
 
-    init = jaxgen.initialize(model=(model, jnp.zeros((1, 64, 192))))
-    return measured({"model": jaxgen.Player(loss, optax.adam(1e-4))}, init, (16, 64, 192))
+    network = jaxgen.Network(model, jnp.zeros((1, 64, 192)))
+    return measured(jaxgen.Player(loss, optax.adam(1e-4)), network, (16, 64, 192))
 
 
-def measured(players: Mapping[str, jaxgen.Player], init: Callable[[Key], tuple], shape: tuple[int, ...]) -> Measured:
+def measured(player: jaxgen.Player, network: jaxgen.Network, shape: tuple[int, ...]) -> Measured:
     """A training step on a batch of this shape, compiled and run."""
-    params, variables = init(jax.random.key(0))
+    players = {"model": player}
+    params, variables = jaxgen.initialize({"model": network})(jax.random.key(0))
     state = jaxgen.create_state(jax.random.key(1), params, variables, players)
     batch = {"image": jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)}
     start = time.perf_counter()

@@ -32,9 +32,9 @@ def experiment(steps: int, batch_size: int = BATCH) -> jaxgen.Experiment:
     )
     return jaxgen.Experiment(
         train=data.shuffled(source, batch_size, data.chain(data.scale(), data.binarize())),
-        init=jaxgen.initialize(model=(model, jnp.zeros((1, 28, 28, 1)))),
         players={"model": jaxgen.Player(objectives.elbo(model), optax.adam(1e-3))},
         steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, 28, 28, 1)))},
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from jaxgen import experiments, hashes, logs, workdir
+from jaxgen import experiments, hashes, logs, run_record, workdir
 from jaxgen.errors import UserError
 
 from . import records
@@ -151,7 +151,7 @@ def _collect(row: Row, name: str, seed: int, folder: Path) -> tuple[dict[str, An
     step, value = value_of(row, lines)
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
     metrics, sha256 = records.metrics_file(name, seed, text)
-    flags = {flag: v for flag, v in ran.record["flags"].items() if flag not in workdir.FREE} | {"steps": ran.record["steps"]}
+    flags = {flag: v for flag, v in ran.record["flags"].items() if flag not in run_record.FREE} | {"steps": ran.record["steps"]}
     run = {
         "seed": seed,
         "step": step,

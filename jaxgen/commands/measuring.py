@@ -36,7 +36,7 @@ def evaluate(
     metrics: tuple[MetricName, ...] = (),
     extractor: Place | None = None,
     n: Count | None = None,
-    split: Literal["test", "train", "validation"] | None = None,
+    split: str | None = None,
     seed: Seed | None = None,
     best: bool = False,
     step: Whole | None = None,
@@ -55,7 +55,7 @@ def evaluate(
         weights; by default pixels.
       n: the number of samples; by default 10,000.
       split: the split that is evaluated, or whose images the samples are compared with: test, the default; validation, of a run
-        that was trained with --validation; or train, with --metrics.
+        that was trained with --validation; or train, with --metrics. Of several domains one, such as test/photos.
       seed: the seed of all that is drawn, samples and subsets; by default the run's.
       best: whether to use the best checkpoint instead of the last.
       step: the step of the checkpoint to use; by default the last one's.
@@ -64,11 +64,12 @@ def evaluate(
       data_dir: the folder that the run's dataset lies in now, if it was moved.
       dataset: the folder of the run's dataset, if it was moved or renamed.
     """
+    from jaxgen.experiment import of_split
     from jaxgen.metrics import protocol
     from jaxgen.run import load
 
     _check_json(json_file)
-    beside_metrics = {"extractor": extractor, "n": n, "split": split if split == "train" else None}
+    beside_metrics = {"extractor": extractor, "n": n, "split": split if split and split.startswith("train") else None}
     for flag, value in beside_metrics.items():
         if value is not None and not metrics:
             raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
@@ -80,8 +81,8 @@ def evaluate(
     if metrics:
         found = run.measure(metrics, n=n or 10_000, split=split or "test", extractor=features, seed=seed, checkpoint=chosen)
     else:
-        there = {*run.experiment.evaluators, *run.experiment.final}
-        values = run.evaluate(split=split or ("test" if "test" in there else None), seed=seed)
+        there = {**run.experiment.evaluators, **run.experiment.final}
+        values = run.evaluate(split=split or ("test" if of_split(there, "test") else None), seed=seed)
         found = run.figures(values, seed=seed, checkpoint=chosen)
         for of, named in values.items():
             for name, estimate in paired(named).items():

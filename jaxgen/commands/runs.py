@@ -82,12 +82,17 @@ def sample(
 def digest(workdir: Positional[Place]) -> None:
     """Print one hash over the latest checkpoint: parameters, optimizers, averages, variables, key, step, data position.
 
+    Below it stand the frozen parts that the run was trained with, each with its own hash and the run that it is of.
+
     Args:
       workdir: the run.
     """
     from jaxgen import run
+    from jaxgen.workdir import read
 
     print(run.digest(workdir))
+    for name, told in read(workdir).record.get("frozen", {}).items():
+        print(f"frozen {name}: {told['digest']}, the network {told['network']!r} of {told['run']} at step {told['step']:,}")
 
 
 def replay(workdir: Positional[Place], *, experiment: str | None = None) -> None:

@@ -5,7 +5,7 @@ from jaxgen.data.cache import cached
 from jaxgen.data.compatibility import common_classes, common_shape, same_classes
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
-from jaxgen.data.load import Given, load
+from jaxgen.data.load import Given, load, train_and_test
 from jaxgen.data.pixels import resize
 from jaxgen.data.source import Opened, Source, contents, from_arrays, from_examples, mean, noted, reading
 from jaxgen.data.splits import HeldOut, validating
@@ -80,6 +80,7 @@ __all__ = [
     "texts",
     "tokenise",
     "tokenised",
+    "train_and_test",
     "train_tokenizer",
     "validating",
 ]

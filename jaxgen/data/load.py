@@ -74,6 +74,21 @@ def load(
     return splits.load(opened, split, key=(which, data_dir, cache_budget, example_map_name))
 
 
+def train_and_test(dataset: str | Given, *, data_dir: str | None = None, cache_budget: float = 4.0) -> tuple[Source, Source]:
+    """The splits `train` and `test` of a dataset, each as `load` gives it.
+
+    Args:
+      dataset: the dataset, as in `load`.
+      data_dir: the folder of the prepared sets, as in `load`.
+      cache_budget: GiB that each split's cache may take, as in `load`.
+
+    Returns:
+      The training and the test examples.
+    """
+    train, test = (load(dataset, split, data_dir=data_dir, cache_budget=cache_budget) for split in ("train", "test"))
+    return train, test
+
+
 def _found(dataset: str | Given, split: str, data_dir: str | None) -> Source:
     """A split as it lies there: not looked at, and not cached."""
     return by_name.opened(dataset, split, data_dir) if isinstance(dataset, str) else _given(dataset, split)

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 
 from jaxgen import keys
+from jaxgen.network import variables
 from jaxgen.types import Key, Params, Vars
 
 
@@ -35,9 +36,9 @@ def apply(
       The method's result, and the variables with this module's update.
     """
     own = vars.get(name, {})
-    variables = {"params": params[name], **own}
+    collections = variables(params, vars, name)
     rngs = {} if key is None else dict.fromkeys(("dropout", "sample"), keys.of_batch(key))
     if not (train and own):
-        return model.apply(variables, *inputs, train=train, method=method, rngs=rngs), dict(vars)
-    out, updated = model.apply(variables, *inputs, train=train, method=method, rngs=rngs, mutable=list(own))
+        return model.apply(collections, *inputs, train=train, method=method, rngs=rngs), dict(vars)
+    out, updated = model.apply(collections, *inputs, train=train, method=method, rngs=rngs, mutable=list(own))
     return out, {**vars, name: {**own, **updated}}

@@ -82,8 +82,9 @@ def test_a_discriminator_learns_the_optimal_one() -> None:
     discriminator = mlp.Discriminator((32, 32), activation=nn.tanh)
     loss, _ = objectives.adversarial(Fixed(), discriminator, adversarial.minimax, latents=1, feature="x")
     players = {"discriminator": jaxgen.Player(loss, optax.adam(optax.cosine_decay_schedule(1e-2, 1500)))}
-    init = jaxgen.initialize(discriminator=(discriminator, jnp.zeros((1, 1))), generator=(Fixed(), jnp.zeros((1, 1))))
-    state = jaxgen.create_state(jax.random.key(0), *init(jax.random.key(1)), players)
+    one = jnp.zeros((1, 1))
+    networks = {"discriminator": jaxgen.Network(discriminator, one), "generator": jaxgen.Network(Fixed(), one)}
+    state = jaxgen.create_state(jax.random.key(0), *jaxgen.initialize(networks)(jax.random.key(1)), players)
     step = jaxgen.make_train_step(players)
 
     def body(state, key):

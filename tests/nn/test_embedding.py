@@ -55,7 +55,7 @@ def test_frequencies_are_not_trained() -> None:
 
     model = MLP(8, 1, RandomFourier(8))
     players = {"model": jaxgen.Player(denoising_score_matching(model, linear(4), feature="point"), optax.adam(0.1))}
-    params, vars = jaxgen.initialize(model=(model, jnp.zeros((1, 2)), jnp.zeros(1)))(jax.random.key(0))
+    params, vars = jaxgen.initialize({"model": jaxgen.Network(model, jnp.zeros((1, 2)), jnp.zeros(1))})(jax.random.key(0))
     before = jax.device_get(vars["model"])
     state = jaxgen.create_state(jax.random.key(0), params, vars, players)
     state, _ = jax.jit(jaxgen.make_train_step(players))(state, {"point": jnp.ones((4, 2))})

@@ -67,10 +67,11 @@ def game(loss, tx, *, normalised=False, latents: Any = fixed, every=1, **options
         "discriminator": jaxgen.Player(losses[0], tx),
         "generator": jaxgen.Player(losses[1], tx, every=every),
     }
-    init = jaxgen.initialize(
-        generator=(generator, jnp.zeros((1, 2)), *inputs), discriminator=(discriminator, jnp.zeros((1, 3)), *inputs)
-    )
-    params, vars = init(jax.random.key(1))
+    networks = {
+        "generator": jaxgen.Network(generator, jnp.zeros((1, 2)), *inputs),
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, 3)), *inputs),
+    }
+    params, vars = jaxgen.initialize(networks)(jax.random.key(1))
     return losses, jaxgen.create_state(jax.random.key(2), params, vars, players), jaxgen.make_train_step(players)
 
 

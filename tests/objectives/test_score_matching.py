@@ -130,7 +130,7 @@ def test_the_minimum_is_the_exact_denoiser(meaning: str, weight) -> None:
     options = {} if weight is None else {"weight": weight}
     loss = denoising_score_matching(model, schedule, MEANINGS[meaning], **options)
     players = {"model": jaxgen.Player(loss, optax.adam(optax.cosine_decay_schedule(5e-3, 1500)))}
-    params, vars = jaxgen.initialize(model=(model, jnp.zeros((1, 1)), jnp.zeros(1)))(KEY)
+    params, vars = jaxgen.initialize({"model": jaxgen.Network(model, jnp.zeros((1, 1)), jnp.zeros(1))})(KEY)
     step = jaxgen.make_train_step(players)
 
     def train(i, state):

@@ -26,7 +26,7 @@ def test_variant(flags: dict[str, Any], tmp_path: Path) -> None:
 
 def test_emoji_are_described_retrieved_and_sorted_into_groups(shared: str) -> None:
     experiment = make("clip", dataset="emoji", data_dir=shared, encoder="vit", patch=16, vocabulary=400)
-    params, vars = experiment.init(jax.random.key(0))
+    params, vars = experiment.initial(jax.random.key(0))
     state = jaxgen.create_state(jax.random.key(1), params, vars, experiment.players)
     values = experiment.evaluators["test"](state, jax.random.key(2), lambda batches, **_: batches)
     for k in (1, 5, 10):
@@ -53,7 +53,7 @@ def test_prompts_of_a_class_agree_on_it_and_leave_the_rest_open() -> None:
 
 def test_gains_biases_and_the_temperature_do_not_decay() -> None:
     experiment = make("clip")
-    params, _ = jax.eval_shape(experiment.init, jax.random.key(0))
+    params, _ = jax.eval_shape(experiment.initial, jax.random.key(0))
     leaves = jax.tree_util.tree_leaves_with_path(clip.decayed(params["model"]))
     kept = {jax.tree_util.keystr(path) for path, decays in leaves if not decays}
     assert "['logit_scale']" in kept

@@ -34,7 +34,7 @@ def test_other_variants_trace(name: str, flags: dict[str, Any]) -> None:
     key = jax.random.key(0)
 
     def step(key: jax.Array, raw: Any) -> Any:
-        state = jaxgen.create_state(key, *experiment.init(key), experiment.players, ema=experiment.ema)
+        state = jaxgen.create_state(key, *experiment.initial(key), experiment.players, ema=experiment.ema)
         advance = jaxgen.make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
         return advance(state, experiment.train.transform(raw, key))
 

@@ -42,7 +42,7 @@ def test_training_images_are_moved_and_test_images_are_not() -> None:
 @pytest.mark.slow
 def test_test_images_are_measured_as_they_are() -> None:
     experiment = contract.make("lenet", shift=2, flip=True, dropout=0.9)
-    params, vars = experiment.init(jax.random.key(0))
+    params, vars = experiment.initial(jax.random.key(0))
     state = jaxgen.TrainState(jnp.int32(0), jax.random.key(0), params, {}, vars, {})
     still = lambda items, **shown: items
     values = [experiment.evaluators["test"](state, jax.random.key(seed), still) for seed in (0, 1)]
@@ -59,7 +59,7 @@ def test_images_that_are_not_square_are_not_moved(monkeypatch: pytest.MonkeyPatc
 
 def test_half_precision_is_the_networks() -> None:
     experiment = contract.make("lenet", bf16=True)
-    params, _ = jax.eval_shape(experiment.init, jax.random.key(0))
+    params, _ = jax.eval_shape(experiment.initial, jax.random.key(0))
     assert "bf16" in str(jax.make_jaxpr(lambda p, x: _loss(experiment, p, x))(params, jnp.zeros((2, 8, 8, 1))))
 
 

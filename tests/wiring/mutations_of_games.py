@@ -12,7 +12,7 @@ DCGAN: Sequence[Change] = [
     ("samples in [-1, 1]", 'name="generator")[0] + 1) / 2', 'name="generator")[0])'),
     ("samples by batch statistics", 'z, name="generator")[0]', 'z, name="generator", train=True)[0]'),
     ("uniform codes where samples are drawn", "jax.random.normal(key, (n, latents))", "jax.random.uniform(key, (n, latents))"),
-    ("trained on the test split", 'train = data.load(dataset, "train"', 'train = data.load(dataset, "test"'),
+    ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
     ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
     ("evaluated as in training", "batch, key, train=False)", "batch, key, train=True)"),
     ("the losses are swapped", "d_loss, g_loss = objectives", "g_loss, d_loss = objectives"),

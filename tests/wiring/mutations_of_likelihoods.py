@@ -20,7 +20,7 @@ VAE: Sequence[Change] = [
         "batch_size=batch_size, transform=data.scale(low, high))",
     ),
     ("dynamic is static", '"dynamic": data.binarize()', '"dynamic": data.binarize_statically()'),
-    ("trained on the test split", 'train = data.load(dataset, "train"', 'train = data.load(dataset, "test"'),
+    ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
     ("evaluated on the training split", "jaxgen.mean_over(test, measure", "jaxgen.mean_over(train, measure"),
     ("pictures of the training split", "shown = data.examples(test,", "shown = data.examples(train,"),
     (

@@ -31,7 +31,7 @@ def defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 def shapes(experiment: jaxgen.Experiment) -> dict[str, tuple[int, ...]]:
     """The shapes of all parameters and variables by path, such as `generator/Dense_0/kernel`."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(experiment.init, jax.random.key(0)))
+    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(experiment.initial, jax.random.key(0)))
     return {_path(path[1:]): leaf.shape for path, leaf in leaves}
 
 
@@ -44,7 +44,7 @@ def state_of(experiment: jaxgen.Experiment, values: Mapping[str, Any], *, step: 
         plain = 1.0 if name.endswith(("/var", "/sigma", "/u")) else 0.0
         return jnp.broadcast_to(jnp.asarray(left.pop(name, plain), jnp.float32), spec.shape)
 
-    made = jax.eval_shape(experiment.init, jax.random.key(0))
+    made = jax.eval_shape(experiment.initial, jax.random.key(0))
     params, vars = jax.tree_util.tree_map_with_path(leaf, made)
     assert not left, f"the networks have no {sorted(left)}"
     return jaxgen.TrainState(jnp.int32(step), jax.random.key(1), params, {}, vars, {})

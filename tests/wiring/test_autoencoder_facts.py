@@ -22,7 +22,7 @@ PIXELS = 64
 
 def state_of(experiment: jaxgen.Experiment, values: Mapping[tuple[str, ...], Any]) -> jaxgen.TrainState:
     """The state of a network of zeros but for these values, by their paths."""
-    params, vars = experiment.init(jax.random.key(0))
+    params, vars = experiment.initial(jax.random.key(0))
     params = jax.tree.map(jnp.zeros_like, params)
     for (*path, leaf), value in values.items():
         where = params["model"]
@@ -61,7 +61,7 @@ def test_the_loss_is_the_cross_entropy_or_half_the_squared_error_summed_over_pix
 
 
 def test_the_decoder_mirrors_the_encoder_and_the_code_is_linear() -> None:
-    params, _ = jax.eval_shape(make("autoencoder", hidden=(7, 5), latents=2).init, jax.random.key(0))
+    params, _ = jax.eval_shape(make("autoencoder", hidden=(7, 5), latents=2).initial, jax.random.key(0))
     shapes = {
         part: [leaf["kernel"].shape for _, leaf in sorted(params["model"][part].items())] for part in ("encoder", "decoder")
     }

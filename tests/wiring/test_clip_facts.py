@@ -72,7 +72,7 @@ class Made(NamedTuple):
 
 
 def state_of(experiment: jaxgen.Experiment) -> jaxgen.TrainState:
-    params, vars = experiment.init(jax.random.key(0))
+    params, vars = experiment.initial(jax.random.key(0))
     return jaxgen.create_state(jax.random.key(1), params, vars, experiment.players)
 
 
@@ -234,7 +234,7 @@ def test_the_scale_ends_at_100_and_comes_back(encoder: Any) -> None:
 def test_the_temperature_starts_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiments.clip.clip, "CLIP", Linear)
     for tau in (0.07, 0.5):
-        params, _ = make("clip", temperature=tau).init(jax.random.key(0))
+        params, _ = make("clip", temperature=tau).initial(jax.random.key(0))
         assert float(params["model"]["logit_scale"]) == pytest.approx(-math.log(tau), rel=1e-5)
 
 

@@ -24,7 +24,7 @@ TRAINED = 1437 - 1437 // 6
 
 
 def state_of(experiment: jaxgen.Experiment, **params: Any) -> jaxgen.TrainState:
-    made, vars = experiment.init(jax.random.key(0))
+    made, vars = experiment.initial(jax.random.key(0))
     return jaxgen.create_state(jax.random.key(1), {"game": {**made["game"], **params}}, vars, experiment.players)
 
 
@@ -169,7 +169,7 @@ def test_the_rate_holds_its_digits_over_500_epochs() -> None:
 
 def test_players_start_as_in_the_papers_code() -> None:
     """Weights uniform in +-0.05 and +-0.005, biases zero but for the output's, which has the mean image's logits."""
-    params, _ = make("gan", latents=100, hidden=(40, 30), units=(20, 10)).init(jax.random.key(0))
+    params, _ = make("gan", latents=100, hidden=(40, 30), units=(20, 10)).initial(jax.random.key(0))
     for name, limit in {"generator": 0.05, "discriminator": 0.005}.items():
         leaves = {
             jax.tree_util.keystr(path): np.asarray(v) for path, v in jax.tree_util.tree_leaves_with_path(params["game"][name])

@@ -21,12 +21,12 @@ N = 1437
 
 
 def state_of(experiment: jaxgen.Experiment) -> jaxgen.TrainState:
-    params, vars = experiment.init(jax.random.key(0))
+    params, vars = experiment.initial(jax.random.key(0))
     return jaxgen.create_state(jax.random.key(1), params, vars, experiment.players)
 
 
 def leaves(experiment: jaxgen.Experiment) -> dict[str, np.ndarray]:
-    params, _ = experiment.init(jax.random.key(0))
+    params, _ = experiment.initial(jax.random.key(0))
     return {jax.tree_util.keystr(path): np.asarray(v) for path, v in jax.tree_util.tree_leaves_with_path(params["model"])}
 
 
@@ -71,7 +71,7 @@ def test_the_output_starts_from_the_mean_of_all_training_images(later: int, monk
     sources = {"train": data.from_arrays({"image": images}, name="two halves")}
     sources["test"] = data.from_arrays({"image": np.full((9, 2, 3, 1), 128, np.uint8)}, name="grey")
     monkeypatch.setattr(data, "load", lambda dataset, split, **options: sources[split])
-    params, _ = make("iwae").init(jax.random.key(0))
+    params, _ = make("iwae").initial(jax.random.key(0))
     (bias,) = [v for v in jax.tree.leaves(params["model"]) if v.shape == (6,)]
     mean = np.array([0.2] * 3 + [500 / (later + 500)] * 3)
     np.testing.assert_allclose(jax.nn.sigmoid(bias), mean, rtol=1e-4)

@@ -19,7 +19,7 @@ TRAIN, TEST, CLASSES = 1437, 360, 10
 
 def state_of(experiment: jaxgen.Experiment, bias: Any = None) -> jaxgen.TrainState:
     """The state; with a bias, logits that are the bias for every image."""
-    params, vars = experiment.init(jax.random.key(0))
+    params, vars = experiment.initial(jax.random.key(0))
     if bias is not None:
         params = jax.tree.map(jnp.zeros_like, params)
         params["model"]["out"]["bias"] = jnp.asarray(bias, jnp.float32)

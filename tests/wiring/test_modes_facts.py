@@ -40,7 +40,7 @@ def stand_in(dataset: str, split: str) -> data.Source:
 @pytest.fixture(autouse=True)
 def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for the two sets, of 100,000 points, which `tests/data/test_mixtures.py` holds."""
-    monkeypatch.setattr(data, "load", lambda dataset, split, **options: stand_in(dataset, split))
+    monkeypatch.setattr(data, "train_and_test", lambda dataset, **_: (stand_in(dataset, "train"), stand_in(dataset, "test")))
 
 
 def plain(**flags: Any) -> jaxgen.Experiment:

@@ -16,12 +16,12 @@ from jaxgen.types import Batch
 
 
 def state_of(experiment: jaxgen.Experiment, **changed: Any) -> jaxgen.TrainState:
-    params, vars = experiment.init(jax.random.key(0))
+    params, vars = experiment.initial(jax.random.key(0))
     return jaxgen.create_state(jax.random.key(1), {"model": {**params["model"], **changed}}, vars, experiment.players)
 
 
 def test_weights_are_tied_and_start_from_a_normal_of_001() -> None:
-    params, _ = make("sparse_autoencoder", latents=200).init(jax.random.key(0))
+    params, _ = make("sparse_autoencoder", latents=200).initial(jax.random.key(0))
     assert {name: v.shape for name, v in params["model"].items()} == {
         "kernel": (64, 200),
         "bias": (200,),

@@ -36,7 +36,7 @@ def chosen(
     step: int = 0,
 ) -> jaxgen.TrainState:
     """The state of networks without hidden layers: a posterior that does not depend on the image, and a linear decoder."""
-    params, vars = experiment.init(jax.random.key(0))
+    params, vars = experiment.initial(jax.random.key(0))
     model = jax.tree.map(jnp.zeros_like, params["model"])
     latents = model["head"]["bias"].shape[0] // 2
     model["head"]["bias"] = jnp.repeat(jnp.array([mean, log_std]), latents)
@@ -66,7 +66,7 @@ def terms(experiment: jaxgen.Experiment, state: Any, x: np.ndarray, *, train: bo
     ],
 )
 def test_grey_pixels_are_gaussian_with_a_learned_width_and_binary_ones_bernoulli(flags: Any, learned: bool) -> None:
-    params, _ = jax.eval_shape(make("vae", **flags).init, jax.random.key(0))
+    params, _ = jax.eval_shape(make("vae", **flags).initial, jax.random.key(0))
     assert ("log_std" in params["model"].get("likelihood", {})) is learned
     if "binarization" in flags:
         # Logits of 2 for each pixel: the loss is the cross-entropy.
@@ -253,7 +253,7 @@ def test_bits_are_of_a_byte_of_256_levels_and_divided_by_all_pixels() -> None:
 def test_bits_of_colour_images_are_divided_by_all_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 2, 4, 3)).astype(np.uint8)
     source = data.from_arrays({"image": images}, name="colours")
-    monkeypatch.setattr(data, "load", lambda *args, **options: source)
+    monkeypatch.setattr(data, "train_and_test", lambda *args, **options: (source, source))
     experiment = bare(likelihood="logistic")
     found = experiment.final["test"](chosen(experiment), jax.random.key(0), lambda items, **_: items)
     assert found["bits_per_dim"] == pytest.approx(found["nll"] / (24 * math.log(2)), rel=1e-5)
@@ -309,7 +309,7 @@ def test_the_averages_and_the_micro_batches_are_as_asked() -> None:
 @pytest.mark.parametrize(("activation", "value"), [("tanh", math.tanh(0.7)), ("relu", 0.7)])
 def test_both_networks_have_the_activation(activation: Any, value: float) -> None:
     experiment = make("vae", activation=activation, hidden=(1,), latents=1, likelihood="gaussian", beta_warmup=0)
-    params, vars = experiment.init(jax.random.key(0))
+    params, vars = experiment.initial(jax.random.key(0))
     model = jax.tree.map(jnp.zeros_like, params["model"])
     for part in ("encoder", "decoder"):
         model[part]["Dense_0"]["bias"] += 0.7
@@ -322,7 +322,7 @@ def test_both_networks_have_the_activation(activation: Any, value: float) -> Non
 
 
 def test_the_decoder_mirrors_the_encoder() -> None:
-    params, _ = jax.eval_shape(make("vae", hidden=(7, 5), latents=2).init, jax.random.key(0))
+    params, _ = jax.eval_shape(make("vae", hidden=(7, 5), latents=2).initial, jax.random.key(0))
     shapes = {
         part: [leaf["kernel"].shape for _, leaf in sorted(params["model"][part].items())] for part in ("encoder", "decoder")
     }

@@ -20,7 +20,7 @@ TRAIN, TEST, CLASSES = 1437, 360, 10
 
 
 def state_of(experiment: jaxgen.Experiment) -> jaxgen.TrainState:
-    params, vars = experiment.init(jax.random.key(0))
+    params, vars = experiment.initial(jax.random.key(0))
     return jaxgen.create_state(jax.random.key(1), params, vars, experiment.players)
 
 

@@ -85,8 +85,9 @@ def ours(size: Size) -> float:
         "image": jnp.asarray(rng.normal(size=(size.batch, size.side, size.side, 3)), jnp.float32),
         "tokens": jnp.asarray(rng.integers(3, size.vocabulary - 1, (size.batch, size.length)), jnp.int32),
     }
-    init = jaxgen.initialize(model=(model, batch["image"][:1], batch["tokens"][:1]))
-    return rate(steps({"model": jaxgen.Player(objectives.contrastive(model), optax.adamw(1e-4))}, init, batch), size.batch)
+    networks = {"model": jaxgen.Network(model, batch["image"][:1], batch["tokens"][:1])}
+    player = jaxgen.Player(objectives.contrastive(model), optax.adamw(1e-4))
+    return rate(steps({"model": player}, networks, batch), size.batch)
 
 
 def peer(size: Size) -> float:

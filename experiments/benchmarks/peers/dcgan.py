@@ -50,11 +50,12 @@ def ours() -> float:
     against, towards = objectives.adversarial(generator, discriminator, adversarial.non_saturating, latents=LATENTS)
     optimizer = optax.adam(2e-4, b1=0.5)
     players = {"discriminator": jaxgen.Player(against, optimizer), "generator": jaxgen.Player(towards, optimizer)}
-    init = jaxgen.initialize(
-        discriminator=(discriminator, jnp.zeros((1, 32, 32, 3))), generator=(generator, jnp.zeros((1, LATENTS)))
-    )
+    game = {
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, 32, 32, 3))),
+        "generator": jaxgen.Network(generator, jnp.zeros((1, LATENTS))),
+    }
     batch = {"image": jnp.asarray(np.random.default_rng(0).normal(size=(BATCH, 32, 32, 3)), jnp.float32)}
-    return rate(steps(players, init, batch), BATCH, calls=10)
+    return rate(steps(players, game, batch), BATCH, calls=10)
 
 
 def peer() -> float:

@@ -48,9 +48,9 @@ def trains() -> float:
     """Images a second of the jitted training step."""
     model = network()
     loss = objectives.denoising_score_matching(model, diffusion.linear(1000), diffusion.EPSILON, weight=objectives.uniform)
-    init = jaxgen.initialize(model=(model, jnp.zeros((1, *SHAPE)), jnp.zeros(1)))
+    networks = {"model": jaxgen.Network(model, jnp.zeros((1, *SHAPE)), jnp.zeros(1))}
     batch = {"image": jnp.asarray(np.random.default_rng(0).normal(size=(BATCH, *SHAPE)), jnp.float32)}
-    return rate(steps({"model": jaxgen.Player(loss, optax.adam(1e-4))}, init, batch), BATCH)
+    return rate(steps({"model": jaxgen.Player(loss, optax.adam(1e-4))}, networks, batch), BATCH)
 
 
 def peer_trains() -> float:

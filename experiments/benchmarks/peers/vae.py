@@ -46,9 +46,9 @@ def ours() -> float:
     run = jaxgen.fit(
         jaxgen.Experiment(
             train=data.shuffled(source, BATCH, data.chain(data.scale(), data.binarize())),
-            init=jaxgen.initialize(model=(model, jnp.zeros((1, 28, 28, 1)))),
             players={"model": jaxgen.Player(objectives.elbo(model), optax.adam(1e-3))},
             steps=3 * EPOCHS * EXAMPLES // BATCH,
+            networks={"model": jaxgen.Network(model, jnp.zeros((1, 28, 28, 1)))},
         ),
         quiet=True,
     )

@@ -1,0 +1,95 @@
+"""A network as a value: a linen module with example inputs; and where its parameters and variables lie in a state."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+
+from jaxgen.types import Key, Params, PyTree, Vars
+
+
+class Network:
+    """A linen module and the arguments of a call, from which its parameters are made.
+
+    Args:
+      module: the module.
+      *inputs: the arguments of its call. Zeros serve where only shapes matter; of a module that starts from data, such as one
+        that normalises by its first batch, they are a batch.
+
+    Attributes:
+      module: the module.
+      inputs: the arguments.
+      init: the function `init(key) -> {collection: tree}`, compiled; it draws "params" and "sample".
+
+    >>> import jax.numpy as jnp
+    >>> jax.tree.map(jnp.shape, Network(nn.Dense(2), jnp.zeros((1, 3))).init(jax.random.key(0)))
+    {'params': {'bias': (2,), 'kernel': (3, 2)}}
+    """
+
+    def __init__(self, module: nn.Module, *inputs: Any) -> None:
+        self.module, self.inputs = module, inputs
+        # Compiled here and not in `initialize`, so that a network is traced once however often a state is begun.
+        self.init: Callable[[Key], dict[str, PyTree]] = jax.jit(self._init)
+
+    def _init(self, key: Key) -> dict[str, PyTree]:
+        own, noise = jax.random.split(key)
+        return dict(self.module.init({"params": own, "sample": noise}, *self.inputs))
+
+    def __repr__(self) -> str:
+        return f"Network({type(self.module).__name__})"
+
+
+class FrozenNetwork(NamedTuple):
+    """A network of another run that never changes, as `jaxgen.frozen` gives it.
+
+    Fields:
+      module: the module.
+      params: its parameters, on the host.
+      vars: its other collections, such as batch statistics or a codebook.
+      digest: a hash of parameters and variables.
+      given: the other run, as it was named.
+      run: the absolute path of the other run.
+      network: the name of the network there.
+      step: the step of the checkpoint that it was taken from.
+      folder: the folder that has the other run's record: its own, or the copy in a run that was trained with the network.
+    """
+
+    module: nn.Module
+    params: PyTree
+    vars: Mapping[str, PyTree]
+    digest: str
+    given: str
+    run: Path
+    network: str
+    step: int
+    folder: Path
+
+
+def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params, Vars]]:
+    """The `init` of networks, compiled: what an experiment starts from that has no `init` of its own.
+
+    Args:
+      networks: the networks by name; the i-th is made from `fold_in(key, i)`.
+
+    Returns:
+      `init(key) -> (params, vars)`, where `vars[name]` holds a module's other collections (`batch_stats` ...).
+    """
+
+    @jax.jit
+    def init(key: Key) -> tuple[Params, Vars]:
+        params, vars = {}, {}
+        for i, (name, network) in enumerate(networks.items()):
+            collections = network.init(jax.random.fold_in(key, i))
+            params[name] = collections.pop("params")
+            if collections:
+                vars[name] = collections
+        return params, vars
+
+    return init
+
+
+def variables(params: Params, vars: Vars, name: str) -> dict[str, PyTree]:
+    """What `module.apply` takes of a network: `{"params": ..., "batch_stats": ...}`, from parameters and variables by name."""
+    return {"params": params[name], **vars.get(name, {})}
