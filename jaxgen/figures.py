@@ -1,6 +1,7 @@
 """The figures of a run that are to be compared, each with its protocol: what it evaluates, and its samples against its data."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax
 
@@ -46,7 +47,7 @@ def of(
                 n_fake=0,
                 seed=seed,
                 checkpoint=checkpoint,
-                settings=tuple((flag, _setting(config.flags[flag])) for flag in sorted(flags)),
+                settings=_settings(config, flags),
             )
             value, error = pairs[name]
             found[protocol.metric] = Measurement(value, protocol, stderr=error)
@@ -111,9 +112,14 @@ def measure(
         track=track,
     )
     with memory.explained("Measuring", mend="take another --extractor, or measure fewer images"), drawn as fake:
-        return measuring.measure(
+        found = measuring.measure(
             real, fake, metrics, extractor=extractor, others=others, checkpoint=checkpoint, seed=seed, track=track
         )
+    drawn_by = _settings(experiment.config, experiment.sampling)
+    return {
+        metric: one._replace(protocol=one.protocol._replace(settings=(*one.protocol.settings, *drawn_by)))
+        for metric, one in found.items()
+    }
 
 
 def source(config: Config, split: str) -> data.Source:
@@ -144,6 +150,10 @@ def _opened(config: Config, split: str) -> data.Source:
     return data.load(dataset, split, **where)
 
 
-def _setting(value: object) -> object:
-    """A flag's value as a protocol names it."""
-    return value if values.plain(value) else values.shown(values.described(value))
+def _settings(config: Config, flags: Iterable[str]) -> tuple[tuple[str, Any], ...]:
+    """Flags and their values as a protocol names them."""
+
+    def setting(value: object) -> object:
+        return value if values.plain(value) else values.shown(values.described(value))
+
+    return tuple((flag, setting(config.flags[flag])) for flag in sorted(flags))

@@ -1,9 +1,11 @@
 """The experiment of a run, made again from its record: with its data where they lie now, or without them."""
 
+import difflib
 import importlib.util
+import inspect
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +16,7 @@ from jaxgen import data, experiments, values, workdir
 from jaxgen.data.stand_in import DataError, replayed
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-from jaxgen.flags import check, place
+from jaxgen.flags import check, flag_name, late, place
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.traces import programs
 from jaxgen.types import Key
@@ -29,6 +31,7 @@ def rebuild(
     *,
     data_dir: str | Path | None = None,
     dataset: str | data.Given | None = None,
+    anew: Mapping[str, Any] | None = None,
 ) -> tuple[Experiment, workdir.Workdir]:
     """The experiment of a run, made again with the flags on record, and the run's folder.
 
@@ -41,23 +44,27 @@ def rebuild(
         itself, which is compared with the record and taken as it is.
       data_dir: the folder of the prepared sets, where it has changed.
       dataset: the set's name or place, or its sources, given anew.
+      anew: values in place of those on record, of flags that training does not depend on (`jaxgen.flags.Late`).
 
     Returns:
       The experiment and the folder.
 
     Raises:
-      UserError: if the flags are none of this function's, the data are given anew and the experiment has no such flag, or a
-        value that no record holds is needed.
+      UserError: if training depends on a flag that is given anew, the flags are none of this function's, the data are given
+        anew and the experiment has no such flag, or a value that no record holds is needed.
     """
     folder = workdir.read(place(path))
     if isinstance(experiment, Experiment):
-        if data_dir is not None or dataset is not None:
-            raise UserError("An experiment brings its data with it; leave data_dir and dataset out.")
+        if data_dir is not None or dataset is not None or anew:
+            raise UserError("An experiment brings its data and its flags with it; leave data_dir, dataset and anew out.")
         workdir.check(folder, experiment)
         return experiment, folder
     make, flags = find_experiment(experiment, folder), _as_arguments(folder.record["flags"])
     unknown = {flag: value for flag, value in flags.items() if values.is_described(value)}
     given = unknown.pop("dataset", None)
+    check_late(make, anew or {}, str(folder.path))
+    flags |= anew or {}
+    unknown = {flag: value for flag, value in unknown.items() if flag not in (anew or {})}
     if unknown:
         flag, value = next(iter(unknown.items()))
         raise UserError(
@@ -86,6 +93,31 @@ def rebuild(
         )
         return _without_data(make, flags, _sources(folder.record), why), folder
     return _made(make, flags, folder, anew=data_dir is not None or dataset is not None), folder
+
+
+def check_late(make: Make, names: Iterable[str], run: str, others: Iterable[str] = ()) -> None:
+    """Refuses flags that are no flags of sampling and measuring.
+
+    Args:
+      make: the function that made the run.
+      names: the flags that are given anew.
+      run: the run's name, for the message.
+      others: other flags that might have been meant, for the message.
+
+    Raises:
+      UserError: if training depends on one of the flags, or the experiment does not have it.
+    """
+    free = late(make)
+    for name in names:
+        if name in free:
+            continue
+        if name in inspect.signature(make).parameters:
+            may = f"only {', '.join(map(flag_name, free))} may be given anew" if free else "no flag may be given anew"
+            raise UserError(f"{flag_name(name)} decides what {run} was trained to, and stays as it is on record; {may}.")
+        near = difflib.get_close_matches(name, [*free, *others], n=1)
+        known = ", ".join(map(flag_name, free)) or "none"
+        hint = f"perhaps you meant {flag_name(near[0])}" if near else f"those of sampling and measuring are {known}"
+        raise UserError(f"There is no {flag_name(name)} of {run}; {hint}.")
 
 
 def _absent(given: Mapping[str, str]) -> data.Source:
