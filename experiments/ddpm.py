@@ -22,7 +22,7 @@ import optax
 import jaxgen
 from jaxgen import data, diffusion, keys, objectives, samplers
 from jaxgen.analysis import trajectories
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm
 from jaxgen.types import Array, Batch, Key
@@ -54,9 +54,9 @@ def experiment(
     schedule: Literal["linear", "cosine"] | Callable[[int], diffusion.Discrete] = "linear",
     parameterisation: Literal["epsilon", "x0", "v", "score"] | tuple[diffusion.Parameterisation, objectives.Weight] = "epsilon",
     timesteps: Count = 1000,
-    sampler: Literal["ancestral", "ddim"] = "ancestral",
-    variance: Literal["small", "large"] | Callable[[diffusion.Discrete], np.ndarray] = "small",
-    sampling_steps: Count | None = 100,
+    sampler: Late[Literal["ancestral", "ddim"]] = "ancestral",
+    variance: Late[Literal["small", "large"] | Callable[[diffusion.Discrete], np.ndarray]] = "small",
+    sampling_steps: Late[Count | None] = 100,
     channels: Counts = (32, 64),
     blocks: Whole = 1,
     attention: tuple[Whole, ...] = (16,),
@@ -71,7 +71,7 @@ def experiment(
     accumulate: Count = 1,
     bf16: bool = False,
     remat: bool = False,
-    nll_samples: Count = 50,
+    nll_samples: Late[Count] = 50,
 ) -> jaxgen.Experiment:
     """A diffusion model of the images of any dataset.
 
@@ -195,6 +195,7 @@ def experiment(
         final={"test": over_test(bound)},
         pictures={"samples": samples, "forward": forward, "reverse": reverse},
         sample=sample,
+        sampling=("sampler", "sampling_steps", "variance"),
         classes=classes or None,
         ema=ema,
         accumulate=accumulate,

@@ -37,7 +37,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.logs import Track
 from jaxgen.losses import adversarial, penalty
 from jaxgen.metrics import parzen
@@ -76,7 +76,7 @@ def experiment(
     max_norm: Positive | None = None,
     ema: Share | None = None,
     bf16: bool = False,
-    parzen_samples: Count = 10_000,
+    parzen_samples: Late[Count] = 10_000,
 ) -> jaxgen.Experiment:
     """A GAN of dense layers on the images of any dataset.
 

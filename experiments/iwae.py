@@ -30,7 +30,7 @@ import optax
 import jaxgen
 from jaxgen import data, keys, objectives
 from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, NonNegative, Whole
+from jaxgen.flags import Count, Late, NonNegative, Whole
 from jaxgen.models import autoencoders, vae
 from jaxgen.types import Array, Batch, Key
 
@@ -48,7 +48,7 @@ def experiment(
     stages: Count = 6,
     steps: Whole | None = None,
     batch_size: Count = 20,
-    nll_samples: Count = 5000,
+    nll_samples: Late[Count] = 5000,
 ) -> jaxgen.Experiment:
     """The paper's experiment 5.1 with one stochastic layer.
 

@@ -32,7 +32,7 @@ import optax
 import jaxgen
 from jaxgen import data, diffusion, objectives, samplers
 from jaxgen.analysis import trajectories
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm, RandomFourier
 from jaxgen.types import Array, Key
@@ -54,8 +54,8 @@ def experiment(
     levels: Count = 10,
     largest: Positive = 3.0,
     smallest: Positive = 0.01,
-    langevin_steps: Count = 100,
-    step_size: Positive = 2e-5,
+    langevin_steps: Late[Count] = 100,
+    step_size: Late[Positive] = 2e-5,
     channels: Counts = (32, 64),
     blocks: Whole = 1,
     attention: tuple[Whole, ...] = (16,),
@@ -158,6 +158,7 @@ def experiment(
         },
         pictures={"samples": samples, "forward": forward, "reverse": reverse},
         sample=sample,
+        sampling=("langevin_steps", "step_size"),
         ema=ema,
         accumulate=accumulate,
     )

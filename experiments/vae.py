@@ -26,7 +26,7 @@ import optax
 import jaxgen
 from jaxgen import data, keys, objectives
 from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models import autoencoders, vae
 from jaxgen.types import Array, Batch, Key, Params, Vars
 
@@ -70,7 +70,7 @@ def experiment(
     accumulate: Count = 1,
     bf16: bool = False,
     remat: bool = False,
-    nll_samples: Count = 500,
+    nll_samples: Late[Count] = 500,
 ) -> jaxgen.Experiment:
     """A VAE on the images of any dataset.
 

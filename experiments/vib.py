@@ -26,7 +26,7 @@ import jaxgen
 from jaxgen import data, keys, objectives
 from jaxgen.analysis.ellipses import ellipses, project
 from jaxgen.distributions import Normal
-from jaxgen.flags import Count, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import classification
 from jaxgen.models import bottleneck
 from jaxgen.models.autoencoders import mlp
@@ -48,7 +48,7 @@ def experiment(
     beta: NonNegative = 1e-3,
     latents: Count = 256,
     hidden: tuple[Count, ...] = (1024, 1024),
-    samples: Count = 12,
+    samples: Late[Count] = 12,
     train_samples: Count = 12,
     steps: Whole | None = None,
     batch_size: Count = 100,

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -12,7 +12,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jaxgen.errors import UserError
-from jaxgen.flags import flag_name, on_command_line
+from jaxgen.flags import flag_name, late, on_command_line
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -31,19 +31,25 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("rate_decay", "momentum", "momentum_epochs", "weight_decay", "l2", "clip", "max_norm", "critic_steps", "ema"),
         *("accumulate", "bf16", "remat"),
     ),
-    "sampling": ("sampler", "sampling_steps", "variance", "langevin_steps", "step_size", "nll_samples", "parzen_samples"),
 }
-"""The groups of an experiment's flags in `--help`; what is in none of them belongs to the model."""
+"""The groups of an experiment's flags in `--help`.
+
+What training does not depend on is in the group `sampling`, and what is in no group belongs to the model.
+"""
 
 ORDER = ("data", "model", "objective", "optimisation", "sampling")
 
 
-def group_of(flag: str) -> str:
+def group_of(flag: str, function: Function) -> str:
     """The group of an experiment's flag.
 
-    >>> group_of("dataset"), group_of("hidden")
-    ('data', 'model')
+    >>> from jaxgen.flags import Late
+    >>> def experiment(*, dataset: str, hidden: int, sampling_steps: Late[int]): ...
+    >>> [group_of(flag, experiment) for flag in ("dataset", "hidden", "sampling_steps")]
+    ['data', 'model', 'sampling']
     """
+    if flag in late(function):
+        return "sampling"
     return next((group for group, flags in GROUPS.items() if flag in flags), "model")
 
 
@@ -172,6 +178,82 @@ def _value(flag: str, kind: Any, text: str) -> list[str]:
         # (400, 400), [400,400] and 400,400 as Python and others write them.
         return [part for part in re.split(r"[\s,()\[\]]+", text) if part]
     return [text]
+
+
+def own_flags_last(args: Sequence[str], known: Collection[str]) -> list[str]:
+    """What was typed, with the flags of a run's experiment as words of the flag `--anew`.
+
+    Args:
+      args: the words that were typed behind the run.
+      known: the subcommand's own flags.
+
+    Returns:
+      The words of the subcommand, and then those of the others.
+
+    >>> own_flags_last(["W", "--sampling-steps", "10", "25", "--n", "4", "--bf16"], ["--n"])
+    ['W', '--n', '4', '--anew', 'sampling-steps=10', 'sampling-steps=25', 'bf16']
+    """
+    words: list[str] = []
+    own: list[str] = []
+    name, values = "", 0
+
+    def end() -> None:
+        if name and not values:
+            own.append(name)
+
+    for arg in args:
+        if arg.startswith("--") and arg != "--":
+            end()
+            flag, equals, value = arg.partition("=")
+            flag = flag.replace("_", "-")
+            theirs = flag not in known and f"--{flag.removeprefix('--no-')}" not in known
+            name, values = (flag[2:], 0) if theirs else ("", 0)
+            if not theirs:
+                words.append(arg)
+            elif equals:
+                own.append(f"{name}={value}")
+                values = 1
+        elif name:
+            own.append(f"{name}={arg}")
+            values += 1
+        else:
+            words.append(arg)
+    end()
+    return [*words, "--anew", *own] if own else words
+
+
+def anew(function: Function, words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """The values of an experiment's flags of sampling and measuring, as they were typed.
+
+    Args:
+      function: the experiment's function.
+      words: the words `name=value`, or a bare `name` of a switch; a flag may have several values.
+
+    Returns:
+      The values of each flag, by its name.
+
+    >>> from jaxgen.flags import Late
+    >>> def experiment(*, steps: int = 5, sampling_steps: Late[int] = 100): ...
+    >>> anew(experiment, ["sampling-steps=10", "sampling-steps=1e3"])
+    {'sampling_steps': (10, 1000)}
+    """
+    typed: dict[str, list[str]] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        typed.setdefault(name.replace("-", "_"), []).append(value if equals else "True")
+    kinds = late(function)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    flags = [
+        inspect.Parameter(name, keyword, annotation=tuple[on_command_line(kinds[name]), ...])  # type: ignore[misc]
+        for name in typed
+    ]
+
+    def read(**values: Any) -> dict[str, Any]:
+        return values
+
+    read.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
+    read.__annotations__ = {flag.name: flag.annotation for flag in flags}
+    return tyro.cli(read, args=[part for name, of in typed.items() for part in (flag_name(name), *of)], registry=registry())
 
 
 def grouped(

@@ -75,7 +75,7 @@ def parse(function: Callable[..., Experiment], args: list[str] | None = None, *,
     name = module.__spec__.name if module.__spec__ else Path(sys.argv[0]).name
     prog = prog or (f"python -m {name}" if module.__spec__ else f"python {name}")
     groups = {
-        **{group: {f: p for f, p in own.items() if arguments.group_of(f) == group} for group in arguments.ORDER},
+        **{group: {f: p for f, p in own.items() if arguments.group_of(f, function) == group} for group in arguments.ORDER},
         "run": loop,
         "hosts": hosts,
     }

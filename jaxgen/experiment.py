@@ -95,6 +95,8 @@ class Experiment(NamedTuple):
       best: the evaluated value, `split/name`, whose minimum marks the best checkpoint. It must mean the same at every step: a
         function of what is sampled from or measured, and not of the step, of a weight that changes in training, of a
         multiplier or of an opponent. None where no evaluated value is such.
+      sampling: the flags that move the samples while the parameters stay the same, for the protocol of what is measured on
+        them: `("sampler", "sampling_steps")`.
       protocol: the evaluated values that are figures to compare, each with every flag that moves it while the parameters stay
         the same: `{"nll": ("binarization", "nll_samples")}`. Flags of the network's function, such as its activation, belong to
         the model, whose figure it is.
@@ -117,6 +119,7 @@ class Experiment(NamedTuple):
     accumulate: int = 1
     schedules: Mapping[str, Schedule] = {}
     best: str | None = "test/loss"
+    sampling: tuple[str, ...] = ()
     protocol: Mapping[str, tuple[str, ...]] = {}
     config: Config | None = None
 

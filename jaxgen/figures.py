@@ -1,12 +1,13 @@
 """The figures of a run that are to be compared, each with its protocol: what it evaluates, and its samples against its data."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax
 
 from jaxgen import data, memory, values
 from jaxgen.errors import UserError
-from jaxgen.experiment import Experiment, of_split
+from jaxgen.experiment import Config, Experiment, of_split
 from jaxgen.game import TrainState, averaged
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor, pixels
@@ -48,7 +49,7 @@ def of(
                 n_fake=0,
                 seed=seed,
                 checkpoint=checkpoint,
-                settings=tuple((flag, _setting(config.flags[flag])) for flag in sorted(flags)),
+                settings=_settings(config, flags),
             )
             value, error = pairs[name]
             found[protocol.metric] = Measurement(value, protocol, stderr=error)
@@ -112,9 +113,14 @@ def measure(
         track=track,
     )
     with memory.explained("Measuring", mend="take another --extractor, or measure fewer images"), drawn as fake:
-        return measuring.measure(
+        found = measuring.measure(
             real, fake, metrics, extractor=extractor, others=others, checkpoint=checkpoint, seed=seed, track=track
         )
+    drawn_by = () if experiment.config is None else _settings(experiment.config, experiment.sampling)
+    return {
+        metric: one._replace(protocol=one.protocol._replace(settings=(*one.protocol.settings, *drawn_by)))
+        for metric, one in found.items()
+    }
 
 
 def source(experiment: Experiment, split: str) -> data.Source:
@@ -132,6 +138,10 @@ def source(experiment: Experiment, split: str) -> data.Source:
     raise UserError(f"This run has no split {split!r}; it has {', '.join(experiment.splits)}.")
 
 
-def _setting(value: object) -> object:
-    """A flag's value as a protocol names it."""
-    return value if values.plain(value) else values.shown(values.described(value))
+def _settings(config: Config, flags: Iterable[str]) -> tuple[tuple[str, Any], ...]:
+    """Flags and their values as a protocol names them."""
+
+    def setting(value: object) -> object:
+        return value if values.plain(value) else values.shown(values.described(value))
+
+    return tuple((flag, setting(config.flags[flag])) for flag in sorted(flags))

@@ -63,6 +63,17 @@ NonNegative: TypeAlias = Annotated[float, Range("0 or more", lambda x: x >= 0)]
 Share: TypeAlias = Annotated[float, Range("0 or more and less than 1", lambda x: 0 <= x < 1)]
 """A probability to drop, a decay of averages."""
 
+
+class AfterTraining:
+    """Marks a flag that training does not depend on."""
+
+
+Late: TypeAlias = Annotated[T, AfterTraining]
+"""A flag of how a trained model is sampled from or measured: `sampling_steps: Late[Count] = 100`.
+
+It may be given anew to `jaxgen sample`, `jaxgen evaluate` and `jaxgen.load`, and changes nothing in the training of a run.
+"""
+
 Seed: TypeAlias = Annotated[int, Range("a number from 0 to 4294967295", lambda n: 0 <= n < 2**32)]
 """Of 32 bits."""
 
@@ -131,6 +142,9 @@ def on_command_line(kind: Any) -> Any:
     >>> on_command_line(Literal["tanh", "relu"] | Callable[[float], float] | None)
     typing.Optional[typing.Literal['tanh', 'relu']]
     """
+    if get_origin(kind) is Annotated:
+        inner, *metadata = get_args(kind)
+        return Annotated[(on_command_line(inner), *metadata)]
     if get_origin(kind) not in (Union, types.UnionType):
         return kind
     kept = tuple(one for one in map(on_command_line, get_args(kind)) if _typed(one))
@@ -145,6 +159,17 @@ def _typed(kind: Any) -> bool:
     if origin is tuple:
         return all(one is Ellipsis or _typed(one) for one in args)
     return kind in (bool, int, float, str, bytes, types.NoneType) or (isinstance(kind, type) and issubclass(kind, Path))
+
+
+def late(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of the flags that training does not depend on, by name.
+
+    >>> def experiment(*, latents: Count = 16, samples: Late[Count] = 500): ...
+    >>> list(late(experiment))
+    ['samples']
+    """
+    hints = get_type_hints(function, include_extras=True)
+    return {name: kind for name, kind in hints.items() if AfterTraining in getattr(kind, "__metadata__", ())}
 
 
 def held(function: Callable[P, R]) -> Callable[P, R]:

@@ -1,9 +1,11 @@
 """The experiment of a run, made again from its record: with its data where they lie now, or without them."""
 
+import difflib
 import importlib.util
+import inspect
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +16,7 @@ from jaxgen import data, experiments, parts, run_record, values, workdir
 from jaxgen.data.stand_in import DataError, replayed
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-from jaxgen.flags import check, place
+from jaxgen.flags import check, flag_name, late, place
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.traces import programs
 from jaxgen.types import Key
@@ -29,6 +31,7 @@ def rebuild(
     *,
     data_dir: str | Path | None = None,
     dataset: str | data.Given | Mapping[str, str | data.Given] | None = None,
+    anew: Mapping[str, Any] | None = None,
 ) -> tuple[Experiment, workdir.Workdir]:
     """The experiment of a run, made again with the flags on record, and the run's folder.
 
@@ -41,22 +44,23 @@ def rebuild(
         itself, which is compared with the record and taken as it is.
       data_dir: the folder of the prepared sets, where it has changed.
       dataset: the set's name or place, or its sources, given anew; of a run on several sets these by their flags.
+      anew: values in place of those on record, of flags that training does not depend on (`jaxgen.flags.Late`).
 
     Returns:
       The experiment and the folder.
 
     Raises:
-      UserError: if the flags are none of this function's, the data are given anew and the experiment has no such flag, or a
-        value that no record holds is needed.
+      UserError: if training depends on a flag that is given anew, the flags are none of this function's, the data are given
+        anew and the experiment has no such flag, or a value that no record holds is needed.
     """
     folder = workdir.read(place(path))
     if isinstance(experiment, Experiment):
-        if data_dir is not None or dataset is not None:
-            raise UserError("An experiment brings its data with it; leave data_dir and dataset out.")
+        if data_dir is not None or dataset is not None or anew:
+            raise UserError("An experiment brings its data and its flags with it; leave data_dir, dataset and anew out.")
         workdir.check(folder, experiment)
         return experiment, folder
     with parts.kept_in(folder.path):
-        return _rebuilt(folder, experiment, data_dir, dataset), folder
+        return _rebuilt(folder, experiment, data_dir, dataset, anew or {}), folder
 
 
 def structure(path: str | Path, experiment: Make | Experiment | str | None) -> Experiment:
@@ -72,7 +76,7 @@ def structure(path: str | Path, experiment: Make | Experiment | str | None) -> E
     if isinstance(experiment, Experiment):
         return experiment
     folder = workdir.read(place(path))
-    make, flags, _ = _recorded(folder, experiment)
+    make, flags, _ = _recorded(folder, experiment, {})
     why = f"The data of the run in {folder.path} are not needed."
     with parts.kept_in(folder.path):
         try:
@@ -81,13 +85,18 @@ def structure(path: str | Path, experiment: Make | Experiment | str | None) -> E
         except UserError as error:
             if str(error) != why:
                 raise
-        return _rebuilt(folder, experiment, None, None)
+        return _rebuilt(folder, experiment, None, None, {})
 
 
-def _recorded(folder: workdir.Workdir, experiment: Make | str | None) -> tuple[Make, dict[str, Any], dict[str, Any]]:
-    """The function that made a run, its flags on record, and those of them that were data given in Python."""
+def _recorded(
+    folder: workdir.Workdir, experiment: Make | str | None, anew: Mapping[str, Any]
+) -> tuple[Make, dict[str, Any], dict[str, Any]]:
+    """The function that made a run, its flags on record or anew, and those of them that were data given in Python."""
     make, flags = find_experiment(experiment, folder), _as_arguments(folder.record["flags"])
     unknown = {flag: value for flag, value in flags.items() if values.is_described(value)}
+    check_late(make, anew, str(folder.path))
+    flags |= anew
+    unknown = {flag: value for flag, value in unknown.items() if flag not in anew}
     given = {flag: unknown.pop(flag) for flag in run_record.datasets(folder.record) if flag in unknown}
     if unknown:
         flag, value = next(iter(unknown.items()))
@@ -112,22 +121,48 @@ def _rebuilt(
     experiment: Make | str | None,
     data_dir: str | Path | None,
     dataset: str | data.Given | Mapping[str, str | data.Given] | None,
+    anew: Mapping[str, Any],
 ) -> Experiment:
-    make, flags, given = _recorded(folder, experiment)
-    anew: dict[str, Any] = {} if dataset is None else dict(dataset) if isinstance(dataset, Mapping) else {"dataset": dataset}
+    make, flags, given = _recorded(folder, experiment, anew)
+    moved: dict[str, Any] = {} if dataset is None else dict(dataset) if isinstance(dataset, Mapping) else {"dataset": dataset}
     if data_dir is not None:
-        anew["data_dir"] = str(place(str(data_dir)))
-    for name in anew.keys() - flags.keys():
+        moved["data_dir"] = str(place(str(data_dir)))
+    for name in moved.keys() - flags.keys():
         raise UserError(f"The experiment of {folder.path} has no --{name.replace('_', '-')}; leave it out.")
-    flags |= anew
-    if missing := [flag for flag in given if flag not in anew]:
+    flags |= moved
+    if missing := [flag for flag in given if flag not in moved]:
         again = "..." if missing == ["dataset"] else f"{{{', '.join(f'{flag!r}: ...' for flag in missing)}}}"
         why = (
             f"The data of the run in {folder.path} were given in Python ({values.shown(given[missing[0]])}) and lie nowhere; "
             f"give the same again: `jaxgen.load({str(folder.path)!r}, dataset={again})`."
         )
         return _without_data(make, flags, _sources(folder.record), why)
-    return _made(make, flags, folder, anew=bool(anew))
+    return _made(make, flags, folder, anew=bool(moved))
+
+
+def check_late(make: Make, names: Iterable[str], run: str, others: Iterable[str] = ()) -> None:
+    """Refuses flags that are no flags of sampling and measuring.
+
+    Args:
+      make: the function that made the run.
+      names: the flags that are given anew.
+      run: the run's name, for the message.
+      others: other flags that might have been meant, for the message.
+
+    Raises:
+      UserError: if training depends on one of the flags, or the experiment does not have it.
+    """
+    free = late(make)
+    for name in names:
+        if name in free:
+            continue
+        if name in inspect.signature(make).parameters:
+            may = f"only {', '.join(map(flag_name, free))} may be given anew" if free else "no flag may be given anew"
+            raise UserError(f"{flag_name(name)} decides what {run} was trained to, and stays as it is on record; {may}.")
+        near = difflib.get_close_matches(name, [*free, *others], n=1)
+        known = ", ".join(map(flag_name, free)) or "none"
+        hint = f"perhaps you meant {flag_name(near[0])}" if near else f"those of sampling and measuring are {known}"
+        raise UserError(f"There is no {flag_name(name)} of {run}; {hint}.")
 
 
 def _absent(given: Mapping[str, str]) -> data.Source:

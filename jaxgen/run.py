@@ -303,6 +303,7 @@ def load(
     experiment: Callable[..., Experiment] | Experiment | str | None = None,
     data_dir: str | Path | None = None,
     dataset: str | data.Given | Mapping[str, str | data.Given] | None = None,
+    anew: Mapping[str, Any] | None = None,
 ) -> Run:
     """A run from its folder.
 
@@ -319,15 +320,17 @@ def load(
         folder is gone.
       dataset: the name or the folder of the run's dataset, if it was moved, or its sources, if it was given as such; of a run
         on several datasets these by their flags, `{"photos": ..., "paintings": ...}`. None means those on record.
+      anew: flags of sampling and measuring, with the values that take the place of those on record:
+        `anew={"sampling_steps": 50}`. Values that are measured with them name them in their protocol.
 
     Returns:
       The run, as it was at that step, on the devices that `fit` would train it on.
 
     Raises:
-      UserError: if there is no such run or checkpoint, or the experiment is not known.
+      UserError: if there is no such run or checkpoint, the experiment is not known, or training depends on a flag of `anew`.
     """
     chosen.one_of(best, step)
-    made, folder = rebuild(path, experiment, data_dir=data_dir, dataset=dataset)
+    made, folder = rebuild(path, experiment, data_dir=data_dir, dataset=dataset, anew=anew)
     seed = int(folder.record["seed"])
     checkpoints = folder.checkpoints(frozen=made.frozen)
     try:

@@ -36,7 +36,7 @@ def rate(work: Callable[[], Any], examples: int, *, calls: int = 6, warm: int = 
     """Examples a second, by the median of some calls.
 
     Args:
-      work: what is measured; it returns when it is done.
+      work: the function that is measured; it returns when its work is done.
       examples: the number of examples in a call.
       calls: the number of calls that are measured.
       warm: the number of calls before them, in which programs are compiled and memory is claimed.

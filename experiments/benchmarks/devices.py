@@ -95,7 +95,7 @@ def main(*, rounds: int = 3, json_file: Annotated[Path | None, tyro.conf.arg(nam
     """Measures all in alternation.
 
     Args:
-      rounds: processes of each.
+      rounds: the number of processes of each.
       json_file: file that the tables are added to.
     """
     ways: dict[str, dict[str, Any]] = {

@@ -47,7 +47,9 @@ def main(args: list[str] | None = None) -> None:
         elif args and not args[0].startswith("-") and args[0] not in COMMANDS:
             _no_subcommand(args)
         chosen = [COMMANDS[args[0]]] if args and args[0] in COMMANDS else []
-        if chosen:
+        if chosen and "anew" in inspect.signature(chosen[0]).parameters:
+            args = [args[0], *arguments.own_flags_last(args[1:], _flags_of(args[0]))]
+        elif chosen:
             _no_flag(args[0], args[1:])
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
@@ -77,9 +79,13 @@ def _no_subcommand(args: list[str]) -> NoReturn:
     raise UserError(f"There is no subcommand {name!r} of jaxgen; {hint} (`jaxgen --help` shows them).")
 
 
+def _flags_of(command: str) -> list[str]:
+    return [*map(flag_name, inspect.signature(COMMANDS[command]).parameters), "--json", "--help"]
+
+
 def _no_flag(command: str, args: list[str]) -> None:
     """Refuses a flag that a subcommand does not have; the parser would take what follows it for the flag's value."""
-    known = [*map(flag_name, inspect.signature(COMMANDS[command]).parameters), "--json", "--help"]
+    known = _flags_of(command)
     for arg in args:
         name = arg.partition("=")[0].replace("_", "-")
         if name.startswith("--") and name != "--" and name not in known and f"--{name.removeprefix('--no-')}" not in known:

@@ -1,7 +1,7 @@
 """Subcommands for values: evaluate a run, measure sets of images, compare what was measured."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,8 +9,9 @@ import tyro
 from tyro.conf import Positional
 
 from jaxgen import durable
+from jaxgen.commands import runs
 from jaxgen.errors import UserError
-from jaxgen.flags import Count, Place, Seed, Whole, held
+from jaxgen.flags import Count, Place, Seed, Whole, flag_name, held
 from jaxgen.uncertainty import paired, told
 
 MetricName = Literal[
@@ -44,8 +45,12 @@ def evaluate(
     experiment: str | None = None,
     data_dir: Place | None = None,
     dataset: str | None = None,
+    anew: tuple[str, ...] = (),
 ) -> None:
     """Evaluate a trained run on its test split; or, with --metrics, hold its samples against its dataset.
+
+    With several values of a flag of sampling, `jaxgen evaluate RUN --metrics frechet --sampling-steps 10 25 50`, every setting
+    is evaluated, and the values stand in a table.
 
     Args:
       workdir: the run.
@@ -63,6 +68,8 @@ def evaluate(
       experiment: the file that made the run, where it is not one of `jaxgen list`.
       data_dir: the folder that the run's dataset lies in now, if it was moved.
       dataset: the folder of the run's dataset, if it was moved or renamed.
+      anew: the experiment's own flags of sampling and measuring, in place of those on record: `--sampling-steps 10 25`, short
+        for `--anew sampling-steps=10 sampling-steps=25`.
     """
     from jaxgen.experiment import of_split
     from jaxgen.metrics import protocol
@@ -74,22 +81,28 @@ def evaluate(
         if value is not None and not metrics:
             raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
     features = _extractor(extractor)
-    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset)
     chosen = "best" if best else "last" if step is None else f"step {step}"
-    print(f"{workdir} at step {run.position:,}")
-    values: dict[str, Any] = {}
-    if metrics:
-        found = run.measure(metrics, n=n or 10_000, split=split or "test", extractor=features, seed=seed, checkpoint=chosen)
-    else:
-        there = {**run.experiment.evaluators, **run.experiment.final}
-        values = run.evaluate(split=split or ("test" if of_split(there, "test") else None), seed=seed)
-        found = run.figures(values, seed=seed, checkpoint=chosen)
-        for of, named in values.items():
-            for name, estimate in paired(named).items():
-                if f"{of}/{name}" not in found:
-                    print(f"  {f'{of}/{name}':32} {told(*estimate)}")
-    _show(found)
-    _write_json(json_file, {"step": run.position, **values, "measurements": protocol.to_json(found)})
+    rows: list[dict[str, Any]] = []
+    for own in runs.settings(evaluate, workdir, experiment, anew, several=True):
+        run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset, anew=own)
+        print(" ".join([f"{workdir} at step {run.position:,}", *(f"{flag_name(flag)} {value}" for flag, value in own.items())]))
+        values: dict[str, Any] = {}
+        if metrics:
+            found = run.measure(metrics, n=n or 10_000, split=split or "test", extractor=features, seed=seed, checkpoint=chosen)
+        else:
+            there = {**run.experiment.evaluators, **run.experiment.final}
+            values = run.evaluate(split=split or ("test" if of_split(there, "test") else None), seed=seed)
+            found = run.figures(values, seed=seed, checkpoint=chosen)
+            for of, named in values.items():
+                for name, estimate in paired(named).items():
+                    if f"{of}/{name}" not in found:
+                        print(f"  {f'{of}/{name}':32} {told(*estimate)}")
+        _show(found)
+        given = {"anew": own} if own else {}
+        rows.append({**given, "step": run.position, **values, "measurements": protocol.to_json(found)})
+    if len(rows) > 1:
+        print(*_table(rows), sep="\n")
+    _write_json(json_file, rows[0] if len(rows) == 1 else {"settings": rows})
 
 
 @held
@@ -159,6 +172,17 @@ def _extractor(path: Path | None) -> Any:
     from jaxgen import extractors
 
     return extractors.find(path)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for every setting: its flags, and the values of all figures with their errors."""
+    figures = [*rows[0]["measurements"]]
+    cells = [[*map(flag_name, rows[0]["anew"]), *figures]]
+    for row in rows:
+        measured = [row["measurements"][name] for name in figures]
+        cells.append([*map(str, row["anew"].values()), *(told(one["value"], one["stderr"]) for one in measured)])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
 
 
 def _show(measurements: Mapping[str, Any]) -> None:

@@ -1,13 +1,17 @@
 """Subcommands for experiments and their runs: list, run, sample, digest, replay."""
 
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional
 
-from jaxgen import experiments
+from jaxgen import arguments, experiments
 from jaxgen.cli import run_experiment
 from jaxgen.errors import UserError
-from jaxgen.flags import Count, Folder, Place, Seed, Whole, held
+from jaxgen.flags import Count, Folder, Place, Seed, Whole, flag_name, held
 
 
 def list_experiments() -> None:
@@ -47,6 +51,7 @@ def sample(
     experiment: str | None = None,
     data_dir: Place | None = None,
     dataset: str | None = None,
+    anew: tuple[str, ...] = (),
 ) -> None:
     """Draw samples from a trained run into a picture, an array or a folder. This needs no data.
 
@@ -61,6 +66,8 @@ def sample(
       experiment: the file that made the run, where it is not one of `jaxgen list`.
       data_dir: the folder that the run's dataset lies in now, if it was moved.
       dataset: the folder of the run's dataset, if it was moved or renamed.
+      anew: the experiment's own flags of sampling, in place of those on record: `--sampling-steps 50`, short for
+        `--anew sampling-steps=50`.
     """
     from jaxgen import exports
     from jaxgen.run import load
@@ -68,7 +75,8 @@ def sample(
     folder = isinstance(out, Folder) or out.is_dir()
     if not folder and out.suffix not in (".png", ".npy"):
         raise UserError(f"--out is {out}; name a .png or a .npy file in a folder of yours, or a folder that ends in a /.")
-    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset)
+    (chosen,) = settings(sample, workdir, experiment, anew, several=False)
+    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset, anew=chosen)
     parts = run.samples(n, seed=seed)
     if folder:
         exports.to_folder(parts, n, out)
@@ -77,6 +85,39 @@ def sample(
     else:
         exports.to_picture(parts, n, out, f"{n} samples of {workdir} at step {run.position:,}")
     print(out)
+
+
+def settings(
+    command: Callable[..., Any], run: Path, experiment: str | None, anew: Sequence[str], *, several: bool
+) -> list[dict[str, Any]]:
+    """The values that were typed for a run's own flags.
+
+    Args:
+      command: the subcommand, whose own flags might have been meant by a word that is no flag.
+      run: the run.
+      experiment: the file that made it, where it is not one of `jaxgen list`.
+      anew: the words `name=value`.
+      several: whether a flag may have several values.
+
+    Returns:
+      All combinations of the flags' values; one, of no flags, if nothing was typed.
+
+    Raises:
+      UserError: if training depends on a flag, there is no such flag, or it has several values and may not.
+    """
+    if not anew:
+        return [{}]
+    from jaxgen import workdir
+    from jaxgen.rebuild import check_late, find_experiment
+
+    make = find_experiment(experiment, workdir.read(run))
+    names = [word.partition("=")[0].replace("-", "_") for word in anew]
+    check_late(make, names, str(run), [*inspect.signature(command).parameters])
+    values = arguments.anew(make, anew)
+    for name, found in values.items():
+        if len(found) > 1 and not several:
+            raise UserError(f"{flag_name(name)} has {len(found)} values; give one, or measure them all by `jaxgen evaluate`.")
+    return [dict(zip(values, one, strict=True)) for one in itertools.product(*values.values())]
 
 
 def digest(workdir: Positional[Place]) -> None:

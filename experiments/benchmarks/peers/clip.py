@@ -23,7 +23,7 @@ class Size(NamedTuple):
     """The sizes of a model and of its batch.
 
     Fields:
-      name: what the table says.
+      name: the text in the table.
       side: the side of the images.
       patch: the side of a patch.
       text: the width, the number of blocks and of heads of the text tower.
@@ -111,7 +111,7 @@ def main(*, rounds: int = 5, json_file: Annotated[Path | None, tyro.conf.arg(nam
     """Measures both sizes, in alternation with the peer's.
 
     Args:
-      rounds: processes of each.
+      rounds: the number of processes of each.
       json_file: file that the tables are added to.
     """
     for size in SIZES:

@@ -86,7 +86,7 @@ def main(*, rounds: int = 5, json_file: Annotated[Path | None, tyro.conf.arg(nam
     """Measures both in alternation.
 
     Args:
-      rounds: processes of each.
+      rounds: the number of processes of each.
       json_file: file that the table is added to.
     """
     contenders = {"PyTorch": alone(peer), "jaxgen": alone(ours)}

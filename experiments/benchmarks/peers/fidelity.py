@@ -80,7 +80,7 @@ def main(*, rounds: int = 3, json_file: Annotated[Path | None, tyro.conf.arg(nam
     """Measures both in alternation.
 
     Args:
-      rounds: processes of each.
+      rounds: the number of processes of each.
       json_file: file that the tables are added to.
     """
     distances = {"torch-fidelity": alone(peer_distance), "jaxgen": alone(distance)}

@@ -111,7 +111,7 @@ def main(*, rounds: int = 5, json_file: Annotated[Path | None, tyro.conf.arg(nam
     """Measures both in alternation.
 
     Args:
-      rounds: processes of each.
+      rounds: the number of processes of each.
       json_file: file that the tables are added to.
     """
     what = f"U-Net of 35.7M parameters, 32x32, batch {BATCH}"

@@ -76,7 +76,7 @@ def main(*, rounds: int = 5, json_file: Annotated[Path | None, tyro.conf.arg(nam
     """Measures both in alternation.
 
     Args:
-      rounds: runs of each.
+      rounds: the number of runs of each.
       json_file: file that the table is added to.
     """
     contenders = {"pythae's trainer": alone(peer), "jaxgen.fit": alone(ours)}
