@@ -8,7 +8,8 @@ from jaxgen.nn.maxout import Maxout
 from jaxgen.nn.norm import BatchNorm, GroupNorm, LayerNorm, SpectralNorm
 from jaxgen.nn.regularisation import drop_path, dropout
 from jaxgen.nn.residual import ConditionalResidualBlock, ResidualBlock
-from jaxgen.nn.transformer import Transformer, TransformerBlock, causal_mask, quick_gelu
+from jaxgen.nn.transformer import Transformer, causal_mask, quick_gelu
+from jaxgen.nn.transformer_block import Initializers, TransformerBlock, scaled_by_depth, xavier
 
 __all__ = [
     "AdaptiveGroupNorm",
@@ -21,6 +22,7 @@ __all__ = [
     "ConvTranspose",
     "Embed",
     "GroupNorm",
+    "Initializers",
     "KVCache",
     "LayerNorm",
     "Maxout",
@@ -36,6 +38,8 @@ __all__ = [
     "drop_path",
     "dropout",
     "quick_gelu",
+    "scaled_by_depth",
     "sinusoidal",
     "width_of_head",
+    "xavier",
 ]
