@@ -4,8 +4,17 @@ from jaxgen.nn.attention import Attention, KVCache, attend, attention_weights, w
 from jaxgen.nn.conditioning import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm
 from jaxgen.nn.conv import Conv, ConvTranspose
 from jaxgen.nn.embedding import Embed, RandomFourier, Sinusoidal, sinusoidal
+from jaxgen.nn.interpolation import bicubic, bicubic_antialiased, bilinear, bilinear_between_corners, interpolate
 from jaxgen.nn.maxout import Maxout
 from jaxgen.nn.norm import BatchNorm, GroupNorm, LayerNorm, SpectralNorm
+from jaxgen.nn.patches import PatchEmbedding, from_patches, grid_of, to_patches
+from jaxgen.nn.positions import (
+    LearnedPositions,
+    RelativePositionBias,
+    relative_positions,
+    resized_positions,
+    sinusoidal_2d,
+)
 from jaxgen.nn.regularisation import drop_path, dropout
 from jaxgen.nn.residual import ConditionalResidualBlock, ResidualBlock
 from jaxgen.nn.transformer import Transformer, causal_mask, quick_gelu
@@ -25,8 +34,11 @@ __all__ = [
     "Initializers",
     "KVCache",
     "LayerNorm",
+    "LearnedPositions",
     "Maxout",
+    "PatchEmbedding",
     "RandomFourier",
+    "RelativePositionBias",
     "ResidualBlock",
     "Sinusoidal",
     "SpectralNorm",
@@ -34,12 +46,23 @@ __all__ = [
     "TransformerBlock",
     "attend",
     "attention_weights",
+    "bicubic",
+    "bicubic_antialiased",
+    "bilinear",
+    "bilinear_between_corners",
     "causal_mask",
     "drop_path",
     "dropout",
+    "from_patches",
+    "grid_of",
+    "interpolate",
     "quick_gelu",
+    "relative_positions",
+    "resized_positions",
     "scaled_by_depth",
     "sinusoidal",
+    "sinusoidal_2d",
+    "to_patches",
     "width_of_head",
     "xavier",
 ]
