@@ -15,6 +15,7 @@ from jaxgen.nn.positions import (
     resized_positions,
     sinusoidal_2d,
 )
+from jaxgen.nn.quantiser import Quantised, VectorQuantiser, VectorQuantiserEMA, gumbel_softmax, perplexity, straight_through
 from jaxgen.nn.regularisation import drop_path, dropout
 from jaxgen.nn.residual import ConditionalResidualBlock, ResidualBlock
 from jaxgen.nn.transformer import Transformer, causal_mask, quick_gelu
@@ -37,6 +38,7 @@ __all__ = [
     "LearnedPositions",
     "Maxout",
     "PatchEmbedding",
+    "Quantised",
     "RandomFourier",
     "RelativePositionBias",
     "ResidualBlock",
@@ -44,6 +46,8 @@ __all__ = [
     "SpectralNorm",
     "Transformer",
     "TransformerBlock",
+    "VectorQuantiser",
+    "VectorQuantiserEMA",
     "attend",
     "attention_weights",
     "bicubic",
@@ -55,13 +59,16 @@ __all__ = [
     "dropout",
     "from_patches",
     "grid_of",
+    "gumbel_softmax",
     "interpolate",
+    "perplexity",
     "quick_gelu",
     "relative_positions",
     "resized_positions",
     "scaled_by_depth",
     "sinusoidal",
     "sinusoidal_2d",
+    "straight_through",
     "to_patches",
     "width_of_head",
     "xavier",
