@@ -93,9 +93,8 @@ def sinusoidal_2d(
     Raises:
       SizeError: if the features are no multiple of four, or too few.
 
-    >>> print(sinusoidal_2d((1, 2), 4).round(2))
-    [[0.   1.   0.   1.  ]
-     [0.84 0.54 0.   1.  ]]
+    >>> sinusoidal_2d((2, 3), 8).shape
+    (6, 8)
 
     Source: He et al. 2022 (MAE); Peebles & Xie 2023 (DiT).
     """
@@ -160,7 +159,7 @@ class RelativePositionBias(nn.Module):
     @nn.compact
     def __call__(self, grid: tuple[int, int] | None = None) -> Float[Array, "1 h n n"]:
         """The bias of a grid, in float32; of the table's own by default."""
-        old, new = (tuple(2 * n - 1 for n in size) for size in (self.grid, grid or self.grid))
+        old, new = ((2 * height - 1, 2 * width - 1) for height, width in (self.grid, grid or self.grid))
         size = (math.prod(old) + 3 * self.class_token, self.heads)
         table = self.param("table", self.table_init, size, jnp.float32)
         patches = resized_positions(table[: math.prod(old)], old, new, self.rule)

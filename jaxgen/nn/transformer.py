@@ -1,4 +1,4 @@
-"""Pre-norm Transformers."""
+"""Stacks of transformer blocks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ def causal_mask(n: int) -> Bool[Array, "1 {n} {n}"]:
 
 
 class Transformer(nn.Module):
-    r"""A stack of pre-norm blocks, without embeddings before or a norm after.
+    r"""A stack of blocks, pre-norm ones unless told otherwise, without embeddings before or a norm after.
 
     A sequence is decoded position by position with a cache, which is an ordinary value that a loop carries; it is causal:
 
@@ -78,6 +78,8 @@ class Transformer(nn.Module):
         bias: Float[Array, "*k #b #h #n #n"] | None = None,
         context: Float[Array, "b m e"] | None = None,
         context_mask: Bool[Array, "#b #n m"] | None = None,
+        positions: Float[Array, "#b n c"] | None = None,
+        context_positions: Float[Array, "#b m e"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b n c"]:
         """Maps a sequence.
@@ -89,6 +91,8 @@ class Transformer(nn.Module):
             axis in front, numbers for each block.
           context: a sequence that every block attends to as well.
           context_mask: a mask that is false where a position (row) must not look in the context.
+          positions: vectors of the positions, which every block adds to the inputs of queries and keys but not of values.
+          context_positions: such vectors of the context.
           train: whether values are dropped, which the rng "dropout" draws.
 
         Returns:
@@ -96,7 +100,7 @@ class Transformer(nn.Module):
         """
         if self.causal:
             mask = causal_mask(x.shape[1]) if mask is None else mask & causal_mask(x.shape[1])
-        return self._run(x, mask, bias, context, context_mask, train, None, None)[0]
+        return self._run(x, mask, bias, (context, context_mask), (positions, context_positions), train, None, None)[0]
 
     def init_cache(self, batch: int, length: int, width: int) -> tuple[KVCache, ...]:
         """A cache for each block, in which nothing is known yet; the arguments are those of `Attention.init_cache`."""
@@ -133,7 +137,7 @@ class Transformer(nn.Module):
         """
         if not self.causal:
             raise ValueError("a Transformer is decoded step by step only if it is causal; make it with causal=True")
-        return self._run(x, mask, bias, context, context_mask, False, cache, position)
+        return self._run(x, mask, bias, (context, context_mask), (None, None), False, cache, position)
 
     def _block(self, layer: int, **fields: Any) -> TransformerBlock:
         own = (self.heads, self.depth, self.expansion, self.activation, self.dtype, layer)
@@ -148,8 +152,8 @@ class Transformer(nn.Module):
         x: Array,
         mask: Array | None,
         bias: Array | None,
-        context: Array | None,
-        context_mask: Array | None,
+        context: tuple[Array | None, Array | None],
+        positions: tuple[Array | None, Array | None],
         train: bool,
         cache: tuple[KVCache, ...] | None,
         position: Any,
@@ -159,7 +163,7 @@ class Transformer(nn.Module):
         masks, biases = (a if a is not None and a.ndim == ndim else None for a, ndim in ((mask, 4), (bias, 5)))
 
         def of_block(mask_: Any, bias_: Any, key: Any) -> tuple[Any, ...]:
-            return mask if masks is None else mask_, bias if biases is None else bias_, context, context_mask, key
+            return mask if masks is None else mask_, bias if biases is None else bias_, *context, key, *positions
 
         each = (masks, biases, keys)
         if cache is None and not self.is_initializing() and self._loops():
@@ -168,7 +172,7 @@ class Transformer(nn.Module):
         for i in range(self.depth):
             block, own = self._block(i, name=f"block_{i}"), of_block(*(None if a is None else a[i] for a in each))
             if cache is not None:
-                x, kv = block.step(x, cache[i], position, *own[:-1])
+                x, kv = block.step(x, cache[i], position, *own[:4])
                 new.append(kv)
             elif self.remat:
                 x = nn.remat(lambda block, x, *own: block(x, *own))(block, x, *own)

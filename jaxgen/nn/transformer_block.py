@@ -1,9 +1,9 @@
-"""The pre-norm block that Transformers are made of."""
+"""The block that Transformers are made of."""
 
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -70,8 +70,9 @@ def xavier(width: int, depth: int, layer: int) -> Initializers:
 class TransformerBlock(nn.Module):
     r"""$x \leftarrow x + \mathrm{attention}(\mathrm{norm}(x))$, then $x \leftarrow x + \mathrm{mlp}(\mathrm{norm}(x))$.
 
-    With a context there is a cross-attention to it between the two, by the same rule. What a branch adds is, in this order,
-    subject to dropout, multiplied by a learned scale for each channel (`layer_scale`), and dropped as a whole (`drop_path`).
+    With a context there is a cross-attention to it between the two, by the same rule. With `post_norm` the norms come after
+    the sums, $x \leftarrow \mathrm{norm}(x + f(x))$. What a branch adds is, in this order, subject to dropout, multiplied by a
+    learned scale for each channel (`layer_scale`), and dropped as a whole (`drop_path`).
 
     Fields:
       heads: number of heads; it divides the width.
@@ -89,6 +90,7 @@ class TransformerBlock(nn.Module):
       dropout: the probability that a hidden unit, or a value at the end of a branch, is dropped in training.
       drop_path: the probability that an example's branch is dropped in training.
       layer_scale: the initial scale of the branches, for each channel; None has no scales.
+      post_norm: whether the norms come after the sums, as in the first Transformers and in DETR.
 
     Source: Vaswani et al. 2017; Radford et al. 2019 (GPT-2), section 2.3 (pre-norm); Touvron et al. 2021 (CaiT), equation 4
     (the scales).
@@ -108,6 +110,7 @@ class TransformerBlock(nn.Module):
     dropout: float = 0.0
     drop_path: float | Array = 0.0
     layer_scale: float | None = None
+    post_norm: bool = False
 
     def __call__(
         self,
@@ -117,6 +120,8 @@ class TransformerBlock(nn.Module):
         context: Float[Array, "b m e"] | None = None,
         context_mask: Bool[Array, "#b #n m"] | None = None,
         key: Key | None = None,
+        positions: Float[Array, "#b n c"] | None = None,
+        context_positions: Float[Array, "#b m e"] | None = None,
     ) -> Float[Array, "b n c"]:
         """Maps a sequence.
 
@@ -127,11 +132,13 @@ class TransformerBlock(nn.Module):
           context: a sequence that is attended to as well.
           context_mask: a mask that is false where a position (row) must not look in the context.
           key: the key of all that is dropped; None drops nothing, as outside of training.
+          positions: vectors of the positions, which are added to the inputs of queries and keys but not of values, as in DETR.
+          context_positions: such vectors of the context.
 
         Returns:
           One vector for each position.
         """
-        return self._run(x, mask, bias, context, context_mask, key, None)[0]
+        return self._run(x, mask, bias, context, context_mask, key, positions, context_positions, None)[0]
 
     def init_cache(self, batch: int, length: int, width: int) -> KVCache:
         """A cache in which nothing is known yet, as `Attention.init_cache`."""
@@ -148,7 +155,7 @@ class TransformerBlock(nn.Module):
         context_mask: Bool[Array, "#b #n k"] | None = None,
     ) -> tuple[Float[Array, "b n c"], KVCache]:
         """Maps the next positions of a sequence, causally, as `Attention.step`."""
-        y, cache = self._run(x, mask, bias, context, context_mask, None, (cache, position))
+        y, cache = self._run(x, mask, bias, context, context_mask, None, None, None, (cache, position))
         return y, cache
 
     @property
@@ -162,47 +169,58 @@ class TransformerBlock(nn.Module):
         x: Array,
         mask: Array | None,
         bias: Array | None,
-        context: Array | None,
+        context: Any,
         context_mask: Array | None,
         key: Key | None,
+        positions: Array | None,
+        context_positions: Array | None,
         past: tuple[KVCache, int | Array] | None,
     ) -> tuple[Array, Any]:
-        width = x.shape[-1]
+        width, cache = x.shape[-1], None
         start = self.initializers(width, self.depth, self.layer)
-        keys = itertools.repeat(None) if key is None else iter(jax.random.split(key, 9))
+        keys: Iterator[Key | None] = itertools.repeat(None) if key is None else iter(jax.random.split(key, 9))
         attention = functools.partial(
             self.attention, self.heads, kernel_init=start.attention, out_init=start.attention_out, dtype=self.dtype
         )
 
-        def normed(x: Array, name: str) -> Array:
-            return self.norm(dtype=self.dtype, name=f"{name}_norm")(x)
+        def dense(features: int, kernel_init: nn.initializers.Initializer, name: str) -> nn.Dense:
+            of_bias: dict[str, Any] = {"use_bias": self.mlp_bias, "bias_init": start.mlp_bias}
+            return nn.Dense(features, kernel_init=kernel_init, dtype=self.dtype, name=name, **of_bias)
 
-        def joined(x: Array, y: Array, name: str) -> Array:
-            y = dropout(y, self.dropout, next(keys))
+        def to_itself(y: Array) -> Array:
+            nonlocal cache
+            layer = attention(name="attention")
+            if past is not None:
+                y, cache = layer.step(y, *past, mask=mask, bias=bias)
+                return y
+            q = self._placed(y, positions)
+            return layer(q, q, y, mask=mask, bias=bias, key=next(keys))
+
+        def to_context(y: Array) -> Array:
+            q, k = self._placed(y, positions), self._placed(context, context_positions)
+            return attention(name="cross_attention")(q, k, context, mask=context_mask, key=next(keys))
+
+        def mlp(y: Array) -> Array:
+            hidden = dense((1 + self.gated) * self.expansion * width, start.mlp_in, "mlp_in")(y)
+            if self.gated:
+                hidden, gate = jnp.split(hidden, 2, axis=-1)
+                hidden = hidden * self.activation(gate)
+            else:
+                hidden = self.activation(hidden)
+            return dense(width, start.mlp_out, "mlp_out")(dropout(hidden, self.dropout, next(keys)))
+
+        x = x.astype(self.dtype)
+        for name, branch in (("attention", to_itself), ("cross_attention", to_context), ("mlp", mlp)):
+            if branch is to_context and context is None:
+                continue
+            norm = self.norm(dtype=self.dtype, name=f"{name}_norm")
+            y = dropout(branch(x if self.post_norm else norm(x)), self.dropout, next(keys))
             if self.layer_scale is not None:
                 scale = self.param(f"{name}_scale", nn.initializers.constant(self.layer_scale), (width,), jnp.float32)
                 y = y * scale.astype(self.dtype)
-            return x + drop_path(y, self.drop_path, next(keys))
+            x = x + drop_path(y, self.drop_path, next(keys))
+            x = norm(x) if self.post_norm else x
+        return x, cache
 
-        def dense(features: int, kernel_init: nn.initializers.Initializer, name: str) -> nn.Dense:
-            of_bias = {"use_bias": self.mlp_bias, "bias_init": start.mlp_bias}
-            return nn.Dense(features, kernel_init=kernel_init, dtype=self.dtype, name=name, **of_bias)
-
-        x, cache = x.astype(self.dtype), None
-        layer, y = attention(name="attention"), normed(x, "attention")
-        if past is None:
-            y = layer(y, mask=mask, bias=bias, key=next(keys))
-        else:
-            y, cache = layer.step(y, *past, mask=mask, bias=bias)
-        x = joined(x, y, "attention")
-        if context is not None:
-            layer = attention(name="cross_attention")
-            x = joined(x, layer(normed(x, "cross_attention"), context, mask=context_mask, key=next(keys)), "cross_attention")
-        hidden = dense((1 + self.gated) * self.expansion * width, start.mlp_in, "mlp_in")(normed(x, "mlp"))
-        if self.gated:
-            hidden, gate = jnp.split(hidden, 2, axis=-1)
-            hidden = hidden * self.activation(gate)
-        else:
-            hidden = self.activation(hidden)
-        hidden = dropout(hidden, self.dropout, next(keys))
-        return joined(x, dense(width, start.mlp_out, "mlp_out")(hidden), "mlp"), cache
+    def _placed(self, x: Array, positions: Array | None) -> Array:
+        return x if positions is None else x.astype(self.dtype) + positions.astype(self.dtype)

@@ -119,12 +119,13 @@ def test_a_stack_is_torchs_encoder(causal: bool, loop: bool) -> None:
         np.testing.assert_allclose(jnp.concatenate(rows, axis=1), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_block_with_a_context_is_torchs_decoder_layer() -> None:
-    block = TransformerBlock(2, activation=GELU)
+@pytest.mark.parametrize("post_norm", [False, True])
+def test_a_block_with_a_context_is_torchs_decoder_layer(post_norm: bool) -> None:
+    block = TransformerBlock(2, activation=GELU, post_norm=post_norm)
     context = normal(2, 7, 8, seed=1)
     variables = filled(block, X, context=context)
     p = variables["params"]
-    theirs = torch.nn.TransformerDecoderLayer(8, 2, 32, 0.0, "gelu", batch_first=True, norm_first=True)
+    theirs = torch.nn.TransformerDecoderLayer(8, 2, 32, 0.0, "gelu", batch_first=True, norm_first=not post_norm)
     load_attention(theirs.self_attn, p["attention"])
     load_attention(theirs.multihead_attn, p["cross_attention"])
     for norm, name in ((theirs.norm1, "attention"), (theirs.norm2, "cross_attention"), (theirs.norm3, "mlp")):
