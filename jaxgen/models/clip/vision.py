@@ -7,8 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.errors import SizeError
-from jaxgen.nn import Conv, LayerNorm
+from jaxgen.nn import LayerNorm, PatchEmbedding
 from jaxgen.nn.transformer import Transformer, quick_gelu
 
 
@@ -40,15 +39,8 @@ class VisionTransformer(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b d"]:
         """Maps images to vectors."""
-        b, h, w, _ = x.shape
-        if h % self.patch or w % self.patch:
-            raise SizeError(
-                f"Images of {h}x{w} cannot be cut into patches of {self.patch}x{self.patch}; "
-                "give a --patch that divides both sides."
-            )
-        side = (self.patch, self.patch)
-        x = Conv(self.width, side, side, "VALID", use_bias=False, dtype=self.dtype, name="patches")(x)
-        x = x.reshape(b, -1, self.width)
+        patches = PatchEmbedding(self.width, self.patch, use_bias=False, dtype=self.dtype, name="patches")
+        x, b = patches(x), x.shape[0]
         start = nn.initializers.normal(1 / math.sqrt(self.width))
         token = self.param("class_token", start, (self.width,), jnp.float32).astype(self.dtype)
         positions = self.param("positions", start, (x.shape[1] + 1, self.width), jnp.float32).astype(self.dtype)
