@@ -1,8 +1,9 @@
 """What training computes is kept: each experiment's first steps, evaluated values and samples, at tiny size and from seed 0.
 
 A change of the contract or of an experiment's wiring changes none of these numbers. One that means to change them writes the
-file anew (`python tests/test_kept_numbers.py`), and its commit says why. Between processors and versions of JAX rounding
-differs, so the values are held to a tolerance; bit for bit, by the digest of the state, only where the file was written.
+file anew (`XLA_FLAGS=--xla_force_host_platform_device_count=8 python tests/test_kept_numbers.py`), and its commit says why.
+Between processors and versions of JAX rounding differs, so the values are held to a tolerance; the digest of the state is held
+only in the environment that the file was written in.
 """
 
 import hashlib
@@ -28,12 +29,13 @@ CLOCK = ("examples_per_second",)
 
 
 def environment() -> str:
-    """What bits depend on: the version of JAX, the kind of processor, and whether XLA runs all of its passes."""
+    """What bits depend on: the version of JAX, the kind of processor, how many devices share it, and which passes XLA runs."""
     info = Path("/proc/cpuinfo")
     lines = sorted(set(info.read_text(encoding="utf-8").splitlines())) if info.is_file() else []
     kind = "\n".join(line for line in lines if line.startswith(("model name", "flags", "Features")))
     passes = "few passes" if jax.config.values["jax_disable_most_optimizations"] else "all passes"
-    return f"jax {jax.__version__}, {platform.machine()} {hashlib.sha256(kind.encode()).hexdigest()[:8]}, {passes}"
+    machine = f"{platform.machine()} {hashlib.sha256(kind.encode()).hexdigest()[:8]}"
+    return f"jax {jax.__version__}, {machine}, {jax.device_count()} devices, {passes}"
 
 
 def numbers(name: str) -> dict[str, Any]:
