@@ -1,8 +1,10 @@
-"""The formulation of convolutions: XLA's own against gathered patches times a matrix, bare and inside `lax.scan`.
+"""The formulation of convolutions: XLA's own against the package's, bare and inside `lax.scan`.
 
 python -m experiments.benchmarks.convolution --json convolution.json    # 6 minutes on 2 cores
+python -m experiments.benchmarks.convolution --groups 32                # XLA's grouped ones take longer
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -24,33 +26,52 @@ LOOP = 4
 Layer: TypeAlias = Callable[[Array, Array], Array]
 
 
-def xla(x: Array, kernel: Array) -> Array:
+def xla(x: Array, kernel: Array, *, dilation: int, groups: int) -> Array:
     """XLA's convolution, 3x3."""
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (1, 1),
+        "SAME",
+        rhs_dilation=(dilation, dilation),
+        feature_group_count=groups,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
 
 
-def ours(x: Array, kernel: Array) -> Array:
+def ours(x: Array, kernel: Array, *, dilation: int, groups: int) -> Array:
     """What the package takes on this backend, 3x3."""
-    return conv.convolve(x, kernel, (1, 1))
+    return conv.convolve(x, kernel, (1, 1), dilation=(dilation, dilation), groups=groups)
 
 
-def main(*, rounds: int = 3, json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None) -> None:
+def main(
+    *,
+    rounds: int = 3,
+    dilation: int = 1,
+    groups: int = 1,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+) -> None:
     """Measures forward and backward passes of three layers, in alternation.
 
     Args:
       rounds: calls of each.
+      dilation: steps between the positions of the kernels.
+      groups: groups of channels that are convolved each by itself.
       json_file: file that the table is added to.
     """
     for batch, side, channels in SHAPES:
         keys = jax.random.split(jax.random.key(0), 4)
         x = jax.random.normal(keys[0], (batch, side, side, channels))
-        kernels = [jax.random.normal(key, (3, 3, channels, channels)) / (3 * channels**0.5) for key in keys[1:]]
+        kernels = [
+            jax.random.normal(key, (3, 3, channels // groups, channels)) / (3 * (channels / groups) ** 0.5) for key in keys[1:]
+        ]
         contenders = {
-            name + place: measure(layer, x, kernels)
+            name + place: measure(functools.partial(layer, dilation=dilation, groups=groups), x, kernels)
             for place, measure in {"": bare, " in a scan": looped}.items()
             for name, layer in {"XLA": xla, "jaxgen": ours}.items()
         }
-        title = f"3 convolutions 3x3, batch {batch}, {side}x{side}, {channels} channels, with gradient"
+        kind = f", dilation {dilation}, {groups} groups" if dilation > 1 or groups > 1 else ""
+        title = f"3 convolutions 3x3, batch {batch}, {side}x{side}, {channels} channels{kind}, with gradient"
         report(title, "ms a step", pair(contenders, rounds=rounds), json_file)
 
 

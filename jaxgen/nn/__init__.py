@@ -1,28 +1,44 @@
 """Layers that the models share."""
 
 from jaxgen.nn.attention import Attention, KVCache, attend, attention_weights, width_of_head
-from jaxgen.nn.conditioning import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm
+from jaxgen.nn.conditioning import (
+    AdaptiveGroupNorm,
+    AdaptiveInstanceNorm,
+    AdditiveGroupNorm,
+    ConditionalInstanceNorm,
+    SpatiallyAdaptiveNorm,
+)
 from jaxgen.nn.conv import Conv, ConvTranspose
 from jaxgen.nn.embedding import Embed, RandomFourier, Sinusoidal, sinusoidal
 from jaxgen.nn.interpolation import bicubic, bicubic_antialiased, bilinear, bilinear_between_corners, interpolate
+from jaxgen.nn.masked_conv import Masked, raster_mask
 from jaxgen.nn.maxout import Maxout
-from jaxgen.nn.norm import BatchNorm, GroupNorm, LayerNorm, SpectralNorm
-from jaxgen.nn.patches import PatchEmbedding, from_patches, grid_of, to_patches
-from jaxgen.nn.positions import (
-    LearnedPositions,
-    RelativePositionBias,
-    relative_positions,
-    resized_positions,
-    sinusoidal_2d,
+from jaxgen.nn.norm import (
+    BatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    PixelNorm,
+    RMSNorm,
+    SpectralNorm,
+    adaptive_instance_norm,
+    channel_moments,
+    local_response_norm,
 )
+from jaxgen.nn.padding import reflect_pad
+from jaxgen.nn.patches import PatchEmbedding, from_patches, grid_of, to_patches
+from jaxgen.nn.pooling import adaptive_avg_pool, avg_pool, max_pool
+from jaxgen.nn.positions import LearnedPositions, RelativePositionBias, relative_positions, resized_positions, sinusoidal_2d
 from jaxgen.nn.quantiser import Quantised, VectorQuantiser, VectorQuantiserEMA, gumbel_softmax, perplexity, straight_through
 from jaxgen.nn.regularisation import drop_path, dropout
 from jaxgen.nn.residual import ConditionalResidualBlock, ResidualBlock
 from jaxgen.nn.transformer import Transformer, causal_mask, quick_gelu
 from jaxgen.nn.transformer_block import Initializers, TransformerBlock, scaled_by_depth, xavier
+from jaxgen.nn.weight_norm import Equalised, WeightNorm
 
 __all__ = [
     "AdaptiveGroupNorm",
+    "AdaptiveInstanceNorm",
     "AdditiveGroupNorm",
     "Attention",
     "BatchNorm",
@@ -31,38 +47,53 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "Embed",
+    "Equalised",
     "GroupNorm",
     "Initializers",
+    "InstanceNorm",
     "KVCache",
     "LayerNorm",
     "LearnedPositions",
+    "Masked",
     "Maxout",
     "PatchEmbedding",
+    "PixelNorm",
     "Quantised",
+    "RMSNorm",
     "RandomFourier",
     "RelativePositionBias",
     "ResidualBlock",
     "Sinusoidal",
+    "SpatiallyAdaptiveNorm",
     "SpectralNorm",
     "Transformer",
     "TransformerBlock",
     "VectorQuantiser",
     "VectorQuantiserEMA",
+    "WeightNorm",
+    "adaptive_avg_pool",
+    "adaptive_instance_norm",
     "attend",
     "attention_weights",
+    "avg_pool",
     "bicubic",
     "bicubic_antialiased",
     "bilinear",
     "bilinear_between_corners",
     "causal_mask",
+    "channel_moments",
     "drop_path",
     "dropout",
     "from_patches",
     "grid_of",
     "gumbel_softmax",
     "interpolate",
+    "local_response_norm",
+    "max_pool",
     "perplexity",
     "quick_gelu",
+    "raster_mask",
+    "reflect_pad",
     "relative_positions",
     "resized_positions",
     "scaled_by_depth",

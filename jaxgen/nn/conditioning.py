@@ -1,15 +1,20 @@
-"""Normalisations that are told something of each example: a time, a noise level, a class.
+"""Normalisations that are told something of each example: a time, a noise level, a class, a style, a map of labels.
 
-All are called as `norm(x [B, H, W, C], condition [B, F])`, so that a network takes one of them as a field.
+All but `SpatiallyAdaptiveNorm` are called as `norm(x [B, H, W, C], condition [B, F])`, so that a network takes one of them as a
+field.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from jaxgen.nn.norm import GroupNorm
+from jaxgen.nn.conv import Conv
+from jaxgen.nn.norm import GroupNorm, adaptive_instance_norm
 
 
 class AdditiveGroupNorm(nn.Module):
@@ -44,6 +49,55 @@ class AdaptiveGroupNorm(nn.Module):
         """Normalises, then scales and shifts."""
         scale, shift = jnp.split(nn.Dense(2 * x.shape[-1], dtype=self.dtype)(condition)[:, None, None], 2, axis=-1)
         return GroupNorm(dtype=self.dtype)(x) * (1 + scale) + shift
+
+
+class AdaptiveInstanceNorm(nn.Module):
+    r"""$(1 + y_s)\, \mathrm{InstanceNorm}(x) + y_b$ with $y_s, y_b$ linear in the condition.
+
+    Source: Huang & Belongie 2017, equation 8; with 1 + y as StyleGAN has it: Karras et al. 2019, section 2.
+
+    Fields:
+      epsilon: the number that is added to the variances.
+      dtype: the dtype of the computation; the parameters are float32.
+    """
+
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], condition: Float[Array, "b f"]) -> Float[Array, "b h w c"]:
+        """Normalises, then scales and shifts."""
+        scale, shift = jnp.split(nn.Dense(2 * x.shape[-1], dtype=self.dtype)(condition)[:, None, None], 2, axis=-1)
+        return adaptive_instance_norm(x, 1 + scale, shift, epsilon=self.epsilon).astype(self.dtype)
+
+
+class SpatiallyAdaptiveNorm(nn.Module):
+    r"""$(1 + \gamma(m))\, \mathrm{norm}(x) + \beta(m)$ with maps gamma and beta that convolutions make of a map m ("SPADE").
+
+    Source: Park et al. 2019, equation 1 and figure 2; 1 + gamma is from the authors' code.
+
+    Fields:
+      norm: the normalisation, without parameters of its own: `InstanceNorm()`, or, as in the paper,
+        `lambda x: BatchNorm(affine=False)(x, train=train)`.
+      hidden: channels of the layer that gamma and beta share.
+      kernel_size: height and width of the kernels.
+      dtype: the dtype of the computation; the parameters are float32.
+    """
+
+    norm: Callable[[Array], Array]
+    hidden: int = 128
+    kernel_size: tuple[int, int] = (3, 3)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], m: Float[Array, "b h2 w2 s"]) -> Float[Array, "b h w c"]:
+        """Normalises, then scales and shifts each pixel. The map m takes the size of x by its nearest pixels."""
+        rows, columns = (np.arange(n) * large // n for n, large in zip(x.shape[1:3], m.shape[1:3], strict=True))
+        m = m[:, rows][:, :, columns]
+        h = jax.nn.relu(Conv(self.hidden, self.kernel_size, dtype=self.dtype, name="shared")(m))
+        gamma = Conv(x.shape[-1], self.kernel_size, dtype=self.dtype, name="gamma")(h)
+        beta = Conv(x.shape[-1], self.kernel_size, dtype=self.dtype, name="beta")(h)
+        return self.norm(x).astype(self.dtype) * (1 + gamma) + beta
 
 
 class ConditionalInstanceNorm(nn.Module):

@@ -1,9 +1,9 @@
 r"""The gradient of a stride-one convolution in its kernel on a CPU, as matrix products.
 
 It is a correlation of the input with the gradient of the output,
-$\partial K_{ij} = \sum_{b,p,q} x_{b,p+i,q+j}\, \partial y_{b,p,q}^T$. XLA's CPU backend has no fast code for it inside a
-loop. Its matrix products are fast, though slower where the sums are long and the results are small, so that the best
-formulation depends on the kernel and the channels.
+$\partial K_{ij} = \sum_{b,p,q} x_{b,p+di,q+dj}\, \partial y_{b,p,q}^T$ for the dilation d. XLA's CPU backend has no fast code
+for it inside a loop. Its matrix products are fast, though slower where the sums are long and the results are small, so that the
+best formulation depends on the kernel and the channels.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,33 +19,41 @@ MANY = 64
 """Channels from which 3x3 kernels are had with fewer multiplications."""
 
 
-def best(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 o"]) -> Float[Array, "kh kw c o"]:
+def best(
+    x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 o"], dilation: tuple[int, int] = (1, 1)
+) -> Float[Array, "kh kw c o"]:
     """The gradient in the formulation that suits its sizes.
 
     Args:
       x: input of the convolution, padded.
       dy: gradient of its output.
+      dilation: vertical and horizontal steps, in pixels, between the positions of the kernel.
 
     Returns:
-      The gradient in a kernel of `(H - H2 + 1) x (W - W2 + 1)` positions.
+      The gradient in a kernel of `(H - H2) / dilation + 1` rows, and of as many columns by the same rule.
     """
-    kh, kw = x.shape[1] - dy.shape[1] + 1, x.shape[2] - dy.shape[2] + 1
+    kh, kw = (1 + (n - m) // d for n, m, d in zip(x.shape[1:3], dy.shape[1:3], dilation, strict=True))
     if kh * kw * x.shape[-1] <= FEW:
-        return of_patches(x, dy)
+        return of_patches(x, dy, dilation)
     # In half precision the sums of the tiles would be rounded.
-    if (kh, kw) == (3, 3) and min(x.shape[-1], dy.shape[-1]) >= MANY and x.dtype == jnp.float32:
+    many = min(x.shape[-1], dy.shape[-1]) >= MANY
+    if (kh, kw) == (3, 3) and dilation == (1, 1) and many and x.dtype == jnp.float32:
         return winograd(x, dy)
-    return by_position(x, dy)
+    return by_position(x, dy, dilation)
 
 
-def by_position(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 o"]) -> Float[Array, "kh kw c o"]:
+def by_position(
+    x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 o"], dilation: tuple[int, int] = (1, 1)
+) -> Float[Array, "kh kw c o"]:
     """One product for each position of the kernel."""
-    return jnp.stack([jnp.stack([_product(part, dy) for part in row]) for row in _shifted(x, dy)])
+    return jnp.stack([jnp.stack([_product(part, dy) for part in row]) for row in _shifted(x, dy, dilation)])
 
 
-def of_patches(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 o"]) -> Float[Array, "kh kw c o"]:
+def of_patches(
+    x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 o"], dilation: tuple[int, int] = (1, 1)
+) -> Float[Array, "kh kw c o"]:
     """One product for the whole kernel, of what lies under each of its windows."""
-    shifted = _shifted(x, dy)
+    shifted = _shifted(x, dy, dilation)
     patches = jnp.concatenate([part for row in shifted for part in row], axis=-1)
     return _product(patches, dy).reshape(len(shifted), len(shifted[0]), x.shape[-1], dy.shape[-1])
 
@@ -69,11 +77,11 @@ def winograd(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 o"]) -> Float
     return jnp.stack([jnp.stack(row) for row in _twice(_kernel_tile, found)])
 
 
-def _shifted(x: Array, dy: Array) -> list[list[Array]]:
+def _shifted(x: Array, dy: Array, dilation: tuple[int, int]) -> list[list[Array]]:
     """By position of the kernel: the input that it meets, `[B, H2, W2, C]`."""
     h, w = dy.shape[1:3]
-    rows, columns = x.shape[1] - h + 1, x.shape[2] - w + 1
-    return [[x[:, i : i + h, j : j + w] for j in range(columns)] for i in range(rows)]
+    rows, columns = range(0, x.shape[1] - h + 1, dilation[0]), range(0, x.shape[2] - w + 1, dilation[1])
+    return [[x[:, i : i + h, j : j + w] for j in columns] for i in rows]
 
 
 def _product(x: Array, dy: Array) -> Array:

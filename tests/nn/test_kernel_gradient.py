@@ -14,11 +14,13 @@ FORMULATIONS = [kernel_gradient.by_position, kernel_gradient.of_patches, kernel_
 Gradient = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def xla(x: jax.Array, dy: jax.Array) -> jax.Array:
-    kernel = jnp.zeros((x.shape[1] - dy.shape[1] + 1, x.shape[2] - dy.shape[2] + 1, x.shape[-1], dy.shape[-1]), x.dtype)
+def xla(x: jax.Array, dy: jax.Array, dilation: tuple[int, int] = (1, 1)) -> jax.Array:
+    size = ((n - m) // d + 1 for n, m, d in zip(x.shape[1:3], dy.shape[1:3], dilation, strict=True))
+    kernel = jnp.zeros((*size, x.shape[-1], dy.shape[-1]), x.dtype)
 
     def convolution(kernel: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        axes = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", rhs_dilation=dilation, dimension_numbers=axes)
 
     return jax.vjp(convolution, kernel)[1](dy)[0]
 
@@ -41,6 +43,19 @@ def test_in_other_kernels(size: tuple[int, int]) -> None:
         with jax.enable_x64(True):
             x, dy = jnp.asarray(x), jnp.asarray(dy)
             np.testing.assert_allclose(jax.jit(kernel_gradient.best)(x, dy), xla(x, dy), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("dilation", [(2, 2), (1, 3)])
+def test_in_dilated_kernels(dilation: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    for c in (2, 64):  # few numbers under a window, and many
+        x, dy = random.normal(size=(2, 9, 10, c)), random.normal(size=(2, 9 - 2 * dilation[0], 10 - 2 * dilation[1], 64))
+        with jax.enable_x64(True):
+            x, dy = jnp.asarray(x), jnp.asarray(dy)
+            found = jax.jit(lambda x, dy: kernel_gradient.best(x, dy, dilation))(x, dy)
+            expected = xla(x, dy, dilation)
+            assert found.shape == expected.shape == (3, 3, c, 64)
+            np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_fewer_multiplications_round_no_worse() -> None:

@@ -5,10 +5,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from parameters import normal
+from parameters import filled, normal
 
 from jaxgen import replicas
-from jaxgen.nn import BatchNorm, Conv, GroupNorm, LayerNorm, SpectralNorm
+from jaxgen.nn import (
+    BatchNorm,
+    Conv,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    PixelNorm,
+    RMSNorm,
+    SpectralNorm,
+    adaptive_instance_norm,
+    channel_moments,
+    local_response_norm,
+)
 
 X = 2 * normal(8, 3, 3, 4) + 1
 
@@ -95,14 +107,66 @@ def test_the_variance_of_a_batch_far_from_zero(replicas_: int) -> None:
         (GroupNorm(1), (1, 2, 3)),
         (GroupNorm(2), None),
         (GroupNorm(4), (1, 2)),  # of one channel each: instance normalisation
+        (InstanceNorm(), (1, 2)),
     ],
-    ids=["layer", "one group", "two groups", "instance"],
+    ids=["layer", "one group", "two groups", "groups of one", "instance"],
 )
 def test_the_other_layers_far_from_zero(layer, axes) -> None:
     out = layer.apply(layer.init(jax.random.key(0), FAR), FAR)
     x = np.asarray(FAR, np.float64)
     expected = standardised(x.reshape(64, 8, 8, 2, 2), (1, 2, 4), 0) if axes is None else standardised(x, axes, 1e-5)
     np.testing.assert_allclose(out, expected.reshape(x.shape), atol=1e-2)
+
+
+def test_instance_norm_is_of_each_map() -> None:
+    x = np.asarray(X, np.float64)
+    np.testing.assert_allclose(InstanceNorm().apply({}, X), standardised(x, (1, 2), 1e-5), atol=1e-5)
+    layer = InstanceNorm(affine=True, epsilon=1e-2)
+    variables = filled(layer, X)
+    params = variables["params"]
+    expected = standardised(x, (1, 2), 1e-2) * np.asarray(params["scale"]) + np.asarray(params["bias"])
+    np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-5)
+    np.testing.assert_array_equal(InstanceNorm().apply({}, X[:, :1, :1]), 0)
+
+
+def test_rms_and_pixel_norm_keep_the_mean() -> None:
+    x = np.asarray(X, np.float64)
+    expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-8)
+    np.testing.assert_allclose(PixelNorm().apply({}, X), expected, atol=1e-6)
+    layer = RMSNorm(epsilon=1e-8)
+    variables = filled(layer, X)
+    np.testing.assert_allclose(layer.apply(variables, X), expected * np.asarray(variables["params"]["scale"]), atol=1e-6)
+
+
+def test_a_transferred_style_has_the_moments_of_its_example() -> None:
+    content, style = 5 + normal(2, 6, 5, 3), 3 * normal(2, 4, 4, 3, seed=1) - 2
+    mean, std = channel_moments(style)
+    out = np.asarray(adaptive_instance_norm(content, std, mean, epsilon=0.0), np.float64)
+    np.testing.assert_allclose(out.mean((1, 2)), style.mean((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(out.std((1, 2)), style.std((1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [GroupNorm(2, epsilon=0.5), LayerNorm(epsilon=0.5)])
+def test_the_epsilon_is_added_to_the_variance(layer) -> None:
+    x = np.asarray(X, np.float64).reshape(8, 3, 3, *((2, 2) if isinstance(layer, GroupNorm) else (1, 4)))
+    expected = standardised(x, (1, 2, 4) if isinstance(layer, GroupNorm) else (4,), 0.5)
+    np.testing.assert_allclose(layer.apply(layer.init(jax.random.key(0), X), X), expected.reshape(X.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [LayerNorm(affine=False), BatchNorm(affine=False)])
+def test_without_affine_there_are_no_parameters(layer) -> None:
+    assert "params" not in layer.init(jax.random.key(0), X, **({"train": True} if isinstance(layer, BatchNorm) else {}))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+def test_local_response_norm_divides_by_the_neighbours(size: int) -> None:
+    x = normal(2, 3, 7)
+    exact = np.asarray(x, np.float64)
+    expected = np.empty_like(exact)
+    for i in range(7):
+        near = exact[..., max(i - size // 2, 0) : i + (size - 1) // 2 + 1]
+        expected[..., i] = exact[..., i] / (2 + 0.5 / size * (near**2).sum(-1)) ** 0.75
+    np.testing.assert_allclose(local_response_norm(x, size=size, alpha=0.5, k=2.0), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +198,16 @@ def test_the_spectral_norm_is_exact_at_the_start(layer, shape) -> None:
     assert float(stats["it/kernel/sigma"]) == pytest.approx(sigma, rel=1e-5)
 
 
-@pytest.mark.parametrize("layer", [GroupNorm(dtype=jnp.bfloat16), LayerNorm(dtype=jnp.bfloat16)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        GroupNorm(dtype=jnp.bfloat16),
+        LayerNorm(dtype=jnp.bfloat16),
+        InstanceNorm(affine=True, dtype=jnp.bfloat16),
+        RMSNorm(dtype=jnp.bfloat16),
+    ],
+    ids=["group", "layer", "instance", "root mean square"],
+)
 def test_half_precision_comes_out_and_float32_computes(layer) -> None:
     out, variables = layer.init_with_output(jax.random.key(0), 1000 + X.astype(jnp.bfloat16))
     assert out.dtype == jnp.bfloat16

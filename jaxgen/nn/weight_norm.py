@@ -1,0 +1,75 @@
+"""Weight normalisation and the equalised learning rate."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxgen.nn.transformed import call_transformed, is_kernel
+
+
+class WeightNorm(nn.Module):
+    r"""A layer whose kernel has a direction v and lengths g, $w = g\, v / \|v\|$ for each output by itself.
+
+    `WeightNorm(Conv(8, (3, 3)))(x)`. The layer's own parameter `kernel` is v. The lengths are the parameter `scale` of this
+    module and start as those of v, so that the layer starts as it would without. A kernel that starts at zero has no direction
+    and would stay zero: where a layer is to start at zero, set its `scale` so.
+
+    Source: Salimans & Kingma 2016, equation 2; the same as PyTorch's `weight_norm`.
+
+    Fields:
+      layer: the layer.
+      axis: the kernel's axis along which each index has a length of its own: -1 is the outputs'. PyTorch takes by default the
+        inputs' for transposed convolutions, which is -2.
+    """
+
+    layer: nn.Module
+    axis: int = -1
+
+    @nn.compact
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer with the normalised kernel."""
+        return call_transformed(self.layer, self._normalised, *args, **kwargs)
+
+    def _normalised(self, name: str, parameter: Array) -> Array:
+        if not is_kernel(name):
+            return parameter
+        others = tuple(i for i in range(parameter.ndim) if i != self.axis % parameter.ndim)
+        squared = jnp.square(parameter).sum(others, keepdims=True)
+        # The root of a masked output's squared length, zero, would have no gradient.
+        length = jnp.sqrt(jnp.where(squared > 0, squared, 1.0))
+        scale = self.param(name.removesuffix("kernel") + "scale", lambda _: jnp.where(squared > 0, length, 0.0).reshape(-1))
+        return parameter * (scale.reshape(length.shape) / length)
+
+
+class Equalised(nn.Module):
+    r"""A layer with an equalised learning rate, $w = g\, \lambda\, \hat w / \sqrt{n}$ and $b = \lambda\, \hat b$ for n inputs.
+
+    The parameters $\hat w$ have about the same size in all layers, so that an optimizer as Adam moves all of them at the same
+    relative speed. The layer has to draw its kernel accordingly:
+    `Equalised(Conv(8, (3, 3), kernel_init=nn.initializers.normal(1.0)))`, and with the standard deviation $1 / \lambda$ where
+    lambda is not one. So its outputs have about g times the size of its inputs.
+
+    Source: Karras et al. 2018, section 4.1; lambda is the mapping network's in Karras et al. 2019, appendix C.
+
+    Fields:
+      layer: the layer.
+      gain: the factor g, $\sqrt 2$ for layers before a ReLU (He et al. 2015).
+      multiplier: the factor lambda of the learning rate.
+    """
+
+    layer: nn.Module
+    gain: float = math.sqrt(2.0)
+    multiplier: float = 1.0
+
+    @nn.compact
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer with the scaled parameters."""
+        return call_transformed(self.layer, self._scaled, *args, **kwargs)
+
+    def _scaled(self, name: str, parameter: Array) -> Array:
+        if not is_kernel(name):
+            return self.multiplier * parameter
+        return (self.gain * self.multiplier / math.sqrt(math.prod(parameter.shape[:-1]))) * parameter
