@@ -14,12 +14,12 @@ from jaxgen import parallel
 from jaxgen.dispatch import DATA, Advance, batch_spec, held_still, with_data
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-from jaxgen.game import TrainState, gradient, make_train_step, turn, with_averaged_variables
+from jaxgen.game import TrainState, gradient, make_train_step, moves, turn, with_averaged_variables
 from jaxgen.rebuild import rebuild
-from jaxgen.reduction import Metrics
+from jaxgen.reduction import Mean, Metrics
 from jaxgen.run import begin
 from jaxgen.serialization import from_tree, to_tree
-from jaxgen.types import Batch, PyTree
+from jaxgen.types import Batch, Key, PyTree
 from jaxgen.workdir import Workdir
 
 
@@ -68,18 +68,20 @@ def blame(experiment: Experiment, state: TrainState, batch: Batch) -> str | None
     batch = jax.jit(experiment.train.transform)(batch, jax.random.fold_in(key, DATA))
     if leaf := first_bad(dict(batch)):
         return f"the data, in {leaf}"
+    told: dict[str, Mean] = {}
     for i, (name, player) in enumerate(experiment.players.items()):
-        if (int(state.step) + 1) % player.every:
+        if not moves(state, player, told):
             continue
         inputs = batch, jax.random.fold_in(key, i), experiment.accumulate
-        grads, _, metrics = _jit(gradient, name, player.loss)(state, *inputs)
+        grads, _, metrics = _jit(gradient, name, player)(state, *inputs)
         bad = [metric for metric, mean in metrics.items() if first_bad(mean)]
         if leaf := first_bad({name: grads}):
             what = f"its {' and '.join(bad)} and the gradient" if bad else "the gradient, though its loss is finite"
             return f"player {name!r}, {what}, first in {leaf}"
         if bad:
             return f"player {name!r}, its {' and '.join(bad)}, though the gradient is finite"
-        state, _ = _jit(turn, name, player)(state, *inputs)
+        state, own = _jit(turn, name, player)(state, *inputs, told)
+        told |= {f"{name}/{metric}": mean for metric, mean in own.items()}
         if leaf := first_bad(state):
             return f"player {name!r}, what its optimizer or its loss wrote, first in {leaf}"
     return None
@@ -285,7 +287,10 @@ class _Walk:
 
 
 def _jit(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
-    return jax.jit(lambda state, batch, key, accumulate: function(state, *fixed, batch, key, accumulate), static_argnums=3)
+    def call(state: TrainState, batch: Batch, key: Key, accumulate: int, *before: Metrics) -> Any:
+        return function(state, *fixed, batch, key, accumulate, *before)
+
+    return jax.jit(call, static_argnums=3)
 
 
 def _parts_of_scan(params: Mapping[str, Any]) -> tuple[int, int]:

@@ -66,11 +66,24 @@ class LossFn(Protocol):
 
 
 class Player(NamedTuple):
-    """A loss, the optimizer that descends it, and how often: it moves in every `every`-th step, first in step `every`."""
+    """A loss, the optimizer that descends it, the networks that move, and when.
+
+    Fields:
+      loss: the loss.
+      tx: the optimizer. Of several networks it sees all gradients at once, so that a bound on their norm is one on all.
+      every: it moves in every `every`-th step, first in step `every`.
+      owns: the names of its networks; none means the one of the player's own name. A network has one owner.
+      when: whether it moves, `when(state, metrics) -> bool`, of the state before its turn and the values of the turns before it
+        in this step, by the names that the step reports them under: `metrics["discriminator/accuracy"] > 0.6`. A turn that did
+        not take place counts as 0. None means always. Where it does not move, parameters, optimizer and variables stay as they
+        are, and its metrics have no value for this step. Source: Tzeng et al. 2017 (ADDA); Hoffman et al. 2018 (CyCADA).
+    """
 
     loss: LossFn
     tx: optax.GradientTransformation
     every: int = 1
+    owns: tuple[str, ...] = ()
+    when: Callable[[TrainState, Mapping[str, Array]], Array] | None = None
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -92,15 +105,23 @@ def create_state(
       The state, with step 0.
 
     Raises:
-      ValueError: if a player has no parameters.
+      ValueError: if a player has no parameters, or shares a network with another.
     """
-    for name in players:
-        if name not in params:
-            raise ValueError(f"player {name!r} has no parameters; init made {sorted(params)}")
+    owner: dict[str, str] = {}
+    for name, player in players.items():
+        for network in player.owns or (name,):
+            if network not in params:
+                own = "" if network == name else f" of its own network {network!r}"
+                raise ValueError(f"player {name!r} has no parameters{own}; init made {sorted(params)}")
+            if network in owner:
+                raise ValueError(
+                    f"players {owner[network]!r} and {name!r} both own {network!r}; a network moves in the turn of one player"
+                )
+            owner[network] = name
     # Copies: the step takes its buffers over, so that none may be here twice or be somebody else's too.
     key, params, vars = jax.tree.map(jnp.copy, (key, dict(params), dict(vars)))
-    opt = {name: player.tx.init(params[name]) for name, player in players.items()}
-    averages = ({}, {}) if ema is None else jax.tree.map(jnp.copy, (_of(players, params), _of(players, vars)))
+    opt = {name: player.tx.init(_owned(params, name, player)) for name, player in players.items()}
+    averages = ({}, {}) if ema is None else jax.tree.map(jnp.copy, (_of(owner, params), _of(owner, vars)))
     return TrainState(jnp.zeros((), jnp.int32), key, params, opt, vars, *averages)
 
 
@@ -136,17 +157,18 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
     """
     # Kept in this closure, not passed through jit, which would sort the names: the order of the turns matters.
     players = dict(players)
+    owned = [network for name, player in players.items() for network in player.owns or (name,)]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         metrics: dict[str, Mean] = {}
         for i, (name, player) in enumerate(players.items()):
             prefix = f"{name}/" if len(players) > 1 else ""
-            state, own = turn(state, name, player, batch, jax.random.fold_in(key, i), accumulate)
+            state, own = turn(state, name, player, batch, jax.random.fold_in(key, i), accumulate, metrics)
             metrics |= {prefix + metric: mean for metric, mean in own.items()}
         if ema is not None:
             weight = 1 - jnp.asarray(ema(state.step), jnp.float32) if callable(ema) else _debiased(ema, state.step)
-            now = _of(players, state.params), _of(players, state.vars)
+            now = _of(owned, state.params), _of(owned, state.vars)
             averages, ema_vars = jax.tree.map(lambda mean, x: _moved(mean, x, weight), (state.ema, state.ema_vars), now)
             state = state._replace(ema=averages, ema_vars=ema_vars)
         return state._replace(step=state.step + 1), metrics
@@ -172,41 +194,51 @@ def with_averaged_variables(state: TrainState) -> TrainState:
     return state._replace(ema_vars=jax.tree.map(jnp.copy, _of(state.ema, state.vars)))
 
 
-def turn(state: TrainState, name: str, player: Player, batch: Batch, key: Key, accumulate: int) -> tuple[TrainState, Metrics]:
+def moves(state: TrainState, player: Player, before: Metrics) -> Array | bool:
+    """Whether a player moves in this step, of which `before` has the metrics of the turns that were before its own."""
+    due: Array | bool = player.every == 1 or (state.step + 1) % player.every == 0
+    if player.when is None:
+        return due
+    return jnp.logical_and(due, player.when(state, {name: mean.value for name, mean in before.items()}))
+
+
+def turn(
+    state: TrainState, name: str, player: Player, batch: Batch, key: Key, accumulate: int, before: Metrics
+) -> tuple[TrainState, Metrics]:
     """One player's move, or nothing where it is not its turn: the state after it, and its metrics."""
 
     def move(state: TrainState) -> tuple[TrainState, Metrics]:
-        grads, vars, metrics = gradient(state, name, player.loss, batch, key, accumulate)
+        grads, vars, metrics = gradient(state, name, player, batch, key, accumulate)
         grads, metrics = replicas.total((grads, metrics))
         vars = jax.tree.map(lambda v: replicas.mean(v) if jnp.issubdtype(v.dtype, jnp.inexact) else v, vars)
-        updates, opt = player.tx.update(grads, state.opt[name], state.params[name])
-        moved = optax.apply_updates(state.params[name], updates)
+        own = _owned(state.params, name, player)
+        updates, opt = player.tx.update(grads, state.opt[name], own)
+        params = _with(state.params, name, player, optax.apply_updates(own, updates))
         # Fused into the backward pass, the norm takes a fifth of a small network's step on a CPU.
         metrics = {**metrics, "grad_norm": reduce(optax.tree.norm(lax.optimization_barrier(grads)))}
-        state = state._replace(params={**state.params, name: moved}, opt={**state.opt, name: opt}, vars={**state.vars, **vars})
-        return state, metrics
+        return state._replace(params=params, opt={**state.opt, name: opt}, vars={**state.vars, **vars}), metrics
 
-    if player.every == 1:
+    if player.every == 1 and player.when is None:
         return move(state)
 
     def skip(state: TrainState) -> tuple[TrainState, Metrics]:
         _, metrics = jax.eval_shape(move, state)
         return state, jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
 
-    return lax.cond((state.step + 1) % player.every == 0, move, skip, state)
+    return lax.cond(moves(state, player, before), move, skip, state)
 
 
 def gradient(
-    state: TrainState, name: str, loss: LossFn, batch: Batch, key: Key, accumulate: int
+    state: TrainState, name: str, player: Player, batch: Batch, key: Key, accumulate: int
 ) -> tuple[PyTree, Vars, Metrics]:
-    """The gradient of the batch's mean loss in one player's parameters, with new variables and metrics.
+    """The gradient of the batch's mean loss in the parameters of one player's networks, with new variables and metrics.
 
     Under `pmap` it is this replica's share, and so are the metrics: their sums over the replicas are those of the global batch.
     """
 
     def mean_loss(own: PyTree, vars: Vars, part: Batch, key: Key, share: Any) -> tuple[Array, tuple[Vars, Metrics]]:
         here = state._replace(vars={**state.vars, **vars})
-        values, aux = loss({**state.params, name: own}, here, part, key, train=True)
+        values, aux = player.loss(_with(state.params, name, player, own), here, part, key, train=True)
         mask = part.get("mask")
         metrics = {metric: reduce(v, mask) for metric, v in {"loss": values, **aux.metrics}.items()}
         return metrics["loss"].value * share, (dict(aux.vars), metrics)
@@ -214,7 +246,7 @@ def gradient(
     # An example's key is the same on every replica and in every micro-batch; a batch's key is of this part of it alone.
     batch, key = keys.by_example(key, batch), replicas.own(key)
     grad = jax.grad(mean_loss, has_aux=True)
-    own = state.params[name]
+    own = _owned(state.params, name, player)
     mask = batch.get("mask")
     if accumulate == 1:
         share = 1 / replicas.count() if mask is None else mask.sum() / jnp.maximum(replicas.total(mask.sum()), 1)
@@ -239,6 +271,16 @@ def gradient(
     start = (zeros[0], {k: state.vars[k] for k in vars_shapes}, zeros[1])
     (grads, vars, metrics), _ = lax.scan(micro, start, (parts, part_keys, shares))
     return grads, vars, metrics
+
+
+def _owned(params: Params, name: str, player: Player) -> PyTree:
+    """The parameters that a player moves: of one network themselves, of several by name."""
+    return {network: params[network] for network in player.owns} if player.owns else params[name]
+
+
+def _with(params: Params, name: str, player: Player, own: PyTree) -> Params:
+    """All parameters, with a player's own in their places."""
+    return {**params, **(own if player.owns else {name: own})}
 
 
 def _of(names: Collection[str], tree: Mapping[str, PyTree]) -> dict[str, PyTree]:
