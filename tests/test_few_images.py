@@ -1,5 +1,6 @@
 """Test sets of a handful of images: every experiment draws, evaluates and saves what there is."""
 
+import importlib
 from pathlib import Path
 
 import jax
@@ -28,7 +29,9 @@ def cut(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
         # Evenly spaced, so that there are classes to tell apart.
         return data.take(source, np.linspace(0, source.length - 1, n).astype(int)) if split.startswith("test") else source
 
-    monkeypatch.setattr(data, "load", load)
+    # `data.train_and_test` calls the one, and experiments the other.
+    for module in (data, importlib.import_module("jaxgen.data.load")):
+        monkeypatch.setattr(module, "load", load)
 
 
 LONG = ("ddpm", "ncsn", "clip", "wgan")
@@ -43,6 +46,7 @@ def test_every_experiment_of_few_test_images(
 ) -> None:
     cut(monkeypatch, n)
     made = make(name, steps=1, pairs=None) if name == "clip" else make(name, steps=1)
+    assert made.splits["test"].length == n
     jaxgen.fit(made, workdir=tmp_path, quiet=True)
     assert "failed" not in capsys.readouterr().err
     splits = [line["split"] for line in read_jsonl(tmp_path / "metrics.jsonl")]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import jaxgen
-from jaxgen import data
 from jaxgen.data import source
 
 VARIANTS: list[Any] = [
@@ -50,11 +49,11 @@ def test_test_images_are_measured_as_they_are() -> None:
     assert set(values[0]) == {"loss", "error"}
 
 
-def test_images_that_are_not_square_are_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_are_not_square_are_not_moved() -> None:
     wide = source.from_arrays({"image": np.zeros((4, 6, 8, 1), np.uint8), "label": np.zeros(4, np.int64)}, name="wide")
-    monkeypatch.setattr(data, "load", lambda *args, **flags: wide._replace(classes={"label": ("a", "b")}))
+    wide = wide._replace(classes={"label": ("a", "b")})
     with pytest.raises(jaxgen.UserError, match=r"^--shift 2 wants square images, and those of wide are 6x8; leave it out\.$"):
-        contract.make("lenet", shift=2, dataset="wide")
+        contract.make("lenet", shift=2, dataset=(wide, wide))
 
 
 def test_half_precision_is_the_networks() -> None:

@@ -21,7 +21,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
     """The evaluators of the experiments that a test makes, in the order in which they are made; they evaluate nothing."""
     seen: list[Measured] = []
 
-    def mean_over(source: data.Source, measure: Any, *, batch_size: int, transform: data.Transform = data.identity) -> Any:
+    def mean_over(source: data.Source, measure: Any, *, transform: data.Transform = data.identity, **how: Any) -> Any:
         seen.append(Measured(source, measure, transform))
         return lambda *args: {}
 

@@ -16,8 +16,8 @@ VAE: Sequence[Change] = [
     ("binary pixels are Gaussian", '("bernoulli" if binary else "gaussian-learned")', '"gaussian-learned"'),
     (
         "evaluated pixels are not binarised",
-        "batch_size=batch_size, transform=transform)",
-        "batch_size=batch_size, transform=data.scale(low, high))",
+        "batch_size=batch_size, transform=transform, samples",
+        "batch_size=batch_size, transform=data.scale(low, high), samples",
     ),
     ("dynamic is static", '"dynamic": data.binarize()', '"dynamic": data.binarize_statically()'),
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),

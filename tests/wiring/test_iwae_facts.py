@@ -63,15 +63,14 @@ def test_the_player_moves_by_adam_with_a_large_epsilon(batch_size: int) -> None:
 
 
 @pytest.mark.parametrize("later", [10_000, N])
-def test_the_output_starts_from_the_mean_of_all_training_images(later: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_starts_from_the_mean_of_all_training_images(later: int) -> None:
     """Also of those after the first 10,000, and before they are binarised; the test images have no part in it."""
     images = np.zeros((later + 500, 2, 3, 1), np.uint8)
     images[:, 0] = 51
     images[later:, 1] = 255
-    sources = {"train": data.from_arrays({"image": images}, name="two halves")}
-    sources["test"] = data.from_arrays({"image": np.full((9, 2, 3, 1), 128, np.uint8)}, name="grey")
-    monkeypatch.setattr(data, "load", lambda dataset, split, **options: sources[split])
-    params, _ = make("iwae").initial(jax.random.key(0))
+    train = data.from_arrays({"image": images}, name="two halves")
+    test = data.from_arrays({"image": np.full((9, 2, 3, 1), 128, np.uint8)}, name="grey")
+    params, _ = make("iwae", dataset=(train, test)).initial(jax.random.key(0))
     (bias,) = [v for v in jax.tree.leaves(params["model"]) if v.shape == (6,)]
     mean = np.array([0.2] * 3 + [500 / (later + 500)] * 3)
     np.testing.assert_allclose(jax.nn.sigmoid(bias), mean, rtol=1e-4)
