@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import itertools
 import re
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -40,17 +41,16 @@ What training does not depend on is in the group `sampling`, and what is in no g
 ORDER = ("data", "model", "objective", "optimisation", "sampling")
 
 
-def group_of(flag: str, function: Function) -> str:
-    """The group of an experiment's flag.
+def groups_of(function: Function) -> dict[str, str]:
+    """The group of each of an experiment's flags.
 
     >>> from jaxgen.flags import Late
     >>> def experiment(*, dataset: str, hidden: int, sampling_steps: Late[int]): ...
-    >>> [group_of(flag, experiment) for flag in ("dataset", "hidden", "sampling_steps")]
-    ['data', 'model', 'sampling']
+    >>> groups_of(experiment)
+    {'dataset': 'data', 'hidden': 'model', 'sampling_steps': 'sampling'}
     """
-    if flag in late(function):
-        return "sampling"
-    return next((group for group, flags in GROUPS.items() if flag in flags), "model")
+    named = {flag: group for group, flags in GROUPS.items() for flag in flags} | dict.fromkeys(late(function), "sampling")
+    return {flag: named.get(flag, "model") for flag in inspect.signature(function).parameters}
 
 
 def whole(text: str) -> int:
@@ -190,35 +190,20 @@ def own_flags_last(args: Sequence[str], known: Collection[str]) -> list[str]:
     Returns:
       The words of the subcommand, and then those of the others.
 
-    >>> own_flags_last(["W", "--sampling-steps", "10", "25", "--n", "4", "--bf16"], ["--n"])
-    ['W', '--n', '4', '--anew', 'sampling-steps=10', 'sampling-steps=25', 'bf16']
+    >>> own_flags_last(["W", "--sampling-steps", "10", "25", "--n", "4", "--sampler=ddim"], ["--n"])
+    ['W', '--n', '4', '--anew', 'sampling-steps=10', 'sampling-steps=25', 'sampler=ddim']
     """
     words: list[str] = []
     own: list[str] = []
-    name, values = "", 0
-
-    def end() -> None:
-        if name and not values:
-            own.append(name)
-
-    for arg in args:
-        if arg.startswith("--") and arg != "--":
-            end()
-            flag, equals, value = arg.partition("=")
-            flag = flag.replace("_", "-")
-            theirs = flag not in known and f"--{flag.removeprefix('--no-')}" not in known
-            name, values = (flag[2:], 0) if theirs else ("", 0)
-            if not theirs:
-                words.append(arg)
-            elif equals:
-                own.append(f"{name}={value}")
-                values = 1
-        elif name:
-            own.append(f"{name}={arg}")
-            values += 1
+    starts = [i for i, arg in enumerate(args) if arg.startswith("--")]
+    for start, stop in itertools.pairwise([0, *starts, len(args)]):
+        part = args[start:stop]
+        flag, equals, value = (part[0] if part else "").partition("=")
+        flag = flag.replace("_", "-")
+        if not flag.startswith("--") or flag in known or f"--{flag.removeprefix('--no-')}" in known:
+            words += part
         else:
-            words.append(arg)
-    end()
+            own += [f"{flag[2:]}={given}" for given in [*([value] if equals else []), *part[1:]]] or [flag[2:]]
     return [*words, "--anew", *own] if own else words
 
 
@@ -227,10 +212,13 @@ def anew(function: Function, words: Sequence[str]) -> dict[str, tuple[Any, ...]]
 
     Args:
       function: the experiment's function.
-      words: the words `name=value`, or a bare `name` of a switch; a flag may have several values.
+      words: the words `name=value`; a flag may have several values.
 
     Returns:
       The values of each flag, by its name.
+
+    Raises:
+      UserError: if a flag has no value.
 
     >>> from jaxgen.flags import Late
     >>> def experiment(*, steps: int = 5, sampling_steps: Late[int] = 100): ...
@@ -240,7 +228,9 @@ def anew(function: Function, words: Sequence[str]) -> dict[str, tuple[Any, ...]]
     typed: dict[str, list[str]] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        typed.setdefault(name.replace("-", "_"), []).append(value if equals else "True")
+        if not equals:
+            raise UserError(f"--{name} has no value; give one or more behind it.")
+        typed.setdefault(name.replace("-", "_"), []).append(value)
     kinds = late(function)
     keyword = inspect.Parameter.KEYWORD_ONLY
     flags = [

@@ -74,8 +74,9 @@ def parse(function: Callable[..., Experiment], args: list[str] | None = None, *,
     module = sys.modules[function.__module__]
     name = module.__spec__.name if module.__spec__ else Path(sys.argv[0]).name
     prog = prog or (f"python -m {name}" if module.__spec__ else f"python {name}")
+    of_flag = arguments.groups_of(function)
     groups = {
-        **{group: {f: p for f, p in own.items() if arguments.group_of(f, function) == group} for group in arguments.ORDER},
+        **{group: {f: p for f, p in own.items() if of_flag[f] == group} for group in arguments.ORDER},
         "run": loop,
         "hosts": hosts,
     }

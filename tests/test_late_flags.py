@@ -18,6 +18,7 @@ from jaxgen import UserError, arguments, commands, dispatch
 from jaxgen.errors import FewExamplesWarning
 from jaxgen.flags import late
 from jaxgen.run import begin
+from jaxgen.traces import programs
 
 OTHERS: dict[str, Any] = {
     "sampler": "ddim",
@@ -43,14 +44,17 @@ def traced(made: jaxgen.Experiment) -> str:
     """A training step with its data, as a program, and the shapes of the state that it begins with."""
     step = dispatch.with_data(jaxgen.make_train_step(made.players, ema=made.ema, accumulate=made.accumulate), made.train)
     state = jax.eval_shape(lambda: begin(made, 0))
-    text = str(jax.make_jaxpr(step)(state, dispatch.batch_spec(made.train))) + str(jax.tree.map(lambda x: x.shape, state))
+    program = jax.make_jaxpr(step)(state, dispatch.batch_spec(made.train))
+    # A program's text leaves out its constants, such as a schedule's numbers.
+    constants = [np.asarray(x).tobytes() for _, of in programs(program) for x in of]
+    text = f"{program}{constants}{jax.tree.map(lambda x: x.shape, state)}"
     return re.sub(r"0x[0-9a-f]+", "", text)
 
 
 def test_flags_are_sampling_flags_in_the_help() -> None:
     assert {flag for _, flag in CASES} == set(OTHERS)
     for name, flag in CASES:
-        assert arguments.group_of(flag, importlib.import_module(f"experiments.{name}").experiment) == "sampling"
+        assert arguments.groups_of(importlib.import_module(f"experiments.{name}").experiment)[flag] == "sampling"
 
 
 @pytest.mark.parametrize(("name", "flag"), CASES)
@@ -58,8 +62,9 @@ def test_training_does_not_depend_on_it(name: str, flag: str) -> None:
     assert traced(make(name, steps=4, **{flag: OTHERS[flag]})) == traced(make(name, steps=4))
 
 
-def test_a_program_shows_a_flag_that_training_depends_on() -> None:
-    assert traced(make("vae", steps=4, beta=2.0)) != traced(make("vae", steps=4))
+@pytest.mark.parametrize(("name", "flags"), [("vae", {"beta": 2.0}), ("ddpm", {"schedule": "cosine"})])
+def test_a_program_shows_a_flag_that_training_depends_on(name: str, flags: dict[str, Any]) -> None:
+    assert traced(make(name, steps=4, **flags)) != traced(make(name, steps=4))
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +119,7 @@ def test_what_is_measured_on_samples_names_how_they_were_drawn(run: Path) -> Non
         (["evaluate", "--sampling-step", "8"], "There is no --sampling-step of .*; perhaps you meant --sampling-steps"),
         (["sample", "--sed", "8"], "There is no --sed of .*; perhaps you meant --seed"),
         (["sample", "--sampling-steps", "2", "3"], "--sampling-steps has 2 values; give one, or measure them all by"),
+        (["sample", "--sampling-steps"], "--sampling-steps has no value; give one or more behind it"),
         (["sample", "--sampling-steps", "0"], "--sampling-steps is 0; give 1 or more"),
         (["sample", "--sampling-steps", "7"], "--sampling-steps 7 are more than --timesteps 6"),
         (["sample", "--whatever"], "There is no --whatever of .*; those of sampling and measuring are --sampler, "),

@@ -76,7 +76,7 @@ def evaluate(
     from jaxgen.run import load
 
     _check_json(json_file)
-    beside_metrics = {"extractor": extractor, "n": n, "split": split if split and split.startswith("train") else None}
+    beside_metrics = {"extractor": extractor, "n": n, "split": split if split and split.partition("/")[0] == "train" else None}
     for flag, value in beside_metrics.items():
         if value is not None and not metrics:
             raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
