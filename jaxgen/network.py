@@ -52,6 +52,7 @@ class FrozenNetwork(NamedTuple):
       given: the other run, as it was named.
       run: the absolute path of the other run.
       network: the name of the network there.
+      asked: the checkpoint that was asked for: `last`, `best` or `step 4000`.
       step: the step of the checkpoint that it was taken from.
       folder: the folder that has the other run's record: its own, or the copy in a run that was trained with the network.
     """
@@ -63,6 +64,7 @@ class FrozenNetwork(NamedTuple):
     given: str
     run: Path
     network: str
+    asked: str
     step: int
     folder: Path
 

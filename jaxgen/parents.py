@@ -44,14 +44,17 @@ def frozen(
       DamagedError: if it is not what was written.
     """
     path = place(run)
-    kept = parts.find(path.absolute(), network)
+    chosen.one_of(best, step)
+    asked = "best" if best else "last" if step is None else f"step {step}"
+    kept = parts.find(path.absolute(), network, asked)
     if kept is not None:
         folder, taken = kept
         saved = parts.read(folder)
         made = _built(folder, experiment)
         name, params, vars = saved.network, saved.params, saved.vars
         if name in made.frozen:
-            return made.frozen[name]._replace(given=str(run), run=path.absolute(), network=network, step=taken, folder=folder)
+            handed = made.frozen[name]._replace(asked=asked, step=taken, folder=folder)
+            return handed._replace(given=str(run), run=path.absolute(), network=network)
     else:
         if not (path / parts.RECORD).is_file():
             raise UserError(
@@ -60,7 +63,7 @@ def frozen(
             )
         made, folder, name = _built(path, experiment), path, network
         if name in made.frozen:
-            return made.frozen[name]._replace(given=str(run), run=path.absolute(), network=network, folder=path)
+            return made.frozen[name]._replace(given=str(run), run=path.absolute(), network=network, asked=asked, folder=path)
         if name not in made.networks:
             raise UserError(f"The run in {path} has no network {name!r}; it has {', '.join({**made.networks, **made.frozen})}.")
         tree, taken = _saved(path, step=step, best=best)
@@ -74,7 +77,8 @@ def frozen(
         )
     params, vars = parts.on_host((params, vars))
     module = made.networks[name].module
-    return FrozenNetwork(module, params, vars, parts.digest(params, vars), str(run), path.absolute(), network, taken, folder)
+    hashed = parts.digest(params, vars)
+    return FrozenNetwork(module, params, vars, hashed, str(run), path.absolute(), network, asked, taken, folder)
 
 
 def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:

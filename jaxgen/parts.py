@@ -42,7 +42,13 @@ def digest(params: PyTree, vars: Mapping[str, PyTree]) -> str:
 def described(frozen: Mapping[str, FrozenNetwork]) -> dict[str, dict[str, Any]]:
     """What a run records of its frozen parts, as JSON, by their names."""
     return {
-        name: {"run": str(part.run), "network": part.network, "step": part.step, "digest": part.digest}
+        name: {
+            "run": str(part.run),
+            "network": part.network,
+            "asked": part.asked,
+            "step": part.step,
+            "digest": part.digest,
+        }
         for name, part in frozen.items()
     }
 
@@ -90,19 +96,21 @@ def kept_in(path: Path) -> Iterator[None]:
         _RUN.reset(token)
 
 
-def find(run: Path, network: str) -> tuple[Path, int] | None:
+def find(run: Path, network: str, asked: str) -> tuple[Path, int] | None:
     """Where the run that an experiment is made for keeps a network of another run, and of which of its steps; within `kept_in`.
 
     Args:
       run: the folder of the other run, which need not be there any more.
       network: the name of the network.
+      asked: the checkpoint that is asked for, as in `FrozenNetwork`.
     """
     path = _RUN.get()
     try:
         record = {} if path is None else json.loads((path / RECORD).read_text(encoding="utf-8")).get("frozen", {})
         for told in record.values():
             folder = None if path is None else path / FOLDER / told["digest"]
-            if folder is not None and (told["run"], told["network"]) == (str(run), network) and folder.is_dir():
+            same = (told["run"], told["network"], told["asked"]) == (str(run), network, asked)
+            if folder is not None and same and folder.is_dir():
                 return folder, int(told["step"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # no run yet, or a damaged record, of which those who read it whole will tell
@@ -111,7 +119,7 @@ def find(run: Path, network: str) -> tuple[Path, int] | None:
 
 def valid(record: Any) -> bool:
     """Whether a record tells of frozen parts what `described` writes."""
-    kinds = {"run": str, "network": str, "step": int, "digest": str}
+    kinds = {"run": str, "network": str, "asked": str, "step": int, "digest": str}
     return isinstance(record, dict) and all(
         isinstance(told, dict) and all(type(told.get(name)) is kind for name, kind in kinds.items()) for told in record.values()
     )

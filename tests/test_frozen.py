@@ -222,3 +222,15 @@ def test_damage_is_noticed_in_the_other_run_and_in_what_is_kept(parent: Path, tm
     damage(kept / "network.msgpack")
     with pytest.raises(DamagedError, match=r"The frozen network in .* is damaged: it is not what was written"):
         jaxgen.load(tmp_path / "run", **OWN)
+
+
+def test_two_checkpoints_of_one_network_are_told_apart(parent: Path, tmp_path: Path) -> None:
+    """In the run's own folder too, when the other run is gone: the one of step 5, and the last."""
+    early, last = (jaxgen.frozen(parent, step=step, experiment=coder) for step in (5, None))
+    made = latent(run=str(parent), steps=2)
+    fit(made._replace(frozen={**made.frozen, "early": early}), tmp_path / "run")
+    shutil.rmtree(parent)
+    with parts.kept_in(tmp_path / "run"):
+        again = [jaxgen.frozen(parent, step=step, experiment=coder) for step in (5, None)]
+    assert [part.digest for part in again] == [early.digest, last.digest]
+    assert early.digest != last.digest
