@@ -108,7 +108,8 @@ def experiment(
     """
     train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     image = data.common_shape("image", train, test)
-    classes = len(data.common_classes("label", train, test)) if labels else 0
+    classes = data.common_classes("label", train, test) if labels else ()
+    conditions = jaxgen.Conditions.of_classes(classes) if labels else None
     if sampling_steps is not None and sampling_steps > timesteps:
         raise jaxgen.UserError(
             f"--sampling-steps {sampling_steps} are more than --timesteps {timesteps}; give as many or fewer."
@@ -128,7 +129,7 @@ def experiment(
         attention,
         dropout=dropout,
         norm=value_of(NORMS, modulation),
-        classes=classes,
+        classes=len(classes),
         remat=remat,
         dtype=jnp.bfloat16 if bf16 else jnp.float32,
     )
@@ -145,23 +146,24 @@ def experiment(
     def denoise(state: jaxgen.TrainState, label: Array | None) -> diffusion.Denoise:
         return objectives.denoiser_of(model, state.params, state.vars, meaning, label=label, clip=PIXELS)
 
-    def walk(state: jaxgen.TrainState, key: Key, n: int, columns: int) -> samplers.Samples:
-        label = jnp.arange(n) % classes if labels else None
+    def walk(state: jaxgen.TrainState, key: Key, given: Batch, columns: int) -> samplers.Samples:
         start, path = jax.random.split(key)
-        x = samplers.noise(start, (n, *image), chain.level(chain.steps))
-        return draw(denoise(state, label), x, path, trajectory=columns)
+        x = samplers.noise(start, (len(given["index"]), *image), chain.level(chain.steps))
+        return draw(denoise(state, given.get("label")), x, path, trajectory=columns)
 
-    walks = jax.jit(walk, static_argnums=(2, 3))
+    walks = jax.jit(walk, static_argnums=3)
 
     def visible(x: Array) -> Array:
         return jnp.clip((x - PIXELS[0]) / (PIXELS[1] - PIXELS[0]), 0.0, 1.0)
 
-    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
-        return visible(walks(state, key, n, 0).x)
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
+        return visible(walks(state, key, given, 0).x)
 
     def samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         title = f"Samples, {chain.steps} {sampler} steps"
-        return jaxgen.Picture(sample(state, key, 64), 16, f"{title}; training step {int(state.step):,}")
+        return jaxgen.Picture(
+            sample(state, key, jaxgen.given(64, conditions)), 16, f"{title}; training step {int(state.step):,}"
+        )
 
     def forward(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         path = diffusion.forward(diffusion.spaced(noise, min(15, timesteps)), shown, key)
@@ -169,7 +171,7 @@ def experiment(
         return jaxgen.Picture(visible(trajectories.rows(path)), len(path), caption)
 
     def reverse(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        path = walks(state, key, len(shown), 16).trajectory
+        path = walks(state, key, jaxgen.given(len(shown), conditions), 16).trajectory
         caption = f"The reverse process: from noise at t = {timesteps} to samples; training step {int(state.step):,}"
         return jaxgen.Picture(visible(trajectories.rows(path)), len(path), caption)
 
@@ -196,7 +198,7 @@ def experiment(
         pictures={"samples": samples, "forward": forward, "reverse": reverse},
         sample=sample,
         sampling=("sampler", "sampling_steps", "variance"),
-        classes=classes or None,
+        given=conditions,
         ema=ema,
         accumulate=accumulate,
         schedules={"learning_rate": rate},

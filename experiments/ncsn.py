@@ -35,7 +35,7 @@ from jaxgen.analysis import trajectories
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm, RandomFourier
-from jaxgen.types import Array, Key
+from jaxgen.types import Array, Batch, Key
 
 NORMS: dict[str, Callable[..., nn.Module]] = {
     "instance": ConditionalInstanceNorm,
@@ -123,26 +123,26 @@ def experiment(
     players = {"model": jaxgen.Player(loss, optax.chain(optax.clip_by_global_norm(clip), optax.adam(learning_rate)))}
     draw = samplers.annealed_langevin(noise, steps=langevin_steps, step_size=step_size)
 
-    def walk(state: jaxgen.TrainState, key: Key, n: int, columns: int) -> samplers.Samples:
+    def walk(state: jaxgen.TrainState, key: Key, given: Batch, columns: int) -> samplers.Samples:
         start, path = jax.random.split(key)
-        x = samplers.noise(start, (n, *image), noise.level(noise.steps))
+        x = samplers.noise(start, (len(given["index"]), *image), noise.level(noise.steps))
         return draw(objectives.denoiser_of(model, state.params, state.vars), x, path, trajectory=columns)
 
-    walks = jax.jit(walk, static_argnums=(2, 3))
+    walks = jax.jit(walk, static_argnums=3)
 
-    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
-        return jnp.clip(walks(state, key, n, 0).x, 0.0, 1.0)
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
+        return jnp.clip(walks(state, key, given, 0).x, 0.0, 1.0)
 
     def samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         title = f"Samples, {levels} levels of {langevin_steps} Langevin steps"
-        return jaxgen.Picture(sample(state, key, 64), 16, f"{title}; training step {int(state.step):,}")
+        return jaxgen.Picture(sample(state, key, jaxgen.given(64)), 16, f"{title}; training step {int(state.step):,}")
 
     def forward(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         path = jnp.clip(diffusion.forward(noise, shown, key), 0.0, 1.0)
         return jaxgen.Picture(trajectories.rows(path), len(path), "Held-out images, and the same at every level of noise")
 
     def reverse(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        path = walks(state, key, len(shown), 16).trajectory
+        path = walks(state, key, jaxgen.given(len(shown)), 16).trajectory
         caption = f"Annealed Langevin dynamics, from noise to samples; training step {int(state.step):,}"
         return jaxgen.Picture(jnp.clip(trajectories.rows(path), 0.0, 1.0), len(path), caption)
 

@@ -20,9 +20,9 @@ DDPM: Sequence[Change] = [
         'label = batch["label"] if labels else None',
         'label = 0 * batch["label"] if labels else None',
     ),
-    ("samples are of class 0", "jnp.arange(n) % classes", "jnp.zeros(n, jnp.int32)"),
+    ("samples are of class 0", 'given.get("label")), x', '0 * given["label"] if labels else None), x'),
     ("training is told no label", "weight=weight, condition=condition)", "weight=weight)"),
-    ("samples have no classes", "        classes=classes or None,\n", ""),
+    ("samples have no classes", "        given=conditions,\n", ""),
     ("sampling starts at the least noise", "chain.level(chain.steps))", "chain.level(1))"),
     (
         "the sampler walks the whole chain",
@@ -97,8 +97,8 @@ NCSN: Sequence[Change] = [
     ("sampling starts at the least noise", "noise.level(noise.steps))", "noise.level(1))"),
     (
         "sampling starts from N(0, 1)",
-        "samplers.noise(start, (n, *image), noise.level(noise.steps))",
-        "jax.random.normal(start, (n, *image))",
+        'samplers.noise(start, (len(given["index"]), *image), noise.level(noise.steps))',
+        'jax.random.normal(start, (len(given["index"]), *image))',
     ),
     ("--langevin-steps is dropped", "steps=langevin_steps, step_size=step_size", "step_size=step_size"),
     ("--step-size is dropped", "steps=langevin_steps, step_size=step_size", "steps=langevin_steps"),
@@ -120,7 +120,11 @@ NCSN: Sequence[Change] = [
         "noise, diffusion.EPSILON, weight=objectives.by_variance)",
     ),
     ("pixels in [-1, 1]", "transform = data.scale(0.0, 1.0)", "transform = data.scale(-1.0, 1.0)"),
-    ("samples leave [0, 1]", "return jnp.clip(walks(state, key, n, 0).x, 0.0, 1.0)", "return walks(state, key, n, 0).x"),
+    (
+        "samples leave [0, 1]",
+        "return jnp.clip(walks(state, key, given, 0).x, 0.0, 1.0)",
+        "return walks(state, key, given, 0).x",
+    ),
     (
         "evaluated images are mirrored",
         "batch_size=batch_size, transform=transform)",
