@@ -14,14 +14,13 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 import jaxgen
 from jaxgen import data, diffusion, keys, objectives, samplers
-from jaxgen.analysis import trajectories
+from jaxgen.analysis import reverse_process
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm
@@ -133,53 +132,30 @@ def experiment(
         remat=remat,
         dtype=jnp.bfloat16 if bf16 else jnp.float32,
     )
-    condition = "label" if labels else None
-    loss = objectives.denoising_score_matching(model, noise, meaning, weight=weight, condition=condition)
+    told = {"label": objectives.Told("label")} if labels else {}
+    loss = objectives.denoising_score_matching(model, noise, meaning, weight=weight, told=told)
     rate = optax.linear_schedule(0.0, learning_rate, warmup) if warmup else optax.constant_schedule(learning_rate)
     players = {"model": jaxgen.Player(loss, optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate)))}
-    told = (jnp.zeros(1, jnp.int32),) if labels else ()
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
     variances = value_of(VARIANCES, variance)
     draw = {"ancestral": samplers.ancestral(chain, variance=variances), "ddim": samplers.ddim(chain)}[sampler]
 
-    def denoise(state: jaxgen.TrainState, label: Array | None) -> diffusion.Denoise:
-        return objectives.denoiser_of(model, state.params, state.vars, meaning, label=label, clip=PIXELS)
+    def denoise(state: jaxgen.TrainState, batch: Batch) -> diffusion.Denoise:
+        own = objectives.tell(told, batch)
+        return objectives.denoiser_of(model, state.params, state.vars, meaning, told=own, clip=PIXELS)
 
-    def walk(state: jaxgen.TrainState, key: Key, given: Batch, columns: int) -> samplers.Samples:
-        start, path = jax.random.split(key)
-        x = samplers.noise(start, (len(given["index"]), *image), chain.level(chain.steps))
-        return draw(denoise(state, given.get("label")), x, path, trajectory=columns)
-
-    walks = jax.jit(walk, static_argnums=3)
-
-    def visible(x: Array) -> Array:
-        return jnp.clip((x - PIXELS[0]) / (PIXELS[1] - PIXELS[0]), 0.0, 1.0)
-
-    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
-        return visible(walks(state, key, given, 0).x)
-
-    def samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        title = f"Samples, {chain.steps} {sampler} steps"
-        return jaxgen.Picture(
-            sample(state, key, jaxgen.given(64, conditions)), 16, f"{title}; training step {int(state.step):,}"
-        )
-
-    def forward(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        path = diffusion.forward(diffusion.spaced(noise, min(15, timesteps)), shown, key)
-        caption = f"The forward process: held-out images, and the noise taking over to t = {timesteps}"
-        return jaxgen.Picture(visible(trajectories.rows(path)), len(path), caption)
-
-    def reverse(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        path = walks(state, key, jaxgen.given(len(shown), conditions), 16).trajectory
-        caption = f"The reverse process: from noise at t = {timesteps} to samples; training step {int(state.step):,}"
-        return jaxgen.Picture(visible(trajectories.rows(path)), len(path), caption)
+    walk = reverse_process.walk(denoise, draw, chain.level(chain.steps), image)
+    captions = (
+        f"Samples, {chain.steps} {sampler} steps",
+        f"The forward process: held-out images, and the noise taking over to t = {timesteps}",
+        f"The reverse process: from noise at t = {timesteps} to samples",
+    )
 
     def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        label = batch["label"] if labels else None
         own = keys.per_example(key, batch)
         found = objectives.variational_bound(
-            denoise(state, label), noise, batch["image"], own, variance=variances, samples=nll_samples
+            denoise(state, batch), noise, batch["image"], own, variance=variances, samples=nll_samples
         )
         return found.bits
 
@@ -187,16 +163,24 @@ def experiment(
         return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)
 
     shown = data.examples(test, 8, transform)["image"]
+    label = (jnp.zeros(1, jnp.int32),) if labels else ()
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
         players=players,
         steps=steps,
-        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), *told)},
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), *label)},
         splits={"train": train, "test": test},
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
         final={"test": over_test(bound)},
-        pictures={"samples": samples, "forward": forward, "reverse": reverse},
-        sample=sample,
+        pictures=reverse_process.album(
+            walk,
+            diffusion.spaced(noise, min(15, timesteps)),
+            shown,
+            pixels=PIXELS,
+            told=captions,
+            conditions=conditions,
+        ),
+        sample=reverse_process.sampler_of(walk, PIXELS),
         sampling=("sampler", "sampling_steps", "variance"),
         given=conditions,
         ema=ema,

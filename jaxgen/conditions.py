@@ -1,6 +1,6 @@
 """What samples are conditioned on, such as classes, captions or images: by default, or as a user gives it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Conditions:
         example comes the first again.
       example_map: the function that makes the features of what a user gives, one example at a time, such as that of
         `data.tokenised`, which makes tokens of a caption.
-      features: the shape and the dtype of every feature that the sampler gets; None takes the numeric ones of the examples.
+      features: the names of the features that the sampler gets; None takes all numeric ones of the examples.
 
     Attributes:
       examples: the examples.
@@ -38,13 +38,13 @@ class Conditions:
     """
 
     def __init__(
-        self, examples: data.Source, *, example_map: ExampleMap | None = None, features: Features | None = None
+        self, examples: data.Source, *, example_map: ExampleMap | None = None, features: Collection[str] | None = None
     ) -> None:
-        if features is None:
-            # Read now: a run whose data are gone is built from stand-ins of its sources, which can be read no more later.
-            found = examples.gather(np.zeros(1, np.int64))
-            features = {f: (a.shape[1:], a.dtype) for f, a in found.items() if a.dtype.kind in "biuf"}
-        self.examples, self.example_map, self.features = examples, example_map, features
+        self.examples, self.example_map = examples, example_map
+        # Read now: a run whose data are gone is built from stand-ins of its sources, which can be read no more later.
+        found = examples.gather(np.zeros(1, np.int64))
+        numeric = [feature for feature, a in found.items() if a.dtype.kind in "biuf"]
+        self.features: Features = {f: (found[f].shape[1:], found[f].dtype) for f in (numeric if features is None else features)}
 
     @classmethod
     def of_classes(cls, names: Sequence[str], *, feature: str = "label") -> "Conditions":
