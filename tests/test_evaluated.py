@@ -24,7 +24,7 @@ EVALUATED = [
     "sparse_autoencoder",
     "vae",
     "vib",
-    *map(contract.slow, ("clip", "dcgan", "ddpm", "lenet", "ncsn", "wgan")),
+    *map(contract.slow, ("classifier_free_guidance", "clip", "dcgan", "ddpm", "lenet", "ncsn", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -55,7 +55,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
         state = state or state_of(made)
         found = {}
         # Of the final evaluators those that go through batches.
-        for evaluators in (made.evaluators, made.final if name in ("vae", "iwae", "ddpm") else {}):
+        for evaluators in (made.evaluators, made.final if name in ("vae", "iwae", "ddpm", "classifier_free_guidance") else {}):
             for split in runs.evaluate(evaluators, state, 0, quiet).values():
                 found |= split
         out = OF_A_BATCH.get(name, set())
@@ -65,7 +65,14 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
         assert other == pytest.approx(values[0], rel=1e-3, abs=1e-4)
 
 
-WITH_PROTOCOL = ["iwae", "modes", "sparse_autoencoder", "vae", "vib", *map(contract.slow, ("clip", "ddpm", "gan", "lenet"))]
+WITH_PROTOCOL = [
+    "iwae",
+    "modes",
+    "sparse_autoencoder",
+    "vae",
+    "vib",
+    *map(contract.slow, ("classifier_free_guidance", "clip", "ddpm", "gan", "lenet")),
+]
 """Experiments with figures to compare."""
 
 ELSEWHERE = {"dataset", "data_dir", "cache_budget"}

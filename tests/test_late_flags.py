@@ -29,6 +29,10 @@ OTHERS: dict[str, Any] = {
     "step_size": 1e-4,
     "parzen_samples": 7,
     "samples": 3,
+    "guidance": 3.0,
+    "interval": (0.1, 2.0),
+    "rescale": 0.5,
+    "threshold": 0.9,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 

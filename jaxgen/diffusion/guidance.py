@@ -1,7 +1,7 @@
 r"""Guidance and limits of predictions: functions from one denoiser to another, which know of no network.
 
-Each gives a prediction $\hat x_0$ and the noise that explains $x_t$ with it. Guidance is affine at a fixed level, so guiding the
-data, the noise or the score is the same. Limits are not affine: guide first, then clip.
+Each gives a prediction $\hat x_0$ and the noise that explains $x_t$ with it. Guidance is affine at a fixed level, so guiding
+the data, the noise or the score is the same. Limits are not affine: guide first, then clip.
 """
 
 import jax.numpy as jnp
