@@ -47,7 +47,7 @@ def experiment(
     guidance: Late[NonNegative] = 2.0,
     interval: Late[tuple[NonNegative, NonNegative] | None] = None,
     rescale: Late[Share] = 0.0,
-    threshold: Late[Share] = 1.0,
+    threshold: Late[Share | None] = None,
     sampler: Late[Literal["ancestral", "ddim"]] = "ancestral",
     sampling_steps: Late[Count] = 50,
     channels: Counts = (32, 64),
@@ -81,7 +81,7 @@ def experiment(
       guidance: the scale s; 0 tells nothing, and 1 does not guide.
       interval: the range of sigma / alpha within which samples are guided; None guides at all levels.
       rescale: share by which the guided images' contrast is brought back to that of the conditional ones.
-      threshold: quantile of the dynamic threshold on predicted images, such as 0.995; 1 clips them to the range of the data.
+      threshold: quantile of the dynamic threshold on predicted images, such as 0.995; None clips them to the range of the data.
       sampler: the method by which images are drawn.
       sampling_steps: steps of the sampler, evenly spaced in T.
       channels: feature maps, the largest first; each level halves the side.
@@ -146,7 +146,7 @@ def experiment(
         u = objectives.denoiser_of(model, state.params, state.vars, told=objectives.tell_nothing(tell, batch))
         guided = diffusion.classifier_free(c, u, guidance, interval=interval)
         guided = diffusion.rescaled(guided, c, rescale) if rescale else guided
-        return diffusion.dynamic_threshold(guided, threshold) if threshold < 1 else diffusion.clipped(guided, *PIXELS)
+        return diffusion.clipped(guided, *PIXELS) if threshold is None else diffusion.dynamic_threshold(guided, threshold)
 
     def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         own, told = keys.per_example(key, batch), diffusion.clipped(conditional(state, batch), *PIXELS)
