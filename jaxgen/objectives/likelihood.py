@@ -8,8 +8,10 @@ import math
 from collections.abc import Callable
 
 import flax.linen as nn
-from jaxtyping import Float, Int
+import jax.numpy as jnp
+from jaxtyping import Float, Int, Integer
 
+from jaxgen.errors import InputError
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.losses.classification import cross_entropy
 from jaxgen.objectives.apply import apply
@@ -40,12 +42,15 @@ def code_likelihood(
       A loss with the metric `bits_per_code`: the same in bits, divided by the number of codes of a grid. Where the codes are
       the 256 levels of an image, these are its bits per dimension. An example with a number that is no code has a loss of nan.
 
+    Raises:
+      InputError: when the loss is called, if the codes are no grids of integers.
+
     Source: van den Oord et al. 2016 (Pixel recurrent neural networks), equation 1; for codes van den Oord et al. 2017
     (VQ-VAE), section 3.3.
     """
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
-        x = batch[feature] if codes is None else codes(state, batch)
+        x = _whole(batch[feature] if codes is None else codes(state, batch))
         told = () if condition is None else (batch[condition],)
         logits, vars = apply(model, params, state.vars, x, *told, key=key, name=name, train=train)
         nll = _nats(logits, x)
@@ -55,7 +60,13 @@ def code_likelihood(
 
 
 def log_prob(
-    model: nn.Module, params: Params, vars: Vars, codes: Int[Array, "b h w"], label: Array | None = None, *, name: str = "model"
+    model: nn.Module,
+    params: Params,
+    vars: Vars,
+    codes: Integer[Array, "b h w"],
+    label: Array | None = None,
+    *,
+    name: str = "model",
 ) -> Float[Array, " b"]:
     """The log-likelihood of grids of codes, in nats.
 
@@ -66,9 +77,25 @@ def log_prob(
       codes: the codes.
       label: the classes of the grids, where the model is told one.
       name: the parameters' name.
+
+    Returns:
+      One value a grid; nan if it holds a number that is no code.
+
+    Raises:
+      InputError: if the codes are no grids of integers.
     """
-    told = () if label is None else (label,)
+    codes, told = _whole(codes), () if label is None else (label,)
     return -_nats(apply(model, params, vars, codes, *told, name=name)[0], codes)
+
+
+def _whole(codes: Array) -> Array:
+    """The codes in int32, whatever integers they are stored as."""
+    if not jnp.issubdtype(codes.dtype, jnp.integer) or codes.ndim != 3:
+        raise InputError(
+            f"Codes are integers [B, h, w], and not {codes.dtype} of the shape {tuple(codes.shape)}; "
+            "make them of images by `levels_of`, or by the encoder of a quantised autoencoder."
+        )
+    return codes.astype(jnp.int32)
 
 
 def _nats(logits: Float[Array, "b h w k"], codes: Int[Array, "b h w"]) -> Float[Array, " b"]:

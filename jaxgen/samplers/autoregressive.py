@@ -80,7 +80,7 @@ def autoregressive(
       mask: a mask that is true where the codes are known, `[n, h, w]`, or `[h, w]` for all grids alike.
 
     Returns:
-      The codes, in int32.
+      The codes, in int32; -1, which is no code, where the logits are nan, as they are after a known number that is no code.
 
     Raises:
       InputError: if codes are given without a mask, or a mask without codes.
@@ -101,7 +101,7 @@ def autoregressive(
         logits = logits.astype(jnp.float32)
         noise = keys.draw(jax.random.gumbel, keys.fold_in(key, position), logits.shape)
         drawn = ((logits if warp is None else warp(logits)) + noise).argmax(-1).astype(jnp.int32)
-        code = jnp.where(keep, codes, drawn)
+        code = jnp.where(keep, codes, jnp.where(jnp.isnan(logits).any(-1), -1, drawn))
         return (code, cache), code
 
     start = jnp.zeros(n, jnp.int32), decoder.start(n, (h, w))

@@ -15,6 +15,7 @@ from parameters import filled
 from scipy.special import log_softmax
 
 from jaxgen import objectives, samplers
+from jaxgen.errors import InputError
 from jaxgen.game import Player, create_state, make_train_step
 from jaxgen.models.autoregressive import GatedPixelCNN, TransformerPrior, levels_of
 
@@ -86,6 +87,17 @@ def test_a_number_that_is_no_code_makes_its_own_example_nan(model: nn.Module) ->
             assert np.isnan(found).tolist() == [i == 3 for i in range(81)]
     found = objectives.log_prob(model, params, {}, GRIDS, label.at[5].set(2))
     assert np.isnan(found).tolist() == [i == 5 for i in range(81)]
+
+
+def test_codes_are_integers_of_any_kind_in_grids_and_nothing_else() -> None:
+    model = TransformerPrior(K, (2, 2), width=4, depth=1, heads=1)
+    params = {"model": filled(model, GRIDS)["params"]}
+    expected = objectives.log_prob(model, params, {}, GRIDS)
+    np.testing.assert_array_equal(objectives.log_prob(model, params, {}, GRIDS.astype(jnp.uint8)), expected)
+    loss = objectives.code_likelihood(model)
+    for wrong in (GRIDS.astype(jnp.float32), GRIDS[..., None]):
+        with pytest.raises(InputError, match="Codes are integers"):
+            loss(params, lg.state(params), {"code": wrong}, jax.random.key(0), train=False)
 
 
 @pytest.mark.trains

@@ -130,6 +130,14 @@ def test_each_grid_may_have_a_mask_of_its_own_and_a_grid_that_is_known_stays_as_
             samplers.autoregressive(decoder, jax.random.key(0), (DRAWS, 2, 2), **part)
 
 
+def test_after_a_known_number_that_is_no_code_nothing_is_made_up() -> None:
+    model, params, _ = trained(PIXELCNN)
+    known = jnp.array([[0, K], [0, 0]])
+    codes = drawn(model, params, known=jnp.broadcast_to(known, (DRAWS, 2, 2)), mask=known == K)
+    assert set(np.unique(codes[:, 0, 0])) == set(range(K))
+    assert (codes[:, 1] == -1).all()
+
+
 WARPS = {
     "temperature": (samplers.warp(temperature=0.5), lambda p: p**2),
     "hot": (samplers.warp(temperature=4.0), lambda p: p**0.25),
