@@ -147,7 +147,8 @@ def top_k(logits: Float[Array, "*b k"], n: int) -> Float[Array, "*b k"]:
     """
     if n < 1:
         raise InputError(f"Of the {n} likeliest codes none can be drawn; give 1 or more.")
-    return jnp.where(_ranks(logits) < n, logits, -jnp.inf)
+    _, likeliest = lax.top_k(logits, min(n, logits.shape[-1]))
+    return _only(logits, likeliest, jnp.ones(likeliest.shape, bool))
 
 
 def top_p(logits: Float[Array, "*b k"], p: float) -> Float[Array, "*b k"]:
@@ -169,10 +170,10 @@ def top_p(logits: Float[Array, "*b k"], p: float) -> Float[Array, "*b k"]:
         raise InputError(f"A nucleus has a probability above 0 and at most 1, and not {p}.")
     if p == 1:  # which a sum that is rounded may reach before the last code
         return logits
-    ranks = _ranks(logits)
-    likeliest_first = -jnp.sort(-jax.nn.softmax(logits, axis=-1), axis=-1)
-    before = jnp.cumsum(likeliest_first, axis=-1) - likeliest_first
-    return jnp.where(jnp.take_along_axis(before, ranks, axis=-1) < p, logits, -jnp.inf)
+    likeliest_first = jnp.argsort(-logits, axis=-1, stable=True)
+    probabilities = jnp.take_along_axis(jax.nn.softmax(logits, axis=-1), likeliest_first, axis=-1)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    return _only(logits, likeliest_first, before < p)
 
 
 def warp(*, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0) -> Warp:
@@ -197,6 +198,7 @@ def _warped(logits: Array, t: float, n: int | None, p: float) -> Array:
     return top_p(logits if n is None else top_k(logits, n), p)
 
 
-def _ranks(logits: Array) -> Int[Array, "..."]:
-    """The place of each code among all, the likeliest first: 0 to K - 1."""
-    return jnp.argsort(jnp.argsort(-logits, axis=-1, stable=True), axis=-1)
+def _only(logits: Array, codes: Array, keep: Array) -> Array:
+    """The logits of those of the codes that are kept; a second sort, to find each code's rank, would take thrice as long."""
+    kept = jnp.put_along_axis(jnp.zeros(logits.shape, bool), codes, keep, axis=-1, inplace=False)
+    return jnp.where(kept, logits, -jnp.inf)

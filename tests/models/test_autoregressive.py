@@ -94,20 +94,40 @@ def stepped(model: nn.Module, variables: Any, codes: jax.Array, label: Any = Non
 WIDE = GatedPixelCNN(K, 4, dilations=(1, 4, 2), first_kernel=7, kernel=5, embedding=2)  # beyond the grid in all directions
 
 
-@pytest.mark.parametrize("model", [PIXELCNN, WIDE, TRANSFORMER], ids=["pixelcnn", "wide", "transformer"])
-def test_step_by_step_the_logits_are_those_of_the_full_pass(model: nn.Module) -> None:
-    codes = grids(3)
+COLUMN = TRANSFORMER.clone(grid=(4, 1))
+
+
+@pytest.mark.parametrize(
+    ("model", "grid"), [(PIXELCNN, GRID), (WIDE, GRID), (WIDE, (4, 1)), (WIDE, (1, 4)), (TRANSFORMER, GRID), (COLUMN, (4, 1))]
+)
+def test_step_by_step_the_logits_are_those_of_the_full_pass(model: nn.Module, grid: tuple[int, int]) -> None:
+    codes = grids(3, grid)
     variables = filled(model, codes)
     np.testing.assert_allclose(
-        jax.jit(functools.partial(stepped, model))(variables, codes), model.apply(variables, codes), rtol=1e-5, atol=1e-5
+        jax.jit(functools.partial(stepped, model))(variables, codes),
+        jax.jit(model.apply)(variables, codes),
+        rtol=1e-5,
+        atol=1e-5,
     )
+
+
+def test_a_step_takes_a_fraction_of_the_work_of_a_full_pass() -> None:
+    """The positions of a row share the pass of the vertical stack, and each computes its own of the horizontal one."""
+    model, codes = GatedPixelCNN(K, 8, embedding=8), grids(1, (16, 16))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), codes)
+
+    def work(call: Any, *given: Any) -> float:
+        return jax.jit(call).lower(shapes, *given).compile().cost_analysis()["flops"]
+
+    step = functools.partial(model.apply, method="step")
+    assert work(step, codes[:, 0, 0], model.init_cache(1, (16, 16)), 0) < work(model.apply, codes) / 8
 
 
 @TOLD
 def test_a_class_reaches_every_position_in_both_passes(model: nn.Module) -> None:
     codes, label = jnp.repeat(grids(1), 2, axis=0), jnp.arange(2)
     variables = filled(model, codes, label)
-    logits = model.apply(variables, codes, label)
+    logits = jax.jit(model.apply)(variables, codes, label)
     np.testing.assert_allclose(
         jax.jit(functools.partial(stepped, model))(variables, codes, label), logits, rtol=1e-5, atol=1e-5
     )
@@ -123,15 +143,16 @@ def test_values_are_dropped_in_training_alone_and_parameters_stay_float32(model:
     variables = filled(dropping, codes)
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
     with jax.numpy_dtype_promotion("standard"):  # within jax.nn.dot_product_attention
-        logits = dropping.apply(variables, codes)
-        a, b = (dropping.apply(variables, codes, train=True, rngs={"dropout": jax.random.key(i)}) for i in range(2))
-        steps = stepped(dropping, variables, codes)
-    full = model.apply(variables, codes)
+        logits = jax.jit(dropping.apply)(variables, codes)
+        train = jax.jit(lambda key: dropping.apply(variables, codes, train=True, rngs={"dropout": key}))
+        a, b = (train(jax.random.key(i)) for i in range(2))
+        steps = jax.jit(functools.partial(stepped, dropping))(variables, codes)
+    full = jax.jit(model.apply)(variables, codes)
     assert logits.dtype == steps.dtype == jnp.float32
     assert 0 < np.abs(logits - full).max() < 0.05 * np.abs(full).max()
     assert np.abs(steps - full).max() < 0.05 * np.abs(full).max()
     assert np.abs(a - b).max() > 0.01
-    np.testing.assert_array_equal(model.apply(variables, codes, train=True), full)
+    np.testing.assert_array_equal(jax.jit(functools.partial(model.apply, train=True))(variables, codes), full)
 
 
 def test_sizes_that_do_not_go_together_are_refused() -> None:

@@ -23,6 +23,7 @@ K = 3
 GRIDS = jnp.array(list(itertools.product(range(K), repeat=4)), jnp.int32).reshape(81, 2, 2)
 PIXELCNN = GatedPixelCNN(K, 4, dilations=(1,), first_kernel=3, embedding=4, classes=2)
 TRANSFORMER = TransformerPrior(K, (2, 2), width=4, depth=1, heads=1, classes=2)
+log_prob = jax.jit(objectives.log_prob, static_argnums=0)
 MODELS = pytest.mark.parametrize("model", [PIXELCNN, TRANSFORMER], ids=["pixelcnn", "transformer"])
 
 
@@ -33,12 +34,12 @@ def test_the_likelihood_is_the_sum_of_its_terms_and_of_all_grids_one(model: nn.M
     batch = {"code": GRIDS, "label": label}
     loss = objectives.code_likelihood(model, condition="label")
     values, aux = loss(params, lg.state(params), batch, jax.random.key(0), train=False)
-    terms = log_softmax(np.float64(model.apply({"params": params["model"]}, GRIDS, label)), -1)
+    terms = log_softmax(np.float64(jax.jit(model.apply)({"params": params["model"]}, GRIDS, label)), -1)
     by_hand = [-sum(terms[i, r, c, GRIDS[i, r, c]] for r in (0, 1) for c in (0, 1)) for i in range(81)]
     np.testing.assert_allclose(values, by_hand, rtol=1e-5)
     np.testing.assert_allclose(aux.metrics["bits_per_code"], np.array(by_hand) / 4 / math.log(2), rtol=1e-5)
     for c in (0, 1):
-        law = objectives.log_prob(model, params, {}, GRIDS, jnp.full(81, c))
+        law = log_prob(model, params, {}, GRIDS, jnp.full(81, c))
         assert jnp.exp(law).sum() == pytest.approx(1, abs=1e-5)
         np.testing.assert_allclose(law[c::2], -values[c::2], rtol=1e-5)
 
@@ -67,14 +68,14 @@ def test_codes_may_be_those_of_a_frozen_network_or_the_levels_of_an_image() -> N
         state = lg.state(params, vars={"autoencoder": {"book": {"shift": jnp.array(shift)}}})
         values, aux = loss(params, state, {"image": image}, jax.random.key(0), train=True)
         codes = (np.asarray(image).reshape(5, 2, 2, 2, 2).mean((2, 4)) > 0.5 + shift).astype(np.int32)
-        np.testing.assert_allclose(values, -objectives.log_prob(model, params, {}, jnp.array(codes)), rtol=1e-5)
+        np.testing.assert_allclose(values, -log_prob(model, params, {}, jnp.array(codes)), rtol=1e-5)
         assert aux.vars == state.vars
     of_pixels = TransformerPrior(2, (4, 4), width=4, depth=1, heads=1)
     params = {"model": filled(of_pixels, jnp.zeros((1, 4, 4), jnp.int32))["params"]}
     loss = objectives.code_likelihood(of_pixels, codes=lambda state, batch: levels_of(batch["image"], 2))
     values, _ = loss(params, lg.state(params), {"image": image}, jax.random.key(0), train=False)
     binary = jnp.array(np.asarray(image)[..., 0] * 255 > 127.5, jnp.int32)
-    np.testing.assert_allclose(values, -objectives.log_prob(of_pixels, params, {}, binary), rtol=1e-5)
+    np.testing.assert_allclose(values, -log_prob(of_pixels, params, {}, binary), rtol=1e-5)
 
 
 @MODELS
@@ -83,17 +84,17 @@ def test_a_number_that_is_no_code_makes_its_own_example_nan(model: nn.Module) ->
     params = {"model": filled(model, GRIDS, label)["params"]}
     for place in ((3, 0, 0), (3, 1, 1)):
         for number in (K, -1):
-            found = objectives.log_prob(model, params, {}, GRIDS.at[place].set(number), label)
+            found = log_prob(model, params, {}, GRIDS.at[place].set(number), label)
             assert np.isnan(found).tolist() == [i == 3 for i in range(81)]
-    found = objectives.log_prob(model, params, {}, GRIDS, label.at[5].set(2))
+    found = log_prob(model, params, {}, GRIDS, label.at[5].set(2))
     assert np.isnan(found).tolist() == [i == 5 for i in range(81)]
 
 
 def test_codes_are_integers_of_any_kind_in_grids_and_nothing_else() -> None:
     model = TransformerPrior(K, (2, 2), width=4, depth=1, heads=1)
     params = {"model": filled(model, GRIDS)["params"]}
-    expected = objectives.log_prob(model, params, {}, GRIDS)
-    np.testing.assert_array_equal(objectives.log_prob(model, params, {}, GRIDS.astype(jnp.uint8)), expected)
+    expected = log_prob(model, params, {}, GRIDS)
+    np.testing.assert_array_equal(log_prob(model, params, {}, GRIDS.astype(jnp.uint8)), expected)
     loss = objectives.code_likelihood(model)
     for wrong in (GRIDS.astype(jnp.float32), GRIDS[..., None]):
         with pytest.raises(InputError, match="Codes are integers"):

@@ -34,7 +34,7 @@ def trained(model: nn.Module, classes: int = 0) -> tuple[nn.Module, Any, np.ndar
     variables = filled(model, GRIDS, *told[:1])
     scales = {"embedding": 4.0, "kernel": 2.0, "bias": 0.2}
     variables = jax.tree_util.tree_map_with_path(lambda path, p: scales.get(path[-1].key, 1.0) * p, variables)
-    logits = [model.apply(variables, GRIDS, *label) for label in ([(c,) for c in told] or [()])]
+    logits = [jax.jit(model.apply)(variables, GRIDS, *label) for label in ([(c,) for c in told] or [()])]
     return model, {"model": variables["params"]}, np.stack(logits).astype(np.float64).reshape(-1, 81, 4, K)
 
 
@@ -162,16 +162,32 @@ def test_a_grid_that_has_a_key_of_its_own_does_not_depend_on_the_others() -> Non
     model, params, _ = trained(PIXELCNN)
     own = jax.random.split(jax.random.key(1), 6)
     decoder = samplers.decoder_of(model, params, {})
-    together = samplers.autoregressive(decoder, own, (6, 2, 2))
-    apart = jnp.concatenate([samplers.autoregressive(decoder, own[i : i + 2], (2, 2, 2)) for i in (0, 2, 4)])
-    np.testing.assert_array_equal(together, apart)
-    assert (together != samplers.autoregressive(decoder, own[::-1], (6, 2, 2))).any()
+    run = jax.jit(lambda keys: samplers.autoregressive(decoder, keys, (len(keys), 2, 2)))
+    together = run(own)
+    np.testing.assert_array_equal(together, jnp.concatenate([run(own[i : i + 2]) for i in (0, 2, 4)]))
+    assert (together != run(own[::-1])).any()
 
 
-LOGITS = st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=9)
+@MODELS
+def test_the_program_is_one_loop_whatever_the_number_of_positions(model: nn.Module) -> None:
+    def products(h: int) -> int:
+        own = model if isinstance(model, GatedPixelCNN) else model.clone(grid=(h, 3))
+        shapes = jax.eval_shape(own.init, jax.random.key(0), jnp.zeros((1, h, 3), jnp.int32))
+
+        def run(params: Any, key: jax.Array) -> jax.Array:
+            return samplers.autoregressive(samplers.decoder_of(own, {"model": params}, {}), key, (2, h, 3))
+
+        text = jax.jit(run).lower(shapes["params"], jax.random.key(0)).as_text()
+        return text.count("stablehlo.dot_general") + text.count("stablehlo.convolution")
+
+    assert products(2) == products(7) > 0
 
 
-@settings(deadline=None, max_examples=100)
+VALUES = st.floats(-8, 8, width=32) | st.integers(-4, 4).map(float)  # the integers are often equal
+LOGITS = st.sampled_from([1, 4, 9]).flatmap(lambda n: st.lists(VALUES, min_size=n, max_size=n))  # each length is compiled
+
+
+@settings(deadline=None, max_examples=60)
 @given(values=LOGITS, p=st.floats(0.01, 1))
 def test_the_nucleus_is_the_smallest_set_of_the_likeliest_codes_with_so_much_mass(values: list[float], p: float) -> None:
     logits = np.array(values, np.float32)
