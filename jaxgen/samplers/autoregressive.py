@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from jaxgen import keys
 from jaxgen.errors import InputError
@@ -60,7 +60,7 @@ def autoregressive(
     shape: tuple[int, int, int],
     *,
     warp: Warp | None = None,
-    known: Int[Array, "n h w"] | None = None,
+    known: Integer[Array, "n h w"] | None = None,
     mask: Bool[Array, "*n h w"] | None = None,
 ) -> Int[Array, "n h w"]:
     r"""Draws grids of codes, each position from $p(x_i | x_1 ... x_{i-1})$, or completes grids of which a part is known.

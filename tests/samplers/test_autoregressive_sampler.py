@@ -118,7 +118,7 @@ def test_where_known_codes_come_after_unknown_ones_only_those_before_a_code_coun
 
 def test_each_grid_may_have_a_mask_of_its_own_and_a_grid_that_is_known_stays_as_it_is() -> None:
     model, params, _ = trained(TRANSFORMER)
-    known = jnp.asarray(np.random.default_rng(0).integers(0, K, (DRAWS, 2, 2)), jnp.int32)
+    known = jnp.asarray(np.random.default_rng(0).integers(0, K, (DRAWS, 2, 2)), jnp.uint8)
     mask = jnp.asarray(np.random.default_rng(1).random((DRAWS, 2, 2)) < 0.5)
     codes = drawn(model, params, known=known, mask=mask)
     np.testing.assert_array_equal(codes[mask], known[mask])

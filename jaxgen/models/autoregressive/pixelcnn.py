@@ -42,7 +42,8 @@ class GatedPixelCNN(nn.Module):
     Sampling a grid takes as much work as one full pass, and not as one for each position: the cache holds the few rows and
     columns that the kernels reach (Ramachandran et al. 2017).
 
-    With the defaults, but `first_kernel=3`, the layers are those of the PixelCNN of the UvA deep learning tutorials.
+    With the defaults but `first_kernel=3` and `embedding=1`, which takes the place of the intensity of a level, the layers are
+    those of the PixelCNN of the UvA deep learning tutorials.
 
     Fields:
       codes: the number K of codes.
