@@ -5,6 +5,7 @@ from jaxgen.objectives.apply import apply
 from jaxgen.objectives.bottleneck import Prediction, bottleneck, bottleneck_prediction
 from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.elbo import constrained_elbo, elbo, importance_weighted, importance_weighted_bound
+from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.score_matching import Weight, by_variance, denoiser_of, denoising_score_matching, uniform
 from jaxgen.objectives.simultaneous import simultaneous
@@ -26,6 +27,7 @@ __all__ = [
     "by_variance",
     "classification",
     "clip_scale",
+    "code_likelihood",
     "constrained_elbo",
     "contrastive",
     "denoiser_of",
@@ -34,6 +36,7 @@ __all__ = [
     "importance_weighted",
     "importance_weighted_bound",
     "k_sparse",
+    "log_prob",
     "reconstruction",
     "simultaneous",
     "tell",
