@@ -11,6 +11,7 @@ from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
+from jaxgen.objectives.vector_quantisation import vector_quantisation
 
 __all__ = [
     "Bound",
@@ -37,4 +38,5 @@ __all__ = [
     "uniform",
     "variational_bound",
     "variational_diffusion",
+    "vector_quantisation",
 ]
