@@ -6,7 +6,7 @@ The names here are the ones that an experiment and a notebook need; `jaxgen/READ
 from jaxgen.cli import run_experiment
 from jaxgen.conditions import Conditions, given
 from jaxgen.errors import NotFiniteError, UserError
-from jaxgen.evaluate import Evaluator, Measure, loss_of, mean_over
+from jaxgen.evaluate import Evaluator, Measure, joined, loss_of, mean_over, sum_over
 from jaxgen.experiment import Experiment, recorded
 from jaxgen.game import Aux, Player, TrainState, averaged, create_state, make_train_step
 from jaxgen.loading import load
@@ -38,6 +38,7 @@ __all__ = [
     "frozen",
     "given",
     "initialize",
+    "joined",
     "load",
     "load_params",
     "loss_of",
@@ -45,4 +46,5 @@ __all__ = [
     "mean_over",
     "recorded",
     "run_experiment",
+    "sum_over",
 ]

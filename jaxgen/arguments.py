@@ -25,12 +25,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "objective": (
         *("loss", "likelihood", "method", "beta", "beta_warmup", "max_kl", "analytic_kl", "samples", "train_samples", "k"),
         *("k_start", "anneal_steps", "alpha", "penalty", "weight", "limit", "gamma", "gamma_every", "smoothing", "temperature"),
-        *("parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop"),
+        *("parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),
         *("rate_decay", "momentum", "momentum_epochs", "weight_decay", "l2", "clip", "max_norm", "critic_steps", "ema"),
-        *("accumulate", "bf16", "remat"),
+        *("restart", "accumulate", "bf16", "remat"),
     ),
 }
 """The groups of an experiment's flags in `--help`.

@@ -1,19 +1,23 @@
 """Evaluators: functions of a state that yield named values, exact over a whole split."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgen import keys
 from jaxgen.data import Source, Transform, apply_transform, identity, in_order, prefetch
 from jaxgen.game import Player, TrainState
 from jaxgen.logs import Track
 from jaxgen.parallel import beside
-from jaxgen.reduction import Moments, moments, together
+from jaxgen.reduction import moments, together
 from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named
 from jaxgen.waiting import wait
+
+T = TypeVar("T")
 
 Evaluator = Callable[[TrainState, Key, Track], Mapping[str, float]]
 """`evaluator(state, key, track) -> {name: value}`; the state has the averages in place of the parameters.
@@ -49,26 +53,76 @@ def mean_over(
       belongs to them is part of it. Scalars of a batch have none.
     """
     batch_size = max(1, min(batch_size, LARGEST // samples))
+    found_over = _over(source, measure, moments, together, batch_size, transform)
+
+    def evaluator(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
+        return named({name: (float(found.mean), found.stderr) for name, found in found_over(state, key, track).items()})
+
+    return evaluator
+
+
+def sum_over(
+    source: Source, measure: Measure, *, batch_size: int, transform: Transform = identity
+) -> Callable[[TrainState, Key, Track], dict[str, np.ndarray]]:
+    """The sums of per-example arrays over a whole split, such as how often each code is chosen, for an evaluator to read.
+
+    The padding of the last batch is masked, and draws are as in `mean_over`.
+
+    Args:
+      source: the split.
+      measure: per-example arrays by name, `[B, ...]`.
+      batch_size: examples at once, whose sum is in float32; the sums of the batches are added in float64.
+      transform: a function that is applied to every example on the device.
+
+    Returns:
+      A function `(state, key, track) -> {name: [...]}`, the sums in float64 on the host.
+    """
+    return _over(source, measure, _masked_sum, np.add, batch_size, transform)
+
+
+def joined(*evaluators: Evaluator) -> Evaluator:
+    """One evaluator that gives the values of all, which run one after another."""
+
+    def evaluate(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
+        return {name: value for evaluator in evaluators for name, value in evaluator(state, key, track).items()}
+
+    return evaluate
+
+
+def _masked_sum(values: Array, mask: Array) -> Array:
+    real = mask.astype(bool).reshape(-1, *[1] * (values.ndim - 1))
+    return jnp.where(real, values, 0).astype(jnp.float32).sum(0)
+
+
+def _over(
+    source: Source,
+    measure: Measure,
+    reduce: Callable[[Array, Array], T],
+    merge: Callable[[T, T], T],
+    batch_size: int,
+    transform: Transform,
+) -> Callable[[TrainState, Key, Track], dict[str, T]]:
+    """What a measure gives over a whole split: reduced with the mask batch by batch on the device, then merged on the host."""
 
     @jax.jit
-    def partial(state: TrainState, batch: Batch, key: Key) -> dict[str, Moments]:
+    def partial(state: TrainState, batch: Batch, key: Key) -> dict[str, T]:
         index, mask = batch["index"], batch["mask"]
         example = {feature: x for feature, x in batch.items() if feature != "mask"}
         ready = apply_transform(transform, example, jax.random.fold_in(key, keys.TRANSFORM), index)
         noise = jax.random.fold_in(key, keys.NOISE)
         ready = keys.by_example(noise, {**ready, "mask": mask, "slot": index})
         values = measure(state, ready, jax.random.fold_in(noise, index[0]))
-        return {name: moments(v, mask) for name, v in values.items()}
+        return {name: reduce(v, mask) for name, v in values.items()}
 
-    def evaluator(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
+    def over(state: TrainState, key: Key, track: Track) -> dict[str, T]:
         batches = -(-source.length // batch_size)
-        total: dict[str, Moments] = {}
+        total: dict[str, T] = {}
 
-        def add(own: dict[str, Moments]) -> None:
-            for name, part in jax.device_get(own).items():
-                total[name] = together(total[name], part) if name in total else part
+        def add(own: dict[str, T]) -> None:
+            for name, part in jax.tree.map(np.float64, jax.device_get(own)).items():
+                total[name] = merge(total[name], part) if name in total else part
 
-        before: dict[str, Moments] = {}
+        before: dict[str, T] = {}
         reader = prefetch(lambda batch: batch, in_order(source, batch_size))
         for batch in track(reader, description="evaluating", total=batches):
             own = partial(state, beside(state, batch), key)
@@ -76,9 +130,9 @@ def mean_over(
             add(wait(before))
             before = own
         add(wait(before))
-        return named({name: (float(found.mean), found.stderr) for name, found in total.items()})
+        return total
 
-    return evaluator
+    return over
 
 
 def loss_of(player: Player) -> Measure:

@@ -11,10 +11,9 @@ from jaxgen import experiments, values
 from jaxgen.conditions import Conditions
 from jaxgen.data import HeldOut, Opened, Source, Stream, noted, reading, validating
 from jaxgen.errors import UserError
-from jaxgen.evaluate import Evaluator
+from jaxgen.evaluate import Evaluator, joined
 from jaxgen.flags import Seed, Share, held
 from jaxgen.game import Player, TrainState
-from jaxgen.logs import Track
 from jaxgen.network import FrozenNetwork, Network, initialize, variables
 from jaxgen.pictures import Picture
 from jaxgen.types import Array, Batch, Key, Params, PyTree, Schedule, Vars
@@ -244,20 +243,13 @@ def _validated(make: Callable[[], Experiment], held_out: HeldOut) -> Experiment:
         return {re.sub("^test(?=/|$)", "validation", split): value for split, value in by_split.items()}
 
     often, at_end = (of_split(evaluators, "test") for evaluators in (tested.evaluators, tested.final))
-    tests = {split: _one_after_another(*(e[split] for e in (often, at_end) if split in e)) for split in {**often, **at_end}}
+    tests = {split: joined(*(e[split] for e in (often, at_end) if split in e)) for split in {**often, **at_end}}
     return made._replace(
         splits={**renamed(made.splits), **of_split(tested.splits, "test")},
         evaluators=renamed(made.evaluators),
         final={**renamed(made.final), **tests},
         best=made.best and re.sub("^test/", "validation/", made.best),
     )
-
-
-def _one_after_another(*evaluators: Evaluator) -> Evaluator:
-    def evaluate(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        return {name: value for evaluator in evaluators for name, value in evaluator(state, key, track).items()}
-
-    return evaluate
 
 
 def of_split(by_split: Mapping[str, T], split: str) -> dict[str, T]:

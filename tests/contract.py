@@ -37,6 +37,8 @@ TINY = {
     "k": 1,
     "k_start": 2,
     "anneal_steps": 2,
+    "codes": 8,
+    "features": 4,
 }
 """By flag, where an experiment has it."""
 

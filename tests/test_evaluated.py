@@ -24,6 +24,7 @@ EVALUATED = [
     "sparse_autoencoder",
     "vae",
     "vib",
+    "vqvae",
     *map(contract.slow, ("classifier_free_guidance", "clip", "dcgan", "ddpm", "lenet", "ncsn", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
@@ -66,11 +67,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 
 
 WITH_PROTOCOL = [
-    "iwae",
-    "modes",
-    "sparse_autoencoder",
-    "vae",
-    "vib",
+    *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "clip", "ddpm", "gan", "lenet")),
 ]
 """Experiments with figures to compare."""
@@ -126,8 +123,9 @@ def test_a_figures_protocol_names_every_flag_that_moves_it(name: str, batch_size
 
 
 def shape_of(experiment: jaxgen.Experiment) -> Any:
-    params = jax.eval_shape(lambda: state_of(experiment)).params
-    return jax.tree.structure(params), [(x.shape, x.dtype) for x in jax.tree.leaves(params)]
+    state = jax.eval_shape(lambda: state_of(experiment))
+    trained = state.params, state.vars
+    return jax.tree.structure(trained), [(x.shape, x.dtype) for x in jax.tree.leaves(trained)]
 
 
 def values_of(experiment: jaxgen.Experiment, state: jaxgen.TrainState) -> dict[str, float]:

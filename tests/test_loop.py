@@ -127,6 +127,24 @@ def test_the_evaluation_is_exact_whatever_the_batch_size() -> None:
     np.testing.assert_allclose(values, values[0], rtol=1e-6)
 
 
+def test_sums_over_a_split_are_exact_whatever_the_batch_size() -> None:
+    run = fit(regression(steps=1))
+    bits = np.unpackbits(ARRAYS["image"].reshape(len(ARRAYS["image"]), -1), axis=1)
+    source = jaxgen.data.from_arrays({"image": ARRAYS["image"], "bits": bits.astype(np.float32)})
+    for size in (1, 7, 16, 50, 64):
+        summed = jaxgen.sum_over(source, lambda state, batch, key: {"bits": batch["bits"]}, batch_size=size)
+        found = summed(run.state, jax.random.key(0), lambda it, **_: it)
+        assert found["bits"].dtype == np.float64
+        np.testing.assert_array_equal(found["bits"], bits.sum(0))
+
+
+def test_joined_evaluators_give_the_values_of_all() -> None:
+    seen = []
+    each = [lambda state, key, track, i=i: seen.append(i) or {f"value{i}": float(i)} for i in range(3)]
+    assert jaxgen.joined(*each)(None, None, None) == {"value0": 0.0, "value1": 1.0, "value2": 2.0}
+    assert seen == [0, 1, 2]
+
+
 def test_evaluation_uses_the_averages() -> None:
     run = fit(regression(ema=0.9))
     seen = {}

@@ -7,7 +7,7 @@ from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
 from jaxgen.data.load import Given, load, train_and_test
 from jaxgen.data.pixels import resize
-from jaxgen.data.source import Opened, Source, contents, from_arrays, from_examples, mean, noted, reading
+from jaxgen.data.source import Opened, Source, contents, from_arrays, from_examples, mean, noted, reading, variance
 from jaxgen.data.splits import HeldOut, validating
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
 from jaxgen.data.text import Tokenizer, detokenise, texts, tokenise, tokenised, train_tokenizer
@@ -83,4 +83,5 @@ __all__ = [
     "train_and_test",
     "train_tokenizer",
     "validating",
+    "variance",
 ]

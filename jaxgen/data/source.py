@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxgen.data import labels, pixels
 from jaxgen.errors import UserError
+from jaxgen.reduction import Moments, together
 
 
 class Examples(Protocol):
@@ -202,6 +203,31 @@ def mean(feature: str, source: Source, *, batch_size: int = 1000) -> np.ndarray:
     for start in range(0, source.length, batch_size):
         total += source.gather(np.arange(start, min(start + batch_size, source.length)))[feature].sum(0, dtype=np.float64)
     return total / source.length
+
+
+def variance(feature: str, source: Source, *, batch_size: int = 1000) -> float:
+    r"""The variance of a feature's intensities over all examples, pixels and channels together, in float64.
+
+    $\frac 1 N \sum_i (x_i - \bar x)^2$ with one mean $\bar x$ for all N numbers. Bytes are divided by 255, as `scale` does.
+
+    Args:
+      feature: the name of the feature, such as "image".
+      source: a set; it is read once, whole.
+      batch_size: examples that are read at a time.
+
+    Returns:
+      The variance; zero where all numbers are equal.
+
+    >>> variance("image", from_arrays({"image": np.array([[0, 255], [255, 0]], np.uint8)}))
+    0.25
+    """
+    total = Moments(0, 0.0, 0.0)
+    for start in range(0, source.length, batch_size):
+        x = source.gather(np.arange(start, min(start + batch_size, source.length)))[feature]
+        x = x / (255.0 if x.dtype == np.uint8 else 1.0)
+        center = x.mean(dtype=np.float64)
+        total = together(total, Moments(x.size, center, ((x - center) ** 2).sum(dtype=np.float64)))
+    return float(total.squares / total.count)
 
 
 def contents(source: Source, *, most: int = 256) -> str:

@@ -13,6 +13,7 @@ from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.told import Told, tell, tell_nothing
 from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
+from jaxgen.objectives.vector_quantisation import vector_quantisation
 
 __all__ = [
     "Bound",
@@ -44,4 +45,5 @@ __all__ = [
     "uniform",
     "variational_bound",
     "variational_diffusion",
+    "vector_quantisation",
 ]

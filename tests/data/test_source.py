@@ -85,6 +85,23 @@ def test_the_mean_is_that_of_all_examples(batch_size: int) -> None:
     np.testing.assert_allclose(found, np.full((2, 3, 1), 9.5))
 
 
+@pytest.mark.parametrize("batch_size", [1, 7, 20, 99])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_the_variance_is_that_of_all_intensities(kind: Any, batch_size: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 3, 2, 3)).astype(np.uint8)
+    given = image if kind is np.uint8 else (image / 255).astype(np.float32)
+    found = data.variance("image", data.from_arrays({"image": given}), batch_size=batch_size)
+    assert type(found) is float
+    assert found == pytest.approx((image / 255).var(), rel=1e-13 if kind is np.uint8 else 1e-7)
+
+
+def test_the_variance_of_numbers_that_hardly_differ_keeps_its_digits() -> None:
+    image = np.full((20, 4, 4, 1), 0.5, np.float32)
+    image[::2] += np.float32(2**-20)
+    assert data.variance("image", data.from_arrays({"image": image}), batch_size=3) == pytest.approx(2.0**-42, rel=1e-12)
+    assert data.variance("image", data.from_arrays({"image": image[1::2]})) == 0
+
+
 @given(INDICES)
 def test_examples_are_gathered_in_the_order_asked_for(indices: np.ndarray) -> None:
     batch = rows().gather(indices)

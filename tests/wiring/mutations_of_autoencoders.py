@@ -1,4 +1,4 @@
-"""Faults of wiring in the importance-weighted and the sparse autoencoder, such as a person makes.
+"""Faults of wiring in the importance-weighted, the sparse and the vector-quantised autoencoder, such as a person makes.
 
 Each is one change of text, and a test of the file named beside it must fail of it (`tests/test_mutations.py` puts them in).
 """
@@ -42,8 +42,30 @@ SPARSE: Sequence[Change] = [
     ("right answers are the error", "1.0 - accuracy, float(", "accuracy, float("),
 ]
 
+VQVAE: Sequence[Change] = [
+    ("pixels in [0, 1]", "PIXELS = (-0.5, 0.5)", "PIXELS = (0.0, 1.0)"),
+    ("the variance of the test images", 'data.variance("image", train)', 'data.variance("image", test)'),
+    ("no variance", "data_variance=variance", "data_variance=1.0"),
+    ("--commitment is dropped from averages", "EMA(codes, features, commitment,", "EMA(codes, features, 0.25,"),
+    ("--commitment is dropped", "VectorQuantiser(codes, features, commitment)", "VectorQuantiser(codes, features)"),
+    ("codes and features are exchanged", "EMA(codes, features,", "EMA(features, codes,"),
+    ("--decay is dropped", "commitment, decay,", "commitment, 0.99,"),
+    ("--restart is dropped", "restart=restart,", "restart=None,"),
+    ("the codebook moves for each micro-batch", "micro_batches=accumulate", "micro_batches=1"),
+    ("batches are not cut", "accumulate=accumulate,", "accumulate=1,"),
+    ("the decoder is no mirror image", "channels[::-1]", "channels"),
+    ("--blocks is dropped from the decoder", "channels[::-1], blocks,", "channels[::-1], 2,"),
+    ("another rate", "optax.adam(learning_rate)", "optax.adam(1e-3)"),
+    ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
+    ("codes of the training split", "jaxgen.sum_over(test, chosen", "jaxgen.sum_over(train, chosen"),
+    ("codes are counted before pixels are scaled", "transform=transform)\n\n    def usage", ")\n\n    def usage"),
+    ("the best step is that of the lowest loss", '"test/mse"', '"test/loss"'),
+    ("reconstructions are not brought back to [0, 1]", "decoded - LOW", "decoded"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/iwae.py", "wiring/test_iwae_facts.py"): IWAE,
     ("experiments/sparse_autoencoder.py", "wiring/test_sparse_facts.py"): SPARSE,
+    ("experiments/vqvae.py", "wiring/test_vqvae_facts.py"): VQVAE,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""
