@@ -20,7 +20,7 @@ Function: TypeAlias = Callable[..., Any]
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "data": (
         *("dataset", "data_dir", "cache_budget", "validation", "validation_seed", "batch_size", "binarization", "flip", "crop"),
-        *("shift", "labels", "pairs", "vocabulary", "text_length", "told"),
+        *("shift", "labels", "pairs", "vocabulary", "text_length", "told", "autoencoder"),
     ),
     "objective": (
         *("loss", "likelihood", "method", "beta", "beta_warmup", "max_kl", "analytic_kl", "samples", "train_samples", "k"),

@@ -58,8 +58,9 @@ def frozen(
     else:
         if not (path / parts.RECORD).is_file():
             raise UserError(
-                f"{path} holds no run to take the network {network!r} from; check the path. A run that was trained with it has "
-                "a copy, and goes on by the command that began it, or by `fit` of the experiment of `jaxgen.load(THAT RUN)`."
+                f"{path} holds no run to take the network {network!r} from; train that run first, or check the path. A run "
+                "that was trained with it has a copy, and goes on by the command that began it, or by `fit` of the experiment "
+                "of `jaxgen.load(THAT RUN)`."
             )
         made, folder, name = _built(path, experiment), path, network
         if name in made.frozen:

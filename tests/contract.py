@@ -1,7 +1,11 @@
 """The contract that every experiment holds: a few steps at tiny size, saved, resumed, loaded, evaluated, drawn, sampled."""
 
+import atexit
+import functools
 import importlib
 import inspect
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -43,10 +47,21 @@ TINY = {
 """By flag, where an experiment has it."""
 
 
+@functools.cache
+def an_autoencoder() -> str:
+    """A run of a tiny VQ-VAE after its first step, for the experiments that model the codes of another run."""
+    folder = Path(tempfile.mkdtemp(prefix="jaxgen-vqvae-")) / "run"
+    atexit.register(shutil.rmtree, folder.parent, ignore_errors=True)
+    jaxgen.fit(make("vqvae", steps=1)._replace(evaluators={}, final={}, pictures={}), workdir=folder, quiet=True)
+    return str(folder)
+
+
 def make(name: str, **flags: Any) -> jaxgen.Experiment:
     """An experiment at tiny size; TINY's flags only where it has them."""
     function = importlib.import_module(f"experiments.{name}").experiment
     known = inspect.signature(function).parameters
+    if "autoencoder" in known and "autoencoder" not in flags:
+        flags = {"autoencoder": an_autoencoder(), **flags}
     return function(**{flag: value for flag, value in TINY.items() if flag in known} | flags)
 
 

@@ -72,6 +72,7 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("modes", "", "generator"): adam(cosine(3e-3), "Gulrajani et al. 2017; our choice of rate", b1=0.0, b2=0.9),
     ("modes", "method='gan'", "generator"): adam(1e-3, DCGAN + "; our choice of rate", b1=0.5),
     ("modes", "method='ddpm'", "model"): adam(cosine(1e-3), OWN),
+    ("code_prior", "", "model"): adam(1e-3, "the UvA deep learning tutorials' rate, without its decay"),
     ("classifier_free_guidance", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("ncsn", "", "model"): adam(1e-3, "ncsn/configs/anneal.yml"),
     ("ddpm", "", "model"): adam(1e-3, OWN),

@@ -25,7 +25,7 @@ EVALUATED = [
     "vae",
     "vib",
     "vqvae",
-    *map(contract.slow, ("classifier_free_guidance", "clip", "dcgan", "ddpm", "lenet", "ncsn", "wgan")),
+    *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "dcgan", "ddpm", "lenet", "ncsn", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -68,7 +68,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
-    *map(contract.slow, ("classifier_free_guidance", "clip", "ddpm", "gan", "lenet")),
+    *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "ddpm", "gan", "lenet")),
 ]
 """Experiments with figures to compare."""
 

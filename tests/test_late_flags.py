@@ -33,6 +33,10 @@ OTHERS: dict[str, Any] = {
     "interval": (0.1, 2.0),
     "rescale": 0.5,
     "threshold": 0.9,
+    "temperature": 0.5,
+    "top_k": 2,
+    "top_p": 0.5,
+    "keep_rows": 0.5,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 

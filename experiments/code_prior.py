@@ -1,0 +1,190 @@
+"""The learned prior of a VQ-VAE (van den Oord et al. 2017, second stage): a model of the codes of another run, and its samples.
+
+python -m experiments.vqvae                                            # first the autoencoder, in runs/vqvae
+python -m experiments.code_prior                                       # then the prior of its codes
+python -m experiments.code_prior --network transformer --labels
+python -m experiments.code_prior --autoencoder RUN --dataset cifar10 --data-dir D --labels --width 64 --steps 25000
+jaxgen sample runs/code_prior --temperature 0.9 --top-p 0.95
+jaxgen sample runs/code_prior --keep-rows 0.5 --given FOLDER           # completes pictures, whose upper half is kept
+
+The autoencoder is frozen: this run keeps its network, so that the other run may be deleted. The codes are those that it gives
+the images of the dataset, made anew for every batch. The paper does not say how large its PixelCNN is. Here it has the seven
+dilated blocks of 64 channels of the UvA deep learning tutorials.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxgen
+from jaxgen import data, keys, objectives, samplers
+from jaxgen.analysis.latent_space import reconstructions
+from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole
+from jaxgen.logs import Track
+from jaxgen.models import autoregressive
+from jaxgen.types import Array, Batch, Key
+
+LOW, HIGH = -0.5, 0.5
+"""Black and white as `experiments.vqvae` has them."""
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    autoencoder: str = "runs/vqvae",
+    dataset: str | data.Given = "digits",
+    data_dir: str | None = None,
+    cache_budget: NonNegative = 4.0,
+    labels: bool = False,
+    network: Literal["pixelcnn", "transformer"] = "pixelcnn",
+    width: Count = 64,
+    depth: Count = 7,
+    heads: Count = 4,
+    dropout: Share = 0.1,
+    temperature: Late[NonNegative] = 1.0,
+    top_k: Late[Count | None] = None,
+    top_p: Late[Positive] = 1.0,
+    keep_rows: Late[Share] = 0.0,
+    steps: Whole = 2000,
+    batch_size: Count = 64,
+    learning_rate: Positive = 1e-3,
+    ema: Share | None = 0.995,
+    accumulate: Count = 1,
+    bf16: bool = False,
+) -> jaxgen.Experiment:
+    """A prior of the codes of a trained VQ-VAE.
+
+    Args:
+      autoencoder: the run of `experiments.vqvae` whose codes are modelled.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`). Its
+        images have the size of those that the autoencoder was trained on.
+      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
+      cache_budget: GiB that a split's decoded cache may take; 0 streams.
+      labels: whether to tell the model each image's class, and sample a class after the other.
+      network: the kind of the model: a gated PixelCNN, or a Transformer.
+      width: channels of each stack of the pixelcnn, or of the transformer's vectors.
+      depth: blocks; those of the pixelcnn have the dilations 1, 2, 1, 4, 1, 2, 1 over and over.
+      heads: the number of heads of the transformer's attention.
+      dropout: share of the activations that are dropped in training.
+      temperature: the temperature of the draws; 0 takes the likeliest code each time.
+      top_k: the number of likeliest codes that are drawn from; None is all.
+      top_p: the probability of the nucleus that is drawn from; 1 is all.
+      keep_rows: share of a given image's rows of codes that are kept, from above; the others are drawn. With 0 images are made
+        from nothing, or from their class.
+      steps: training steps.
+      batch_size: images in a step.
+      learning_rate: Adam's learning rate.
+      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
+      accumulate: micro-batches that a batch is cut into to save memory.
+      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
+
+    Returns:
+      The experiment.
+    """
+    if top_p > 1:
+        raise jaxgen.UserError(f"--top-p is {top_p:g}, and a probability is at most 1; give 1 to draw from all codes.")
+    vqvae = jaxgen.frozen(autoencoder)
+    book: Any = vqvae.module
+    if not hasattr(book, "grid"):
+        raise jaxgen.UserError(f"--autoencoder {autoencoder} has no codes; give a run of experiments.vqvae.")
+    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    image = data.common_shape("image", train, test)
+    if image != book.decoder.shape:
+        sizes = ("x".join(map(str, shape)) for shape in (image, book.decoder.shape))
+        raise jaxgen.UserError(
+            "The images of --dataset are {}, and those of --autoencoder {}; give the set that it was trained on.".format(*sizes)
+        )
+    transform = data.scale(LOW, HIGH)
+    names = data.common_classes("label", train, test) if labels else ()
+    grid, codes = book.grid, book.quantiser.codes
+
+    dilations = ((1, 2, 1, 4, 1, 2, 1) * depth)[:depth]
+    common: dict[str, Any] = {"classes": len(names), "dropout": dropout, "dtype": jnp.bfloat16 if bf16 else jnp.float32}
+    kinds: dict[str, nn.Module] = {
+        "pixelcnn": autoregressive.GatedPixelCNN(codes, width, dilations, head=4 * width, **common),
+        "transformer": autoregressive.TransformerPrior(codes, grid, width, depth, heads, **common),
+    }
+    model = kinds[network]
+    told = (jnp.zeros(1, jnp.int32),) if labels else ()
+
+    def encode(state: jaxgen.TrainState, batch: Batch) -> Array:
+        return objectives.apply(book, state.params, state.vars, batch["image"], name="autoencoder", method="encode")[0]
+
+    def decode(state: jaxgen.TrainState, z: Array) -> Array:
+        decoded = objectives.apply(book, state.params, state.vars, z, name="autoencoder", method="decode")[0]
+        return jnp.clip(decoded - LOW, 0.0, 1.0)
+
+    loss = objectives.code_likelihood(model, codes=encode, condition="label" if labels else None)
+    player = jaxgen.Player(loss, optax.adam(learning_rate))
+    warp = samplers.warp(temperature=temperature, top_k=top_k, top_p=top_p)
+    kept = jnp.broadcast_to(jnp.arange(grid[0])[:, None] < round(keep_rows * grid[0]), grid)
+
+    @jax.jit
+    def draw(state: jaxgen.TrainState, key: Key, given: Batch, mask: Array) -> Array:
+        decoder = samplers.decoder_of(model, state.params, state.vars, label=given.get("label"))
+        known = encode(state, transform(given, key)) if "image" in given else None
+        n, own = len(given["index"]), keys.per_example(key, given)
+        z = samplers.autoregressive(decoder, own, (n, *grid), warp=warp, known=known, mask=None if known is None else mask)
+        return decode(state, z)
+
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
+        return draw(state, key, given, kept)
+
+    conditions = jaxgen.Conditions.of_classes(names) if labels else None
+    completed = jaxgen.Conditions(test, features=("image", "label") if labels else ("image",))
+
+    def samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        images = sample(state, key, jaxgen.given(64, completed if keep_rows else conditions))
+        return jaxgen.Picture(images, 16, f"Samples of the prior, decoded; step {int(state.step):,}")
+
+    def completions(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        given = jaxgen.given(32, completed)
+        half = jnp.broadcast_to(jnp.arange(grid[0])[:, None] < (grid[0] + 1) // 2, grid)
+        images = reconstructions(given["image"] / 255, draw(state, key, given, half), columns=16)
+        caption = (
+            f"Test images; below each, the upper half of its codes with a lower half that was drawn; step {int(state.step):,}"
+        )
+        return jaxgen.Picture(images, 16, caption)
+
+    over_test: dict[str, Any] = {"batch_size": batch_size, "transform": transform}
+
+    def chosen(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        return {
+            "counts": jax.vmap(lambda c: jnp.bincount(c, length=codes))(encode(state, batch).reshape(len(batch["image"]), -1))
+        }
+
+    counts_over = jaxgen.sum_over(test, chosen, **over_test)
+
+    def references(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
+        """What the codes cost without a model of their order: by their frequencies in the test images, and all alike."""
+        counts = counts_over(state, key, track)["counts"]
+        p = counts[counts > 0] / counts.sum()
+        return {"unigram_bits_per_code": float(-(p * np.log2(p)).sum()), "uniform_bits_per_code": math.log2(codes)}
+
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, transform),
+        players={"model": player},
+        steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *grid), jnp.int32), *told)},
+        frozen={"autoencoder": vqvae},
+        splits={"train": train, "test": test},
+        evaluators={"test": jaxgen.mean_over(test, jaxgen.loss_of(player), **over_test)},
+        final={"test": references},
+        pictures={"samples": samples, "completions": completions},
+        sample=sample,
+        given=completed if keep_rows else conditions,
+        sampling=("keep_rows", "temperature", "top_k", "top_p"),
+        ema=ema,
+        accumulate=accumulate,
+        protocol={"bits_per_code": ("labels",)},
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)
