@@ -10,6 +10,7 @@ from jaxgen.objectives.score_matching import Weight, by_variance, denoiser_of, d
 from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
+from jaxgen.objectives.translation import conditional_translation, translate
 from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "by_variance",
     "classification",
     "clip_scale",
+    "conditional_translation",
     "constrained_elbo",
     "contrastive",
     "denoiser_of",
@@ -34,6 +36,7 @@ __all__ = [
     "k_sparse",
     "reconstruction",
     "simultaneous",
+    "translate",
     "uniform",
     "variational_bound",
     "variational_diffusion",
