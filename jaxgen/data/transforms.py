@@ -4,8 +4,8 @@ They run inside the compiled step, vmapped over the batch. Each example has a ke
 depend on the batch size of an evaluation or on how many devices share a batch.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,34 @@ def chain(*transforms: Transform) -> Transform:
         return example
 
     return transform
+
+
+def jointly(features: Sequence[str], transform: Transform, *, made_for: str = "image") -> Transform:
+    """The same draw for several features of one height and width, such as an image and its segmentation.
+
+    Args:
+      features: the features.
+      transform: a transform of one feature; a random crop of it takes the same square of all of them.
+      made_for: the feature that `transform` is of.
+
+    Returns:
+      The transform of all features. It raises a `UserError` if their heights and widths differ.
+
+    >>> pair = {"image": jnp.arange(64).reshape(8, 8, 1), "mask": -jnp.arange(64).reshape(8, 8, 1)}
+    >>> cut = jointly(("image", "mask"), chain(crop(4), flip()))(pair, jax.random.key(0))
+    >>> bool((cut["image"] == -cut["mask"]).all())
+    True
+    """
+
+    def draw(example: Example, key: Key) -> Example:
+        sides = {feature: example[feature].shape[:2] for feature in features}
+        if len(set(sides.values())) > 1:
+            told = ", ".join(f"{feature} {height}x{width}" for feature, (height, width) in sides.items())
+            raise UserError(f"Features that are changed together have different sides ({told}); bring them to one size first.")
+        changed = {feature: transform({**example, made_for: example[feature]}, key)[made_for] for feature in features}
+        return {**example, **changed}
+
+    return draw
 
 
 def scale(low: float = 0.0, high: float = 1.0, *, feature: str = "image") -> Transform:
@@ -95,6 +123,17 @@ def flip(*, feature: str = "image") -> Transform:
 def pad(pixels: int, *, mode: str = "constant", feature: str = "image") -> Transform:
     """A border of `pixels` on each side of `[H, W, C]`; the mode is one of `jnp.pad`'s, such as "reflect"."""
     return _on(feature, lambda x, key: jnp.pad(x, ((pixels, pixels), (pixels, pixels), (0, 0)), mode=mode))
+
+
+def resample(height: int, width: int, *, method: Literal["linear", "nearest"] = "linear", feature: str = "image") -> Transform:
+    """Brings `[H, W, C]` to other sides: "linear" for floats, "nearest" for class numbers, of which there is no mean."""
+
+    def draw(x: Array, key: Key) -> Array:
+        if method == "linear" and not jnp.issubdtype(x.dtype, jnp.floating):
+            raise UserError(f"The {feature} is {x.dtype}, of which means are rounded; put resample() after scale().")
+        return jax.image.resize(x, (height, width, x.shape[2]), method)
+
+    return _on(feature, draw)
 
 
 def crop(size: int, *, feature: str = "image") -> Transform:
