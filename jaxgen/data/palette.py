@@ -67,11 +67,11 @@ def coloured(*, feature: str = "segmentation", into: str = "label_rgb") -> Calla
     return fn
 
 
-def palette_of(source: Source, *, feature: str = "segmentation", shown: str = "label_rgb") -> Palette:
-    """The colours in which a set shows its classes, as its examples tell.
+def palette_of(*sources: Source, feature: str = "segmentation", shown: str = "label_rgb") -> Palette:
+    """The colours in which sets show their classes, as their examples tell.
 
     Args:
-      source: the set; it is read once, whole.
+      *sources: the sets, such as the splits of one; they are read once, whole.
       feature: the feature that has the classes, `[H, W, 1]`.
       shown: the feature that has the images of them, `[H, W, 3]` bytes.
 
@@ -82,7 +82,7 @@ def palette_of(source: Source, *, feature: str = "segmentation", shown: str = "l
       UserError: if a class is shown in two colours.
     """
     colours: dict[int, tuple[int, ...]] = {}
-    for start in range(0, source.length, 256):
+    for source, start in ((own, start) for own in sources for start in range(0, own.length, 256)):
         rows = source.gather(np.arange(start, min(start + 256, source.length)))
         pairs = np.concatenate([rows[feature].astype(np.int64), rows[shown]], axis=-1)
         for label, *colour in np.unique(pairs.reshape(-1, pairs.shape[-1]), axis=0).tolist():

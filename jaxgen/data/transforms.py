@@ -15,6 +15,8 @@ from jaxgen.types import Array, Key
 
 Example: TypeAlias = Mapping[str, Any]
 Transform: TypeAlias = Callable[[Example, Key], Example]
+Sides: TypeAlias = tuple[int, int]
+"""Height and width."""
 
 
 def identity(example: Example, key: Key) -> Example:
@@ -125,8 +127,9 @@ def pad(pixels: int, *, mode: str = "constant", feature: str = "image") -> Trans
     return _on(feature, lambda x, key: jnp.pad(x, ((pixels, pixels), (pixels, pixels), (0, 0)), mode=mode))
 
 
-def resample(height: int, width: int, *, method: Literal["linear", "nearest"] = "linear", feature: str = "image") -> Transform:
+def resample(size: int | Sides, *, method: Literal["linear", "nearest"] = "linear", feature: str = "image") -> Transform:
     """Brings `[H, W, C]` to other sides: "linear" for floats, "nearest" for class numbers, of which there is no mean."""
+    height, width = _sides(size)
 
     def draw(x: Array, key: Key) -> Array:
         if method == "linear" and not jnp.issubdtype(x.dtype, jnp.floating):
@@ -136,15 +139,19 @@ def resample(height: int, width: int, *, method: Literal["linear", "nearest"] = 
     return _on(feature, draw)
 
 
-def crop(size: int, *, feature: str = "image") -> Transform:
-    """A random square of `[size, size, C]`; `chain(pad(4), crop(32))` is the usual augmentation of CIFAR-10."""
+def crop(size: int | Sides, *, feature: str = "image") -> Transform:
+    """A random part of `[size, size, C]`, or of a height and a width.
+
+    `chain(pad(4), crop(32))` is the usual augmentation of CIFAR-10.
+    """
+    sides = _sides(size)
 
     def draw(x: Array, key: Key) -> Array:
         top, left = (
-            jax.random.randint(k, (), 0, extent - size + 1)
-            for k, extent in zip(jax.random.split(key), x.shape[:2], strict=True)
+            jax.random.randint(k, (), 0, extent - side + 1)
+            for k, extent, side in zip(jax.random.split(key), x.shape[:2], sides, strict=True)
         )
-        return jax.lax.dynamic_slice(x, (top, left, 0), (size, size, x.shape[2]))
+        return jax.lax.dynamic_slice(x, (top, left, 0), (*sides, x.shape[2]))
 
     return _on(feature, draw)
 
@@ -166,6 +173,10 @@ def _intensity(x: Array, feature: str) -> Array:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise UserError(f"The {feature} is {x.dtype}; give bytes from 0 to 255 (uint8), or floats from 0 to 1.")
     return x.astype(jnp.float32)
+
+
+def _sides(size: int | Sides) -> Sides:
+    return (size, size) if isinstance(size, int) else size
 
 
 def _on(feature: str, fn: Callable[[Array, Key], Array]) -> Transform:
