@@ -75,7 +75,8 @@ def experiment(
     train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     transform = data.scale(-1, 1)
     image = data.common_shape("image", train, test)
-    classes = len(data.common_classes("label", train, test))
+    names = data.common_classes("label", train, test)
+    classes = len(names)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     makes: Any
     judges: Any
@@ -95,8 +96,8 @@ def experiment(
     def decode(state: jaxgen.TrainState, z: Array, label: Array) -> Array:
         return (objectives.apply(generator, state.params, state.vars, z, label, name="generator")[0] + 1) / 2
 
-    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
-        return decode(state, jax.random.normal(key, (n, latents)), jnp.arange(n) % classes)
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
+        return decode(state, jax.random.normal(key, (len(given["label"]), latents)), given["label"])
 
     def labelled(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         z = jax.random.normal(key, (16, latents))
@@ -126,7 +127,7 @@ def experiment(
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
         pictures={"labels": labelled, "interpolations": interpolate},
         sample=sample,
-        classes=classes,
+        given=jaxgen.Conditions.of_classes(names),
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,

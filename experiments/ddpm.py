@@ -14,14 +14,13 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 import jaxgen
 from jaxgen import data, diffusion, keys, objectives, samplers
-from jaxgen.analysis import trajectories
+from jaxgen.analysis import reverse_process
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm
@@ -108,7 +107,8 @@ def experiment(
     """
     train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
     image = data.common_shape("image", train, test)
-    classes = len(data.common_classes("label", train, test)) if labels else 0
+    classes = data.common_classes("label", train, test) if labels else ()
+    conditions = jaxgen.Conditions.of_classes(classes) if labels else None
     if sampling_steps is not None and sampling_steps > timesteps:
         raise jaxgen.UserError(
             f"--sampling-steps {sampling_steps} are more than --timesteps {timesteps}; give as many or fewer."
@@ -128,56 +128,34 @@ def experiment(
         attention,
         dropout=dropout,
         norm=value_of(NORMS, modulation),
-        classes=classes,
+        classes=len(classes),
         remat=remat,
         dtype=jnp.bfloat16 if bf16 else jnp.float32,
     )
-    condition = "label" if labels else None
-    loss = objectives.denoising_score_matching(model, noise, meaning, weight=weight, condition=condition)
+    told = {"label": objectives.Told("label")} if labels else {}
+    loss = objectives.denoising_score_matching(model, noise, meaning, weight=weight, told=told)
     rate = optax.linear_schedule(0.0, learning_rate, warmup) if warmup else optax.constant_schedule(learning_rate)
     players = {"model": jaxgen.Player(loss, optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate)))}
-    told = (jnp.zeros(1, jnp.int32),) if labels else ()
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
     variances = value_of(VARIANCES, variance)
     draw = {"ancestral": samplers.ancestral(chain, variance=variances), "ddim": samplers.ddim(chain)}[sampler]
 
-    def denoise(state: jaxgen.TrainState, label: Array | None) -> diffusion.Denoise:
-        return objectives.denoiser_of(model, state.params, state.vars, meaning, label=label, clip=PIXELS)
+    def denoise(state: jaxgen.TrainState, batch: Batch) -> diffusion.Denoise:
+        own = objectives.tell(told, batch)
+        return objectives.denoiser_of(model, state.params, state.vars, meaning, told=own, clip=PIXELS)
 
-    def walk(state: jaxgen.TrainState, key: Key, n: int, columns: int) -> samplers.Samples:
-        label = jnp.arange(n) % classes if labels else None
-        start, path = jax.random.split(key)
-        x = samplers.noise(start, (n, *image), chain.level(chain.steps))
-        return draw(denoise(state, label), x, path, trajectory=columns)
-
-    walks = jax.jit(walk, static_argnums=(2, 3))
-
-    def visible(x: Array) -> Array:
-        return jnp.clip((x - PIXELS[0]) / (PIXELS[1] - PIXELS[0]), 0.0, 1.0)
-
-    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
-        return visible(walks(state, key, n, 0).x)
-
-    def samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        title = f"Samples, {chain.steps} {sampler} steps"
-        return jaxgen.Picture(sample(state, key, 64), 16, f"{title}; training step {int(state.step):,}")
-
-    def forward(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        path = diffusion.forward(diffusion.spaced(noise, min(15, timesteps)), shown, key)
-        caption = f"The forward process: held-out images, and the noise taking over to t = {timesteps}"
-        return jaxgen.Picture(visible(trajectories.rows(path)), len(path), caption)
-
-    def reverse(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        path = walks(state, key, len(shown), 16).trajectory
-        caption = f"The reverse process: from noise at t = {timesteps} to samples; training step {int(state.step):,}"
-        return jaxgen.Picture(visible(trajectories.rows(path)), len(path), caption)
+    walk = reverse_process.walk(denoise, draw, chain.level(chain.steps), image)
+    captions = (
+        f"Samples, {chain.steps} {sampler} steps",
+        f"The forward process: held-out images, and the noise taking over to t = {timesteps}",
+        f"The reverse process: from noise at t = {timesteps} to samples",
+    )
 
     def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        label = batch["label"] if labels else None
         own = keys.per_example(key, batch)
         found = objectives.variational_bound(
-            denoise(state, label), noise, batch["image"], own, variance=variances, samples=nll_samples
+            denoise(state, batch), noise, batch["image"], own, variance=variances, samples=nll_samples
         )
         return found.bits
 
@@ -185,18 +163,26 @@ def experiment(
         return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)
 
     shown = data.examples(test, 8, transform)["image"]
+    label = (jnp.zeros(1, jnp.int32),) if labels else ()
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
         players=players,
         steps=steps,
-        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), *told)},
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), *label)},
         splits={"train": train, "test": test},
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
         final={"test": over_test(bound)},
-        pictures={"samples": samples, "forward": forward, "reverse": reverse},
-        sample=sample,
+        pictures=reverse_process.album(
+            walk,
+            diffusion.spaced(noise, min(15, timesteps)),
+            shown,
+            pixels=PIXELS,
+            told=captions,
+            conditions=conditions,
+        ),
+        sample=reverse_process.sampler_of(walk, PIXELS),
         sampling=("sampler", "sampling_steps", "variance"),
-        classes=classes or None,
+        given=conditions,
         ema=ema,
         accumulate=accumulate,
         schedules={"learning_rate": rate},

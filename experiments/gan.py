@@ -155,8 +155,8 @@ def experiment(
     def decode(state: jaxgen.TrainState, z: Array) -> Array:
         return objectives.apply(generator, state.params["game"], state.vars, z, name="generator")[0]
 
-    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
-        return decode(state, draw(key, n))
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
+        return decode(state, draw(key, len(given["index"])))
 
     def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         values, aux = d_loss(state.params["game"], state, batch, key, train=False)
@@ -165,7 +165,7 @@ def experiment(
     def window(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
         starts = range(0, parzen_samples, CHUNK)
         drawn = [
-            np.asarray(sample(state, jax.random.fold_in(key, start), min(CHUNK, parzen_samples - start)))
+            np.asarray(sample(state, jax.random.fold_in(key, start), jaxgen.given(min(CHUNK, parzen_samples - start))))
             for start in track(starts, description="samples for Parzen windows", total=len(starts))
         ]
         # The width is chosen on images that neither player was trained on, and never on those of the test.

@@ -35,7 +35,7 @@ from jaxgen.metrics.modes import modes
 from jaxgen.models.diffusion import MLP
 from jaxgen.models.gan import mlp
 from jaxgen.nn import Sinusoidal
-from jaxgen.types import Array, Key
+from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named, of_share
 
 DRAWN = 2500
@@ -61,7 +61,7 @@ class Method(NamedTuple):
 
     players: Mapping[str, jaxgen.Player]
     networks: Mapping[str, jaxgen.Network]
-    sample: Callable[[jaxgen.TrainState, Key, int], Array]
+    sample: Callable[[jaxgen.TrainState, Key, Batch], Array]
     ema: float | None = 0.999
 
 
@@ -84,11 +84,11 @@ def game(
         "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, 2))),
     }
 
-    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
-        z = jax.random.normal(key, (n, latents))
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
+        z = jax.random.normal(key, (len(given["index"]), latents))
         return objectives.apply(generator, state.params, state.vars, z, name="generator")[0]
 
-    return Method(players, networks, jax.jit(sample, static_argnums=2))
+    return Method(players, networks, jax.jit(sample))
 
 
 def gan(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
@@ -111,13 +111,13 @@ def ddpm(latents: int, hidden: tuple[int, ...], learning_rate: float | None, dec
     tx = optax.adam(optax.cosine_decay_schedule(learning_rate or 1e-3, decay_steps))
     draw = samplers.ancestral(schedule)
 
-    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
         start, walk = jax.random.split(key)
-        x = samplers.noise(start, (n, 2), schedule.level(schedule.steps))
+        x = samplers.noise(start, (len(given["index"]), 2), schedule.level(schedule.steps))
         return draw(objectives.denoiser_of(model, state.params, state.vars), x, walk).x
 
     networks = {"model": jaxgen.Network(model, jnp.zeros((1, 2)), jnp.zeros(1))}
-    return Method({"model": jaxgen.Player(loss, tx)}, networks, jax.jit(sample, static_argnums=2))
+    return Method({"model": jaxgen.Player(loss, tx)}, networks, jax.jit(sample))
 
 
 METHODS: dict[str, Callable[..., Method]] = {"gan": gan, "wgan_gp": wgan_gp, "ddpm": ddpm}
@@ -162,7 +162,7 @@ def experiment(
     shown = data.examples(test, 10_000)["point"]
 
     def count(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        found = modes(sample(state, key, DRAWN), centres, mixture.std)
+        found = modes(sample(state, key, jaxgen.given(DRAWN)), centres, mixture.std)
         share = float(found.high_quality)
         # Of the two others the error over the samples is not known; that over training runs is larger, and takes several seeds.
         return named(
@@ -175,7 +175,7 @@ def experiment(
 
     def densities(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         extent = 1.25 * float(abs(mixture.centres).max())
-        images = [points.density(x, extent=extent) for x in (jnp.asarray(shown), sample(state, key, len(shown)))]
+        images = [points.density(x, extent=extent) for x in (jnp.asarray(shown), sample(state, key, jaxgen.given(len(shown))))]
         caption = f"Density of the data, left, and of as many samples, right; step {int(state.step):,}"
         return jaxgen.Picture(jnp.stack(images), 2, caption)
 

@@ -25,18 +25,18 @@ from collections.abc import Callable
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import optax
 
 import jaxgen
 from jaxgen import data, diffusion, objectives, samplers
-from jaxgen.analysis import trajectories
+from jaxgen.analysis import reverse_process
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm, RandomFourier
-from jaxgen.types import Array, Key
+from jaxgen.types import Batch
 
+PIXELS = (0.0, 1.0)
 NORMS: dict[str, Callable[..., nn.Module]] = {
     "instance": ConditionalInstanceNorm,
     "additive": AdditiveGroupNorm,
@@ -104,7 +104,7 @@ def experiment(
     image = data.common_shape("image", train, test)
     if not 0 < smallest < largest or levels < 2:
         raise jaxgen.UserError("Noise has two levels or more and runs from --smallest above 0 up to a larger --largest.")
-    transform = data.scale(0.0, 1.0)
+    transform = data.scale(*PIXELS)
     augment = data.chain(transform, data.flip()) if flip else transform
 
     noise = diffusion.geometric(levels, smallest=smallest, largest=largest)
@@ -123,29 +123,15 @@ def experiment(
     players = {"model": jaxgen.Player(loss, optax.chain(optax.clip_by_global_norm(clip), optax.adam(learning_rate)))}
     draw = samplers.annealed_langevin(noise, steps=langevin_steps, step_size=step_size)
 
-    def walk(state: jaxgen.TrainState, key: Key, n: int, columns: int) -> samplers.Samples:
-        start, path = jax.random.split(key)
-        x = samplers.noise(start, (n, *image), noise.level(noise.steps))
-        return draw(objectives.denoiser_of(model, state.params, state.vars), x, path, trajectory=columns)
+    def denoise(state: jaxgen.TrainState, given: Batch) -> diffusion.Denoise:
+        return objectives.denoiser_of(model, state.params, state.vars)
 
-    walks = jax.jit(walk, static_argnums=(2, 3))
-
-    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
-        return jnp.clip(walks(state, key, n, 0).x, 0.0, 1.0)
-
-    def samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        title = f"Samples, {levels} levels of {langevin_steps} Langevin steps"
-        return jaxgen.Picture(sample(state, key, 64), 16, f"{title}; training step {int(state.step):,}")
-
-    def forward(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        path = jnp.clip(diffusion.forward(noise, shown, key), 0.0, 1.0)
-        return jaxgen.Picture(trajectories.rows(path), len(path), "Held-out images, and the same at every level of noise")
-
-    def reverse(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        path = walks(state, key, len(shown), 16).trajectory
-        caption = f"Annealed Langevin dynamics, from noise to samples; training step {int(state.step):,}"
-        return jaxgen.Picture(jnp.clip(trajectories.rows(path), 0.0, 1.0), len(path), caption)
-
+    walk = reverse_process.walk(denoise, draw, noise.level(noise.steps), image)
+    captions = (
+        f"Samples, {levels} levels of {langevin_steps} Langevin steps",
+        "Held-out images, and the same at every level of noise",
+        "Annealed Langevin dynamics, from noise to samples",
+    )
     shown = data.examples(test, 8, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
@@ -156,8 +142,8 @@ def experiment(
         evaluators={
             "test": jaxgen.mean_over(test, jaxgen.loss_of(players["model"]), batch_size=batch_size, transform=transform)
         },
-        pictures={"samples": samples, "forward": forward, "reverse": reverse},
-        sample=sample,
+        pictures=reverse_process.album(walk, noise, shown, pixels=PIXELS, told=captions),
+        sample=reverse_process.sampler_of(walk, PIXELS),
         sampling=("langevin_steps", "step_size"),
         ema=ema,
         accumulate=accumulate,

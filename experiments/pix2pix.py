@@ -118,19 +118,19 @@ def experiment(
     where: dict[str, Any] = {"data_dir": data_dir, "cache_budget": cache_budget}
     mapped: dict[str, Any] = {"example_map": data.coloured(), "example_map_name": "with colours of classes"}
     train, test = (data.load(dataset, split, **where, **mapped) for split in ("train", "test"))
-    given, wanted = FEATURES[direction]
-    shapes = {feature: data.common_shape(feature, train, test) for feature in (given, wanted)}
-    height, across, channels = shapes[given]
+    source, target = FEATURES[direction]
+    shapes = {feature: data.common_shape(feature, train, test) for feature in (source, target)}
+    height, across, channels = shapes[source]
 
     scale = data.chain(data.scale(-1, 1), data.scale(-1, 1, feature="label_rgb"))
     enlarged = (height + jitter, across + jitter)
     larger = data.chain(data.resample(enlarged), data.resample(enlarged, method="nearest", feature="label_rgb"))
     cut = data.chain(data.crop((height, across)), data.flip() if flip else data.identity)
-    augmented = data.chain(scale, larger if jitter else data.identity, data.jointly((given, wanted), cut))
+    augmented = data.chain(scale, larger if jitter else data.identity, data.jointly((source, target), cut))
 
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     most = min((math.gcd(height, across) & -math.gcd(height, across)).bit_length() - 1, 8)
-    generator = UNetTranslator(downs or max(most, 1), width, shapes[wanted][2], dropout, dtype)
+    generator = UNetTranslator(downs or max(most, 1), width, shapes[target][2], dropout, dtype)
     discriminator = PatchDiscriminator(layers, width, dtype)
     own = statistics == "own"
     d_loss, g_loss = objectives.conditional_translation(
@@ -139,7 +139,7 @@ def experiment(
         value_of(LOSSES, loss),
         l1=l1,
         gan=gan,
-        features=(given, wanted),
+        features=(source, target),
         noise=noise,
         own_statistics=own,
     )
@@ -150,17 +150,20 @@ def experiment(
     tx = optax.adam(rate, b1=0.5)
     players = {"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)}
     networks = {
-        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, height, across, channels + shapes[wanted][2]))),
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, height, across, channels + shapes[target][2]))),
         "generator": jaxgen.Network(generator, jnp.zeros((1, height, across, channels))),
     }
     trained = ("discriminator", "generator") if gan else ("generator",)
 
     @jax.jit
-    def translate(state: jaxgen.TrainState, batch: Batch, key: Key) -> Array:
-        """The translations of raw examples, in [0, 1]; the noise of each is drawn by its `index`."""
-        x = data.scale(-1, 1, feature=given)(batch, key)[given]
-        drawn = keys.by_example(key, {given: x, "slot": batch["index"]})["key"] if noise else None
+    def translate(state: jaxgen.TrainState, key: Key, images: Array, index: Array) -> Array:
+        """The translations of images, in [0, 1]; the noise of each is drawn by its number."""
+        x = data.scale(-1, 1)({"image": images}, key)["image"]
+        drawn = keys.by_example(key, {"image": x, "slot": index})["key"] if noise else None
         return (objectives.translate(generator, state.params, state.vars, x, drawn, own_statistics=own) + 1) / 2
+
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
+        return translate(state, key, given["image"], given["index"])
 
     def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         _, of_generator = g_loss(state.params, state, batch, key, train=False)
@@ -185,7 +188,7 @@ def experiment(
         found = []
         batches = data.in_order(test, CHUNK)
         for batch in track(data.prefetch(lambda batch: batch, batches), description="segmenting", total=len(batches)):
-            made = 255 * np.asarray(translate(state, batch, key))
+            made = 255 * np.asarray(translate(state, key, batch[source], batch["index"]))
             right = number[batch["segmentation"][..., 0]]
             counts = segmentation.confusions(right, segmentation.nearest_colour(made, colours), classes=len(classes), void=-1)
             found.append(counts[batch["mask"] > 0])
@@ -202,7 +205,12 @@ def experiment(
 
     def translations(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         images = [
-            np.asarray(three) for three in (examples[given] / 255, translate(state, examples, key), examples[wanted] / 255)
+            np.asarray(three)
+            for three in (
+                examples[source] / 255,
+                translate(state, key, examples[source], examples["index"]),
+                examples[target] / 255,
+            )
         ]
         wide = [np.broadcast_to(three, (*three.shape[:3], 3)) for three in images]
         columns = 3 * min(4, len(wide[0]))
@@ -221,9 +229,12 @@ def experiment(
         players={name: players[name] for name in trained},
         steps=steps,
         networks={name: networks[name] for name in trained},
-        splits={"train": train, "test": test},
+        splits={name: data.showing(split, target) for name, split in (("train", train), ("test", test))},
         evaluators={"test": evaluate},
         pictures={"translations": translations},
+        sample=sample,
+        given=jaxgen.Conditions(data.showing(test, source), features=("image",)),
+        sampling=("noise", "statistics"),
         ema=ema,
         # The L1 difference alone would choose, and it prefers blur to what the game is played for.
         best=None,

@@ -157,11 +157,13 @@ def experiment(
         mean = objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean
         return jnp.clip((mean - low) / (high - low), 0.0, 1.0)  # a Gaussian's mean may lie outside
 
-    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
-        return decode(state, jax.random.normal(key, (n, latents)))
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
+        return decode(state, jax.random.normal(key, (len(given["index"]), latents)))
 
     def prior_samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        return jaxgen.Picture(sample(state, key, 64), 16, f"Samples of the prior, decoded; step {int(state.step):,}")
+        return jaxgen.Picture(
+            sample(state, key, jaxgen.given(64)), 16, f"Samples of the prior, decoded; step {int(state.step):,}"
+        )
 
     def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         own, chunk = keys.per_example(key, batch), math.gcd(nll_samples, 50)

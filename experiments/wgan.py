@@ -106,8 +106,8 @@ def experiment(
     def draw(key: Key, n: int) -> Array:
         return jax.random.normal(key, (n, latents))
 
-    def sample(state: jaxgen.TrainState, key: Key, n: int) -> Array:
-        return decode(state, draw(key, n))
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
+        return decode(state, draw(key, len(given["index"])))
 
     def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         values, aux = d_loss(state.params, state, batch, key, train=False)

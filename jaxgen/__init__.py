@@ -4,19 +4,22 @@ The names here are the ones that an experiment and a notebook need; `jaxgen/READ
 """
 
 from jaxgen.cli import run_experiment
+from jaxgen.conditions import Conditions, given
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator, Measure, loss_of, mean_over
 from jaxgen.experiment import Experiment, recorded
 from jaxgen.game import Aux, Player, TrainState, averaged, create_state, make_train_step
+from jaxgen.loading import load
 from jaxgen.loop import fit
 from jaxgen.network import FrozenNetwork, Network, initialize
 from jaxgen.parents import frozen, load_params
 from jaxgen.pictures import Picture
-from jaxgen.run import Run, load
+from jaxgen.run import Run
 from jaxgen.version import __version__
 
 __all__ = [
     "Aux",
+    "Conditions",
     "Evaluator",
     "Experiment",
     "FrozenNetwork",
@@ -33,6 +36,7 @@ __all__ = [
     "create_state",
     "fit",
     "frozen",
+    "given",
     "initialize",
     "load",
     "load_params",

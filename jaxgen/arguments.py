@@ -174,7 +174,7 @@ def _value(flag: str, kind: Any, text: str) -> list[str]:
         raise UserError(f"{flag} takes no value: {flag} switches it on, and --no-{flag[2:]} off.")
     if kind is None and flag.startswith("--no-") and text.lower() in ("true", "false"):
         raise UserError(f"{flag} takes no value: leave {text.capitalize()} out, or type --{flag[5:]} to switch it on.")
-    if get_origin(kind) is tuple:
+    if get_origin(kind) is tuple and get_args(kind)[0] is not str:  # a text may have spaces and commas of its own
         # (400, 400), [400,400] and 400,400 as Python and others write them.
         return [part for part in re.split(r"[\s,()\[\]]+", text) if part]
     return [text]

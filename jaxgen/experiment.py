@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jaxgen import experiments, values
+from jaxgen.conditions import Conditions
 from jaxgen.data import HeldOut, Opened, Source, Stream, noted, reading, validating
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
@@ -16,7 +17,7 @@ from jaxgen.game import Player, TrainState
 from jaxgen.logs import Track
 from jaxgen.network import FrozenNetwork, Network, initialize, variables
 from jaxgen.pictures import Picture
-from jaxgen.types import Array, Key, Params, PyTree, Schedule, Vars
+from jaxgen.types import Array, Batch, Key, Params, PyTree, Schedule, Vars
 
 T = TypeVar("T")
 
@@ -84,10 +85,11 @@ class Experiment(NamedTuple):
       final: the evaluators that are run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
         With a validation split (`shared`) the evaluation of the test split is here too.
       pictures: the pictures that are drawn at every evaluation, `(state, key) -> Picture`.
-      sample: the sampler, `(state, key, n) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; pure, so that it can be
-        traced. None where a model generates nothing.
-      classes: the number of classes of labelled samples, of which the i-th of a draw is of class i modulo this; None if they
-        have no labels.
+      sample: the sampler, `(state, key, given) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; pure, so that it can be
+        traced. `given` is a batch of n rows (`jaxgen.given`): the samples' numbers, `index`, and what they are conditioned on.
+        None where a model generates nothing.
+      given: the conditions of samples, and what they are by default: classes, captions, images to translate or to complete.
+        None of a model that is told nothing.
       ema: decay of the averages of parameters and variables that are evaluated and sampled from, as in `make_train_step`: a
         number is the decay of a debiased average, a schedule is taken as it is, and None keeps no averages.
       accumulate: micro-batches in a batch.
@@ -113,8 +115,8 @@ class Experiment(NamedTuple):
     evaluators: Mapping[str, Evaluator] = {}
     final: Mapping[str, Evaluator] = {}
     pictures: Mapping[str, Callable[[TrainState, Key], Picture]] = {}
-    sample: Callable[[TrainState, Key, int], Array] | None = None
-    classes: int | None = None
+    sample: Callable[[TrainState, Key, Batch], Array] | None = None
+    given: Conditions | None = None
     ema: float | Schedule | None = None
     accumulate: int = 1
     schedules: Mapping[str, Schedule] = {}

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +46,14 @@ def to_array(parts: Iterator[np.ndarray], n: int, path: Path) -> None:
             scratch.unlink(missing_ok=True)
 
 
-def to_folder(parts: Iterator[np.ndarray], n: int, folder: Path) -> None:
+def to_folder(parts: Iterator[np.ndarray], n: int, folder: Path, *, names: Sequence[str] = ()) -> None:
     """Writes samples as PNGs `0000.png`, `0001.png` ... into a folder, which is new or empty and has its name when it is whole.
 
     Args:
       parts: images `[m, H, W, C]` in [0, 1], n altogether.
       n: the number of images.
       folder: the folder to write to; its parent is made.
+      names: other names for the files, one an image; they may have folders in them, `cats/a.png`.
 
     Raises:
       UserError: if the disk cannot hold them, the folder holds files, or the samples are no images.
@@ -64,6 +65,7 @@ def to_folder(parts: Iterator[np.ndarray], n: int, folder: Path) -> None:
             raise UserError(f"{folder} is not empty; name a new folder for the samples.")
         scratch = folder.with_name(f".{folder.name}.partial")
         at, digits = 0, len(str(n - 1))
+        names = names or [f"{i:0{digits}}.png" for i in range(n)]
         try:
             for part in parts:
                 if part.ndim != 4:
@@ -73,7 +75,9 @@ def to_folder(parts: Iterator[np.ndarray], n: int, folder: Path) -> None:
                     shutil.rmtree(scratch, ignore_errors=True)
                     scratch.mkdir(parents=True)
                 for image in np.round(np.clip(part, 0.0, 1.0) * 255).astype(np.uint8):
-                    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(scratch / f"{at:0{digits}}.png")
+                    path = scratch / names[at]
+                    path.parent.mkdir(exist_ok=True, parents=True)
+                    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(path)
                     at += 1
             if folder.is_dir():
                 folder.rmdir()

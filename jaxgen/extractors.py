@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jaxgen import hashes, run
+from jaxgen import hashes, loading
 from jaxgen.errors import UserError
 from jaxgen.metrics import inception_v3, lenet
 from jaxgen.metrics.features import Extractor
@@ -25,7 +25,7 @@ def find(path: Path) -> Extractor:
     """
     if path.suffix in WEIGHTS and not path.is_dir():
         return inception_v3.load(path)
-    trained = run.load(path)
+    trained = loading.load(path)
     config = trained.experiment.config
     if config is None or config.name != LENET:
         raise UserError(

@@ -101,15 +101,14 @@ def measure(
     held_out = "validation" if of_split(experiment.splits, "validation") else "test"
     others = experiment.splits.get(f"{held_out if name_of_split == 'train' else 'train'}{slash}{domain}")
     extractor, metrics = extractor or pixels(), list(metrics)
-    measuring.check(measuring.Plan(real, n, experiment.classes is not None, extractor), metrics)
+    measuring.check(measuring.Plan(real, n, _labelled(experiment), extractor), metrics)
     drawn = images.drawn(
         experiment.sample,
         averaged(state),
         key,
         n,
         name=name,
-        classes=experiment.classes,
-        names=real.classes.get("label", ()),
+        conditions=experiment.given,
         track=track,
     )
     with memory.explained("Measuring", mend="take another --extractor, or measure fewer images"), drawn as fake:
@@ -121,6 +120,10 @@ def measure(
         metric: one._replace(protocol=one.protocol._replace(settings=(*one.protocol.settings, *drawn_by)))
         for metric, one in found.items()
     }
+
+
+def _labelled(experiment: Experiment) -> bool:
+    return experiment.given is not None and "label" in experiment.given.features
 
 
 def source(experiment: Experiment, split: str) -> data.Source:

@@ -280,7 +280,12 @@ def _constants(experiment: Experiment) -> list[Any]:
         return create_state(key, *experiment.initial(key), experiment.players, ema=experiment.ema)
 
     state = jax.eval_shape(begin, jax.random.key(0))
-    traced = jax.make_jaxpr(lambda state, key: sample(averaged(state), key, 1))(state, state.key)
+    features = {} if experiment.given is None else experiment.given.features
+    given = {
+        f: jax.ShapeDtypeStruct((1, *shape), jax.dtypes.canonicalize_dtype(dtype)) for f, (shape, dtype) in features.items()
+    }
+    given["index"] = jax.ShapeDtypeStruct((1,), jax.numpy.int32)
+    traced = jax.make_jaxpr(lambda state, key, given: sample(averaged(state), key, given))(state, state.key, given)
     found: list[Any] = []
     for jaxpr, constants in programs(traced):
         found += map(_bits, constants)

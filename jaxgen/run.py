@@ -4,26 +4,28 @@ import html
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxgen import chosen, data, draws, figures, hashes, keys, logs, memory, parallel, parts, serialization, values, workdir
+from jaxgen import data, draws, figures, hashes, keys, logs, memory, parts, serialization, values
+from jaxgen.conditions import Conditions
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment, of_split
-from jaxgen.flags import Count, Seed, flag_name, held, place
+from jaxgen.flags import Count, Seed, flag_name, held
 from jaxgen.game import TrainState, averaged, create_state
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor
 from jaxgen.metrics.protocol import Measurement
 from jaxgen.network import FrozenNetwork, Network
 from jaxgen.pictures import Album, Picture
-from jaxgen.rebuild import rebuild
 from jaxgen.serialization import to_tree
 from jaxgen.types import PyTree
+
+Given: TypeAlias = data.Source | Mapping[str, Any]
 
 SAMPLES = 64
 """Samples that a device draws at once; the i-th chunk is drawn with the i-th key."""
@@ -82,11 +84,17 @@ class Run:
         return dict(sorted(last.items(), key=lambda of: of[0] == "train"))  # what is evaluated comes first
 
     @held
-    def sample(self, n: Count = 64, *, seed: Seed | None = None, track: Track = logs.track) -> np.ndarray:
+    def sample(
+        self, n: Count | None = None, *, given: Given | None = None, seed: Seed | None = None, track: Track = logs.track
+    ) -> np.ndarray:
         """Draws from the model, with the parameter averages where there are any.
 
         Args:
-          n: the number of samples. The first samples of a larger number are those of a smaller one.
+          n: the number of samples; by default as many as are given, or 64. The first samples of a larger number are those of a
+            smaller one.
+          given: the conditions of the samples: a source, or values by feature, such as `{"label": [3, "cat"]}`, `{"caption":
+            ["a red three"]}` or `{"image": array [n, H, W, C]}`. If n is larger, they are gone through again. None takes those
+            that the experiment names, such as each class in turn.
           seed: the seed of the draw; None means the run's.
           track: a function that shows the progress.
 
@@ -94,11 +102,13 @@ class Run:
           Images `[n, H, W, C]` in [0, 1], or points `[n, D]`.
 
         Raises:
-          UserError: if the model generates nothing, an argument is out of range, or memory cannot hold the samples.
+          UserError: if the model generates nothing, an argument is out of range, what is given does not suit the model, or
+            memory cannot hold the samples.
         """
         found: np.ndarray | None = None
-        at = 0
-        for chunk in self.samples(n, seed=seed, track=track):
+        at, conditions = 0, self._conditions(given)
+        n = n or (64 if given is None or conditions is None else conditions.examples.length)
+        for chunk in self._chunks(n, conditions, seed, track):
             if found is None:
                 need, free = n * chunk[0].nbytes, memory.host()
                 if free is not None and need > free:
@@ -113,11 +123,14 @@ class Run:
         return found
 
     @held
-    def samples(self, n: Count = 64, *, seed: Seed | None = None, track: Track = logs.track) -> Iterator[np.ndarray]:
+    def samples(
+        self, n: Count = 64, *, given: Given | None = None, seed: Seed | None = None, track: Track = logs.track
+    ) -> Iterator[np.ndarray]:
         """The samples of `sample` in parts, for what memory does not hold at once.
 
         Args:
           n: the number of samples, altogether.
+          given: the conditions of the samples, as in `sample`.
           seed: the seed of the draw, as in `sample`.
           track: a function that shows the progress.
 
@@ -127,6 +140,17 @@ class Run:
         Raises:
           UserError: as in `sample`.
         """
+        return self._chunks(n, self._conditions(given), seed, track)
+
+    def _conditions(self, given: Given | None) -> Conditions | None:
+        own = self.experiment.given
+        if given is None or self.experiment.sample is None:
+            return own
+        if own is None:
+            raise UserError("Samples of this model are made from nothing but noise; leave out what is given.")
+        return own.given(given)
+
+    def _chunks(self, n: int, conditions: Conditions | None, seed: int | None, track: Track) -> Iterator[np.ndarray]:
         if self.experiment.sample is None:
             raise UserError("This experiment has no sampler: its model generates nothing.")
         parts = draws.chunks(
@@ -136,6 +160,7 @@ class Run:
             n,
             size=SAMPLES,
             name=self._name(),
+            conditions=conditions,
             track=track,
         )
         return _explained(parts, self.experiment)
@@ -293,65 +318,3 @@ def begin(experiment: Experiment, seed: int) -> TrainState:
     root = jax.random.key(seed)
     params, vars = experiment.initial(jax.random.fold_in(root, keys.PARAMETERS))
     return create_state(jax.random.fold_in(root, keys.STEPS), params, vars, experiment.players, ema=experiment.ema)
-
-
-def load(
-    path: str | Path,
-    *,
-    step: int | None = None,
-    best: bool = False,
-    experiment: Callable[..., Experiment] | Experiment | str | None = None,
-    data_dir: str | Path | None = None,
-    dataset: str | data.Given | Mapping[str, str | data.Given] | None = None,
-    anew: Mapping[str, Any] | None = None,
-) -> Run:
-    """A run from its folder.
-
-    Its data need not be there to sample from it. To evaluate it they may lie elsewhere, if they hold the same examples.
-
-    Args:
-      path: the workdir.
-      step: the step of the checkpoint; None means the last one.
-      best: the best checkpoint instead of the last; refused if the experiment has no value that marks it.
-      experiment: the function, or the file, that made it, where it is not a module of `experiments`; or the experiment itself,
-        which a run needs that was trained with a loss or another value of your own. A folder's word alone never makes code of
-        another place run.
-      data_dir: the folder of the prepared sets; None means the one that the run was trained with, or `$TFDS_DATA_DIR` if that
-        folder is gone.
-      dataset: the name or the folder of the run's dataset, if it was moved, or its sources, if it was given as such; of a run
-        on several datasets these by their flags, `{"photos": ..., "paintings": ...}`. None means those on record.
-      anew: flags of sampling and measuring, with the values that take the place of those on record:
-        `anew={"sampling_steps": 50}`. Values that are measured with them name them in their protocol.
-
-    Returns:
-      The run, as it was at that step, on the devices that `fit` would train it on.
-
-    Raises:
-      UserError: if there is no such run or checkpoint, the experiment is not known, or training depends on a flag of `anew`.
-    """
-    chosen.one_of(best, step)
-    made, folder = rebuild(path, experiment, data_dir=data_dir, dataset=dataset, anew=anew)
-    seed = int(folder.record["seed"])
-    checkpoints = folder.checkpoints(frozen=made.frozen)
-    try:
-        step = chosen.choose(checkpoints, folder, step=step, best=best)
-        spec = jax.eval_shape(lambda: begin(made, seed))
-        memory.check(spec, made.config.flags if made.config else None)
-        if jax.process_count() == 1:  # of several hosts each reads for itself
-            spec = parallel.choose().spec(spec)
-        state, _, meta = checkpoints.restore(step, spec, None)
-    finally:
-        checkpoints.close()
-    return Run(made, state, seed, int(meta["position"]), folder.path, logs.read_jsonl(folder.metrics))
-
-
-def digest(path: str | Path) -> str:
-    """The digest of a folder's latest checkpoint; the experiment need not be known."""
-    folder = workdir.read(place(path))
-    checkpoints = folder.checkpoints()
-    try:
-        step = chosen.choose(checkpoints, folder)
-        meta = checkpoints.meta(step)
-        return hashes.digest(checkpoints.tree(step), int(meta["position"]), meta.get("run", {}).get("frozen", {}))
-    finally:
-        checkpoints.close()

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import jaxgen
-from jaxgen import dispatch, pictures
-from jaxgen import run as runs
+from jaxgen import dispatch, loading, pictures
 from jaxgen.errors import FewExamplesWarning
 from jaxgen.logs import read_jsonl
 
@@ -68,7 +67,7 @@ def hold(name: str, flags: dict[str, Any], folder: Path) -> None:
     whole = jaxgen.fit(make(name, **flags, steps=4), workdir=str(folder / "whole"), **options)
     jaxgen.fit(make(name, **flags, steps=3), workdir=str(folder / "part"), **options)
     resumed = jaxgen.fit(make(name, **flags, steps=4), workdir=str(folder / "part"), **options)
-    assert resumed.digest() == whole.digest() == runs.digest(folder / "part")
+    assert resumed.digest() == whole.digest() == loading.digest(folder / "part")
 
     loaded = jaxgen.load(folder / "whole")
     assert loaded.digest() == whole.digest()
@@ -98,7 +97,8 @@ def hold(name: str, flags: dict[str, Any], folder: Path) -> None:
         assert samples.shape == (5, *data_shape(loaded.experiment))
         np.testing.assert_array_equal(samples, loaded.sample(5))
         assert not np.array_equal(samples, loaded.sample(5, seed=9))
-        traced = jax.eval_shape(lambda state, key: loaded.experiment.sample(state, key, 5), loaded.state, jax.random.key(0))
+        given = jaxgen.given(5, loaded.experiment.given)
+        traced = jax.eval_shape(loaded.experiment.sample, loaded.state, jax.random.key(0), given)
         assert traced.shape == samples.shape
 
 

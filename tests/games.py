@@ -70,7 +70,7 @@ def regression(
         networks={"model": jaxgen.Network(net, jnp.zeros((1, 16)))},
         evaluators={"test": jaxgen.mean_over(source, jaxgen.loss_of(player), batch_size=16, transform=transform)},
         pictures={"noise": lambda state, key: jaxgen.Picture(ARRAYS["image"][:4] / 255, 2, "Noise")},
-        sample=lambda state, key, n: jax.random.uniform(key, (n, 4, 4, 1)),
+        sample=lambda state, key, given: jax.random.uniform(key, (len(given["index"]), 4, 4, 1)),
         ema=ema,
         accumulate=accumulate,
         schedules={"learning_rate": rate},
@@ -169,7 +169,8 @@ def latent(*, run: str, steps: int = 8, trained: bool = False, ema: float | None
         values = ((net.apply({"params": params["model"]}, code) - code) ** 2).sum(-1)
         return values, jaxgen.Aux(vars)
 
-    def sample(state, key, n):
+    def sample(state, key, given):
+        n = len(given["index"])
         code = net.apply({"params": state.params["model"]}, jax.random.normal(key, (n, 3)))
         images, _ = objectives.apply(part.module, state.params, state.vars, code, name="coder", method="decode")
         return images.reshape(n, 4, 4, 1)

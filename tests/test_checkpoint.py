@@ -10,7 +10,7 @@ from checkpoints import resume
 from games import fit, regression
 
 import jaxgen
-from jaxgen import checkpoint, logs, run
+from jaxgen import checkpoint, loading, logs
 
 
 def test_what_a_writer_that_died_left_behind_is_cleared_by_the_next_and_seen_by_no_reader(run_folder: Path) -> None:
@@ -27,7 +27,7 @@ def test_reading_writes_nothing(run_folder: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in run_folder.rglob("*")}
     jaxgen.load(run_folder, experiment=regression)
     jaxgen.load_params(run_folder, best=True)
-    run.digest(run_folder)
+    loading.digest(run_folder)
     assert {p: p.stat().st_mtime_ns for p in run_folder.rglob("*")} == before
 
 

@@ -11,7 +11,7 @@ from games import fit, regression
 from mistakes import contents
 
 import jaxgen
-from jaxgen import run
+from jaxgen import loading, run
 from jaxgen.errors import DamagedError, UserError
 
 
@@ -105,7 +105,7 @@ def test_a_newer_format_is_told_and_nothing_is_moved(run_folder: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"run": {"versions": {"jax": "0.3.0", "flax": "99.0"}}}, {"storage": "0.0.1"}])
 def test_other_versions_on_record_are_no_damage(change: dict[str, Any], run_folder: Path) -> None:
-    truth = run.digest(run_folder)
+    truth = loading.digest(run_folder)
     rewritten(run_folder, 20, **change)
     assert resume(run_folder).digest() == truth
     assert not (run_folder / "damaged").exists()

@@ -11,7 +11,7 @@ from checkpoints import data_files, files, resume
 from games import regression
 
 import jaxgen
-from jaxgen import commands, hashes, run, serialization
+from jaxgen import commands, hashes, loading, run, serialization
 from jaxgen.errors import DamagedError, UserError
 from jaxgen.logs import read_jsonl
 
@@ -43,7 +43,7 @@ def flipped(whole: bytes, at: int) -> bytes:
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_or_the_same_whatever_file_is_damaged(run_folder: Path) -> None:
-    truth, refused = run.digest(run_folder), 0
+    truth, refused = loading.digest(run_folder), 0
     spec = jax.eval_shape(lambda: run.begin(regression(ema=0.9), 0))
     for path in files(run_folder, 20):
         for damage in damages(path):
@@ -57,12 +57,12 @@ def test_a_damaged_checkpoint_is_refused_or_the_same_whatever_file_is_damaged(ru
             finally:
                 checkpoints.close()
     assert refused > 20
-    assert run.digest(run_folder) == truth
+    assert loading.digest(run_folder) == truth
 
 
 @pytest.mark.parametrize("damage", ["bit in the middle", "truncated", "missing"])
 def test_a_run_goes_on_from_the_last_whole_checkpoint(run_folder: Path, damage: str, capsys) -> None:
-    truth, lines = run.digest(run_folder), timeless(run_folder)
+    truth, lines = loading.digest(run_folder), timeless(run_folder)
     for path in data_files(run_folder, 20):
         for name in damages(path):
             if name == damage:
@@ -74,7 +74,7 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint(run_folder: Path, damage: 
     assert f"It is moved to {run_folder / 'damaged'}" in told
     assert "Resuming" in told
     assert "at step 15" in told
-    assert resumed.digest() == run.digest(run_folder) == truth
+    assert resumed.digest() == loading.digest(run_folder) == truth
     assert timeless(run_folder) == lines
     assert (run_folder / "damaged" / "20").is_dir()
 
@@ -110,7 +110,7 @@ def test_every_leaf_is_verified(run_folder: Path) -> None:
     with pytest.raises(DamagedError, match=r"state/\S+ is not what was written"):
         jaxgen.load(run_folder, experiment=regression)
     with pytest.raises(DamagedError, match=r"state/\S+ is not what was written"):
-        run.digest(run_folder)
+        loading.digest(run_folder)
 
 
 def test_what_a_checkpoint_says_of_itself_is_verified(run_folder: Path) -> None:
@@ -118,4 +118,4 @@ def test_what_a_checkpoint_says_of_itself_is_verified(run_folder: Path) -> None:
     meta = json.loads(path.read_text())
     path.write_text(json.dumps({**meta, "position": 21}))
     with pytest.raises(DamagedError, match="what it says of itself was changed"):
-        run.digest(run_folder)
+        loading.digest(run_folder)

@@ -15,7 +15,7 @@ from games import coder, fit, latent
 from test_elastic import there_are
 
 import jaxgen
-from jaxgen import commands, parts, run, workdir
+from jaxgen import commands, loading, parts, workdir
 from jaxgen.commands import runs
 from jaxgen.errors import DamagedError, UserError
 
@@ -79,7 +79,7 @@ def test_a_run_outlives_the_one_that_it_took_a_network_from(way: dict[str, Any],
     with parts.kept_in(folder):  # as the command line makes it
         resumed = fit(latent(run=str(parent), ema=0.9), folder, save_every=2, **way)
     assert resumed.position == 8
-    assert resumed.digest() == whole.digest() == run.digest(folder)
+    assert resumed.digest() == whole.digest() == loading.digest(folder)
     loaded = jaxgen.load(folder, **OWN)
     assert loaded.digest() == whole.digest()
     same(loaded.network("coder")[1], whole.network("coder")[1])
@@ -168,7 +168,7 @@ def test_the_digest_names_the_other_run(parent: Path, tmp_path: Path, capsys: py
     capsys.readouterr()
     runs.digest(tmp_path / "run")
     digest, told = capsys.readouterr().out.splitlines()
-    assert digest == run.digest(tmp_path / "run")
+    assert digest == loading.digest(tmp_path / "run")
     assert told.startswith("frozen coder: ")
     assert told.endswith(f"the network 'model' of {parent} at step 6")
     runs.digest(parent)

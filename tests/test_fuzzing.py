@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import jaxgen
-from jaxgen import data, logs, workdir
-from jaxgen import run as runs
+from jaxgen import data, loading, logs, workdir
 from jaxgen.errors import DamagedError
 
 FUZZ = settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -130,7 +129,7 @@ def test_a_run_with_changed_flags_is_refused_or_the_same(
     used = run.experiment.config.flags[name]
     assert json.dumps(used) == json.dumps(value)
     assert type(used) is (tuple if isinstance(value, list) else type(value))
-    assert run.digest() == runs.digest(trained)
+    assert run.digest() == loading.digest(trained)
 
 
 @FEW
@@ -138,7 +137,7 @@ def test_a_run_with_changed_flags_is_refused_or_the_same(
 def test_a_run_with_damaged_bytes_is_refused_or_the_same(
     trained: Path, tmp_path_factory: pytest.TempPathFactory, choices: st.DataObject
 ) -> None:
-    whole = runs.digest(trained)
+    whole = loading.digest(trained)
     content = damage(choices.draw, (trained / "run.json").read_bytes())
     here = contextlib.chdir(tmp_path_factory.mktemp("here"))
     with changed(trained / "run.json", content), here, contextlib.suppress(jaxgen.UserError):
@@ -287,14 +286,14 @@ def test_no_pickle_in_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _checkpoint_survives(trained: Path, folder: Path, draw: Any) -> None:
-    whole = runs.digest(trained)
+    whole = loading.digest(trained)
     params = jaxgen.load_params(trained)
     shutil.copytree(trained, folder)
     try:
         files = sorted(p for p in (folder / "checkpoints").rglob("*") if p.is_file() and p.stat().st_size)
         file = draw(st.sampled_from(files))
         file.write_bytes(damage(draw, file.read_bytes()))
-        for read in (runs.digest, lambda path: jaxgen.load(path).digest()):
+        for read in (loading.digest, lambda path: jaxgen.load(path).digest()):
             with contextlib.suppress(jaxgen.UserError):
                 assert read(folder) == whole
         with contextlib.suppress(jaxgen.UserError):
@@ -321,7 +320,7 @@ def test_arrays_of_another_run_are_not_taken_for_its_own(trained: Path, tmp_path
     state = tmp_path / "run" / "checkpoints" / "1" / "state"
     shutil.rmtree(state)
     shutil.copytree(tmp_path / "other" / "checkpoints" / "2" / "state", state)
-    for read in (runs.digest, jaxgen.load, jaxgen.load_params):
+    for read in (loading.digest, jaxgen.load, jaxgen.load_params):
         with pytest.raises(DamagedError):
             read(tmp_path / "run")
 

@@ -7,7 +7,7 @@ import pytest
 from games import fit, regression
 
 import jaxgen
-from jaxgen import run, run_record
+from jaxgen import loading, run_record
 from jaxgen.logs import read_jsonl
 
 KEPT = Path(__file__).parent / "kept"
@@ -27,7 +27,7 @@ def test_every_format_up_to_the_present_one_has_a_kept_run() -> None:
 @pytest.mark.parametrize("version", DIGESTS)
 def test_a_kept_run_loads_evaluates_and_goes_on(version: int, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(KEPT / f"format_{version}", tmp_path / "run"))
-    assert run.digest(folder) == DIGESTS[version]
+    assert loading.digest(folder) == DIGESTS[version]
     loaded = jaxgen.load(folder, experiment=regression)
     assert loaded.digest() == DIGESTS[version]
     assert loaded.position == 8

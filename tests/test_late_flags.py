@@ -142,8 +142,8 @@ def test_the_settings_of_samples_are_all_that_move_them(run: Path) -> None:
     """And no others: a flag that moves nothing would keep values apart that compare."""
     state = jaxgen.load(run).state
     made = make("ddpm", steps=2)
-    drawn = {None: made.sample(state, jax.random.key(0), 2)}
+    drawn = {None: made.sample(state, jax.random.key(0), jaxgen.given(2))}
     for flag in flags_of("ddpm"):
-        drawn[flag] = make("ddpm", steps=2, **{flag: OTHERS[flag]}).sample(state, jax.random.key(0), 2)
+        drawn[flag] = make("ddpm", steps=2, **{flag: OTHERS[flag]}).sample(state, jax.random.key(0), jaxgen.given(2))
     moved = {flag for flag, images in drawn.items() if np.abs(images - drawn[None]).max() > 1e-6}
     assert moved == set(made.sampling)

@@ -9,8 +9,7 @@ import pytest
 from games import ARRAYS, adversarial, fit, regression
 
 import jaxgen
-from jaxgen import hashes
-from jaxgen import run as runs
+from jaxgen import hashes, loading
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.logs import read_jsonl
 from jaxgen.serialization import to_tree
@@ -157,7 +156,7 @@ def test_a_skipped_turn_is_no_nan() -> None:
 
 def test_a_run_resumes_only_with_its_own_flags(tmp_path: Path) -> None:
     fit(regression(steps=5), tmp_path)
-    digest, record = runs.digest(tmp_path), (tmp_path / "run.json").read_text()
+    digest, record = loading.digest(tmp_path), (tmp_path / "run.json").read_text()
     with pytest.raises(UserError, match=r"differs in --batch-size \(6 there, 12 here\), --ema \(None there, 0.9 here\)"):
         fit(regression(steps=5, batch_size=12, ema=0.9), tmp_path)
     with pytest.raises(UserError, match=r"--seed \(0 there, 3 here\)"):
@@ -166,7 +165,7 @@ def test_a_run_resumes_only_with_its_own_flags(tmp_path: Path) -> None:
         fit(adversarial(steps=5)._replace(config=adversarial().config._replace(function=json.dumps)), tmp_path)
     with pytest.raises(UserError, match="is at step 5 already, so --steps 3 would go back"):
         fit(regression(steps=3), tmp_path)
-    assert runs.digest(tmp_path) == digest
+    assert loading.digest(tmp_path) == digest
     assert (tmp_path / "run.json").read_text() == record
 
 

@@ -19,11 +19,12 @@ from jaxgen import distributed
 ROOT = Path(__file__).parents[1]
 
 COMMANDS = [
-    ("jaxgen", "Missing subcommand.*sample, evaluate"),
+    ("jaxgen", "Missing subcommand.*sample, translate"),
     ("jaxgen smaple x", "^There is no subcommand 'smaple' of jaxgen; perhaps you meant sample"),
     ("jaxgen eval x", "^There is no subcommand 'eval' of jaxgen; perhaps you meant evaluate"),
     ("jaxgen Digest x", "^There is no subcommand 'Digest' of jaxgen; perhaps you meant digest"),
     ("jaxgen train", "^There is no subcommand 'train' of jaxgen; perhaps you meant run"),
+    ("jaxgen generate", "^There is no subcommand 'generate' of jaxgen; perhaps you meant sample"),
     ("jaxgen data lst", "^There is no subcommand 'data lst' of jaxgen; perhaps you meant data list"),
     ("jaxgen data", "^There is no subcommand 'data' of jaxgen; perhaps you meant data list or data prepare"),
     ("jaxgen vae --beta 4", "^vae is an experiment; train it by `jaxgen run vae`"),

@@ -12,8 +12,7 @@ from contract import make
 from mistakes import contents, refused, run
 
 import jaxgen
-from jaxgen import run as runs
-from jaxgen import run_record, workdir
+from jaxgen import loading, run_record, workdir
 
 TINY = "--hidden --latents 2 --batch-size 4 --nll-samples 1 --quiet"
 
@@ -134,7 +133,7 @@ def test_with_a_changed_flag_on_record(flags: dict[str, Any], sentence: str, cap
 
 
 def test_parameters_of_another_run(a_run: Path) -> None:
-    for load in (jaxgen.load_params, jaxgen.load, runs.digest):
+    for load in (jaxgen.load_params, jaxgen.load, loading.digest):
         with pytest.raises(jaxgen.UserError, match=r"^nowhere holds no run"):
             load("nowhere")
     with pytest.raises(jaxgen.UserError, match=r"^The run in run has no checkpoint of step 9; it has 2"):

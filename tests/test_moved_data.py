@@ -56,8 +56,8 @@ def test_a_sampler_that_depends_on_examples_needs_them(tmp_path: Path) -> None:
         made = make("vae", dataset=dataset, steps=steps)
         mean = data.load(dataset, "train").gather(np.arange(12))["image"].mean(0) / 255
 
-        def sample(state: Any, key: Any, n: int) -> Any:
-            return made.sample(state, key, n) + mean
+        def sample(state: Any, key: Any, given: Any) -> Any:
+            return made.sample(state, key, given) + mean
 
         return made._replace(sample=sample)
 

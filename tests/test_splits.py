@@ -56,7 +56,7 @@ def translation(*, photos: str | data.Given, paintings: str | data.Given, steps:
         steps=steps,
         splits=splits,
         evaluators={f"test/{name}": over(name) for name in domains},
-        sample=lambda state, key, n: jax.random.uniform(key, (n, 4, 4, 1)),
+        sample=lambda state, key, given: jax.random.uniform(key, (len(given["index"]), 4, 4, 1)),
         best="test/photos/loss",
         protocol={"loss": ()},
     )

@@ -20,8 +20,7 @@ from jax.experimental import io_callback
 from test_experiments import NAMES
 
 import jaxgen
-from jaxgen import dispatch, parallel
-from jaxgen import run as runs
+from jaxgen import dispatch, loading, parallel
 from jaxgen.logs import read_jsonl
 
 TIMED = ("examples_per_second",)
@@ -42,7 +41,7 @@ class Course:
         self.experiment, self.folder, self.options = watched(experiment), folder, {"log_every": 5} | options
         self._program: Any = None
         self.run("whole")
-        self.whole, self.lines = runs.digest(folder / "whole"), lines(folder / "whole")
+        self.whole, self.lines = loading.digest(folder / "whole"), lines(folder / "whole")
         self.log = self.consumed()
 
     def consumed(self) -> Any:
@@ -90,7 +89,7 @@ class Course:
 
     def equals(self, name: str) -> None:
         assert list(self.consumed().items()) == list(self.log.items()), f"{name}: other examples were consumed"
-        assert runs.digest(self.folder / name) == self.whole, f"{name}: the state diverged"
+        assert loading.digest(self.folder / name) == self.whole, f"{name}: the state diverged"
 
 
 GAMES = {
@@ -169,7 +168,7 @@ def test_a_resumed_run_may_compile_its_step_anew(tmp_path: Path) -> None:
             fit(experiment, tmp_path / name)
             logs[name] = logs.get(name, {}) | experiment.train.take()
     assert logs["part"] == logs["whole"]
-    assert runs.digest(tmp_path / "part") == runs.digest(tmp_path / "whole")
+    assert loading.digest(tmp_path / "part") == loading.digest(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(("per_call", "step"), [(1, 2), (4, 7)])

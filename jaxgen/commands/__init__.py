@@ -19,6 +19,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "list": runs.list_experiments,
     "run": runs.run,
     "sample": runs.sample,
+    "translate": runs.translate,
     "evaluate": measuring.evaluate,
     "measure": measuring.measure,
     "compare": measuring.compare,
@@ -30,6 +31,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "data prepare": datasets.data_prepare,
     "data convert": datasets.data_convert,
 }
+
+OTHER_WORDS = {"train": "run", "fit": "run", "generate": "sample", "draw": "sample"}
+"""What others call a subcommand, where its letters do not tell."""
 
 
 def main(args: list[str] | None = None) -> None:
@@ -73,7 +77,7 @@ def _no_subcommand(args: list[str]) -> NoReturn:
     if name.removeprefix(experiments.PREFIX) in experiments.names():
         raise UserError(f"{name} is an experiment; train it by `jaxgen run {name.removeprefix(experiments.PREFIX)}`.")
     known = [command for command in COMMANDS if args[0] != "data" or command.startswith("data ")]
-    hint = experiments.nearest(name, known)
+    hint = f"perhaps you meant {OTHER_WORDS[name]}" if name in OTHER_WORDS else experiments.nearest(name, known)
     if hint.startswith("there are") and (near := difflib.get_close_matches(name, experiments.names(), n=1)):
         hint = f"perhaps you meant `jaxgen run {near[0]}`"
     raise UserError(f"There is no subcommand {name!r} of jaxgen; {hint} (`jaxgen --help` shows them).")

@@ -72,8 +72,8 @@ def evaluate(
         for `--anew sampling-steps=10 sampling-steps=25`.
     """
     from jaxgen.experiment import of_split
+    from jaxgen.loading import load
     from jaxgen.metrics import protocol
-    from jaxgen.run import load
 
     _check_json(json_file)
     beside_metrics = {"extractor": extractor, "n": n, "split": split if split and split.partition("/")[0] == "train" else None}

@@ -1,4 +1,4 @@
-"""Subcommands for experiments and their runs: list, run, sample, digest, replay."""
+"""Subcommands for experiments and their runs: list, run, sample, translate, digest, replay."""
 
 import inspect
 import itertools
@@ -43,7 +43,11 @@ def run(name: Positional[str | None] = None, flags: Positional[tuple[str, ...]] 
 def sample(
     workdir: Positional[Place],
     *,
-    n: Count = 64,
+    n: Count | None = None,
+    label: tuple[str, ...] = (),
+    caption: tuple[str, ...] = (),
+    given: Place | None = None,
+    resize: bool = False,
     out: Place = Path("samples.png"),
     seed: Seed | None = None,
     best: bool = False,
@@ -57,7 +61,11 @@ def sample(
 
     Args:
       workdir: the run.
-      n: the number of samples.
+      n: the number of samples; by default 64, or as many as --given has images.
+      label: the classes of the samples, by number or by name, one after the other; by default all in turn.
+      caption: the texts that the samples are made from, one after the other, each in quotes.
+      given: the images that the samples are made from: a folder of pictures, an .npy or an .npz file.
+      resize: whether to resize the central square of every given picture to the model's size.
       out: the picture to write; .npy writes the array, [n, H, W, C] in [0, 1] or points [n, D], instead, and a folder,
         which ends in a /, one picture a sample. Both are written as the samples are drawn.
       seed: the seed of the samples; by default the run's.
@@ -70,14 +78,22 @@ def sample(
         `--anew sampling-steps=50`.
     """
     from jaxgen import exports
-    from jaxgen.run import load
+    from jaxgen.conditions import images_of
+    from jaxgen.loading import load
 
     folder = isinstance(out, Folder) or out.is_dir()
     if not folder and out.suffix not in (".png", ".npy"):
         raise UserError(f"--out is {out}; name a .png or a .npy file in a folder of yours, or a folder that ends in a /.")
+    if resize and given is None:
+        raise UserError("--resize goes with --given, whose pictures it brings to the model's size; give both, or leave it out.")
     (chosen,) = settings(sample, workdir, experiment, anew, several=False)
     run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset, anew=chosen)
-    parts = run.samples(n, seed=seed)
+    typed = {feature: list(words) for feature, words in (("label", label), ("caption", caption)) if words}
+    if typed and given is not None:
+        raise UserError("--given does not go with --label or --caption; give the one or the others.")
+    images = None if given is None else images_of(given, run.experiment.given, resize=resize)
+    n = n or (64 if images is None else images.length)
+    parts = run.samples(n, given=images or typed or None, seed=seed)
     if folder:
         exports.to_folder(parts, n, out)
     elif out.suffix == ".npy":
@@ -85,6 +101,59 @@ def sample(
     else:
         exports.to_picture(parts, n, out, f"{n} samples of {workdir} at step {run.position:,}")
     print(out)
+
+
+@held
+def translate(
+    workdir: Positional[Place],
+    folder: Positional[Place],
+    *,
+    out: Place,
+    resize: bool = False,
+    seed: Seed | None = None,
+    best: bool = False,
+    step: Whole | None = None,
+    experiment: str | None = None,
+    data_dir: Place | None = None,
+    dataset: str | None = None,
+    anew: tuple[str, ...] = (),
+) -> None:
+    """Translate every picture of a folder by a trained run, into a folder of pictures with the same names.
+
+    Args:
+      workdir: the run of a model that makes images from images.
+      folder: the folder of pictures; or an .npy or .npz file of images.
+      out: the folder to write to, which is new or empty; every picture has the name of the one that it was made from, as a PNG.
+      resize: whether to resize the central square of every picture to the model's size.
+      seed: the seed of what the model draws; by default the run's.
+      best: whether to use the best checkpoint instead of the last.
+      step: the step of the checkpoint to use; by default the last one's.
+      experiment: the file that made the run, where it is not one of `jaxgen list`.
+      data_dir: the folder that the run's dataset lies in now, if it was moved.
+      dataset: the folder of the run's dataset, if it was moved or renamed.
+      anew: the experiment's own flags of sampling, in place of those on record: `--direction to-photo`, short for
+        `--anew direction=to-photo`.
+    """
+    from jaxgen import exports
+    from jaxgen.conditions import images_of
+    from jaxgen.loading import load
+
+    (chosen,) = settings(translate, workdir, experiment, anew, several=False)
+    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset, anew=chosen)
+    images = images_of(folder, run.experiment.given, resize=resize)
+    names = _names(folder) if folder.is_dir() else ()
+    exports.to_folder(run.samples(images.length, given=images, seed=seed), images.length, out, names=names)
+    print(f"{images.length:,} pictures in {out}")
+
+
+def _names(folder: Path) -> list[str]:
+    """The names of a folder's pictures, as PNGs, in the order in which they are read."""
+    from jaxgen.data.folder import scan
+
+    paths = [Path(path).relative_to(folder) for path, _, _ in scan(folder).pictures]
+    names = [str(path.with_suffix(".png")) for path in paths]
+    # a.jpg beside a.gif
+    return names if len(set(names)) == len(names) else [f"{path}.png" for path in paths]
 
 
 def settings(
@@ -128,10 +197,10 @@ def digest(workdir: Positional[Place]) -> None:
     Args:
       workdir: the run.
     """
-    from jaxgen import run
+    from jaxgen import loading
     from jaxgen.workdir import read
 
-    print(run.digest(workdir))
+    print(loading.digest(workdir))
     for name, told in read(workdir).record.get("frozen", {}).items():
         print(f"frozen {name}: {told['digest']}, the network {told['network']!r} of {told['run']} at step {told['step']:,}")
 

@@ -28,7 +28,7 @@ from jaxgen.data.transforms import (
     resample,
     scale,
 )
-from jaxgen.data.views import in_bytes, map_examples, part, take
+from jaxgen.data.views import in_bytes, map_examples, part, showing, take
 
 __all__ = [
     "Given",
@@ -83,6 +83,7 @@ __all__ = [
     "resize",
     "same_classes",
     "scale",
+    "showing",
     "shuffled",
     "take",
     "texts",

@@ -1,5 +1,6 @@
 """The maths of Gaussian diffusion, without networks: noise schedules, parameterisations, forward process, posterior."""
 
+from jaxgen.diffusion.guidance import classifier_free, clipped, dynamic_threshold, rescaled
 from jaxgen.diffusion.parameterisation import EPSILON, SCORE, X0, Denoise, Parameterisation, Prediction, V, denoiser
 from jaxgen.diffusion.process import diffuse, expand, forward, posterior
 from jaxgen.diffusion.schedules import (
@@ -33,10 +34,13 @@ __all__ = [
     "Parameterisation",
     "Prediction",
     "V",
+    "classifier_free",
+    "clipped",
     "cosine",
     "denoiser",
     "diffuse",
     "discretised",
+    "dynamic_threshold",
     "expand",
     "forward",
     "from_betas",
@@ -44,6 +48,7 @@ __all__ = [
     "large_variance",
     "linear",
     "posterior",
+    "rescaled",
     "small_variance",
     "spaced",
     "subsequence",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgen import data, draws, durable
+from jaxgen.conditions import Conditions
 from jaxgen.data import files
 from jaxgen.data.pixels import to_bytes
 from jaxgen.errors import UserError
@@ -26,20 +27,18 @@ def drawn(
     n: int,
     *,
     name: str,
-    classes: int | None = None,
-    names: tuple[str, ...] = (),
+    conditions: Conditions | None = None,
     track: Track = show,
 ) -> Iterator[data.Source]:
     """A model's samples, chunk by chunk into a file; each device of this host draws chunks of its own.
 
     Args:
-      sample: the model's sampler, `(state, key, n) -> images [n, H, W, C]` in [0, 1]; traced where there are several devices.
+      sample: the model's sampler, `(state, key, given) -> images [n, H, W, C]` in [0, 1]; traced if there are several devices.
       state: the state of the model.
       key: the key of the draw; the i-th chunk's is folded from it.
       n: the number of samples.
       name: the name of the set.
-      classes: the number of classes, if the i-th image of a draw is of class i modulo this number: the set then has labels.
-      names: the names of these classes, where they have any.
+      conditions: the conditions of the samples; where one of them is a class, `label`, the set has it too.
       track: a function that shows the progress.
 
     Yields:
@@ -51,7 +50,7 @@ def drawn(
     with durable.scratch(f"the samples of {name}") as folder:
         images: np.ndarray | None = None
         start = 0
-        for chunk in draws.chunks(sample, state, key, n, size=CHUNK, name=name, track=track):
+        for chunk in draws.chunks(sample, state, key, n, size=CHUNK, name=name, conditions=conditions, track=track):
             if chunk.ndim != 4:
                 raise UserError(f"The samples of {name} are points, {list(chunk.shape[1:])}, and these metrics are of images.")
             if not np.isfinite(chunk).all():
@@ -64,10 +63,12 @@ def drawn(
             images[start : start + len(chunk)] = to_bytes(chunk)
             start += len(chunk)
         assert images is not None, "n is 1 or more"
-        arrays = {"image": images}
-        if classes is not None:
-            arrays["label"] = np.arange(n) % CHUNK % classes
-        yield data.from_arrays(arrays, name=name, classes={"label": names} if classes is not None and names else {})
+        arrays, classes = {"image": images}, {}
+        if conditions is not None and "label" in conditions.features:
+            examples = conditions.examples
+            arrays["label"] = examples.gather(np.arange(n) % examples.length)["label"]
+            classes = {"label": examples.classes.get("label", ())}
+        yield data.from_arrays(arrays, name=name, classes=classes)
 
 
 def read(path: Path) -> data.Source:

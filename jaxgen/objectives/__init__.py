@@ -10,12 +10,14 @@ from jaxgen.objectives.score_matching import Weight, by_variance, denoiser_of, d
 from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
+from jaxgen.objectives.told import Told, tell, tell_nothing
 from jaxgen.objectives.translation import conditional_translation, translate
 from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
 
 __all__ = [
     "Bound",
     "Prediction",
+    "Told",
     "Weight",
     "adversarial",
     "apply",
@@ -36,6 +38,8 @@ __all__ = [
     "k_sparse",
     "reconstruction",
     "simultaneous",
+    "tell",
+    "tell_nothing",
     "translate",
     "uniform",
     "variational_bound",

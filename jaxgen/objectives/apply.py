@@ -1,5 +1,6 @@
 """The one way in which an objective calls a linen module."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +19,7 @@ def apply(
     name: str = "model",
     method: str = "__call__",
     train: bool = False,
+    told: Mapping[str, Any] = {},
 ) -> tuple[Any, Vars]:
     """Calls a method of a module with the parameters and variables that bear its name.
 
@@ -31,6 +33,7 @@ def apply(
       name: the name of the parameters in `params`.
       method: the module's method to call.
       train: whether the module is trained, which is passed on; when true, the variables are updated.
+      told: more arguments of the method, by keyword, such as `{"label": label}`.
 
     Returns:
       The method's result, and the variables with this module's update.
@@ -39,8 +42,8 @@ def apply(
     collections = variables(params, vars, name)
     rngs = {} if key is None else dict.fromkeys(("dropout", "sample"), keys.of_batch(key))
     if not (train and own):
-        return model.apply(collections, *inputs, train=train, method=method, rngs=rngs), dict(vars)
-    out, updated = model.apply(collections, *inputs, train=train, method=method, rngs=rngs, mutable=list(own))
+        return model.apply(collections, *inputs, **told, train=train, method=method, rngs=rngs), dict(vars)
+    out, updated = model.apply(collections, *inputs, **told, train=train, method=method, rngs=rngs, mutable=list(own))
     return out, {**vars, name: {**own, **updated}}
 
 

@@ -1,7 +1,6 @@
 """Denoising score matching."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
@@ -13,6 +12,7 @@ from jaxgen.diffusion import EPSILON, Denoise, Level, NoiseSchedule, Parameteris
 from jaxgen.distributions import sum_event
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.objectives.apply import apply
+from jaxgen.objectives.told import Told, tell
 from jaxgen.types import Array, Batch, Key, Params, Vars
 
 Weight = Callable[[Level], Array]
@@ -35,9 +35,7 @@ def denoising_score_matching(
     parameterisation: Parameterisation = EPSILON,
     *,
     weight: Weight = uniform,
-    condition: str | None = None,
-    unlabelled: float = 0.0,
-    classes: int = 0,
+    told: Mapping[str, Told] = {},
     name: str = "model",
     feature: str = "image",
 ) -> LossFn:
@@ -47,14 +45,11 @@ def denoising_score_matching(
     minimum over functions is the expectation of the target given x_t, from which the score of the noisy data follows.
 
     Args:
-      model: a linen module, `(x_t [B, ...], time [B]) -> [B, ...]`, or with a label `[B]` as third argument.
+      model: a linen module, `(x_t [B, ...], time [B], **told) -> [B, ...]`.
       schedule: discrete steps or continuous time.
       parameterisation: the parameterisation, which says what the output means.
       weight: the weight w, a function of the noise level.
-      condition: the batch's feature that the model is told, such as the label.
-      unlabelled: share of the training examples whose label is replaced by the number `classes`, so that one model learns the
-        conditional and the unconditional score (Ho & Salimans 2022, algorithm 1).
-      classes: the number of classes; labels count from 0.
+      told: the features that the model is told, by keyword: `{"label": Told("label", nothing=10, drop=0.1)}`.
       name: the parameters' name.
       feature: the batch's feature x_0.
 
@@ -70,14 +65,8 @@ def denoising_score_matching(
         level = schedule.level(schedule.draw(times, len(x0)))
         eps = keys.draw(jax.random.normal, noise, x0.shape)
         xt = diffuse(x0, eps, level)
-        told = []
-        if condition is not None:
-            label = batch[condition]
-            if train and unlabelled:
-                dropped = keys.draw(jax.random.uniform, drop, label.shape) < unlabelled
-                label = jnp.where(dropped, jnp.asarray(classes, label.dtype), label)
-            told = [label]
-        out, vars = apply(model, params, state.vars, xt, level.time, *told, key=key, name=name, train=train)
+        own = tell(told, batch, drop if train else None)
+        out, vars = apply(model, params, state.vars, xt, level.time, key=key, name=name, train=train, told=own)
         out = out.astype(jnp.float32)
         dimensions = x0[0].size
         error = sum_event((out - parameterisation.target(x0, eps, level)) ** 2) / dimensions
@@ -93,7 +82,7 @@ def denoiser_of(
     vars: Vars,
     parameterisation: Parameterisation = EPSILON,
     *,
-    label: Array | None = None,
+    told: Mapping[str, Array] = {},
     clip: tuple[float, float] | None = None,
     name: str = "model",
 ) -> Denoise:
@@ -104,16 +93,15 @@ def denoiser_of(
       params: parameters by name.
       vars: variables by name.
       parameterisation: the parameterisation, which says what its output means.
-      label: the labels `[B]` of the batch that will be denoised, where the model is told one.
+      told: the values that the model is told of the batch, by keyword (`objectives.tell`).
       clip: the range of the data, for predictions of it.
       name: the parameters' name.
 
     Returns:
       `denoise(x_t, level) -> Prediction`.
     """
-    told: list[Any] = [] if label is None else [label]
 
     def network(xt: Array, time: Array) -> Array:
-        return apply(model, params, vars, xt, time, *told, name=name)[0]
+        return apply(model, params, vars, xt, time, name=name, told=told)[0]
 
     return denoiser(network, parameterisation, clip=clip)

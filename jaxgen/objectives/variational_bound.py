@@ -1,7 +1,7 @@
 """The variational bound of a diffusion model, whole or estimated, and in its parts."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -16,6 +16,7 @@ from jaxgen.diffusion import EPSILON, Denoise, Discrete, Parameterisation, diffu
 from jaxgen.distributions import DiscretizedNormal, Normal, sum_event
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.objectives.score_matching import denoiser_of
+from jaxgen.objectives.told import Told, tell
 from jaxgen.types import Array, Batch, Key, Params
 
 
@@ -163,7 +164,7 @@ def variational_diffusion(
     variance: Callable[[Discrete], np.ndarray] = small_variance,
     decoder: Decoder = DiscretizedNormal,
     samples: int | None = 1,
-    condition: str | None = None,
+    told: Mapping[str, Told] = {},
     name: str = "model",
     feature: str = "image",
 ) -> LossFn:
@@ -176,7 +177,7 @@ def variational_diffusion(
       variance: the variance of the reverse steps.
       decoder: the distribution p(x_0 | x_1).
       samples: transitions of each example that are evaluated; None is all.
-      condition: the batch's feature that the model is told.
+      told: the features that the model is told, by keyword.
       name: the parameters' name.
       feature: the batch's feature x_0.
 
@@ -187,8 +188,7 @@ def variational_diffusion(
     """
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
-        label = None if condition is None else batch[condition]
-        denoise = denoiser_of(model, params, state.vars, parameterisation, label=label, name=name)
+        denoise = denoiser_of(model, params, state.vars, parameterisation, told=tell(told, batch), name=name)
         x0 = batch[feature].astype(jnp.float32)
         own = keys.per_example(key, batch)
         bound = variational_bound(denoise, schedule, x0, own, variance=variance, decoder=decoder, samples=samples)

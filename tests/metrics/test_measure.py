@@ -11,9 +11,11 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from jaxgen import data
+from jaxgen.conditions import Conditions
 from jaxgen.errors import UserError
 from jaxgen.metrics import frechet, images, inception, measure, protocol
 from jaxgen.metrics.features import Extractor, Outputs, extract
+from jaxgen.types import Batch
 
 RNG = np.random.default_rng(0)
 REAL = RNG.integers(0, 200, (90, 4, 4, 1)).astype(np.uint8)
@@ -239,28 +241,31 @@ class TestDrawn:
     """Sets of samples."""
 
     @staticmethod
-    def sample(state: float, key: jax.Array, n: int) -> jax.Array:
-        return state * jax.random.uniform(key, (n, 2, 2, 1))
+    def sample(state: float, key: jax.Array, given: Batch) -> jax.Array:
+        return state * jax.random.uniform(key, (len(given["index"]), 2, 2, 1))
 
     def test_a_larger_set_begins_with_the_smaller_one(self) -> None:
         with (
             images.drawn(self.sample, 1.0, jax.random.key(0), 300, name="few") as few,
-            images.drawn(self.sample, 1.0, jax.random.key(0), 510, name="many", classes=3) as many,
+            images.drawn(
+                self.sample, 1.0, jax.random.key(0), 510, name="many", conditions=Conditions.of_classes("abc")
+            ) as many,
         ):
             assert (few.length, many.length) == (300, 510)
             first = np.arange(300)
             np.testing.assert_array_equal(few.gather(first)["image"], many.gather(first)["image"])
             all_of_them = many.gather(np.arange(510))
             assert len(np.unique(all_of_them["image"].reshape(510, -1), axis=0)) > 500
-            np.testing.assert_array_equal(all_of_them["label"], np.arange(510) % 250 % 3)
+            np.testing.assert_array_equal(all_of_them["label"], np.arange(510) % 3)
+            assert many.classes == {"label": ("a", "b", "c")}
             assert "label" not in few.gather(first)
 
     @pytest.mark.parametrize("n", [1, 250, 740, 760, 2100])
     def test_devices_draw_chunks_of_their_own_and_the_set_is_the_same(self, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        def walk(state: float, key: jax.Array, n: int) -> jax.Array:
+        def walk(state: float, key: jax.Array, given: Batch) -> jax.Array:
             traced.append(isinstance(key, jax.core.Tracer))
             step = lambda i, x: x + state * jax.random.uniform(jax.random.fold_in(key, i), x.shape) / 4
-            return jax.lax.fori_loop(0, 4, step, jnp.zeros((n, 2, 2, 1)))
+            return jax.lax.fori_loop(0, 4, step, jnp.zeros((len(given["index"]), 2, 2, 1)))
 
         traced: list[bool] = []
         chunks = [walk(1.0, jax.random.fold_in(jax.random.key(7), i), 250) for i in range(-(-n // 250))]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from parameters import filled, normal
 
-from jaxgen.models.diffusion import MLP, UNet
+from jaxgen.errors import SizeError
+from jaxgen.models.diffusion import MLP, Captioned, TokenEncoder, UNet
 from jaxgen.nn import AdaptiveGroupNorm, ConditionalInstanceNorm, RandomFourier
 
 SMALL = UNet((4, 8), 1, (), dropout=0.0)
@@ -119,3 +120,37 @@ def test_points_keep_their_shape_and_the_mlp_starts_at_zero() -> None:
     assert np.abs(y[2] - MLP(8, 2).apply(variables, x, jnp.ones(3))[2]).max() > 0.01
     half = MLP(8, 2, dtype=jnp.bfloat16).apply(variables, x, jnp.ones(3))
     assert half.shape == (3, 2)
+
+
+class TestCaptioned:
+    """A U-Net that looks at the tokens of a text."""
+
+    MODEL = Captioned(UNet((4, 8), 1, (), dropout=0.0), TokenEncoder(20, 6, 8, 1, 2))
+    TOKENS = jnp.array([[1, 5, 2, 0, 0, 0], [1, 7, 8, 9, 2, 0]])
+
+    def found(self):
+        variables = filled(self.MODEL, X, TIME, self.TOKENS)
+        return self.MODEL.apply(variables, X, TIME, self.TOKENS), variables
+
+    def test_its_text_moves_the_output_and_the_padding_does_not(self) -> None:
+        y, variables = self.found()
+        assert y.shape == X.shape
+        other = self.TOKENS.at[0, 1].set(6)
+        moved = self.MODEL.apply(variables, X, TIME, other)
+        assert np.abs(moved[0] - y[0]).max() > 1e-3
+        np.testing.assert_allclose(moved[1], y[1], rtol=1e-4, atol=1e-4)
+        shorter = self.MODEL.apply(variables, X, TIME, self.TOKENS[:, :5])
+        np.testing.assert_allclose(shorter, y, rtol=1e-3, atol=1e-3)
+
+    def test_the_order_of_the_words_matters(self) -> None:
+        y, variables = self.found()
+        turned = self.MODEL.apply(variables, X, TIME, self.TOKENS[:, jnp.array([0, 3, 2, 1, 4, 5])])
+        assert np.abs(turned[1] - y[1]).max() > 1e-4  # of rounding it would be 1e-6
+
+    def test_a_text_without_places_is_refused(self) -> None:
+        with pytest.raises(SizeError, match="Texts of 7 tokens"):
+            TokenEncoder(20, 6, 8, 1, 2).init(jax.random.key(0), jnp.zeros((1, 7), jnp.int32))
+
+    def test_a_network_without_a_context_has_no_parameters_for_one(self) -> None:
+        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(filled(SMALL, X, TIME))]
+        assert not [path for path in paths if "CrossAttention" in path]

@@ -12,7 +12,7 @@ from parameters import normal
 import jaxgen
 from jaxgen.diffusion import EPSILON, SCORE, X0, V, geometric, linear, variance_preserving
 from jaxgen.models.diffusion import MLP
-from jaxgen.objectives import by_variance, denoiser_of, denoising_score_matching, variational_diffusion
+from jaxgen.objectives import Told, by_variance, denoiser_of, denoising_score_matching, variational_diffusion
 from jaxgen.types import Array
 
 LAW = Mixture((0.5,), 0.5)
@@ -29,7 +29,7 @@ class Constant(nn.Module):
         return value + jnp.zeros_like(x) + (0.0 if label is None else label.astype(jnp.float32)[:, None])
 
 
-class Told(nn.Module):
+class Timed(nn.Module):
     """Answers with a thousand times the time, and with its negative in training."""
 
     @nn.compact
@@ -69,7 +69,7 @@ def test_the_noises_error_is_the_loss_where_the_noise_is_predicted(name: str, an
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_each_example_has_a_level_of_its_own(name: str) -> None:
-    loss, _ = values(denoising_score_matching(Told(), SCHEDULES[name]), ZERO, jnp.zeros((500, 3)))
+    loss, _ = values(denoising_score_matching(Timed(), SCHEDULES[name]), ZERO, jnp.zeros((500, 3)))
     times = np.sqrt(loss) / 1000
     schedule = SCHEDULES[name]
     if name == "continuous":
@@ -85,10 +85,10 @@ def test_each_example_has_a_level_of_its_own(name: str) -> None:
 def test_the_model_is_applied_as_in_training_in_training_alone(name: str) -> None:
     """With the answers 1000 t and -1000 t; the data are as large, so that the two errors of x_0 differ."""
     x = jnp.full((50, 3), 1000.0)
-    loss = denoising_score_matching(Told(), SCHEDULES[name], X0)
+    loss = denoising_score_matching(Timed(), SCHEDULES[name], X0)
     evaluated, trained = (np.sqrt(values(loss, ZERO, x, train=train)[0]) for train in (False, True))
     # The roots are |1000 t - 1000| and |1000 t + 1000|.
-    told = np.sqrt(values(denoising_score_matching(Told(), SCHEDULES[name]), ZERO, 0 * x)[0])
+    told = np.sqrt(values(denoising_score_matching(Timed(), SCHEDULES[name]), ZERO, 0 * x)[0])
     sign = -1 if name == "geometric" else 1  # whose times are the logarithms of sigmas of at most 1
     np.testing.assert_allclose(evaluated, np.abs(sign * told - 1000), atol=3)
     np.testing.assert_allclose(trained, np.abs(sign * told + 1000), atol=3)
@@ -110,8 +110,8 @@ def test_weight_multiplies_each_examples_error() -> None:
 
 def test_labels_reach_the_model_and_some_are_dropped_in_training_alone() -> None:
     label = jnp.zeros(4000, jnp.int32)
-    plain = denoising_score_matching(Constant(), linear(5), condition="label")
-    dropped = denoising_score_matching(Constant(), linear(5), condition="label", unlabelled=0.25, classes=10)
+    plain = denoising_score_matching(Constant(), linear(5), told={"label": Told("label")})
+    dropped = denoising_score_matching(Constant(), linear(5), told={"label": Told("label", nothing=10, drop=0.25)})
     x = normal(4000, 1)
     kept, _ = values(plain, ZERO, x, label=label)
     mixed, _ = values(dropped, ZERO, x, label=label)
@@ -153,5 +153,5 @@ def test_bound_as_a_loss_differentiates_and_reports_its_parts() -> None:
     assert set(aux.metrics) == {"bits_per_dim", "prior", "transitions", "decoder"}
     gradient = jax.grad(lambda p: loss(p, state_of(p), {"image": x}, KEY, train=True)[0].mean())(ZERO)
     assert np.abs(gradient["model"]["value"]) > 0
-    labelled = variational_diffusion(Constant(), linear(6), condition="label")
+    labelled = variational_diffusion(Constant(), linear(6), told={"label": Told("label")})
     assert not np.allclose(values(labelled, ZERO, x, label=jnp.ones(4, jnp.int32))[0], found)

@@ -8,13 +8,18 @@ from parameters import normal
 
 from jaxgen.diffusion import (
     EPSILON,
+    Prediction,
     V,
+    classifier_free,
+    clipped,
     cosine,
     denoiser,
     diffuse,
+    dynamic_threshold,
     large_variance,
     linear,
     posterior,
+    rescaled,
     small_variance,
     subsequence,
 )
@@ -144,3 +149,36 @@ def test_reverse_variances_are_theirs_but_for_step_1(name: str, kind: str, varia
     np.testing.assert_allclose(found[1:], expected[1:], rtol=2e-3)
     assert found[0] == SCHEDULES[name].posterior_variance[2]
     assert expected[0] == pytest.approx({"fixed_small": 1e-20, "fixed_large": SCHEDULES[name].beta[1]}[kind], rel=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
+def test_rescaled_guidance_is_theirs(share: float) -> None:
+    rescale_noise_cfg = pytest.importorskip("diffusers.guiders.guider_utils").rescale_noise_cfg
+
+    guided, conditional = normal(3, 4, 4, 2, seed=1) * 2, normal(3, 4, 4, 2, seed=2)
+    expected = rescale_noise_cfg(tensor(guided), tensor(conditional), guidance_rescale=share)
+    at = lambda x0: lambda x, level: Prediction(x0, x0)
+    found = rescaled(at(guided), at(conditional), share)(guided, linear(T).level(5)).x0
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.995])
+def test_the_dynamic_threshold_is_theirs(quantile: float) -> None:
+    theirs = diffusers.DDPMScheduler(T, thresholding=True, dynamic_thresholding_ratio=quantile, sample_max_value=1e9)
+    x0 = normal(3, 4, 4, 2, seed=3) * np.array([0.1, 1.0, 5.0], np.float32).reshape(3, 1, 1, 1)
+    found = dynamic_threshold(lambda x, level: Prediction(x0, x0), quantile)(x0, linear(T).level(5)).x0
+    np.testing.assert_allclose(found, theirs._threshold_sample(tensor(x0)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_a_guided_ddim_step_is_theirs(scale: float) -> None:
+    """As their pipelines guide: the noise of both predictions, and then the step, which clips."""
+    theirs = diffusers.DDIMScheduler(T, beta_schedule="linear", clip_sample=True)
+    theirs.set_timesteps(5)
+    c, u = normal(*X.shape, seed=6), normal(*X.shape, seed=7)
+    expected = theirs.step(tensor(u + scale * (c - u)), 800, tensor(X), use_clipped_model_output=True).prev_sample
+    at = lambda eps: denoiser(lambda x, time: eps, EPSILON)
+    pair = subsequence(linear(T), [601, 801])
+    denoise = clipped(classifier_free(at(c), at(u), scale), -1.0, 1.0)
+    found = ddim(pair)(denoise, X, jax.random.key(0), trajectory=3).trajectory[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -40,7 +40,7 @@ def test_other_variants_trace(name: str, flags: dict[str, Any]) -> None:
 
     state, metrics = jax.eval_shape(step, key, dispatch.batch_spec(experiment.train))
     assert {"loss", "noise_error", "grad_norm"} <= set(metrics)
-    images = jax.eval_shape(lambda state, key: experiment.sample(state, key, 3), state, key)
+    images = jax.eval_shape(lambda state, key: experiment.sample(state, key, jaxgen.given(3, experiment.given)), state, key)
     assert images.shape == (3, *data_shape(experiment))
 
 

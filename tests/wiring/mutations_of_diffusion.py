@@ -16,20 +16,23 @@ DDPM: Sequence[Change] = [
         '"large": diffusion.small_variance,\n    "small": diffusion.large_variance',
     ),
     (
-        "the bound is told label 0",
-        'label = batch["label"] if labels else None',
-        'label = 0 * batch["label"] if labels else None',
+        "the bound and the samples are told label 0",
+        "own = objectives.tell(told, batch)",
+        'own = {"label": 0 * batch["label"]} if labels else {}',
     ),
-    ("samples are of class 0", "jnp.arange(n) % classes", "jnp.zeros(n, jnp.int32)"),
-    ("training is told no label", "weight=weight, condition=condition)", "weight=weight)"),
-    ("samples have no classes", "        classes=classes or None,\n", ""),
-    ("sampling starts at the least noise", "chain.level(chain.steps))", "chain.level(1))"),
+    (
+        "training is told label 0",
+        "weight=weight, told=told)",
+        'weight=weight, told={"label": objectives.Told("label", 0, 1.0)})',
+    ),
+    ("samples have no classes", "        given=conditions,\n", ""),
+    ("sampling starts at the least noise", "chain.level(chain.steps), image", "chain.level(1), image"),
     (
         "the sampler walks the whole chain",
         "chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)",
         "chain = noise",
     ),
-    ("the bound is of the sampler's chain", "denoise(state, label), noise, batch", "denoise(state, label), chain, batch"),
+    ("the bound is of the sampler's chain", "denoise(state, batch), noise, batch", "denoise(state, batch), chain, batch"),
     (
         "samplers are swapped",
         '"ancestral": samplers.ancestral(chain, variance=variances), "ddim": samplers.ddim(chain)',
@@ -43,12 +46,12 @@ DDPM: Sequence[Change] = [
     ("--timesteps is dropped", "value_of(SCHEDULES, schedule)(timesteps)", "value_of(SCHEDULES, schedule)(1000)"),
     (
         "sampling takes the output for the noise",
-        "state.vars, meaning, label=label, clip=PIXELS)",
-        "state.vars, label=label, clip=PIXELS)",
+        "state.vars, meaning, told=own, clip=PIXELS)",
+        "state.vars, told=own, clip=PIXELS)",
     ),
-    ("predictions are not clipped", "label=label, clip=PIXELS)", "label=label)"),
+    ("predictions are not clipped", "told=own, clip=PIXELS)", "told=own)"),
     ("the score's error is not weighted", "(diffusion.SCORE, objectives.by_variance)", "(diffusion.SCORE, objectives.uniform)"),
-    ("the weight is dropped", "meaning, weight=weight, condition", "meaning, condition"),
+    ("the weight is dropped", "meaning, weight=weight, told", "meaning, told"),
     (
         "the noise's error is weighted",
         '"epsilon": (diffusion.EPSILON, objectives.uniform)',
@@ -57,8 +60,8 @@ DDPM: Sequence[Change] = [
     ("pixels in [0, 1]", "PIXELS = (-1.0, 1.0)", "PIXELS = (0.0, 1.0)"),
     (
         "samples are in the model's range",
-        "jnp.clip((x - PIXELS[0]) / (PIXELS[1] - PIXELS[0]), 0.0, 1.0)",
-        "jnp.clip(x, 0.0, 1.0)",
+        "sampler_of(walk, PIXELS)",
+        "sampler_of(walk, (0.0, 1.0))",
     ),
     (
         "evaluated images are mirrored",
@@ -94,12 +97,7 @@ DDPM: Sequence[Change] = [
 ]
 
 NCSN: Sequence[Change] = [
-    ("sampling starts at the least noise", "noise.level(noise.steps))", "noise.level(1))"),
-    (
-        "sampling starts from N(0, 1)",
-        "samplers.noise(start, (n, *image), noise.level(noise.steps))",
-        "jax.random.normal(start, (n, *image))",
-    ),
+    ("sampling starts at the least noise", "noise.level(noise.steps), image", "noise.level(1), image"),
     ("--langevin-steps is dropped", "steps=langevin_steps, step_size=step_size", "step_size=step_size"),
     ("--step-size is dropped", "steps=langevin_steps, step_size=step_size", "steps=langevin_steps"),
     ("the least noise stays", "step_size=step_size)", "step_size=step_size, denoise_last=False)"),
@@ -119,8 +117,7 @@ NCSN: Sequence[Change] = [
         "noise, diffusion.EPSILON)",
         "noise, diffusion.EPSILON, weight=objectives.by_variance)",
     ),
-    ("pixels in [-1, 1]", "transform = data.scale(0.0, 1.0)", "transform = data.scale(-1.0, 1.0)"),
-    ("samples leave [0, 1]", "return jnp.clip(walks(state, key, n, 0).x, 0.0, 1.0)", "return walks(state, key, n, 0).x"),
+    ("pixels in [-1, 1]", "PIXELS = (0.0, 1.0)", "PIXELS = (-1.0, 1.0)"),
     (
         "evaluated images are mirrored",
         "batch_size=batch_size, transform=transform)",
@@ -139,9 +136,8 @@ NCSN: Sequence[Change] = [
 ]
 
 SCORE_MATCHING: Sequence[Change] = [
-    ("unlabelled = classes - 1", "jnp.asarray(classes, label.dtype)", "jnp.asarray(classes - 1, label.dtype)"),
-    ("labels are dropped in evaluation", "if train and unlabelled:", "if unlabelled:"),
-    ("labels are kept in the share that is dropped", "label.shape) < unlabelled", "label.shape) > unlabelled"),
+    ("labels are dropped in evaluation", "tell(told, batch, drop if train else None)", "tell(told, batch, drop)"),
+    ("no label is dropped", "tell(told, batch, drop if train else None)", "tell(told, batch)"),
     ("a sum over pixels", "dimensions = x0[0].size", "dimensions = 1"),
     ("the weight divides", "return weight(level) * error", "return error / weight(level)"),
     ("sigma for its square", "return level.sigma**2", "return level.sigma"),
@@ -155,7 +151,7 @@ SCORE_MATCHING: Sequence[Change] = [
         "parameterisation.eps(out, xt, level) - eps",
         "parameterisation.eps(out, xt, level) + eps",
     ),
-    ("trained without dropout", "key=key, name=name, train=train)", "key=key, name=name)"),
+    ("trained without dropout", "key=key, name=name, train=train, told=own)", "key=key, name=name, told=own)"),
     ("the level is one for all", "schedule.draw(times, len(x0))", "schedule.draw(times, len(x0))[:1].repeat(len(x0))"),
 ]
 
@@ -173,6 +169,34 @@ BOUND: Sequence[Change] = [
     ("a mean over the drawn transitions", "weight / (count * chosen)", "weight / count"),
     ("nats", "unit = 1 / (math.log(2) * self.dimensions)", "unit = 1 / self.dimensions"),
     ("one draw of noise for all transitions", "keys.fold_in(middle, i)", "middle"),
+]
+
+TOLD: Sequence[Change] = [
+    (
+        "something else stands for nothing",
+        "jnp.asarray(nothing, value.dtype), value)",
+        "jnp.asarray(nothing - 1, value.dtype), value)",
+    ),
+    ("the share that is dropped is kept", "value.shape[:1]) < drop", "value.shape[:1]) > drop"),
+]
+
+REVERSE: Sequence[Change] = [
+    (
+        "sampling starts from N(0, 1)",
+        'samplers.noise(first, (len(given["index"]), *shape), start)',
+        'jax.random.normal(first, (len(given["index"]), *shape))',
+    ),
+    ("samples leave [0, 1]", "jnp.clip((x - pixels[0]) / (pixels[1] - pixels[0]), 0.0, 1.0)", "x"),
+]
+
+GUIDANCE: Sequence[Change] = [
+    ("guided from the conditional prediction", "u.x0 + s * (c.x0 - u.x0)", "c.x0 + s * (c.x0 - u.x0)"),
+    ("guided outside of the interval", "scale, 1.0)", "1.0, scale)"),
+    ("the interval is of sigma alone", "level.sigma / level.alpha, xt)", "level.sigma, xt)"),
+    ("rescaled in whole", "share * ratio + 1 - share", "ratio"),
+    ("the noise does not follow", "Prediction(x0, X0.eps(x0, xt, level))", "Prediction(x0, xt)"),
+    ("the threshold of a batch", "axis=1)", "axis=1).max() + jnp.zeros(len(x0))"),
+    ("small images are made larger", "jnp.maximum(size, 1.0)", "size"),
 ]
 
 SCHEDULES: Sequence[Change] = [
@@ -220,6 +244,9 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/ddpm.py", "wiring/test_ddpm_facts.py"): DDPM,
     ("experiments/ncsn.py", "wiring/test_ncsn_facts.py"): NCSN,
     ("jaxgen/objectives/score_matching.py", "objectives/test_score_matching.py"): SCORE_MATCHING,
+    ("jaxgen/objectives/told.py", "objectives/test_score_matching.py"): TOLD,
+    ("jaxgen/analysis/reverse_process.py", "wiring/test_ncsn_facts.py"): REVERSE,
+    ("jaxgen/diffusion/guidance.py", "diffusion/test_guidance.py"): GUIDANCE,
     ("jaxgen/objectives/variational_bound.py", "objectives/test_variational_bound.py"): BOUND,
     ("jaxgen/diffusion/schedules.py", "diffusion/test_schedules.py"): SCHEDULES,
     ("jaxgen/samplers/ancestral.py", "wiring/test_ddpm_facts.py"): ANCESTRAL,

@@ -11,7 +11,11 @@ DCGAN: Sequence[Change] = [
     ("pixels in [0, 1]", "transform = data.scale(-1, 1)", "transform = data.scale()"),
     ("samples in [-1, 1]", 'name="generator")[0] + 1) / 2', 'name="generator")[0])'),
     ("samples by batch statistics", 'z, name="generator")[0]', 'z, name="generator", train=True)[0]'),
-    ("uniform codes where samples are drawn", "jax.random.normal(key, (n, latents))", "jax.random.uniform(key, (n, latents))"),
+    (
+        "uniform codes where samples are drawn",
+        "return jax.random.normal(key, (n, latents))",
+        "return jax.random.uniform(key, (n, latents))",
+    ),
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
     ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
     ("evaluated as in training", "batch, key, train=False)", "batch, key, train=True)"),
@@ -72,11 +76,11 @@ OPTIMIZERS_OF_DCGAN: Sequence[Change] = [
 
 CONDITIONAL_GAN: Sequence[Change] = [
     ("nobody is told the label", ', condition="label"\n', "\n"),
-    ("samples of class 0", "jnp.arange(n) % classes)", "jnp.zeros(n, jnp.int32))"),
-    ("samples are one class off", "jnp.arange(n) % classes)", "(jnp.arange(n) + 1) % classes)"),
-    ("classes in blocks", "jnp.arange(n) % classes)", "jnp.arange(n) * classes // n)"),
+    ("samples of class 0", 'given["label"])\n', '0 * given["label"])\n'),
+    ("samples are one class off", 'given["label"])\n', '(given["label"] + 1) % classes)\n'),
+    ("classes in blocks", 'given["label"])\n', 'jnp.sort(given["label"]))\n'),
     ("the columns' labels", "jnp.repeat(jnp.arange(8) % classes, 16)", "jnp.tile(jnp.arange(8) % classes, 16)"),
-    ("a class more", 'classes = len(data.common_classes("label", train, test))', "classes = 11"),
+    ("a class more", "    classes = len(names)\n", "    classes = 11\n"),
     ("a sigmoid", "output=jnp.tanh, dtype", "dtype"),
     ("pixels in [0, 1]", "transform = data.scale(-1, 1)", "transform = data.scale()"),
     ("dropout of pixels", "dropout=(0.0, 0.3)", "dropout=(0.3, 0.3)"),
@@ -86,12 +90,12 @@ CONDITIONAL_GAN: Sequence[Change] = [
     ("the minimax game", "adversarial.non_saturating, latents=latents", "adversarial.minimax, latents=latents"),
     ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
     ("evaluated as in training", "batch, key, train=False)", "batch, key, train=True)"),
-    ("the loop is not told of the classes", "        classes=classes,\n", ""),
+    ("the loop is not told of the classes", "        given=jaxgen.Conditions.of_classes(names),\n", ""),
     ("the rate is fixed", "optax.adam(learning_rate, b1=0.5)", "optax.adam(2e-4, b1=0.5)"),
     (
         "narrower codes in samples",
-        "jax.random.normal(key, (n, latents)), jnp",
-        "0.7 * jax.random.normal(key, (n, latents)), jnp",
+        'jax.random.normal(key, (len(given["label"]), latents))',
+        '0.7 * jax.random.normal(key, (len(given["label"]), latents))',
     ),
 ]
 
@@ -109,7 +113,11 @@ MODES: Sequence[Change] = [
     ("the GAN saturates", "game(adversarial.non_saturating,", "game(adversarial.minimax,"),
     ("leaky rectifiers", "mlp.Discriminator(hidden, activation=nn.relu)", "mlp.Discriminator(hidden)"),
     ("points in [0, 1]", "output=lambda x: x)", "output=nn.sigmoid)"),
-    ("uniform codes", "z = jax.random.normal(key, (n, latents))", "z = jax.random.uniform(key, (n, latents), minval=-1)"),
+    (
+        "uniform codes",
+        'z = jax.random.normal(key, (len(given["index"]), latents))',
+        'z = jax.random.uniform(key, (len(given["index"]), latents), minval=-1)',
+    ),
     (
         "the critic's rate does not fall",
         "optax.cosine_decay_schedule(learning_rate or 3e-3, decay_steps)",

@@ -25,8 +25,8 @@ VAE: Sequence[Change] = [
     ("pictures of the training split", "shown = data.examples(test,", "shown = data.examples(train,"),
     (
         "a narrower prior",
-        "decode(state, jax.random.normal(key, (n, latents)))",
-        "decode(state, 0.7 * jax.random.normal(key, (n, latents)))",
+        'decode(state, jax.random.normal(key, (len(given["index"]), latents)))',
+        'decode(state, 0.7 * jax.random.normal(key, (len(given["index"]), latents)))',
     ),
     (
         "the logistic sees pixels in [0, 1]",

@@ -57,11 +57,12 @@ def test_the_training_split_trains_and_the_test_split_is_measured(measured: list
 
 
 def test_samples_are_of_each_class_in_turn_and_of_normal_codes_by_the_running_statistics() -> None:
-    """The i-th sample is of class i modulo their number, as `Experiment.classes` says; the codes are N(0, I)."""
+    """The i-th sample is of class i modulo their number, as `Experiment.given` says; the codes are N(0, I)."""
     experiment = plain()
-    assert experiment.classes == CLASSES
+    assert experiment.given is not None
+    assert experiment.given.examples.length == CLASSES
     made = MADE | NETWORKS.made(mean=0.5, variance=4.0)
-    samples = experiment.sample(state_of(experiment, made), jax.random.key(3), 304)
+    samples = experiment.sample(state_of(experiment, made), jax.random.key(3), jaxgen.given(304, experiment.given))
     assert samples.shape == (304, 8, 8, 1)
     np.testing.assert_array_equal(samples[:, 1::2], 0.5)
     found = 2 * numbers(samples) + 0.5
@@ -130,7 +131,9 @@ def test_the_dense_generator_ends_in_tanh_and_its_samples_are_in_0_1() -> None:
     experiment = plain(network="mlp", hidden=())
     state = state_of(experiment, {"generator/generator/Dense_0/bias": np.linspace(-2, 2, 64)})
     expected = (np.tanh(np.linspace(-2, 2, 64)) + 1) / 2
-    np.testing.assert_allclose(experiment.sample(state, jax.random.key(0), 1).ravel(), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        experiment.sample(state, jax.random.key(0), jaxgen.given(1, experiment.given)).ravel(), expected, rtol=1e-5
+    )
 
 
 def test_dropout_of_the_dense_discriminator_is_of_its_units_in_training_alone() -> None:
@@ -184,5 +187,5 @@ def test_half_precision_reaches_both_players(network: str) -> None:
     state, batch = state_of(whole, spread), labelled(4)
     judged = [told(experiment, "discriminator", state, batch)[1]["real_probability"] for experiment in (whole, half)]
     assert 1e-5 < np.abs(judged[0] - judged[1]).max() < 0.1
-    made = [experiment.sample(state, jax.random.key(0), 20) for experiment in (whole, half)]
+    made = [experiment.sample(state, jax.random.key(0), jaxgen.given(20, experiment.given)) for experiment in (whole, half)]
     assert 1e-5 < np.abs(made[0] - made[1]).max() < 0.1

@@ -51,7 +51,7 @@ def test_samples_are_in_0_1_of_normal_codes_by_the_running_statistics() -> None:
     """The codes are N(0, I): the paper's are uniform, which the docstring says."""
     experiment = plain()
     state = state_of(experiment, NETWORKS.made(mean=0.5, variance=4.0))
-    samples = experiment.sample(state, jax.random.key(3), 300)
+    samples = experiment.sample(state, jax.random.key(3), jaxgen.given(300))
     assert samples.shape == (300, 8, 8, 1)
     # The tanh of zero, between the black of 0 and the white of 1.
     np.testing.assert_array_equal(samples[:, 1::2], 0.5)
@@ -59,7 +59,7 @@ def test_samples_are_in_0_1_of_normal_codes_by_the_running_statistics() -> None:
     readable.assert_normal(z)
     # Numbers of one code and codes of one draw are independent.
     assert np.abs(np.corrcoef(z.T) - np.eye(UNITS)).max() < 0.25
-    np.testing.assert_array_equal(samples, experiment.sample(state, jax.random.key(3), 300))
+    np.testing.assert_array_equal(samples, experiment.sample(state, jax.random.key(3), jaxgen.given(300)))
 
 
 def test_both_players_train_and_are_evaluated_on_codes_of_that_law(measured: list) -> None:
@@ -174,7 +174,7 @@ def test_half_precision_reaches_both_players() -> None:
     state, batch = state_of(whole, NETWORKS.made() | NETWORKS.judged()), images(4)
     probability = told(half, "discriminator", state, batch)[1]["real_probability"].astype(np.float64)
     assert 1e-4 < np.abs(np.log(probability / (1 - probability)) - first_pixel(batch)).max() < 0.1
-    made = [experiment.sample(state, jax.random.key(0), 20) for experiment in (whole, half)]
+    made = [experiment.sample(state, jax.random.key(0), jaxgen.given(20)) for experiment in (whole, half)]
     assert 1e-4 < np.abs(made[0] - made[1]).max() < 0.1
 
 
@@ -182,5 +182,5 @@ def test_the_pictures_are_of_the_same_samples() -> None:
     experiment = plain()
     state = state_of(experiment, NETWORKS.made())
     picture = experiment.pictures["samples"](state, jax.random.key(5))
-    np.testing.assert_allclose(picture.images, experiment.sample(state, jax.random.key(5), 128), atol=1e-6)
+    np.testing.assert_allclose(picture.images, experiment.sample(state, jax.random.key(5), jaxgen.given(128)), atol=1e-6)
     assert list(experiment.pictures) == ["samples", "interpolations", "arithmetic"]

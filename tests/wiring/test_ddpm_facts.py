@@ -216,7 +216,7 @@ def test_the_bound_is_the_authors_in_bits_a_dimension(variance: Any, schedule: s
 def test_a_network_means_in_sampling_what_it_is_trained_for(parameterisation: Any) -> None:
     """With the answer 0 the data are alpha x_t by v and x_t / alpha by the others: from there on by DDIM."""
     experiment = make("ddpm", parameterisation=parameterisation, timesteps=4, sampling_steps=None, sampler="ddim")
-    x = np.asarray(experiment.sample(state_of(), KEY, 500), np.float64) * 2 - 1
+    x = np.asarray(experiment.sample(state_of(), KEY, jaxgen.given(500)), np.float64) * 2 - 1
     cumulative = np.append(1.0, np.cumprod(1 - np.linspace(0.1 / 4, 0.999, 4)))
     expected = np.random.default_rng(0).normal(size=200_000) * np.sqrt(1 - cumulative[4])
     for t in (4, 3, 2, 1):
@@ -241,7 +241,7 @@ def test_the_sampler_walks_evenly_spaced_steps_of_the_chain_and_its_network_hear
     sampler: Any, steps: int | None, heard: int
 ) -> None:
     experiment = whole(parameterisation="x0", sampler=sampler, sampling_steps=steps)
-    x = np.asarray(experiment.sample(state_of(of_time=5e-4), KEY, 3))
+    x = np.asarray(experiment.sample(state_of(of_time=5e-4), KEY, jaxgen.given(3)))
     np.testing.assert_allclose(x, (5e-4 * heard + 1) / 2, rtol=1e-5)
 
 
@@ -260,7 +260,7 @@ def test_samples_have_the_law_of_the_authors_chain(sampler: Any, variance: Any, 
     experiment = make(
         "ddpm", **{"parameterisation": "x0", "sampler": sampler, "variance": variance, "timesteps": 4}, sampling_steps=steps
     )
-    x = np.asarray(experiment.sample(state_of(of_x=0.3), KEY, 1500), np.float64) * 2 - 1
+    x = np.asarray(experiment.sample(state_of(of_x=0.3), KEY, jaxgen.given(1500)), np.float64) * 2 - 1
     cumulative = np.append(1.0, np.cumprod(1 - np.linspace(0.1 / 4, 0.999, 4)))[:: 4 // (steps or 4)]
     betas = 1 - cumulative[1:] / cumulative[:-1]
     small = betas * (1 - cumulative[:-1]) / (1 - cumulative[1:])
@@ -293,7 +293,7 @@ def test_sampling_starts_at_t_the_most_noise() -> None:
 def test_samples_are_in_0_1_whatever_is_predicted() -> None:
     experiment = make("ddpm", parameterisation="x0", sampler="ddim")
     for constant, pixel in ((-5.0, 0.0), (5.0, 1.0), (0.4, 0.7)):
-        np.testing.assert_allclose(experiment.sample(state_of(constant=constant), KEY, 64), pixel, atol=1e-6)
+        np.testing.assert_allclose(experiment.sample(state_of(constant=constant), KEY, jaxgen.given(64)), pixel, atol=1e-6)
     assert experiment.pictures["samples"](state_of(), KEY).caption.startswith("Samples, 4 ddim steps;")
 
 
@@ -320,16 +320,17 @@ def test_the_network_is_told_each_examples_class(measured: list[Measured]) -> No
     with np.errstate(divide="ignore"):
         expected = [vb_terms_bpd(x[0], min(0.1 * y + 0.01, 1.0), betas, "small")[1] for y in label.tolist()]
     np.testing.assert_allclose(found, expected, rtol=1e-3)
-    samples = np.asarray(experiment.sample(state_of(of_label=0.1), KEY, 23))
+    samples = np.asarray(experiment.sample(state_of(of_label=0.1), KEY, jaxgen.given(23, experiment.given)))
     np.testing.assert_allclose(samples[:, 0, 0, 0], (0.1 * (np.arange(23) % 10) + 1) / 2, rtol=1e-5)
-    assert experiment.classes == 10
-    assert make("ddpm").classes is None
+    assert experiment.given is not None
+    assert experiment.given.examples.length == 10
+    assert make("ddpm").given is None
 
 
 def test_a_network_without_labels_hears_none(measured: list[Measured]) -> None:
     experiment = make("ddpm", parameterisation="x0")
     state = state_of(of_label=1.0)
-    np.testing.assert_allclose(experiment.sample(state, KEY, 12), 0.5, atol=1e-6)
+    np.testing.assert_allclose(experiment.sample(state, KEY, jaxgen.given(12)), 0.5, atol=1e-6)
 
 
 def moves(experiment: jaxgen.Experiment, gradients: list[np.ndarray]) -> list[np.ndarray]:

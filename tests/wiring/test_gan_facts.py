@@ -40,7 +40,7 @@ def dense(kernel: np.ndarray) -> dict[str, dict[str, jax.Array]]:
 def drawn(experiment: jaxgen.Experiment, n: int) -> np.ndarray:
     """The codes of samples, read off their pixels."""
     state = state_of(experiment, generator=dense(np.eye(PIXELS)))
-    pixels = np.asarray(experiment.sample(state, jax.random.key(3), n), np.float64).reshape(n, PIXELS)
+    pixels = np.asarray(experiment.sample(state, jax.random.key(3), jaxgen.given(n)), np.float64).reshape(n, PIXELS)
     return np.log(pixels / (1 - pixels))
 
 
@@ -218,8 +218,8 @@ def test_the_discriminators_loss_is_measured_on_the_test_split_without_dropout(m
 def test_the_generator_has_no_dropout_and_samples_are_of_a_sigmoid() -> None:
     experiment = make("gan", latents=5, hidden=(7,), dropout=(0.2, 0.5))
     state = state_of(experiment)
-    x = np.asarray(experiment.sample(state, jax.random.key(0), 50))
+    x = np.asarray(experiment.sample(state, jax.random.key(0), jaxgen.given(50)))
     assert x.shape == (50, 8, 8, 1)
     assert (x >= 0).all()
     assert (x <= 1).all()
-    np.testing.assert_array_equal(x, experiment.sample(state, jax.random.key(0), 50))
+    np.testing.assert_array_equal(x, experiment.sample(state, jax.random.key(0), jaxgen.given(50)))

@@ -111,7 +111,7 @@ def test_points_are_trained_on_as_they_are_of_the_training_split() -> None:
 @pytest.mark.parametrize("method", ["gan", "wgan_gp"])
 def test_samples_are_points_of_normal_codes(method: str) -> None:
     experiment = plain(method=method)
-    z = np.asarray(experiment.sample(state_of(experiment, shown(3.0, 1.0)), jax.random.key(0), 2000), np.float64)
+    z = np.asarray(experiment.sample(state_of(experiment, shown(3.0, 1.0)), jax.random.key(0), jaxgen.given(2000)), np.float64)
     assert z.shape == (2000, 2)
     assert stats.kstest((z.ravel() - 1) / 3, "norm").pvalue > 0.01
     assert abs(np.corrcoef(z.T)[0, 1]) < 0.1
@@ -245,7 +245,7 @@ def chain() -> np.ndarray:
 def test_the_diffusion_model_samples_by_100_cosine_steps() -> None:
     """A model that predicts no noise at all: then x_0 is x_t / sqrt(a_t), and the variance of what is sampled follows."""
     experiment = plain(method="ddpm")
-    samples = np.asarray(experiment.sample(state_of(experiment, {}), jax.random.key(0), 4000), np.float64)
+    samples = np.asarray(experiment.sample(state_of(experiment, {}), jax.random.key(0), jaxgen.given(4000)), np.float64)
     assert samples.shape == (4000, 2)
     kept = chain()
     variance = 1 - kept[-1]
@@ -270,7 +270,7 @@ def test_the_reverse_steps_have_the_small_variance(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(experiments.modes, "MLP", lambda *fields: OfNormal())
     experiment = plain(method="ddpm")
     state = jaxgen.TrainState(jnp.int32(0), jax.random.key(0), {"model": {}}, {}, {}, {})
-    samples = np.asarray(experiment.sample(state, jax.random.key(0), 20_000), np.float64)
+    samples = np.asarray(experiment.sample(state, jax.random.key(0), jaxgen.given(20_000)), np.float64)
     kept = chain()
     variance = 1 - kept[-1]
     for t in range(100, 0, -1):

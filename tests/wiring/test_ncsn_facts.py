@@ -128,7 +128,7 @@ def test_dropout_is_for_training_alone(measured: list[Measured]) -> None:
     batch: Batch = {"image": jnp.zeros((200, 1, 1, 1)), "slot": jnp.arange(200)}
     found = jax.jit(measured[0].measure)(state_of(in_training=10.0), batch, KEY)
     np.testing.assert_allclose(found["loss"].mean(), 1, atol=0.3)
-    samples = [np.asarray(experiment.sample(state_of(in_training=t), KEY, 4)) for t in (0.0, 10.0)]
+    samples = [np.asarray(experiment.sample(state_of(in_training=t), KEY, jaxgen.given(4))) for t in (0.0, 10.0)]
     np.testing.assert_array_equal(*samples)
 
 
@@ -194,7 +194,7 @@ def langevin(levels: int, smallest: float, largest: float, steps: int, step_size
 )
 def test_samples_have_the_law_of_algorithm_1(flags: dict[str, Any], numbers: dict[str, float]) -> None:
     experiment = make("ncsn", **flags)
-    x = np.asarray(experiment.sample(state_of(**numbers), KEY, 1000), np.float64)
+    x = np.asarray(experiment.sample(state_of(**numbers), KEY, jaxgen.given(1000)), np.float64)
     constant, slope, time = (numbers.get(name, 0.0) for name in ("constant", "of_x", "of_time"))
     mean, std = langevin(
         flags["levels"],
@@ -215,7 +215,7 @@ def test_samples_have_the_law_of_algorithm_1(flags: dict[str, Any], numbers: dic
 def test_the_last_step_takes_all_noise_off() -> None:
     """The data are one grey, 0.5: the noise is (x - 0.5) / sigma, at the one sigma that both levels have."""
     experiment = make("ncsn", levels=2, smallest=0.0999, largest=0.1, langevin_steps=100, step_size=1e-3)
-    x = np.asarray(experiment.sample(state_of(constant=-5.0, of_x=10.0), KEY, 200), np.float64)
+    x = np.asarray(experiment.sample(state_of(constant=-5.0, of_x=10.0), KEY, jaxgen.given(200)), np.float64)
     assert x.mean() == pytest.approx(0.5, abs=1e-3)
     assert x.std() < 1e-3
 

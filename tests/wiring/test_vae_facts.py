@@ -132,7 +132,7 @@ def test_samples_are_decoded_draws_of_a_standard_normal_in_0_1(likelihood: str) 
     experiment = make("vae", likelihood=likelihood, hidden=(), latents=PIXELS)
     wide = likelihood in ("gaussian-per-pixel", "logistic")
     state = chosen(experiment, decoder=_eye(wide))
-    x = np.asarray(experiment.sample(state, jax.random.key(3), 200), np.float64)
+    x = np.asarray(experiment.sample(state, jax.random.key(3), jaxgen.given(200)), np.float64)
     assert x.shape == (200, 8, 8, 1)
     assert x.min() >= 0
     assert x.max() <= 1
@@ -316,7 +316,7 @@ def test_both_networks_have_the_activation(activation: Any, value: float) -> Non
     model["decoder"]["Dense_1"]["kernel"] += 1.0
     model["head"]["kernel"] = model["head"]["kernel"].at[:, 0].set(1.0)
     state = jaxgen.create_state(jax.random.key(1), {"model": model}, vars, experiment.players)
-    np.testing.assert_allclose(experiment.sample(state, jax.random.key(0), 3), value, rtol=1e-5)
+    np.testing.assert_allclose(experiment.sample(state, jax.random.key(0), jaxgen.given(3)), value, rtol=1e-5)
     _, found = terms(experiment, state, np.zeros((1, 8, 8, 1)))
     assert found["kl"] == pytest.approx(value**2 / 2, rel=1e-4), "the posterior's mean is the encoder's feature"
 

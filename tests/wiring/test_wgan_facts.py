@@ -44,7 +44,9 @@ def test_the_training_split_trains_and_the_test_split_is_measured(measured: list
 def test_samples_are_in_0_1_of_normal_codes_by_the_running_statistics() -> None:
     """main.py: noise.normal_(0, 1); gan_mnist.py: tf.random_normal."""
     experiment = plain()
-    samples = experiment.sample(state_of(experiment, NETWORKS.made(mean=0.5, variance=4.0)), jax.random.key(3), 300)
+    samples = experiment.sample(
+        state_of(experiment, NETWORKS.made(mean=0.5, variance=4.0)), jax.random.key(3), jaxgen.given(300)
+    )
     assert samples.shape == (300, 8, 8, 1)
     np.testing.assert_array_equal(samples[:, 1::2], 0.5)
     z = 2 * numbers(samples) + 0.5
@@ -170,7 +172,7 @@ def test_half_precision_reaches_both_players() -> None:
     state, batch = state_of(whole, NETWORKS.made() | NETWORKS.judged()), images(4)
     logit = told(half, "critic", state, batch)[1]["real_logit"]
     assert 1e-4 < np.abs(logit - first_pixel(batch)).max() < 0.1
-    made = [experiment.sample(state, jax.random.key(0), 20) for experiment in (whole, half)]
+    made = [experiment.sample(state, jax.random.key(0), jaxgen.given(20)) for experiment in (whole, half)]
     assert 1e-4 < np.abs(made[0] - made[1]).max() < 0.1
 
 
@@ -178,5 +180,5 @@ def test_the_pictures_are_of_the_same_samples() -> None:
     experiment = plain()
     state = state_of(experiment, NETWORKS.made())
     picture = experiment.pictures["samples"](state, jax.random.key(5))
-    np.testing.assert_allclose(picture.images, experiment.sample(state, jax.random.key(5), 128), atol=1e-6)
+    np.testing.assert_allclose(picture.images, experiment.sample(state, jax.random.key(5), jaxgen.given(128)), atol=1e-6)
     assert list(experiment.pictures) == ["samples", "interpolations", "arithmetic"]

@@ -81,7 +81,7 @@ def samples() -> float:
     @jax.jit
     def draw(params: Params, key: Key) -> Array:
         clip = (-1.0, 1.0)
-        denoise = objectives.denoiser_of(model, {"model": params}, {}, diffusion.EPSILON, label=None, clip=clip)
+        denoise = objectives.denoiser_of(model, {"model": params}, {}, diffusion.EPSILON, clip=clip)
         first, rest = jax.random.split(key)
         noise = samplers.noise(first, (BATCH, *SHAPE), chain.level(chain.steps))
         return sample(denoise, noise, rest, trajectory=0).x

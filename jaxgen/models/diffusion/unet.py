@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxgen.nn import AdditiveGroupNorm, Attention, ConditionalResidualBlock, Conv, Embed, GroupNorm, Sinusoidal
 
@@ -49,16 +49,35 @@ class UNet(nn.Module):
         x: Float[Array, "b h w c"],
         time: Float[Array, " b"],
         label: Int[Array, " b"] | None = None,
+        context: Float[Array, "b n e"] | None = None,
+        mask: Bool[Array, "b n"] | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "b h w c"]:
-        """Predicts from noisy images, in float32; zero at the start."""
+        """Predicts from noisy images, in float32; zero at the start.
+
+        Args:
+          x: noisy images.
+          time: the times of the noise.
+          label: classes, where the model has any.
+          context: vectors of a text, say, at which the maps look wherever they look at themselves. A model that is initialised
+            without any has no parameters for them.
+          mask: a mask that is false for the vectors that only fill the texts up.
+          train: whether activations are dropped.
+
+        Returns:
+          An image each.
+        """
         condition = self._condition(time, label)
         kind = nn.remat(ConditionalResidualBlock, static_argnums=(3,)) if self.remat else ConditionalResidualBlock
 
         def block(h: Array, features: int, *, attend: bool) -> Array:
             h = kind(features, self.norm, self.dropout, dtype=self.dtype)(h, condition, train)
-            return SelfAttention(self.heads, dtype=self.dtype)(h) if attend else h
+            if attend:
+                h = SelfAttention(self.heads, dtype=self.dtype)(h)
+                if context is not None:
+                    h = CrossAttention(self.heads, dtype=self.dtype)(h, context, mask)
+            return h
 
         h = Conv(self.channels[0], (3, 3), dtype=self.dtype)(x)
         maps = [h]
@@ -112,4 +131,29 @@ class SelfAttention(nn.Module):
         b, h, w, c = x.shape
         y = GroupNorm(dtype=self.dtype)(x).reshape(b, h * w, c)
         y = Attention(self.heads, out_init=nn.initializers.zeros_init(), dtype=self.dtype)(y)
+        return x + y.reshape(x.shape)
+
+
+class CrossAttention(nn.Module):
+    """Each pixel looks at the vectors of a context, $x + f(x, c)$; at the start it is the identity.
+
+    Fields:
+      heads: number of heads.
+      dtype: the dtype of the computation; the parameters are float32.
+
+    Source: Rombach et al. 2022, section 3.3, here without the feed-forward part.
+    """
+
+    heads: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], context: Float[Array, "b n e"], mask: Bool[Array, "b n"] | None = None
+    ) -> Float[Array, "b h w c"]:
+        """Attends from the pixels of each example to its context."""
+        b, h, w, c = x.shape
+        y = GroupNorm(dtype=self.dtype)(x).reshape(b, h * w, c)
+        own = None if mask is None else mask[:, None]
+        y = Attention(self.heads, out_init=nn.initializers.zeros_init(), dtype=self.dtype)(y, context, mask=own)
         return x + y.reshape(x.shape)

@@ -1,0 +1,136 @@
+"""Guidance against exact scores of labelled mixtures, and limits by hand."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gaussian_mixtures import Mixture
+from parameters import normal
+
+from jaxgen import samplers
+from jaxgen.diffusion import (
+    Denoise,
+    Level,
+    Prediction,
+    classifier_free,
+    clipped,
+    cosine,
+    dynamic_threshold,
+    expand,
+    geometric,
+    linear,
+    rescaled,
+    spaced,
+)
+
+MEANS = (-1.0, 0.4, 1.5)
+STD = 0.3
+LAW = Mixture(MEANS, STD)
+SCHEDULE = cosine(20)
+X = 2 * normal(5, 3)
+
+
+def of_class(c: int) -> Mixture:
+    return Mixture((MEANS[c],), STD)
+
+
+def log_density(means: tuple[float, ...], x: Any, level: Level) -> Any:
+    """log q(x_t) of equally likely Gaussians, up to a constant."""
+    variance = level.alpha**2 * STD**2 + level.sigma**2
+    return jax.nn.logsumexp(jnp.stack([-((x - level.alpha * m) ** 2) / (2 * variance) for m in means]), axis=0)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0, 7.5])
+@pytest.mark.parametrize("t", [1, 9, 20])
+def test_the_score_is_that_of_the_law_times_a_power_of_the_posterior(scale: float, t: int) -> None:
+    """The gradient of log p(x_t) + s log p(c | x_t) of a labelled mixture, by autodiff of its densities."""
+    level, c = SCHEDULE.level(t), 2
+
+    def tilted(x: Any) -> Any:
+        everything, own = log_density(MEANS, x, level), log_density(MEANS[c : c + 1], x, level)
+        return (everything + scale * (own - everything)).sum()
+
+    guided = classifier_free(of_class(c).denoise, LAW.denoise, scale)(X, level)
+    np.testing.assert_allclose(-guided.eps / level.sigma, jax.grad(tilted)(X), rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(level.alpha * guided.x0 + level.sigma * guided.eps, X, atol=2e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_without_guidance_it_is_one_of_the_two(scale: float) -> None:
+    level = SCHEDULE.level(7)
+    found = classifier_free(of_class(1).denoise, LAW.denoise, scale)(X, level)
+    expected = (of_class(1) if scale else LAW).denoise(X, level)
+    np.testing.assert_allclose(found.x0, expected.x0, atol=1e-6)
+    np.testing.assert_allclose(found.eps, expected.eps, atol=1e-6)
+
+
+def test_samples_are_of_the_class_and_the_more_guided_the_further_from_the_others() -> None:
+    """The tilted law has less mass where another class is likely, so its mean moves away from the middle class."""
+    chain = spaced(cosine(1000), 200)
+    start = samplers.noise(jax.random.key(0), (4000, 1), chain.level(chain.steps))
+    means = []
+    for scale in (1.0, 2.0, 4.0):
+        denoise = classifier_free(of_class(2).denoise, LAW.denoise, scale)
+        x = jax.jit(lambda x, d=denoise: samplers.ancestral(chain)(d, x, jax.random.key(1)).x)(start)
+        means.append(float(x.mean()))
+    assert means[0] == pytest.approx(MEANS[2], abs=0.03)
+    assert means[0] < means[1] < means[2]
+
+
+@pytest.mark.parametrize("schedule", [linear(30), cosine(30), geometric(30)], ids=["linear", "cosine", "geometric"])
+def test_the_interval_is_of_the_noise_relative_to_the_signal(schedule: Any) -> None:
+    ratio = np.asarray(schedule.sigma / schedule.alpha)[1:]
+    low, high = float(np.quantile(ratio, 0.3)), float(np.quantile(ratio, 0.7))
+    at = lambda value: lambda x, level: Prediction(value + 0 * x, -value + 0 * x)
+    guided = classifier_free(at(1.0), at(0.0), 3.0, interval=(low, high))
+    found = np.array([guided(X, schedule.level(t)).x0[0, 0] for t in range(1, 31)])
+    np.testing.assert_allclose(found, np.where((ratio >= low) & (ratio <= high), 3.0, 1.0))
+    each = guided(X[:3], schedule.level(jnp.array([1, 15, 30])))
+    np.testing.assert_allclose(each.x0[:, 0], found[[0, 14, 29]])
+    np.testing.assert_allclose(each.eps, -each.x0)
+
+
+def fixed(x0: Any) -> Denoise:
+    """A denoiser whose prediction of the data is this."""
+    return lambda xt, level: Prediction(jnp.asarray(x0), (xt - expand(level.alpha, xt) * x0) / expand(level.sigma, xt))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_rescaling_brings_the_deviation_of_each_example_back_in_part(share: float, seed: int) -> None:
+    guided, c = 3 * normal(4, 6, seed=seed), normal(4, 6, seed=seed + 1)
+    level = SCHEDULE.level(5)
+    found = rescaled(fixed(guided), fixed(c), share)(normal(4, 6), level)
+    of = lambda x: np.asarray(x).std(1)
+    np.testing.assert_allclose(of(found.x0), share * of(c) + (1 - share) * of(guided), rtol=1e-4)
+    np.testing.assert_allclose(found.x0 / guided, (found.x0 / guided)[:, :1].repeat(6, 1), rtol=1e-4)
+
+
+def test_an_image_of_one_grey_is_not_rescaled_to_nan() -> None:
+    found = rescaled(fixed(jnp.zeros((2, 3))), fixed(normal(2, 3)), 0.7)(normal(2, 3), SCHEDULE.level(5))
+    np.testing.assert_array_equal(found.x0, 0)
+
+
+def test_a_dynamic_threshold_by_hand() -> None:
+    x0 = np.array([[0.5, -0.5, 0.25, 0.0, 1.0], [4.0, -2.0, 1.0, 0.0, -8.0]], np.float32)
+    found = dynamic_threshold(fixed(x0), 0.75)(normal(2, 5), SCHEDULE.level(5))
+    # 0.75 of five numbers in order is the fourth: 0.5 of the first image, which is within the range, and 4 of the second.
+    np.testing.assert_allclose(found.x0, [x0[0], [1, -0.5, 0.25, 0, -1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "limit", [lambda d: clipped(d, -1.0, 1.0), dynamic_threshold, lambda d: rescaled(d, fixed(3 * X), 0.7)]
+)
+def test_the_noise_is_what_then_explains_the_noisy_data(limit: Any) -> None:
+    level = SCHEDULE.level(jnp.array([1, 3, 9, 15, 20]))
+    x0, eps = limit(fixed(3 * normal(5, 3)))(X, level)
+    np.testing.assert_allclose(level.alpha[:, None] * x0 + level.sigma[:, None] * eps, X, atol=1e-4)
+
+
+def test_clipping_comes_after_guidance() -> None:
+    """The two in the other order are another function: both predictions are within the range, and the guided one is not."""
+    c, u, level = fixed(0.9 + 0 * X), fixed(-0.9 + 0 * X), SCHEDULE.level(9)
+    np.testing.assert_allclose(clipped(classifier_free(c, u, 3.0), -1, 1)(X, level).x0, 1.0)
+    np.testing.assert_allclose(classifier_free(clipped(c, -1, 1), clipped(u, -1, 1), 3.0)(X, level).x0, 4.5, rtol=1e-5)
