@@ -24,7 +24,7 @@ EVALUATED = [
     "sparse_autoencoder",
     "vae",
     "vib",
-    *map(contract.slow, ("clip", "dcgan", "ddpm", "lenet", "ncsn", "wgan")),
+    *map(contract.slow, ("clip", "dcgan", "ddpm", "lenet", "ncsn", "pix2pix", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -65,7 +65,14 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
         assert other == pytest.approx(values[0], rel=1e-3, abs=1e-4)
 
 
-WITH_PROTOCOL = ["iwae", "modes", "sparse_autoencoder", "vae", "vib", *map(contract.slow, ("clip", "ddpm", "gan", "lenet"))]
+WITH_PROTOCOL = [
+    "iwae",
+    "modes",
+    "sparse_autoencoder",
+    "vae",
+    "vib",
+    *map(contract.slow, ("clip", "ddpm", "gan", "lenet", "pix2pix")),
+]
 """Experiments with figures to compare."""
 
 ELSEWHERE = {"dataset", "data_dir", "cache_budget"}

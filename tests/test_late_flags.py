@@ -29,6 +29,9 @@ OTHERS: dict[str, Any] = {
     "step_size": 1e-4,
     "parzen_samples": 7,
     "samples": 3,
+    "void": 3,
+    "noise": False,
+    "statistics": "running",
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 
