@@ -43,9 +43,6 @@ from jaxgen.uncertainty import named
 
 LOSSES = {"non_saturating": adversarial.non_saturating, "least_squares": adversarial.least_squares()}
 
-FEATURES = {"photo_to_labels": ("image", "label_rgb"), "labels_to_photo": ("label_rgb", "image")}
-"""By direction: the features that are translated, and those that they become."""
-
 VOID = {"camvid64": 11}
 """By dataset: the number of pixels whose class is not known."""
 
@@ -87,7 +84,7 @@ def experiment(
         `[H, W, 1]` of class numbers; a `label_rgb` `[H, W, 3]` shows the classes in colours, by default VOC's.
       data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      direction: what is translated to what.
+      direction: the images that are translated, and those that they become.
       jitter: pixels by which training images are enlarged before they are cut to their size again, at the same place for both.
       flip: whether to mirror training pairs in half of the cases.
       downs: halvings of the side in the U-Net; by default as many as there are, eight at most.
@@ -107,8 +104,8 @@ def experiment(
       bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
       void: the class number of pixels that are not scored, since their class is not known; by default that of camvid64 alone.
       noise: whether there is dropout outside of training too.
-      statistics: what images are normalised by outside of training: by their own mean and variance, as a batch of one is in
-        training, or by the running averages, which go with larger batches.
+      statistics: the statistics that normalise an image outside of training: its own mean and variance, as those of a batch of
+        one in training, or the running averages, which go with larger batches.
 
     Returns:
       The experiment.
@@ -118,7 +115,7 @@ def experiment(
     where: dict[str, Any] = {"data_dir": data_dir, "cache_budget": cache_budget}
     mapped: dict[str, Any] = {"example_map": data.coloured(), "example_map_name": "with colours of classes"}
     train, test = (data.load(dataset, split, **where, **mapped) for split in ("train", "test"))
-    source, target = FEATURES[direction]
+    source, target = ("image", "label_rgb") if direction == "photo_to_labels" else ("label_rgb", "image")
     shapes = {feature: data.common_shape(feature, train, test) for feature in (source, target)}
     height, across, channels = shapes[source]
 

@@ -85,7 +85,7 @@ def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Adversarial
     Args:
       a: the discriminator's target for samples.
       b: its target for data.
-      c: what the generator wants the discriminator to say of samples.
+      c: the generator's target for the discriminator's value of samples.
 
     Returns:
       The two losses.

@@ -78,5 +78,5 @@ def test_sets_without_a_segmentation_or_with_two_colours_for_a_class_are_refused
     odd = pairs(label_rgb=np.random.default_rng(1).integers(0, 256, (8, 8, 8, 3)))
     made = make("pix2pix", dataset=(odd, odd), downs=1, layers=0, width=1)
     state = begin(made, 0)
-    with pytest.raises(jaxgen.UserError, match="shows class 0 of its segmentation as .* and as"):
+    with pytest.raises(jaxgen.UserError, match=r"shows class 0 of its segmentation as .* and as"):
         made.evaluators["test"](state, state.key, lambda batches, **_: batches)

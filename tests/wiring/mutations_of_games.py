@@ -258,7 +258,11 @@ PIX2PIX: Sequence[Change] = [
     ("cut apart", "data.jointly((source, target), cut)", 'data.chain(cut, data.crop((height, across), feature="label_rgb"))'),
     ("--flip is dropped", "data.flip() if flip else data.identity", "data.identity"),
     ("augmented in evaluations", "batch_size=CHUNK, transform=scale)", "batch_size=CHUNK, transform=augmented)"),
-    ("the directions are swapped", '"photo_to_labels": ("image", "label_rgb")', '"photo_to_labels": ("label_rgb", "image")'),
+    (
+        "the directions are swapped",
+        'if direction == "photo_to_labels" else ("label_rgb"',
+        'if direction != "photo_to_labels" else ("label_rgb"',
+    ),
     ("the losses are swapped", "d_loss, g_loss = objectives", "g_loss, d_loss = objectives"),
     ("--loss is dropped", "value_of(LOSSES, loss),", "adversarial.non_saturating,"),
     ("--l1 is dropped", "        l1=l1,\n", ""),
