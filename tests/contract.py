@@ -31,6 +31,8 @@ TINY = {
     "langevin_steps": 2,
     "blocks": 0,
     "width": 16,
+    "downs": 2,
+    "layers": 1,
     "depth": 1,
     "heads": 2,
     "text_width": 8,

@@ -15,7 +15,15 @@ def normal(*shape: int, seed: int = 0) -> jax.Array:
 
 
 def filled(module: nn.Module, *inputs: Any, **named: Any) -> Any:
-    """A module's variables, none of them zero. Drawn by numpy: XLA compiles a kernel's `init` for seconds on a CPU."""
+    """A module's variables, none of them zero, and running variances above zero.
+
+    Drawn by numpy: XLA compiles a kernel's `init` for seconds on a CPU.
+    """
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(lambda key: module.init(key, *inputs, **named), jax.random.key(0))
-    return jax.tree.map(lambda s: jnp.array(rng.normal(size=s.shape) / math.sqrt(math.prod(s.shape[:-1])), s.dtype), shapes)
+
+    def leaf(path: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
+        values = rng.normal(size=spec.shape) / math.sqrt(math.prod(spec.shape[:-1]))
+        return jnp.array(np.abs(values) + 0.5 if getattr(path[-1], "key", None) == "var" else values, spec.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)

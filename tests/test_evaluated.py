@@ -25,7 +25,8 @@ EVALUATED = [
     "vae",
     "vib",
     "vqvae",
-    *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "dcgan", "ddpm", "lenet", "ncsn", "wgan")),
+    *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "dcgan", "ddpm", "lenet")),
+    *map(contract.slow, ("ncsn", "pix2pix", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -68,7 +69,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
-    *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "ddpm", "gan", "lenet")),
+    *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "ddpm", "gan", "lenet", "pix2pix")),
 ]
 """Experiments with figures to compare."""
 

@@ -50,7 +50,7 @@ ORDER = [
 DATA = [
     {"pixels", "labels", "decode", "builders", "transforms"},
     {"source"},
-    {"views", "compatibility", "cache", "stand_in", "stream", "text"},
+    {"views", "compatibility", "cache", "stand_in", "stream", "text", "palette"},
     {"stamps", "splits"},
     {"files", "folder"},
     {"tfds_prepare"},

@@ -37,6 +37,9 @@ OTHERS: dict[str, Any] = {
     "top_k": 2,
     "top_p": 0.5,
     "keep_rows": 0.5,
+    "void": 3,
+    "noise": False,
+    "statistics": "running",
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 

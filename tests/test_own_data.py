@@ -41,7 +41,16 @@ def given(name: str) -> Any:
             "caption": np.array(["a red one", "a blue two"] * 20),
         }
         return data.from_arrays(rows, name="captioned")
+    if name == "pix2pix":
+        return segmented(), segmented(12)
     return pictures(), pictures(12, 1)
+
+
+def segmented(n: int = 40) -> data.Source:
+    rows = {"image": (n, 8, 8, 3), "segmentation": (n, 8, 8, 1)}
+    return data.from_arrays(
+        {name: RNG.integers(0, 5, shape).astype(np.uint8) for name, shape in rows.items()}, name="segmented"
+    )
 
 
 def make(name: str, dataset: Any, **flags: Any) -> jaxgen.Experiment:
@@ -199,6 +208,7 @@ def test_the_tables_are_found() -> None:
         "gan": ["loss"],
         "modes": ["method"],
         "ncsn": ["modulation"],
+        "pix2pix": ["loss"],
         "vae": ["activation", "likelihood"],
         "vib": ["covariance"],
     }

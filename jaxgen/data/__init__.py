@@ -6,6 +6,7 @@ from jaxgen.data.compatibility import common_classes, common_shape, same_classes
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
 from jaxgen.data.load import Given, load, train_and_test
+from jaxgen.data.palette import Palette, coloured, palette_of, voc_colours
 from jaxgen.data.pixels import resize
 from jaxgen.data.source import Opened, Source, contents, from_arrays, from_examples, mean, noted, reading, variance
 from jaxgen.data.splits import HeldOut, validating
@@ -22,16 +23,19 @@ from jaxgen.data.transforms import (
     dequantize,
     flip,
     identity,
+    jointly,
     pad,
+    resample,
     scale,
 )
-from jaxgen.data.views import in_bytes, map_examples, part, take
+from jaxgen.data.views import in_bytes, map_examples, part, showing, take
 
 __all__ = [
     "Given",
     "HeldOut",
     "Joined",
     "Opened",
+    "Palette",
     "Prepared",
     "Shuffled",
     "Source",
@@ -44,6 +48,7 @@ __all__ = [
     "cached",
     "center_crop",
     "chain",
+    "coloured",
     "common_classes",
     "common_shape",
     "contents",
@@ -60,21 +65,25 @@ __all__ = [
     "in_bytes",
     "in_order",
     "join",
+    "jointly",
     "load",
     "map_examples",
     "mean",
     "names",
     "noted",
     "pad",
+    "palette_of",
     "part",
     "place",
     "prefetch",
     "prepare",
     "prepared",
     "reading",
+    "resample",
     "resize",
     "same_classes",
     "scale",
+    "showing",
     "shuffled",
     "take",
     "texts",
@@ -84,4 +93,5 @@ __all__ = [
     "train_tokenizer",
     "validating",
     "variance",
+    "voc_colours",
 ]

@@ -21,6 +21,7 @@ OWN = {
     "captioned_digits": builders.CaptionedDigits,
     "gaussian_ring": builders.GaussianRing,
     "gaussian_grid": builders.GaussianGrid,
+    "segmented_digits": builders.SegmentedDigits,
 }
 
 

@@ -4,8 +4,8 @@ They run inside the compiled step, vmapped over the batch. Each example has a ke
 depend on the batch size of an evaluation or on how many devices share a batch.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from jaxgen.types import Array, Key
 
 Example: TypeAlias = Mapping[str, Any]
 Transform: TypeAlias = Callable[[Example, Key], Example]
+Sides: TypeAlias = tuple[int, int]
+"""Height and width."""
 
 
 def identity(example: Example, key: Key) -> Example:
@@ -31,6 +33,34 @@ def chain(*transforms: Transform) -> Transform:
         return example
 
     return transform
+
+
+def jointly(features: Sequence[str], transform: Transform, *, made_for: str = "image") -> Transform:
+    """The same draw for several features of one height and width, such as an image and its segmentation.
+
+    Args:
+      features: the features.
+      transform: a transform of one feature; a random crop of it takes the same square of all of them.
+      made_for: the feature that `transform` is of.
+
+    Returns:
+      The transform of all features. It raises a `UserError` if their heights and widths differ.
+
+    >>> pair = {"image": jnp.arange(64).reshape(8, 8, 1), "mask": -jnp.arange(64).reshape(8, 8, 1)}
+    >>> cut = jointly(("image", "mask"), chain(crop(4), flip()))(pair, jax.random.key(0))
+    >>> bool((cut["image"] == -cut["mask"]).all())
+    True
+    """
+
+    def draw(example: Example, key: Key) -> Example:
+        sides = {feature: example[feature].shape[:2] for feature in features}
+        if len(set(sides.values())) > 1:
+            told = ", ".join(f"{feature} {height}x{width}" for feature, (height, width) in sides.items())
+            raise UserError(f"Features that are changed together have different sides ({told}); bring them to one size first.")
+        changed = {feature: transform({**example, made_for: example[feature]}, key)[made_for] for feature in features}
+        return {**example, **changed}
+
+    return draw
 
 
 def scale(low: float = 0.0, high: float = 1.0, *, feature: str = "image") -> Transform:
@@ -97,15 +127,31 @@ def pad(pixels: int, *, mode: str = "constant", feature: str = "image") -> Trans
     return _on(feature, lambda x, key: jnp.pad(x, ((pixels, pixels), (pixels, pixels), (0, 0)), mode=mode))
 
 
-def crop(size: int, *, feature: str = "image") -> Transform:
-    """A random square of `[size, size, C]`; `chain(pad(4), crop(32))` is the usual augmentation of CIFAR-10."""
+def resample(size: int | Sides, *, method: Literal["linear", "nearest"] = "linear", feature: str = "image") -> Transform:
+    """Brings `[H, W, C]` to other sides: "linear" for floats, "nearest" for class numbers, of which there is no mean."""
+    height, width = _sides(size)
+
+    def draw(x: Array, key: Key) -> Array:
+        if method == "linear" and not jnp.issubdtype(x.dtype, jnp.floating):
+            raise UserError(f"The {feature} is {x.dtype}, of which means are rounded; put resample() after scale().")
+        return jax.image.resize(x, (height, width, x.shape[2]), method)
+
+    return _on(feature, draw)
+
+
+def crop(size: int | Sides, *, feature: str = "image") -> Transform:
+    """A random part of `[size, size, C]`, or of a height and a width.
+
+    `chain(pad(4), crop(32))` is the usual augmentation of CIFAR-10.
+    """
+    sides = _sides(size)
 
     def draw(x: Array, key: Key) -> Array:
         top, left = (
-            jax.random.randint(k, (), 0, extent - size + 1)
-            for k, extent in zip(jax.random.split(key), x.shape[:2], strict=True)
+            jax.random.randint(k, (), 0, extent - side + 1)
+            for k, extent, side in zip(jax.random.split(key), x.shape[:2], sides, strict=True)
         )
-        return jax.lax.dynamic_slice(x, (top, left, 0), (size, size, x.shape[2]))
+        return jax.lax.dynamic_slice(x, (top, left, 0), (*sides, x.shape[2]))
 
     return _on(feature, draw)
 
@@ -127,6 +173,10 @@ def _intensity(x: Array, feature: str) -> Array:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise UserError(f"The {feature} is {x.dtype}; give bytes from 0 to 255 (uint8), or floats from 0 to 1.")
     return x.astype(jnp.float32)
+
+
+def _sides(size: int | Sides) -> Sides:
+    return (size, size) if isinstance(size, int) else size
 
 
 def _on(feature: str, fn: Callable[[Array, Key], Array]) -> Transform:

@@ -86,6 +86,32 @@ def map_examples(source: Source, fn: Callable[[dict[str, Any]], dict[str, Any]],
     return source._replace(name=name, fingerprint=mark, gather=gather, digest=None)
 
 
+def showing(source: Source, feature: str) -> Source:
+    """The source whose `image` is another of its features: of a set of pairs the images of one domain.
+
+    Args:
+      source: the source.
+      feature: the feature that becomes the image.
+
+    Returns:
+      The source, or itself if the feature is the image.
+
+    >>> from jaxgen.data import from_arrays
+    >>> pairs = from_arrays({"image": np.zeros((2, 4, 4, 3), np.uint8), "drawing": np.ones((2, 4, 4, 1), np.uint8)})
+    >>> showing(pairs, "drawing").gather(np.arange(1))["image"].ravel()[:3].tolist()
+    [1, 1, 1]
+    """
+    if feature == "image":
+        return source
+
+    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
+        rows = source.gather(indices)
+        return {**rows, "image": rows[feature]}
+
+    mark = hashlib.sha256(f"{source.fingerprint} {feature} as image".encode()).hexdigest()[:16]
+    return source._replace(fingerprint=mark, gather=gather, digest=None)
+
+
 def in_bytes(source: Source, *, feature: str = "image") -> Source:
     """The source with its images as bytes, `pixels.as_bytes`; itself where they are, or where it has none.
 

@@ -1,9 +1,10 @@
 """The losses of adversarial games, on logits: pairs of pure functions, one for each player."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -74,3 +75,58 @@ r"""The discriminator descends $\max(0, 1 - f(x)) + \max(0, 1 + f(G(z)))$, the g
 
 Source: Lim & Ye 2017, section 3; Miyato et al. 2018, equations 16 and 17.
 """
+
+
+def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
+    r"""The discriminator descends $(f(x) - b)^2 + (f(G(z)) - a)^2$, the generator $(f(G(z)) - c)^2$.
+
+    The paper has half of both. With $b - c = 1$ and $b - a = 2$ the game is one of Pearson's chi-squared divergence.
+
+    Args:
+      a: the discriminator's target for samples.
+      b: its target for data.
+      c: the generator's target for the discriminator's value of samples.
+
+    Returns:
+      The two losses.
+
+    Source: Mao et al. 2017, equation 2.
+
+    >>> least_squares().discriminator(jnp.array([1.0, 0.5]), jnp.array([0.0, 2.0])).tolist()
+    [0.0, 4.25]
+    """
+    return AdversarialLoss(
+        lambda real, fake: jnp.square(real - b) + jnp.square(fake - a), lambda fake: jnp.square(fake - c), logits
+    )
+
+
+def over_maps(loss: AdversarialLoss) -> AdversarialLoss:
+    """The loss of a discriminator that returns a map of logits for each example: the mean over the map of the losses.
+
+    Args:
+      loss: the losses of single logits.
+
+    Returns:
+      Losses and metrics of maps `[B, ...]`, one value an example; of logits `[B]` they are those of `loss`.
+
+    >>> over_maps(wasserstein).generator(jnp.arange(4.0).reshape(2, 2, 1, 1)).tolist()
+    [-0.5, -2.5]
+    """
+
+    def mean(function: Callable[..., Any]) -> Callable[..., Any]:
+        def on_maps(*maps: Float[Array, "b *map"]) -> Any:
+            values = function(*(logits.reshape(-1) for logits in maps))
+            return jax.tree.map(lambda v: per_example(v.reshape(maps[0].shape)), values)
+
+        return on_maps
+
+    return AdversarialLoss(mean(loss.discriminator), mean(loss.generator), mean(loss.metrics))
+
+
+def per_example(maps: Float[Array, "b *map"]) -> Float[Array, " b"]:
+    """The mean of each example's map; of one value an example the value itself.
+
+    >>> per_example(jnp.arange(4.0).reshape(2, 2)).tolist()
+    [0.5, 2.5]
+    """
+    return maps if maps.ndim == 1 else maps.mean(range(1, maps.ndim))

@@ -12,6 +12,7 @@ from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.told import Told, tell, tell_nothing
+from jaxgen.objectives.translation import conditional_translation, translate
 from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
 from jaxgen.objectives.vector_quantisation import vector_quantisation
 
@@ -29,6 +30,7 @@ __all__ = [
     "classification",
     "clip_scale",
     "code_likelihood",
+    "conditional_translation",
     "constrained_elbo",
     "contrastive",
     "denoiser_of",
@@ -42,6 +44,7 @@ __all__ = [
     "simultaneous",
     "tell",
     "tell_nothing",
+    "translate",
     "uniform",
     "variational_bound",
     "variational_diffusion",

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float
 
 from jaxgen import keys
 from jaxgen.game import Aux, LossFn, TrainState
-from jaxgen.losses.adversarial import AdversarialLoss
+from jaxgen.losses.adversarial import AdversarialLoss, over_maps, per_example
 from jaxgen.losses.penalty import Penalty
-from jaxgen.objectives.apply import apply
+from jaxgen.objectives.apply import apply, updates_of
 from jaxgen.types import Batch, Key, Params, Vars
 
 LatentLaw = Callable[[Key, int], Array]
@@ -38,7 +38,7 @@ def adversarial(
 
     Args:
       generator: a module `z [B, L] -> x [B, ...]`.
-      discriminator: a module `x [B, ...] -> logits [B]`.
+      discriminator: a module `x [B, ...] -> logits [B]`, or maps of logits `[B, h, w, 1]`, over which the losses are averaged.
       loss: the adversarial losses of the two players.
       latents: the dimension L of $z \sim N(0, I)$, or the law of z.
       condition: the feature that both modules take as their second argument, such as "label"; None is unconditional.
@@ -52,6 +52,7 @@ def adversarial(
     Source: Goodfellow et al. 2014, algorithm 1; Mirza & Osindero 2014, equation 2 (the condition).
     """
     made, judged = names
+    loss = over_maps(loss)
     law = normal(latents) if isinstance(latents, int) else latents
 
     def given(batch: Batch) -> tuple[Array, ...]:
@@ -62,7 +63,7 @@ def adversarial(
         z = jax.vmap(lambda own: law(own, 1)[0])(draw)
         return apply(generator, params, vars, z, *given(batch), key=layers, name=made, train=train)
 
-    def judge(params: Params, vars: Vars, x: Any, batch: Batch, key: Key, train: bool) -> tuple[Float[Array, " b"], Vars]:
+    def judge(params: Params, vars: Vars, x: Any, batch: Batch, key: Key, train: bool) -> tuple[Float[Array, "b *map"], Vars]:
         out, vars = apply(discriminator, params, vars, x, *given(batch), key=key, name=judged, train=train)
         return out.astype(jnp.float32), vars
 
@@ -78,18 +79,18 @@ def adversarial(
         if penalty is not None:
 
             def critic(x: Float[Array, "b *event"]) -> Float[Array, " b"]:
-                return judge(params, state.vars, x, batch, on_between, train)[0]
+                return per_example(judge(params, state.vars, x, batch, on_between, train)[0])
 
             extra = penalty(critic, x, fake.astype(x.dtype), between, state.step if train else None)
             values, metrics = values + extra, {**metrics, "penalty": extra}
-        return values, Aux(_of(vars, judged), metrics)
+        return values, Aux(updates_of(vars, judged), metrics)
 
     def generator_loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         own = keys.per_example(key, batch)
         fake_key, on_fake = (keys.fold_in(own, i) for i in range(2))
         fake, vars = samples(params, state.vars, batch, fake_key, train)
         logits, _ = judge(params, state.vars, fake, batch, on_fake, train)
-        return loss.generator(logits), Aux(_of(vars, made))
+        return loss.generator(logits), Aux(updates_of(vars, made))
 
     return discriminator_loss, generator_loss
 
@@ -102,7 +103,3 @@ def normal(latents: int) -> LatentLaw:
 def uniform(latents: int, limit: float = 1.0) -> LatentLaw:
     """The law U(-limit, limit) of z in as many dimensions, which the first adversarial networks were trained with."""
     return lambda key, n: jax.random.uniform(key, (n, latents), minval=-limit, maxval=limit)
-
-
-def _of(vars: Vars, name: str) -> Vars:
-    return {name: vars[name]} if name in vars else {}

@@ -45,3 +45,8 @@ def apply(
         return model.apply(collections, *inputs, **told, train=train, method=method, rngs=rngs), dict(vars)
     out, updated = model.apply(collections, *inputs, **told, train=train, method=method, rngs=rngs, mutable=list(own))
     return out, {**vars, name: {**own, **updated}}
+
+
+def updates_of(vars: Vars, name: str) -> Vars:
+    """The variables of one network alone: what the loss of its player returns, where others were applied as well."""
+    return {name: vars[name]} if name in vars else {}

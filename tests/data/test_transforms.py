@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import jaxgen
 from jaxgen import data
+from jaxgen.nn import bilinear, interpolate
 from jaxgen.types import Array
 
 KEY = jax.random.key(3)
@@ -154,3 +156,36 @@ def test_another_key_or_another_example_draws_otherwise() -> None:
     once, again = several(images, ids), several(images, ids, jax.random.key(4))
     assert len({a.tobytes() for a in (*once, *again)}) == 24
     np.testing.assert_array_equal(once, several(images, ids))
+
+
+def test_jointly_is_one_draw_for_all_features_and_another_for_each_example() -> None:
+    whole = numbered(10, 9)
+    batch = {name: jnp.broadcast_to(whole, (50, *whole.shape)) for name in ("image", "mask")} | {"label": jnp.arange(50)}
+    transform = data.jointly(("image", "mask"), data.chain(data.crop((4, 5)), data.flip()))
+    cut = jax.jit(lambda b: data.apply_transform(transform, b, KEY, jnp.arange(50)))(batch)
+    np.testing.assert_array_equal(cut["image"], cut["mask"])
+    np.testing.assert_array_equal(cut["label"], np.arange(50))
+    assert cut["image"].shape == (50, 4, 5, 3)
+    assert len({np.asarray(a).tobytes() for a in cut["image"]}) > 25
+    mirrored = np.asarray(cut["image"][:, 0, 0, 0]) > np.asarray(cut["image"][:, 0, -1, 0])
+    assert 0.2 < mirrored.mean() < 0.8
+
+
+def test_features_of_different_sides_are_not_changed_together() -> None:
+    with pytest.raises(jaxgen.UserError, match=r"different sides \(image 8x8, mask 4x8\); bring them to one size first"):
+        data.jointly(("image", "mask"), data.flip())({"image": jnp.zeros((8, 8, 1)), "mask": jnp.zeros((4, 8, 1))}, KEY)
+
+
+def test_resampling() -> None:
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(8, 6, 3)), jnp.float32)
+    larger = data.resample((12, 9))({"image": image}, KEY)["image"]
+    assert larger.shape == (12, 9, 3)
+    expected = interpolate(image, (12, 9), bilinear)
+    np.testing.assert_allclose(larger, expected, atol=1e-5)
+    classes = jnp.asarray(numbered(8, 6)[..., :1])
+    nearest = data.resample((12, 9), method="nearest")({"image": classes}, KEY)["image"]
+    rows, columns = (np.floor((np.arange(new) + 0.5) * old / new).astype(int) for new, old in ((12, 8), (9, 6)))
+    np.testing.assert_array_equal(nearest, np.asarray(classes)[np.ix_(rows, columns)])
+    assert nearest.dtype == jnp.uint8
+    with pytest.raises(jaxgen.UserError, match=r"image is uint8, .*; put resample\(\) after scale\(\)"):
+        data.resample((12, 9))({"image": classes}, KEY)

@@ -63,3 +63,27 @@ def test_metrics() -> None:
     np.testing.assert_allclose(adversarial.non_saturating.metrics(real, fake)["real_probability"], sigmoid(REAL), rtol=1e-5)
     np.testing.assert_allclose(adversarial.wasserstein.metrics(real, fake)["wasserstein"], REAL - FAKE)
     np.testing.assert_allclose(adversarial.hinge.metrics(real, fake)["real_logit"], REAL)
+
+
+def test_least_squares_with_any_targets() -> None:
+    real, fake = jnp.array(REAL), jnp.array(FAKE)
+    for targets in ({}, {"a": -1.0, "b": 1.0, "c": 0.0}):
+        a, b, c = (targets.get(name, plain) for name, plain in (("a", 0.0), ("b", 1.0), ("c", 1.0)))
+        loss = adversarial.least_squares(**targets)
+        np.testing.assert_allclose(loss.discriminator(real, fake), (REAL - b) ** 2 + (FAKE - a) ** 2, rtol=1e-5)
+        np.testing.assert_allclose(loss.generator(fake), (FAKE - c) ** 2, rtol=1e-5)
+        np.testing.assert_allclose(loss.metrics(real, fake)["fake_logit"], FAKE)
+
+
+def test_the_loss_of_a_map_is_the_mean_of_its_losses() -> None:
+    real, fake = (np.random.default_rng(i).normal(size=(3, 2, 4, 1)).astype(np.float32) for i in range(2))
+    loss, ours = adversarial.over_maps(adversarial.non_saturating), (jnp.array(real), jnp.array(fake))
+    entropy = -np.log(sigmoid(real)) - np.log(1 - sigmoid(fake))
+    np.testing.assert_allclose(loss.discriminator(*ours), entropy.mean((1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(loss.generator(ours[1]), -np.log(sigmoid(fake)).mean((1, 2, 3)), rtol=1e-5)
+    # Of the probabilities, not the probability of a mean logit.
+    np.testing.assert_allclose(loss.metrics(*ours)["real_probability"], sigmoid(real).mean((1, 2, 3)), rtol=1e-5)
+    plain = adversarial.over_maps(adversarial.hinge)
+    np.testing.assert_array_equal(
+        plain.discriminator(jnp.array(REAL), jnp.array(FAKE)), adversarial.hinge.discriminator(jnp.array(REAL), jnp.array(FAKE))
+    )

@@ -209,3 +209,27 @@ def test_laws_of_z_and_draws_that_differ_between_the_turns() -> None:
         values, _ = loss(state.params, state, {"x": jnp.array(0 * X)}, jax.random.fold_in(step_key, i), train=True)
         logits.append(np.abs(values))  # of samples, where the critic's bias is zero, as at the start
     assert np.abs(logits[0] - logits[1]).min() > 1e-6
+
+
+def test_the_losses_and_penalties_of_maps_are_means_over_them() -> None:
+    class OfMaps(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            return nn.Dense(4, name="Dense_0")(x).reshape(-1, 2, 2, 1)
+
+    generator, discriminator = Generator(), OfMaps()
+    d_loss, g_loss = objectives.adversarial(
+        generator, discriminator, adversarial.hinge, latents=fixed, feature="x", penalty=penalty.r1(2.0)
+    )
+    networks = {"generator": jaxgen.Network(generator, jnp.zeros((1, 2))), "discriminator": jaxgen.Network(discriminator, X)}
+    params, vars = jaxgen.initialize(networks)(jax.random.key(1))
+    state = jaxgen.TrainState(jnp.int32(0), jax.random.key(2), params, {}, vars, {})
+    G, D = (jax.tree.map(np.float64, params[name]["Dense_0"]) for name in ("generator", "discriminator"))
+    on_real, on_fake = (x @ D["kernel"] + D["bias"] for x in (X, Z @ G["kernel"] + G["bias"]))
+    values, aux = d_loss(params, state, {"x": jnp.array(X)}, jax.random.key(0), train=True)
+    expected = (np.maximum(1 - on_real, 0) + np.maximum(1 + on_fake, 0)).mean(1)
+    slope = D["kernel"].mean(1)
+    np.testing.assert_allclose(aux.metrics["penalty"], np.full(6, (slope**2).sum()), rtol=1e-4)
+    np.testing.assert_allclose(values, expected + aux.metrics["penalty"], rtol=1e-4)
+    values, _ = g_loss(params, state, {"x": jnp.array(X)}, jax.random.key(0), train=True)
+    np.testing.assert_allclose(values, -on_fake.mean(1), rtol=1e-4, atol=1e-6)

@@ -84,3 +84,13 @@ def test_cross_entropy_and_hinge() -> None:
     np.testing.assert_allclose(adversarial.minimax.generator(ours[1]), -entropy(fake, torch.zeros(6)), rtol=1e-5)
     hinge = (torch.nn.functional.relu(1 - real) + torch.nn.functional.relu(1 + fake)).numpy()
     np.testing.assert_allclose(adversarial.hinge.discriminator(*ours), hinge, rtol=1e-5)
+
+
+def test_least_squares_of_maps() -> None:
+    real, fake = (torch.tensor(RNG.normal(size=(4, 3, 2, 1)), dtype=torch.float32) for _ in range(2))
+    mse = torch.nn.MSELoss()
+    loss = adversarial.over_maps(adversarial.least_squares())
+    ours = [jnp.array(t.numpy()) for t in (real, fake)]
+    expected = mse(real, torch.ones_like(real)) + mse(fake, torch.zeros_like(fake))
+    np.testing.assert_allclose(loss.discriminator(*ours).mean(), expected.item(), rtol=1e-5)
+    np.testing.assert_allclose(loss.generator(ours[1]).mean(), mse(fake, torch.ones_like(fake)).item(), rtol=1e-5)

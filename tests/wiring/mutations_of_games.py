@@ -248,6 +248,51 @@ GAN: Sequence[Change] = [
     ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
 ]
 
+PIX2PIX: Sequence[Change] = [
+    ("labels in [0, 1]", 'data.scale(-1, 1, feature="label_rgb")', 'data.scale(feature="label_rgb")'),
+    (
+        "labels interpolated",
+        'data.resample(enlarged, method="nearest", feature="label_rgb")',
+        'data.resample(enlarged, feature="label_rgb")',
+    ),
+    ("cut apart", "data.jointly((source, target), cut)", 'data.chain(cut, data.crop((height, across), feature="label_rgb"))'),
+    ("--flip is dropped", "data.flip() if flip else data.identity", "data.identity"),
+    ("augmented in evaluations", "batch_size=CHUNK, transform=scale)", "batch_size=CHUNK, transform=augmented)"),
+    (
+        "the directions are swapped",
+        'if direction == "photo_to_labels" else ("label_rgb"',
+        'if direction != "photo_to_labels" else ("label_rgb"',
+    ),
+    ("the losses are swapped", "d_loss, g_loss = objectives", "g_loss, d_loss = objectives"),
+    ("--loss is dropped", "value_of(LOSSES, loss),", "adversarial.non_saturating,"),
+    ("--l1 is dropped", "        l1=l1,\n", ""),
+    ("--gan is dropped", "        gan=gan,\n", ""),
+    ("no noise at test", "        noise=noise,\n", "        noise=False,\n"),
+    ("samples with other noise", "if noise else None", "if not noise else None"),
+    ("running statistics", 'own = statistics == "own"', 'own = statistics != "own"'),
+    ("the rate falls at once", "[steps - falls]", "[0]"),
+    ("--decay-steps is dropped", "steps // 2 if decay_steps is None else min(decay_steps, steps)", "steps // 2"),
+    ("momentum of 0.9", "optax.adam(rate, b1=0.5)", "optax.adam(rate)"),
+    ("void pixels count", "unknown = VOID.get(known) if void is None else void", "unknown = None"),
+    ("samples in [-1, 1]", "own_statistics=own) + 1) / 2", "own_statistics=own))"),
+    ("measured against what is translated", "data.showing(split, target)", "data.showing(split, source)"),
+    ("samples of what they become", "data.showing(test, source)", "data.showing(test, target)"),
+    ("always a discriminator", '("discriminator", "generator") if gan else ("generator",)', '("discriminator", "generator")'),
+    ("--accumulate is dropped", "        accumulate=accumulate,\n", ""),
+    ("--ema is dropped", "        ema=ema,\n", ""),
+    ("--dropout is dropped", "shapes[target][2], dropout, dtype)", "shapes[target][2], 0.5, dtype)"),
+]
+
+TRANSLATION: Sequence[Change] = [
+    ("the whole loss of the discriminator", "loss.discriminator(on_real, on_fake) / 2", "loss.discriminator(on_real, on_fake)"),
+    ("the pair is turned round", "jnp.concatenate([batch[given], y], axis=-1)", "jnp.concatenate([y, batch[given]], axis=-1)"),
+    ("one noise for both turns of an evaluation", "if train or noise else None", "if train else None"),
+    ("a sum over the pixels", "(batch[wanted] - fake).mean((1, 2, 3))", "(batch[wanted] - fake).sum((1, 2, 3))"),
+    ("squares", "jnp.abs(batch[wanted] - fake)", "jnp.square(batch[wanted] - fake)"),
+    ("evaluations by their batch", "if train or not own_statistics:", "if train:"),
+    ("the generator's turn keeps the discriminator's statistics", "Aux(updates_of(vars, made), metrics)", "Aux(vars, metrics)"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/dcgan.py", "wiring/test_dcgan_facts.py"): DCGAN,
     ("experiments/dcgan.py", "test_optimizers.py"): OPTIMIZERS_OF_DCGAN,
@@ -257,6 +302,8 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/conditional_gan.py", "test_optimizers.py"): OPTIMIZERS_OF_DCGAN,
     ("experiments/modes.py", "wiring/test_modes_facts.py"): MODES,
     ("experiments/gan.py", "wiring/test_gan_facts.py"): GAN,
+    ("experiments/pix2pix.py", "wiring/test_pix2pix_facts.py"): PIX2PIX,
+    ("jaxgen/objectives/translation.py", "objectives/test_translation_objective.py"): TRANSLATION,
     ("jaxgen/objectives/adversarial.py", "objectives/test_adversarial.py"): ADVERSARIAL,
     ("jaxgen/losses/adversarial.py", "losses/test_adversarial_losses.py"): LOSSES,
     ("jaxgen/losses/penalty.py", "losses/test_penalty.py"): PENALTIES,

@@ -3,5 +3,6 @@
 from jaxgen.data.builders.captioned_digits import CaptionedDigits
 from jaxgen.data.builders.digits import Digits
 from jaxgen.data.builders.mixtures import GaussianGrid, GaussianRing
+from jaxgen.data.builders.segmented_digits import SegmentedDigits
 
-__all__ = ["CaptionedDigits", "Digits", "GaussianGrid", "GaussianRing"]
+__all__ = ["CaptionedDigits", "Digits", "GaussianGrid", "GaussianRing", "SegmentedDigits"]

@@ -13,7 +13,8 @@ from jaxgen.nn import BatchNorm, Conv, ConvTranspose, SpectralNorm
 KERNEL = nn.initializers.normal(0.02)
 
 
-def _scale(key: Any, shape: Any, dtype: Any = jnp.float32) -> Array:
+def gains(key: Any, shape: Any, dtype: Any = jnp.float32) -> Array:
+    """The initial gains of the batch normalisation, N(1, 0.02), as in the authors' code."""
     return 1 + nn.initializers.normal(0.02)(key, shape, dtype)
 
 
@@ -43,7 +44,7 @@ class Generator(nn.Module):
         h = h.reshape(-1, height, width, self.channels[0])
         widths = (*self.channels[1:], self.shape[2])
         for i, channels in enumerate(widths):
-            h = nn.relu(BatchNorm(scale_init=_scale, dtype=self.dtype)(h, train=train))
+            h = nn.relu(BatchNorm(scale_init=gains, dtype=self.dtype)(h, train=train))
             last = i == len(widths) - 1  # the others' biases are the normalisation's
             h = ConvTranspose(channels, self.kernel_size, (2, 2), use_bias=last, kernel_init=KERNEL, dtype=self.dtype)(h)
         return jnp.tanh(h.astype(jnp.float32))
@@ -96,7 +97,7 @@ class Discriminator(nn.Module):
             )
             h = self._layer(conv, h, train)
             if normalised:
-                h = BatchNorm(scale_init=_scale, dtype=self.dtype, name=f"norm{i}")(h, train=train)
+                h = BatchNorm(scale_init=gains, dtype=self.dtype, name=f"norm{i}")(h, train=train)
             h = nn.leaky_relu(h, 0.2)
             maps.append(h)
         return maps
@@ -106,12 +107,13 @@ class Discriminator(nn.Module):
         return SpectralNorm(layer, name=f"{layer.name}_spectral")(h, update_stats=train) if self.spectral else layer(h)
 
 
-def smallest_map(shape: tuple[int, ...], halvings: int) -> tuple[int, int]:
+def smallest_map(shape: tuple[int, ...], halvings: int, *, flag: str = "--channels") -> tuple[int, int]:
     """The sides of the smallest feature map.
 
     Args:
       shape: the shape (H, W, C) of the images.
       halvings: the number of times that the side is halved.
+      flag: the flag that says so, for the message.
 
     Returns:
       Height and width.
@@ -123,6 +125,6 @@ def smallest_map(shape: tuple[int, ...], halvings: int) -> tuple[int, int]:
     if any(side % factor for side in shape[:2]):
         side = math.gcd(*shape[:2])
         most = (side & -side).bit_length() - 1
-        mend = f"give {most} --channels or fewer" if most else "resize them to even sides"
+        mend = f"give {most} {flag} or fewer" if most else "resize them to even sides"
         raise SizeError(f"Images of {shape[0]}x{shape[1]} can be halved {most} times, not {halvings}; {mend}.")
     return shape[0] // factor, shape[1] // factor
