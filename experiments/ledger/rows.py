@@ -235,8 +235,8 @@ ROWS: Mapping[str, Row] = {
         also=("test/unigram_bits_per_code", "test/uniform_bits_per_code"),
         paper=None,
         chosen={"all": Chosen.OWN},
-        remark="no such figure is published; the autoencoder is that of `python -m experiments.vqvae --dataset mnist --data-dir "
-        "D --channels 64 64 --codes 128`",
+        remark="no such figure is published; the autoencoder is that of `python -m experiments.vqvae --dataset mnist "
+        "--data-dir D --channels 64 64 --codes 128`",
     ),
     "pix2pix_camvid64": Row(
         system="pix2pix, U-Net of 64 channels, discriminator of 70x70 patches",
