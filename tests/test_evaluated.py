@@ -24,8 +24,7 @@ EVALUATED = [
     "sparse_autoencoder",
     "vae",
     "vib",
-    "vqvae",
-    *map(contract.slow, ("clip", "dcgan", "ddpm", "lenet", "ncsn", "wgan")),
+    *map(contract.slow, ("clip", "dcgan", "ddpm", "lenet", "ncsn", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
