@@ -3,6 +3,33 @@
 python -m experiments.vqvae                                            # digits, nothing to download
 python -m experiments.vqvae --dataset cifar10 --data-dir D --channels 64 128 --codes 512 --features 64 --batch-size 32 \
     --learning-rate 3e-4 --steps 10000 --validation 0.2                # the notebook of the authors
+
+The digits have 4x4 codes of 64. After 4,000 steps the squared error is 2.8 % of the variance of the pixels on 360 test images,
+and all 64 codes are in use there, with a perplexity of 56.5. That took 5 minutes on 2 cores that other programs shared.
+
+The second command has the protocol of the authors' notebook (sonnet/examples/vqvae_example.ipynb), whose figures are means over
+the last 100 training batches: a squared error of 0.056 of the variance, and a perplexity of 326 in a batch of 32. They are
+`normalised_mse` and `batch_perplexity` of the last training line here.
+
+| | the notebook | here |
+| --- | --- | --- |
+| training images | the first 40,000 of CIFAR-10 | 40,000 that are drawn by --validation 0.2; without it all 50,000 |
+| variance | 0.06327, of the training images | of the training images, exactly; 0.06329 of all 50,000 |
+| pixels | from -0.5 to 0.5 | the same |
+| networks | 4x4 convolutions of 64 and 128, two residual blocks of 32, 64 features | the same |
+| weights | begin at a truncated normal of deviation 0.88 / sqrt(fan-in); the fan of a transposed convolution counts its \
+outputs | of 1 / sqrt(fan-in), which counts inputs |
+| codebook | debiased running averages, decay 0.99; begins uniformly | the same |
+| optimizer | Adam, 3e-4, batches of 32, 10,000 steps | the same |
+
+The first training lines follow those that the notebook printed: after 200, 400 and 600 steps a squared error of 0.224, 0.162
+and 0.130 (there 0.223, 0.164 and 0.134), and a perplexity of 18.8, 33.1 and 47.0 (there 18.3, 29.1 and 40.0).
+
+The paper itself has Adam with 2e-4, batches of 128 and 250,000 steps (quoted from memory), and a codebook that is learned by
+the gradient (--quantiser gradient). The evaluated `perplexity` is counted over all codes of the test images at once, and does
+not compare with that of a batch.
+
+A second stage learns the distribution of the codes of a trained run; `models.vqvae.VQVAE` says how it takes them.
 """
 
 from collections.abc import Mapping

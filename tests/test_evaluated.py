@@ -24,9 +24,8 @@ EVALUATED = [
     "sparse_autoencoder",
     "vae",
     "vib",
-    "vqvae",
     *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "dcgan", "ddpm", "lenet")),
-    *map(contract.slow, ("ncsn", "pix2pix", "wgan")),
+    *map(contract.slow, ("ncsn", "pix2pix", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 

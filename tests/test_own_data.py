@@ -20,6 +20,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiments import names
 from jaxgen.losses import adversarial, penalty
 from jaxgen.models import vae
+from jaxgen.nn import VectorQuantiserEMA
 
 RNG = np.random.default_rng(0)
 
@@ -151,6 +152,7 @@ OWN = {
     "wgan": ("penalty", lambda: penalty.r1(2.0), lambda: penalty.r1(3.0)),
     "vae": ("likelihood", lambda: vae.GaussianLikelihood(std=0.2), lambda: vae.GaussianLikelihood(std=0.3)),
     "autoencoder": ("likelihood", lambda: vae.GaussianLikelihood(std=0.2), lambda: vae.HeteroscedasticGaussianLikelihood()),
+    "vqvae": ("quantiser", lambda: VectorQuantiserEMA(8, 4), lambda: VectorQuantiserEMA(8, 4, decay=0.5)),
     "lenet": ("optimizer", lambda: optax.lion(1e-4), lambda: optax.lion(1e-3)),
 }
 

@@ -33,6 +33,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "vae": {"hidden": (64,)},
     "dcgan": {"channels": (16, 32)},
     "ddpm": {"channels": (16, 32)},
+    "vqvae": {"channels": (16,)},
     "clip": {"width": 32, "text_width": 32, "depth": 1, "text_depth": 1, "heads": 2},
 }
 """One of each kind of objective, wide enough to be cut."""
@@ -74,7 +75,8 @@ def test_one_device_is_eight(way: dict[str, Any], one: jaxgen.Run, tmp_path: Pat
         ("vae", "pmap"),  # its noise belongs to the examples
         pytest.param("clip", "pmap", marks=pytest.mark.slow),
         pytest.param("dcgan", "pmap", marks=pytest.mark.slow),
-        *[pytest.param(system, "fsdp", marks=pytest.mark.slow) for system in ("dcgan", "ddpm", "clip")],
+        pytest.param("vqvae", "pmap", marks=pytest.mark.slow),  # its codebook is of the counts and sums of all
+        *[pytest.param(system, "fsdp", marks=pytest.mark.slow) for system in ("dcgan", "ddpm", "vqvae", "clip")],
         *[pytest.param(system, way, marks=pytest.mark.slow) for system in SYSTEMS for way in ("mesh", "both")],
     ],
 )
