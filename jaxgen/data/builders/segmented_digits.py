@@ -26,8 +26,9 @@ SIZES = (11, 16)
 class SegmentedDigits(tfds.core.GeneratorBasedBuilder):
     """1,797 pictures of one to four written digits in colour, and for each pixel the class of its ground or its ink.
 
-    The edges of the digits are soft in the picture and hard in the segmentation. Sizes, places, colours and the other digits are drawn from the picture's number, so the set is the same wherever it is made.
-    The test split is made of the digits in the test split of `digits`, whose writers are mostly others than the train split's.
+    The edges of the digits are soft in the picture and hard in the segmentation. Sizes, places, colours and the other digits
+    are drawn from the picture's number, so the set is the same wherever it is made. The test split is made of the digits in the
+    test split of `digits`, whose writers are mostly others than the train split's.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -35,7 +36,7 @@ class SegmentedDigits(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description="scikit-learn's digits in colour, up to four in a picture of 32x32 pixels, with a segmentation by colour.",
+            description="scikit-learn's digits in colour, up to four in a picture of 32x32 pixels, segmented.",
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format="png"),
