@@ -66,7 +66,7 @@ def experiment(
     loss: Literal["non_saturating", "least_squares"] | adversarial.AdversarialLoss = "non_saturating",
     gan: NonNegative = 1.0,
     l1: NonNegative = 100.0,
-    steps: Whole = 4000,
+    steps: Whole = 2000,
     batch_size: Count = 1,
     learning_rate: Positive = 2e-4,
     decay_steps: Whole | None = None,

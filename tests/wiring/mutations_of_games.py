@@ -286,7 +286,7 @@ PIX2PIX: Sequence[Change] = [
 TRANSLATION: Sequence[Change] = [
     ("the whole loss of the discriminator", "loss.discriminator(on_real, on_fake) / 2", "loss.discriminator(on_real, on_fake)"),
     ("the pair is turned round", "jnp.concatenate([batch[given], y], axis=-1)", "jnp.concatenate([y, batch[given]], axis=-1)"),
-    ("one noise for both turns of an evaluation", "if train or noise else None", "if train else None"),
+    ("no noise in an evaluation", "if train or noise else None", "if train else None"),
     ("a sum over the pixels", "(batch[wanted] - fake).mean((1, 2, 3))", "(batch[wanted] - fake).sum((1, 2, 3))"),
     ("squares", "jnp.abs(batch[wanted] - fake)", "jnp.square(batch[wanted] - fake)"),
     ("evaluations by their batch", "if train or not own_statistics:", "if train:"),
