@@ -140,7 +140,7 @@ MODES: Sequence[Change] = [
 ADVERSARIAL: Sequence[Change] = [
     ("one code for a batch", "jax.vmap(lambda own: law(own, 1)[0])(draw)", "law(draw[0], len(draw))"),
     ("codes in [0, 1]", "minval=-limit, maxval=limit", "maxval=limit"),
-    ("a turn keeps both players' statistics", "Aux(_of(vars, judged), metrics)", "Aux({**state.vars, **vars}, metrics)"),
+    ("a turn keeps both players' statistics", "Aux(updates_of(vars, judged), metrics)", "Aux({**state.vars, **vars}, metrics)"),
     ("the condition of samples is forgotten", "return () if condition is None else", "return () if condition is not None else"),
     (
         "real is fake",
@@ -156,7 +156,7 @@ ADVERSARIAL: Sequence[Change] = [
     ("a step in evaluation", "between, state.step if train else None)", "between, state.step)"),
     (
         "the wrong statistics are kept",
-        "return loss.generator(logits), Aux(_of(vars, made))",
+        "return loss.generator(logits), Aux(updates_of(vars, made))",
         "return loss.generator(logits), Aux()",
     ),
     ("evaluated as in training", "key=key, name=judged, train=train)", "key=key, name=judged, train=True)"),
