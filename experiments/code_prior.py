@@ -3,13 +3,15 @@
 python -m experiments.vqvae                                            # first the autoencoder, in runs/vqvae
 python -m experiments.code_prior                                       # then the prior of its codes
 python -m experiments.code_prior --network transformer --labels
-python -m experiments.code_prior --autoencoder RUN --dataset cifar10 --data-dir D --labels --width 64 --steps 25000
+python -m experiments.code_prior --autoencoder RUN --dataset cifar10 --data-dir D --labels --width 64 --depth 7 --dropout 0.1 \
+    --steps 25000
 jaxgen sample runs/code_prior --temperature 0.9 --top-p 0.95
 jaxgen sample runs/code_prior --keep-rows 0.5 --given FOLDER           # completes pictures, whose upper half is kept
 
 The autoencoder is frozen: this run keeps its network, so that the other run may be deleted. The codes are those that it gives
-the images of the dataset, made anew for every batch. The paper does not say how large its PixelCNN is. Here it has the seven
-dilated blocks of 64 channels of the UvA deep learning tutorials.
+the images of the dataset, made anew for every batch. The paper does not say how large its PixelCNN is. The PixelCNN of the UvA
+deep learning tutorials has seven dilated blocks of 64 channels, which on 1,437 digits learn the training images by heart: after
+2,000 steps 9.60 bits a code on the test images, where the frequencies of single codes give 5.82. So the network is small here.
 """
 
 import math
@@ -43,18 +45,18 @@ def experiment(
     cache_budget: NonNegative = 4.0,
     labels: bool = False,
     network: Literal["pixelcnn", "transformer"] = "pixelcnn",
-    width: Count = 64,
-    depth: Count = 7,
+    width: Count = 32,
+    depth: Count = 3,
     heads: Count = 4,
-    dropout: Share = 0.1,
+    dropout: Share = 0.5,
     temperature: Late[NonNegative] = 1.0,
     top_k: Late[Count | None] = None,
     top_p: Late[Positive] = 1.0,
     keep_rows: Late[Share] = 0.0,
-    steps: Whole = 2000,
+    steps: Whole = 600,
     batch_size: Count = 64,
     learning_rate: Positive = 1e-3,
-    ema: Share | None = 0.995,
+    ema: Share | None = 0.99,
     accumulate: Count = 1,
     bf16: bool = False,
 ) -> jaxgen.Experiment:

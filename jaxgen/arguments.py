@@ -207,6 +207,32 @@ def own_flags_last(args: Sequence[str], known: Collection[str]) -> list[str]:
     return [*words, "--anew", *own] if own else words
 
 
+def switched(function: Function, words: Sequence[str]) -> list[str]:
+    """Words without a value as those of a switch: `noise` as `noise=True`, and `no-noise` as `noise=False`.
+
+    Args:
+      function: the experiment's function.
+      words: the words that were typed, without their dashes.
+
+    Returns:
+      The words; those of flags that are no switches are as they were.
+
+    >>> from jaxgen.flags import Late
+    >>> def experiment(*, noise: Late[bool] = True, sampling_steps: Late[int] = 100): ...
+    >>> switched(experiment, ["no-noise", "sampling-steps=5"])
+    ['noise=False', 'sampling-steps=5']
+    """
+    kinds = late(function)
+
+    def spelled(word: str) -> str:
+        name = word.replace("-", "_")
+        if _bare(kinds.get(name)) is bool:
+            return f"{word}=True"
+        return f"{word[3:]}=False" if name.startswith("no_") and _bare(kinds.get(name[3:])) is bool else word
+
+    return [word if "=" in word else spelled(word) for word in words]
+
+
 def anew(function: Function, words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """The values of an experiment's flags of sampling and measuring, as they were typed.
 

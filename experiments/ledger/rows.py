@@ -230,7 +230,8 @@ ROWS: Mapping[str, Row] = {
         dataset="MNIST",
         figure="bits a code of the test images",
         unit="bits",
-        command="python -m experiments.code_prior --autoencoder runs/vqvae --dataset mnist --data-dir D --labels --steps 10000",
+        command="python -m experiments.code_prior --autoencoder runs/vqvae --dataset mnist --data-dir D --labels --width 64 "
+        "--depth 7 --dropout 0.1 --steps 10000",
         value="test/bits_per_code",
         also=("test/unigram_bits_per_code", "test/uniform_bits_per_code"),
         paper=None,

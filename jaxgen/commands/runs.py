@@ -180,6 +180,7 @@ def settings(
     from jaxgen.rebuild import check_late, find_experiment
 
     make = find_experiment(experiment, workdir.read(run))
+    anew = arguments.switched(make, anew)
     names = [word.partition("=")[0].replace("-", "_") for word in anew]
     check_late(make, names, str(run), [*inspect.signature(command).parameters])
     values = arguments.anew(make, anew)
