@@ -45,7 +45,7 @@ class Checkpoints:
       folder: the folder of the checkpoints.
       keep: the number of last checkpoints to keep, beside the best; the folder is made, and cleared of what a writer that died
         left behind. None reads only.
-      values: the evaluated values whose minimum marks the best checkpoint, by step; asked for when they are needed.
+      best: the function that chooses the best of the committed steps, if any is; it is asked whenever checkpoints are deleted.
       frozen: the frozen parts of the state, which are not saved, and are put back into a state that is restored.
     """
 
@@ -54,10 +54,10 @@ class Checkpoints:
         folder: Path,
         *,
         keep: int | None = None,
-        values: Callable[[], Mapping[int, float]] = dict[int, float],
+        best: Callable[[Sequence[int]], int | None] = lambda steps: None,
         frozen: Mapping[str, FrozenNetwork] = {},
     ) -> None:
-        self.folder, self._values, self._writes, self._failed = folder.resolve(), values, keep is not None, False
+        self.folder, self._best, self._writes, self._failed = folder.resolve(), best, keep is not None, False
         self._frozen = frozen
         chosen: dict[str, Any] = {"read_only": True}
         if keep is not None:
@@ -114,9 +114,8 @@ class Checkpoints:
         return steps
 
     def best(self) -> int | None:
-        """The step with the least evaluated value, if any was evaluated."""
-        values = self._values()
-        return min((s for s in self.steps() if s in values), key=lambda s: values[s], default=None)
+        """The best of the committed steps, if any was evaluated."""
+        return self._best(self.steps())
 
     def meta(self, step: int) -> Mapping[str, Any]:
         """What was saved beside the arrays."""

@@ -5,7 +5,7 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import dispatch, forensics, logs, memory, parallel, workdir
+from jaxgen.best import best_step
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.experiment import Experiment
@@ -150,7 +151,7 @@ class _Loop:
             resources.callback(workdir.occupy(path).release)
             self.folder, notes = workdir.fitting(path, experiment, seed)
             parallel.meet("every host has read what is in the workdir")
-            self.checkpoints = self.folder.checkpoints(keep=keep, values=self._values, frozen=experiment.frozen)
+            self.checkpoints = self.folder.checkpoints(keep=keep, best=self._best, frozen=experiment.frozen)
             resources.callback(self.checkpoints.close)
             self._say(*notes)
         if not self._restored():
@@ -332,9 +333,8 @@ class _Loop:
     def _feed(self, calls: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, Any]]:
         return dispatch.feed(self.experiment.train, calls, seed=self.seed, chunk=self.chunk, parallel=self.parallel)
 
-    def _values(self) -> Mapping[int, float]:
-        best = self.experiment.best
-        return {} if best is None else logs.evaluated(self.journal.history, best)
+    def _best(self, steps: Sequence[int]) -> int | None:
+        return best_step(self.experiment.best, self.journal.history, steps)
 
     def _empty_window(self) -> Metrics:
         return self.parallel.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.window_spec))

@@ -25,7 +25,7 @@ ORDER = [
         "memory",
         "traces",
     },
-    {"logs", "progress", "pictures", "replicas", "exports"},
+    {"logs", "best", "progress", "pictures", "replicas", "exports"},
     {"keys"},
     {"game", "network", "distributions", "nn", "diffusion"},
     {"parallel", "distributed", "serialization", "parts"},
