@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jaxgen import experiments, values
+from jaxgen.averages import Decays
 from jaxgen.best import Best, renamed
 from jaxgen.conditions import Conditions
 from jaxgen.data import HeldOut, Opened, Source, Stream, noted, reading, validating
@@ -91,7 +92,9 @@ class Experiment(NamedTuple):
       given: the conditions of samples, and what they are by default: classes, captions, images to translate or to complete.
         None of a model that is told nothing.
       ema: decay of the averages of parameters and variables that are evaluated and sampled from, as in `make_train_step`: a
-        number is the decay of a debiased average, a schedule is taken as it is, and None keeps no averages.
+        number is the decay of a debiased average, a schedule is taken as it is, and None keeps no averages. Of several, as in
+        `(0.9999, 0.999)`, the first is evaluated and sampled from, and `jaxgen.load(W, ema=1)` takes the second. They are those
+        of every player that has no `ema` of its own.
       accumulate: micro-batches in a batch.
       schedules: the schedules that are logged by name, and compared when a run goes on with more steps.
       best: the evaluated value, `split/name`, whose minimum marks the best checkpoint; `Largest("test/accuracy")` names one
@@ -119,7 +122,7 @@ class Experiment(NamedTuple):
     pictures: Mapping[str, Callable[[TrainState, Key], Picture]] = {}
     sample: Callable[[TrainState, Key, Batch], Array] | None = None
     given: Conditions | None = None
-    ema: float | Schedule | None = None
+    ema: Decays | None = None
     accumulate: int = 1
     schedules: Mapping[str, Schedule] = {}
     best: Best | None = "test/loss"

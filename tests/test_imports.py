@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxgen"
 ORDER = [
     {
         "types",
+        "averages",
         "errors",
         "flags",
         "reduction",
