@@ -68,6 +68,7 @@ class Workdir:
         self,
         *,
         keep: int | None = None,
+        keep_every: int | None = None,
         best: Callable[[Sequence[int]], int | None] | None = None,
         frozen: Mapping[str, FrozenNetwork] = {},
     ) -> Checkpoints:
@@ -76,7 +77,8 @@ class Workdir:
         The best is the one that the values on record mark, unless another function chooses it (`jaxgen.best`). The frozen
         parts are left out of what is saved, and put into what is restored.
         """
-        return Checkpoints(self.path / "checkpoints", keep=keep, best=best or self._best, frozen=frozen)
+        folder = self.path / "checkpoints"
+        return Checkpoints(folder, keep=keep, keep_every=keep_every, best=best or self._best, frozen=frozen)
 
     def keep(self, frozen: Mapping[str, FrozenNetwork]) -> None:
         """Writes the frozen parts of the experiment, each once; the first host does."""

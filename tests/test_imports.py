@@ -35,7 +35,7 @@ ORDER = [
     {"losses", "models"},
     {"objectives", "analysis", "samplers", "metrics"},
     {"evaluate", "values"},
-    {"experiment"},
+    {"experiment", "preserved"},
     {"checkpoint", "dispatch", "signals"},
     {"workdir", "run_record", "rebuild", "figures", "chosen"},
     {"run", "parents"},
