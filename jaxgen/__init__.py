@@ -3,6 +3,7 @@
 The names here are the ones that an experiment and a notebook need; `jaxgen/README.md` shows the house.
 """
 
+from jaxgen.best import Largest
 from jaxgen.cli import run_experiment
 from jaxgen.conditions import Conditions, given
 from jaxgen.errors import NotFiniteError, UserError
@@ -23,6 +24,7 @@ __all__ = [
     "Evaluator",
     "Experiment",
     "FrozenNetwork",
+    "Largest",
     "Measure",
     "Network",
     "NotFiniteError",

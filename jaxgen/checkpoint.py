@@ -19,6 +19,7 @@ from jaxgen import durable, hashes, logs, parallel, serialization
 from jaxgen.errors import DamagedError, UserError
 from jaxgen.game import TrainState
 from jaxgen.network import FrozenNetwork
+from jaxgen.preserved import Preserved, listed
 from jaxgen.types import PyTree
 
 TRASH = ".deleted"
@@ -36,7 +37,7 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints below one folder: the last `keep` and the best.
+    """The checkpoints below one folder: the last `keep`, the best, and those that are kept for good.
 
     Saving is asynchronous and atomic: a folder without orbax's commit mark does not exist for it. Every leaf has
     a hash on record, so that a checkpoint is read as it was written or not at all.
@@ -45,7 +46,9 @@ class Checkpoints:
       folder: the folder of the checkpoints.
       keep: the number of last checkpoints to keep, beside the best; the folder is made, and cleared of what a writer that died
         left behind. None reads only.
-      values: the evaluated values whose minimum marks the best checkpoint, by step; asked for when they are needed.
+      keep_every: the number whose multiples are the steps that are kept for good; None keeps no further ones. A checkpoint says
+        of itself that it is kept, so that a later writer with another number deletes none of these.
+      best: the function that chooses the best of the committed steps, if any is; it is asked whenever checkpoints are deleted.
       frozen: the frozen parts of the state, which are not saved, and are put back into a state that is restored.
     """
 
@@ -54,16 +57,17 @@ class Checkpoints:
         folder: Path,
         *,
         keep: int | None = None,
-        values: Callable[[], Mapping[int, float]] = dict[int, float],
+        keep_every: int | None = None,
+        best: Callable[[Sequence[int]], int | None] = lambda steps: None,
         frozen: Mapping[str, FrozenNetwork] = {},
     ) -> None:
-        self.folder, self._values, self._writes, self._failed = folder.resolve(), values, keep is not None, False
+        self.folder, self._best, self._writes, self._failed = folder.resolve(), best, keep is not None, False
         self._frozen = frozen
+        self._preserved = Preserved(keep or 1, keep_every, self.best)
         chosen: dict[str, Any] = {"read_only": True}
         if keep is not None:
             # Renamed first, then deleted: a checkpoint that is half deleted must not look like one.
-            policy = _Preserved(keep, self.best)
-            chosen = {"preservation_policy": policy, "cleanup_tmp_directories": True, "todelete_subdir": TRASH}
+            chosen = {"preservation_policy": self._preserved, "cleanup_tmp_directories": True, "todelete_subdir": TRASH}
             # Else threads wait 20 minutes for folders that could not be made, and the process with them.
             chosen["async_options"] = ocp.AsyncOptions(create_directories_asynchronously=False)
         _hush()
@@ -76,6 +80,8 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(**chosen)
             self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
         self._sweep()
+        if self._writes:
+            self._preserved.marked |= {step for step in self.steps() if self._marked(step)}
 
     def save(self, state: TrainState, beside: PyTree, *, step: int, meta: Mapping[str, Any]) -> None:
         """Starts to save; the arrays may be overwritten as soon as this returns.
@@ -95,6 +101,7 @@ class Checkpoints:
         signed = {
             **meta,
             "format": FORMAT,
+            **({"kept": True} if self._preserved.for_good(step) else {}),
             "storage": ocp.__version__,
             "leaves": hashes.leaves(items),
             "shapes": {path: list(told) for path, told in serialization.shapes(items).items()},
@@ -114,9 +121,8 @@ class Checkpoints:
         return steps
 
     def best(self) -> int | None:
-        """The step with the least evaluated value, if any was evaluated."""
-        values = self._values()
-        return min((s for s in self.steps() if s in values), key=lambda s: values[s], default=None)
+        """The best of the committed steps, if any was evaluated."""
+        return self._best(self.steps())
 
     def meta(self, step: int) -> Mapping[str, Any]:
         """What was saved beside the arrays."""
@@ -226,6 +232,11 @@ class Checkpoints:
             with contextlib.suppress(OSError):
                 (self.folder / TRASH).rmdir()
 
+    def _marked(self, step: int) -> bool:
+        with contextlib.suppress(UserError):  # what cannot be read is told when it is asked for
+            return bool(self.meta(step).get("kept", False))
+        return False
+
     def _check_frozen(self, step: int, meta: Mapping[str, Any]) -> None:
         there = {name: told["digest"] for name, told in meta.get("run", {}).get("frozen", {}).items()}
         here = {name: part.digest for name, part in self._frozen.items()}
@@ -267,7 +278,7 @@ class Checkpoints:
                     f"orbax-checkpoint {storage}, and this is {ocp.__version__}; install that version. If it cannot be read "
                     "there either, it is damaged: remove its folder, and the run goes on from the checkpoint before."
                 ) from error
-            others = ", ".join(f"{s:,}" for s in self.steps() if s != step)
+            others = listed([s for s in self.steps() if s != step])
             raise DamagedError(
                 f"The checkpoint of step {step:,} in {self.folder} is damaged ({_line(error)}); "
                 + (f"there are those of step {others}." if others else "there is no other: restore it from a copy.")
@@ -284,18 +295,6 @@ class Checkpoints:
         # Not the folder itself, into which orbax may be moving the next one; and the writer alone: a reader changes nothing.
         for old in (self.folder / TRASH).glob("*") if self._writes else ():
             shutil.rmtree(old, ignore_errors=True)
-
-
-class _Preserved:
-    """Orbax's question, which checkpoints to keep: the last ones and the best."""
-
-    def __init__(self, keep: int, best: Callable[[], int | None]) -> None:
-        self._keep, self._best = keep, best
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {*sorted(steps)[-self._keep :], self._best()}
-        return [step in kept for step in steps]
 
 
 def _hush() -> None:

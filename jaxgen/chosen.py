@@ -1,8 +1,10 @@
 """Which checkpoint of a run is asked for: the last, the best, or that of a step."""
 
 from jaxgen import workdir
+from jaxgen.best import described
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import UserError
+from jaxgen.preserved import listed
 
 
 def choose(checkpoints: Checkpoints, folder: workdir.Workdir, *, step: int | None = None, best: bool = False) -> int:
@@ -11,17 +13,23 @@ def choose(checkpoints: Checkpoints, folder: workdir.Workdir, *, step: int | Non
     there, path = checkpoints.steps(), folder.path
     if not there:
         raise UserError(f"The run in {path} has no checkpoint yet; train it, with a smaller --save-every if need be.")
-    if best and step is None and folder.record["best"] is None:
-        listed = ", ".join(f"{s:,}" for s in there)
+    steps = listed(there)
+    if best and step is None and folder.best is None:
         raise UserError(
             f"The experiment of {path} evaluates no value by which its steps could be compared (an adversarial loss depends on "
-            f"the opponent), so that no checkpoint is the best; choose one of step {listed} by --step."
+            f"the opponent), so that no checkpoint is the best; choose one of step {steps} by --step."
         )
-    step_chosen = (checkpoints.best() if best else there[-1]) if step is None else step
+    if best and step is None and folder.best is not None:
+        found = checkpoints.best()
+        if found is None:
+            raise UserError(
+                f"The run in {path} has no best checkpoint: {described(folder.best)} marks it, and no finite value was "
+                f"reported at the steps that it has, {steps}; choose one by --step."
+            )
+        return found
+    step_chosen = there[-1] if step is None else step
     if step_chosen not in there:
-        listed = ", ".join(f"{s:,}" for s in there)
-        wanted = "best checkpoint" if step is None else f"checkpoint of step {step:,}"
-        raise UserError(f"The run in {path} has no {wanted}; it has {listed}.")
+        raise UserError(f"The run in {path} has no checkpoint of step {step:,}; it has {steps}.")
     return step_chosen
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jaxgen import experiments, values
+from jaxgen.averages import Decays
+from jaxgen.best import Best, renamed
 from jaxgen.conditions import Conditions
 from jaxgen.data import HeldOut, Opened, Source, Stream, noted, reading, validating
 from jaxgen.errors import UserError
@@ -90,12 +92,16 @@ class Experiment(NamedTuple):
       given: the conditions of samples, and what they are by default: classes, captions, images to translate or to complete.
         None of a model that is told nothing.
       ema: decay of the averages of parameters and variables that are evaluated and sampled from, as in `make_train_step`: a
-        number is the decay of a debiased average, a schedule is taken as it is, and None keeps no averages.
+        number is the decay of a debiased average, a schedule is taken as it is, and None keeps no averages. Of several, as in
+        `(0.9999, 0.999)`, the first is evaluated and sampled from, and `jaxgen.load(W, ema=1)` takes the second. They are those
+        of every player that has no `ema` of its own.
       accumulate: micro-batches in a batch.
       schedules: the schedules that are logged by name, and compared when a run goes on with more steps.
-      best: the evaluated value, `split/name`, whose minimum marks the best checkpoint. It must mean the same at every step: a
-        function of what is sampled from or measured, and not of the step, of a weight that changes in training, of a
-        multiplier or of an opponent. None where no evaluated value is such.
+      best: the evaluated value, `split/name`, whose minimum marks the best checkpoint; `Largest("test/accuracy")` names one
+        whose maximum does. Of a domain it is `test/photos/iou`. Of equal values the earliest step is the best, and a value that
+        is not finite never is. The value must mean the same at every step: a function of what is sampled from or measured, and
+        not of the step, of a weight that changes in training, of a multiplier or of an opponent. A value of `final` exists at
+        the steps at which a training ended. None where no evaluated value is such.
       sampling: the flags that move the samples while the parameters stay the same, for the protocol of what is measured on
         them: `("sampler", "sampling_steps")`.
       protocol: the evaluated values that are figures to compare, each with every flag that moves it while the parameters stay
@@ -116,10 +122,10 @@ class Experiment(NamedTuple):
     pictures: Mapping[str, Callable[[TrainState, Key], Picture]] = {}
     sample: Callable[[TrainState, Key, Batch], Array] | None = None
     given: Conditions | None = None
-    ema: float | Schedule | None = None
+    ema: Decays | None = None
     accumulate: int = 1
     schedules: Mapping[str, Schedule] = {}
-    best: str | None = "test/loss"
+    best: Best | None = "test/loss"
     sampling: tuple[str, ...] = ()
     protocol: Mapping[str, tuple[str, ...]] = {}
     config: Config | None = None
@@ -239,16 +245,19 @@ def _validated(make: Callable[[], Experiment], held_out: HeldOut) -> Experiment:
         splits.in_place_of_test = True
         made = make()
 
-    def renamed(by_split: Mapping[str, T]) -> dict[str, T]:
-        return {re.sub("^test(?=/|$)", "validation", split): value for split, value in by_split.items()}
+    def of_held_out(name: str) -> str:
+        return re.sub("^test(?=/|$)", "validation", name)
+
+    def by_held_out(by_split: Mapping[str, T]) -> dict[str, T]:
+        return {of_held_out(split): value for split, value in by_split.items()}
 
     often, at_end = (of_split(evaluators, "test") for evaluators in (tested.evaluators, tested.final))
     tests = {split: joined(*(e[split] for e in (often, at_end) if split in e)) for split in {**often, **at_end}}
     return made._replace(
-        splits={**renamed(made.splits), **of_split(tested.splits, "test")},
-        evaluators=renamed(made.evaluators),
-        final={**renamed(made.final), **tests},
-        best=made.best and re.sub("^test/", "validation/", made.best),
+        splits={**by_held_out(made.splits), **of_split(tested.splits, "test")},
+        evaluators=by_held_out(made.evaluators),
+        final={**by_held_out(made.final), **tests},
+        best=renamed(made.best, of_held_out),
     )
 
 

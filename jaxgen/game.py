@@ -5,8 +5,7 @@ matching, contrastive or supervised objective, two are an adversarial one, and a
 folded in order, each seeing what the turns before it left (the alternating updates of Goodfellow et al. 2014, Algorithm 1).
 """
 
-import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -15,9 +14,10 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxgen import keys, replicas
+from jaxgen import averages, keys, replicas
+from jaxgen.averages import Averages, Decays
 from jaxgen.reduction import Mean, Metrics, merge, reduce
-from jaxgen.types import Array, Batch, Key, Params, PyTree, Schedule, Vars
+from jaxgen.types import Array, Batch, Key, Params, PyTree, Vars
 
 
 class TrainState(NamedTuple):
@@ -32,6 +32,7 @@ class TrainState(NamedTuple):
       ema: averages of the players' parameters; empty where none are kept.
       ema_vars: averages of the players' variables, with the same decay: running batch statistics belong to the weights that
         they were taken from. Empty where none are kept.
+      more_ema: further averages of the same, of the second decay, the third, and so on; empty where there is one at most.
     """
 
     step: Array
@@ -41,6 +42,7 @@ class TrainState(NamedTuple):
     vars: Vars
     ema: Params
     ema_vars: Mapping[str, PyTree] = {}
+    more_ema: tuple[Averages, ...] = ()
 
 
 class Aux(NamedTuple):
@@ -77,6 +79,8 @@ class Player(NamedTuple):
         in this step, by the names that the step reports them under: `metrics["discriminator/accuracy"] > 0.6`. A turn that did
         not take place counts as 0. None means always. Where it does not move, parameters, optimizer and variables stay as they
         are, and its metrics have no value for this step. Source: Tzeng et al. 2017 (ADDA); Hoffman et al. 2018 (CyCADA).
+      ema: the decays of the averages of its networks. None means those of the experiment, and `()` keeps none: nobody samples
+        from a discriminator or a multiplier.
     """
 
     loss: LossFn
@@ -84,13 +88,14 @@ class Player(NamedTuple):
     every: int = 1
     owns: tuple[str, ...] = ()
     when: Callable[[TrainState, Mapping[str, Array]], Array] | None = None
+    ema: Decays | None = None
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def create_state(
-    key: Key, params: Params, vars: Vars, players: Mapping[str, Player], *, ema: float | Schedule | None = None
+    key: Key, params: Params, vars: Vars, players: Mapping[str, Player], *, ema: Decays | None = None
 ) -> TrainState:
     """The state before the first step.
 
@@ -99,13 +104,13 @@ def create_state(
       params: parameters by name. Names that are no player's are frozen.
       vars: variables by name.
       players: the players in the order of their turns.
-      ema: decay of the averages, as in `make_train_step`; None keeps none.
+      ema: decay of the averages, as in `make_train_step`; None keeps none but those of players that say so.
 
     Returns:
       The state, with step 0.
 
     Raises:
-      ValueError: if a player has no parameters, or shares a network with another.
+      ValueError: if a player has no parameters or shares a network with another, or a decay is not in [0, 1).
     """
     owner: dict[str, str] = {}
     for name, player in players.items():
@@ -121,11 +126,12 @@ def create_state(
     # Copies: the step takes its buffers over, so that none may be here twice or be somebody else's too.
     key, params, vars = jax.tree.map(jnp.copy, (key, dict(params), dict(vars)))
     opt = {name: player.tx.init(_owned(params, name, player)) for name, player in players.items()}
-    averages = ({}, {}) if ema is None else jax.tree.map(jnp.copy, (_of(owner, params), _of(owner, vars)))
-    return TrainState(jnp.zeros((), jnp.int32), key, params, opt, vars, *averages)
+    kept = [averages.begun(networks, params, vars) for networks in _decays(players, ema)]
+    first = kept[0] if kept else Averages({}, {})
+    return TrainState(jnp.zeros((), jnp.int32), key, params, opt, vars, first.params, first.vars, tuple(kept[1:]))
 
 
-def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | None = None, accumulate: int = 1) -> TrainStep:
+def make_train_step(players: Mapping[str, Player], *, ema: Decays | None = None, accumulate: int = 1) -> TrainStep:
     r"""One step of the game: every player in turn descends its own loss in its own parameters.
 
     $\theta_i \leftarrow \theta_i + \mathrm{tx}_i(\nabla_{\theta_i} \bar L_i(\theta_1, \dots, \theta_n))$, with $\bar L$ the
@@ -140,7 +146,8 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
 
     Args:
       players: the players in the order of their turns.
-      ema: the decay of the averages, a number or a schedule of the step; None keeps none.
+      ema: the decay of the averages of each player that has none of its own (`Player.ema`), a number or a schedule of the step;
+        several for several averages, of which `averaged` takes the first unless another is asked for. None keeps none.
       accumulate: number of micro-batches that a batch is cut into to save memory. Each player's gradient is still the one of
         the whole batch, padding included, and each player still moves once a step. What a loss computes *across* examples
         (batch statistics, negatives) sees one micro-batch at a time.
@@ -157,7 +164,7 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
     """
     # Kept in this closure, not passed through jit, which would sort the names: the order of the turns matters.
     players = dict(players)
-    owned = [network for name, player in players.items() for network in player.owns or (name,)]
+    decays = _decays(players, ema)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
@@ -166,32 +173,57 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
             prefix = f"{name}/" if len(players) > 1 else ""
             state, own = turn(state, name, player, batch, jax.random.fold_in(key, i), accumulate, metrics)
             metrics |= {prefix + metric: mean for metric, mean in own.items()}
-        if ema is not None:
-            weight = 1 - jnp.asarray(ema(state.step), jnp.float32) if callable(ema) else _debiased(ema, state.step)
-            now = _of(owned, state.params), _of(owned, state.vars)
-            averages, ema_vars = jax.tree.map(lambda mean, x: _moved(mean, x, weight), (state.ema, state.ema_vars), now)
-            state = state._replace(ema=averages, ema_vars=ema_vars)
+        if decays:
+            kept = (Averages(state.ema, state.ema_vars), *state.more_ema)
+            first, *more = (
+                averages.moved(*pair, state.params, state.vars, state.step) for pair in zip(kept, decays, strict=True)
+            )
+            state = state._replace(ema=first.params, ema_vars=first.vars, more_ema=tuple(more))
         return state._replace(step=state.step + 1), metrics
 
     return step
 
 
-def averaged(state: TrainState) -> TrainState:
+def averaged(state: TrainState, which: int = 0) -> TrainState:
     """The state with the averages in place of the parameters and variables they average: what is evaluated and sampled from.
 
     Averaged weights need batch statistics of their own: the running statistics of the weights of the last steps are those of
     another network. Exact ones would be recomputed with the averaged weights on training data. Averages of the statistics need
     no data and no further passes, and serve as well where the weights of the averaged steps are alike. A state without averages
     of variables, as versions before they were kept have written it, is taken with its current variables.
+
+    Args:
+      state: the state.
+      which: the place of the average among several decays, as in `with_average`.
     """
+    state = with_average(state, which)
     return state._replace(params={**state.params, **state.ema}, vars={**state.vars, **state.ema_vars})
+
+
+def with_average(state: TrainState, which: int) -> TrainState:
+    """The state with another of several averages as the one that is evaluated and sampled from.
+
+    Args:
+      state: the state.
+      which: the place of the average's decay among those that were given, from 0. A player with fewer decays keeps its first.
+
+    Raises:
+      ValueError: if the state has fewer averages.
+    """
+    if which == 0:
+        return state
+    if not 0 < which <= len(state.more_ema):
+        there = len(state.more_ema) + bool(state.ema)
+        raise ValueError(f"the average {which} is asked for, counted from 0, and the state has {there}")
+    params, vars = state.more_ema[which - 1]
+    return state._replace(ema={**state.ema, **params}, ema_vars={**state.ema_vars, **vars})
 
 
 def with_averaged_variables(state: TrainState) -> TrainState:
     """The state; if it has averages of parameters alone, those of the variables begin at the current variables."""
     if state.ema_vars or not state.ema:
         return state
-    return state._replace(ema_vars=jax.tree.map(jnp.copy, _of(state.ema, state.vars)))
+    return state._replace(ema_vars=jax.tree.map(jnp.copy, averages.of(state.ema, state.vars)))
 
 
 def moves(state: TrainState, player: Player, before: Metrics) -> Array | bool:
@@ -283,22 +315,7 @@ def _with(params: Params, name: str, player: Player, own: PyTree) -> Params:
     return {**params, **(own if player.owns else {name: own})}
 
 
-def _of(names: Collection[str], tree: Mapping[str, PyTree]) -> dict[str, PyTree]:
-    return {name: tree[name] for name in names if name in tree}
-
-
-def _debiased(decay: float, step: Array) -> Array:
-    r"""The weight of what step t made in a debiased average, $\frac{1 - d}{1 - d^t}$; t is `step` + 1."""
-    if decay == 0:
-        return jnp.float32(1)
-    # d is subtracted from 1 in double precision: in float32, 1 - 0.9999 would have four correct digits.
-    weight = (1 - decay) / -jnp.expm1((step + 1).astype(jnp.float32) * math.log(decay))
-    return jnp.where(step == 0, 1.0, weight)
-
-
-def _moved(mean: Array, x: Array, weight: Array) -> Array:
-    """The average after one more value; of what is not a float the value itself."""
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        return x
-    # With a weight of one it is the value to the bit, whatever was there before.
-    return jnp.where(weight == 1, x, mean + weight * (x - mean)).astype(x.dtype)
+def _decays(players: Mapping[str, Player], ema: Decays | None) -> list[dict[str, averages.Decay]]:
+    """The decays of all averages by network: a player's own, or those of the experiment."""
+    own = {name: ema if player.ema is None else player.ema for name, player in players.items()}
+    return averages.places({network: own[name] for name, player in players.items() for network in player.owns or (name,)})

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxgen import chosen, data, hashes, logs, memory, parallel, workdir
+from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.flags import place
 from jaxgen.rebuild import rebuild
@@ -18,6 +19,7 @@ def load(
     *,
     step: int | None = None,
     best: bool = False,
+    ema: int = 0,
     experiment: Callable[..., Experiment] | Experiment | str | None = None,
     data_dir: str | Path | None = None,
     dataset: str | data.Given | Mapping[str, str | data.Given] | None = None,
@@ -31,6 +33,7 @@ def load(
       path: the workdir.
       step: the step of the checkpoint; None means the last one.
       best: the best checkpoint instead of the last; refused if the experiment has no value that marks it.
+      ema: the place of the average to sample from and to evaluate, among several decays (`Experiment.ema`), from 0.
       experiment: the function, or the file, that made it, where it is not a module of `experiments`; or the experiment itself,
         which a run needs that was trained with a loss or another value of your own. A folder's word alone never makes code of
         another place run.
@@ -45,7 +48,8 @@ def load(
       The run, as it was at that step, on the devices that `fit` would train it on.
 
     Raises:
-      UserError: if there is no such run or checkpoint, the experiment is not known, or training depends on a flag of `anew`.
+      UserError: if there is no such run, checkpoint or average, the experiment is not known, or training depends on a flag of
+        `anew`.
     """
     chosen.one_of(best, step)
     made, folder = rebuild(path, experiment, data_dir=data_dir, dataset=dataset, anew=anew)
@@ -54,13 +58,16 @@ def load(
     try:
         step = chosen.choose(checkpoints, folder, step=step, best=best)
         spec = jax.eval_shape(lambda: begin(made, seed))
+        if ema not in range(len(spec.more_ema) + 1):
+            there = len(spec.more_ema) + bool(spec.ema)
+            raise UserError(f"The run in {path} keeps {there} averages, so that ema={ema} is none of them; they count from 0.")
         memory.check(spec, made.config.flags if made.config else None)
         if jax.process_count() == 1:  # of several hosts each reads for itself
             spec = parallel.choose().spec(spec)
         state, _, meta = checkpoints.restore(step, spec, None)
     finally:
         checkpoints.close()
-    return Run(made, state, seed, int(meta["position"]), folder.path, logs.read_jsonl(folder.metrics))
+    return Run(made, state, seed, int(meta["position"]), folder.path, logs.read_jsonl(folder.metrics), ema)
 
 
 def digest(path: str | Path) -> str:

@@ -159,7 +159,7 @@ def evaluated(history: Iterable[Mapping[str, Any]], name: str) -> dict[int, floa
         metric = name.removeprefix(f"{line['split']}/")  # a split may be a domain of one, `test/photos`
         if metric != name and metric in line:
             values[line["step"]] = line[metric]
-    return {step: value for step, value in values.items() if isinstance(value, float) and math.isfinite(value)}
+    return {step: value for step, value in values.items() if type(value) in (int, float) and abs(value) < math.inf}
 
 
 class TensorBoard:

@@ -5,7 +5,7 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import dispatch, forensics, logs, memory, parallel, workdir
+from jaxgen.best import best_step
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.experiment import Experiment
@@ -37,6 +38,7 @@ def fit(
     evaluate_every: Count = 1000,
     save_every: Count = 1000,
     keep: Count = 2,
+    keep_every: Count | None = None,
     steps_per_call: Count | None = None,
     parallel: Literal["auto", "jit", "pmap"] = "auto",
     fsdp: int = 1,
@@ -55,6 +57,8 @@ def fit(
       evaluate_every: steps between evaluations, each with its pictures and a checkpoint; the last step always has one.
       save_every: steps between further checkpoints.
       keep: the number of last checkpoints to keep, beside the best if the experiment has a value that marks it.
+      keep_every: steps between checkpoints that are kept for good, beside these: for figures over the course of a training, or
+        averages that are made afterwards. Each takes the disk space of a whole state. None keeps no further ones.
       steps_per_call: steps in one compiled call; None takes as many as 8 MiB of batches hold, up to 20.
       parallel: the way to run: jit over all devices, or pmap over them; auto is jit, on one device where there is only a CPU.
       fsdp: the number of devices that parameters and optimizers are cut over as well; the batch is cut over all devices.
@@ -89,6 +93,7 @@ def fit(
             None if workdir is None else place(workdir),
             seed,
             keep,
+            keep_every,
             parallel,
             fsdp,
             skip_not_finite,
@@ -96,7 +101,7 @@ def fit(
             wandb,
             quiet,
             resources,
-        ).run(log_every, evaluate_every, save_every)
+        ).run(log_every, evaluate_every, save_every, keep_every or save_every)
 
 
 class _Loop:
@@ -108,6 +113,7 @@ class _Loop:
         path: Path | None,
         seed: int,
         keep: int,
+        keep_every: int | None,
         kind: Literal["auto", "jit", "pmap"],
         fsdp: int,
         skippable: int,
@@ -150,7 +156,9 @@ class _Loop:
             resources.callback(workdir.occupy(path).release)
             self.folder, notes = workdir.fitting(path, experiment, seed)
             parallel.meet("every host has read what is in the workdir")
-            self.checkpoints = self.folder.checkpoints(keep=keep, values=self._values, frozen=experiment.frozen)
+            self.checkpoints = self.folder.checkpoints(
+                keep=keep, keep_every=keep_every, best=self._best, frozen=experiment.frozen
+            )
             resources.callback(self.checkpoints.close)
             self._say(*notes)
         if not self._restored():
@@ -169,9 +177,10 @@ class _Loop:
         resources.callback(self.journal.close)
         self.reports = Reports(experiment, seed, self.journal, self.folder, quiet=self.quiet)
 
-    def run(self, log_every: int, evaluate_every: int, save_every: int) -> Run:
+    def run(self, log_every: int, evaluate_every: int, save_every: int, keep_every: int) -> Run:
         """Takes the steps that are left, and reports, saves and draws where these are due."""
-        calls = list(dispatch.plan(self.step, self.experiment.steps, self.chunk, (log_every, evaluate_every, save_every)))
+        intervals = log_every, evaluate_every, save_every, keep_every
+        calls = list(dispatch.plan(self.step, self.experiment.steps, self.chunk, intervals))
         feed = self._feed(calls)
         began, started = self.step, time.perf_counter()
         with StopRequest() as stop, Bar(total=self.experiment.steps, initial=self.step, quiet=self.quiet) as bar:
@@ -185,7 +194,8 @@ class _Loop:
                 for (first, length), (batches, _) in zip(calls, feed, strict=True):
                     self._advance(batches, first, length, bar, stop)
                     last = self.step == self.experiment.steps
-                    log, look, save = (last or self.step % every == 0 for every in (log_every, evaluate_every, save_every))
+                    log, look, *saves = (last or self.step % every == 0 for every in intervals)
+                    save = any(saves)
                     if not (log or look or save or stop.urgent):
                         continue
                     wait(self.token, whole=True)
@@ -332,9 +342,8 @@ class _Loop:
     def _feed(self, calls: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, Any]]:
         return dispatch.feed(self.experiment.train, calls, seed=self.seed, chunk=self.chunk, parallel=self.parallel)
 
-    def _values(self) -> Mapping[int, float]:
-        best = self.experiment.best
-        return {} if best is None else logs.evaluated(self.journal.history, best)
+    def _best(self, steps: Sequence[int]) -> int | None:
+        return best_step(self.experiment.best, self.journal.history, steps)
 
     def _empty_window(self) -> Metrics:
         return self.parallel.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.window_spec))

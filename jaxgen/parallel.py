@@ -20,7 +20,7 @@ from jaxgen.types import Array, PyTree
 
 T = TypeVar("T")
 
-SHARDED = ("params", "opt", "ema")
+SHARDED = ("params", "opt", "ema", "more_ema")
 """The fields of a state that the fsdp axis cuts."""
 
 SMALL = 1 << 10

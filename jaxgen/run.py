@@ -16,7 +16,7 @@ from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment, of_split
 from jaxgen.flags import Count, Seed, flag_name, held
-from jaxgen.game import TrainState, averaged, create_state
+from jaxgen.game import TrainState, averaged, create_state, with_average
 from jaxgen.logs import Track
 from jaxgen.metrics.features import Extractor
 from jaxgen.metrics.protocol import Measurement
@@ -42,6 +42,7 @@ class Run:
       position: batches drawn from the stream.
       workdir: the run's folder, or None.
       history: the reported lines, as in `metrics.jsonl`.
+      ema: the place of the average that is sampled from and evaluated, among several decays (`Experiment.ema`).
     """
 
     experiment: Experiment
@@ -50,6 +51,7 @@ class Run:
     position: int
     workdir: Path | None = None
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    ema: int = 0
 
     def __repr__(self) -> str:
         """Three lines: what was trained, how far and where, and what was last measured."""
@@ -155,7 +157,7 @@ class Run:
             raise UserError("This experiment has no sampler: its model generates nothing.")
         parts = draws.chunks(
             self.experiment.sample,
-            averaged(self.state),
+            averaged(self.state, self.ema),
             self._key(keys.SAMPLE, seed),
             n,
             size=SAMPLES,
@@ -194,9 +196,9 @@ class Run:
             )
         often, at_end = (es if split is None else of_split(es, split) for es in (made.evaluators, made.final))
         with memory.explained("The evaluation", self.experiment.config.flags if self.experiment.config else None):
-            results = evaluate(often, self.state, seed, track)
+            results = evaluate(often, self._chosen, seed, track)
             if final:
-                for of, found in evaluate(at_end, self.state, seed, track).items():
+                for of, found in evaluate(at_end, self._chosen, seed, track).items():
                     results[of] = {**results.get(of, {}), **found}
         return results
 
@@ -213,7 +215,8 @@ class Run:
         Returns:
           By name, `test/nll`; nothing of a split that is not among the experiment's.
         """
-        return figures.of(self.experiment, values, seed=self.seed if seed is None else seed, checkpoint=checkpoint)
+        seed = self.seed if seed is None else seed
+        return figures.of(self.experiment, values, seed=seed, checkpoint=self._of_average(checkpoint))
 
     @held
     def measure(
@@ -248,7 +251,7 @@ class Run:
         """
         return figures.measure(
             self.experiment,
-            self.state,
+            self._chosen,
             metrics,
             n=n,
             split=split,
@@ -256,7 +259,7 @@ class Run:
             seed=self.seed if seed is None else seed,
             key=self._key(keys.SAMPLE, seed),
             name=self._name(),
-            checkpoint=checkpoint,
+            checkpoint=self._of_average(checkpoint),
             track=track,
         )
 
@@ -275,17 +278,24 @@ class Run:
         networks: dict[str, Network | FrozenNetwork] = {**self.experiment.networks, **self.experiment.frozen}
         if name not in networks:
             raise UserError(f"This experiment has no network {name!r}; it has {', '.join(networks) or 'none'}.")
-        state = averaged(self.state)
+        state = averaged(self.state, self.ema)
         return networks[name].module, self.experiment.variables(state.params, state.vars, name)
 
     def pictures(self) -> Album:
         """The experiment's pictures, by name; a notebook shows them."""
-        return Album(draw(self.experiment.pictures, self.state, self.seed))
+        return Album(draw(self.experiment.pictures, self._chosen, self.seed))
 
     def digest(self) -> str:
         """One hash over the whole state, the frozen parts and the data's position; equal exactly when every bit is."""
         own = serialization.without(self.state, self.experiment.frozen)
         return hashes.digest(to_tree(own), self.position, parts.described(self.experiment.frozen))
+
+    @property
+    def _chosen(self) -> TrainState:
+        return with_average(self.state, self.ema)
+
+    def _of_average(self, checkpoint: str) -> str:
+        return f"{checkpoint}, average {self.ema}" if self.ema else checkpoint
 
     def _name(self) -> str:
         return str(self.workdir or (self.experiment.config.name if self.experiment.config else "the model"))

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen import data, parts, values, version
+from jaxgen import best, data, parts, values, version
 from jaxgen.data.stand_in import described
 from jaxgen.errors import UserError
 from jaxgen.experiment import Config, Experiment
 from jaxgen.network import FrozenNetwork
 
-FORMAT = 2
-"""Since 2 a state has averages of variables, and an experiment may have no value that marks the best checkpoint."""
+FORMAT = 3
+"""Since 2 a state has averages of variables, and an experiment may have no value that marks the best checkpoint; since 3 it may
+be the maximum of a value that marks it."""
 FREE = ("steps", "data_dir", "cache_budget")
 """Flags that may differ on resume: how long, and from where the same examples come."""
 
@@ -25,7 +26,7 @@ RECORD: Mapping[str, tuple[type, ...]] = {
     "flags": (dict,),
     "steps": (int,),
     "seed": (int,),
-    "best": (str, type(None)),
+    "best": (str, dict, type(None)),
     "data": (dict,),
 }
 """What a record holds, beside its format and the versions."""
@@ -41,7 +42,7 @@ def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
         "flags": _placed(config, experiment.frozen) if config else {},
         "steps": experiment.steps,
         "seed": seed,
-        "best": experiment.best,
+        "best": best.to_json(experiment.best),
         "data": {
             "names": experiment.train.names,
             "fingerprint": experiment.train.fingerprint,
@@ -147,6 +148,10 @@ def valid(record: Mapping[str, Any]) -> bool:
     """Whether a record holds what `describe` writes, or versions before it wrote."""
     # By exact type: True is no seed, and a text of digits none either.
     if not all(type(record.get(name)) in kinds for name, kinds in RECORD.items()) or not 0 <= record["seed"] < 2**32:
+        return False
+    try:
+        best.from_json(record["best"])
+    except ValueError:
         return False
     return _tells_data(record["data"]) and parts.valid(record.get("frozen", {}))
 

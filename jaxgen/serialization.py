@@ -14,12 +14,14 @@ from jaxgen.network import FrozenNetwork
 
 def to_tree(state: TrainState) -> dict[str, Any]:
     """A state as plain nested dicts of arrays: what is on disk does not depend on any class."""
-    return flax.serialization.to_state_dict(state._replace(key=_key_data(state.key)))
+    tree = flax.serialization.to_state_dict(state._replace(key=_key_data(state.key)))
+    # Where there is one average at most, the tree is that of versions which knew no more.
+    return {name: part for name, part in tree.items() if name != "more_ema" or state.more_ema}
 
 
 def from_tree(like: TrainState, tree: Mapping[str, Any]) -> TrainState:
     """The inverse of `to_tree`, in the structure of `like`."""
-    state = flax.serialization.from_state_dict(like._replace(key=_key_data(like.key)), {"ema_vars": {}, **tree})
+    state = flax.serialization.from_state_dict(like._replace(key=_key_data(like.key)), {"ema_vars": {}, "more_ema": {}, **tree})
     return state._replace(key=jax.random.wrap_key_data(state.key))
 
 

@@ -12,7 +12,7 @@ damaged/STEP/       checkpoints that were found to be damaged
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from jaxgen import durable, logs, parallel, parts, run_record
+from jaxgen.best import Best, best_step, from_json
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
@@ -67,15 +68,17 @@ class Workdir:
         self,
         *,
         keep: int | None = None,
-        values: Callable[[], Mapping[int, float]] | None = None,
+        keep_every: int | None = None,
+        best: Callable[[Sequence[int]], int | None] | None = None,
         frozen: Mapping[str, FrozenNetwork] = {},
     ) -> Checkpoints:
         """The checkpoints, to be closed by the caller; without `keep` to read from.
 
-        The best is the one whose value on record is least, unless other `values` are given; there is none of an experiment
-        without such a value. The frozen parts are left out of what is saved, and put into what is restored.
+        The best is the one that the values on record mark, unless another function chooses it (`jaxgen.best`). The frozen
+        parts are left out of what is saved, and put into what is restored.
         """
-        return Checkpoints(self.path / "checkpoints", keep=keep, values=values or self._values, frozen=frozen)
+        folder = self.path / "checkpoints"
+        return Checkpoints(folder, keep=keep, keep_every=keep_every, best=best or self._best, frozen=frozen)
 
     def keep(self, frozen: Mapping[str, FrozenNetwork]) -> None:
         """Writes the frozen parts of the experiment, each once; the first host does."""
@@ -98,9 +101,13 @@ class Workdir:
         writers.append(logs.TensorBoard(self.path / "tensorboard", start=start))
         return logs.Journal(writers, logs.read_jsonl(self.metrics, until=start))
 
-    def _values(self) -> Mapping[int, float]:
-        best = self.record["best"]
-        return {} if best is None else logs.evaluated(logs.read_jsonl(self.metrics), best)
+    @property
+    def best(self) -> Best | None:
+        """The evaluated value that marks the best checkpoint, and in which direction."""
+        return from_json(self.record["best"])
+
+    def _best(self, steps: Sequence[int]) -> int | None:
+        return best_step(self.best, logs.read_jsonl(self.metrics), steps)
 
 
 def occupy(path: Path) -> durable.Lock:

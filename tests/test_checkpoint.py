@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkpoints import resume
+from checkpoints import files, resume
 from games import fit, regression
 
 import jaxgen
@@ -38,6 +38,43 @@ def test_the_best_is_that_of_the_lines_and_survives_a_resume(tmp_path: Path) -> 
     fit(scored(30), tmp_path, evaluate_every=5, keep=1)
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [15, 30]
     assert jaxgen.load(tmp_path, experiment=regression, best=True).position == 15
+
+
+def there(folder: Path) -> list[int]:
+    return sorted(int(p.name) for p in (folder / "checkpoints").iterdir())
+
+
+def test_steps_at_multiples_are_kept_for_good_and_by_later_commands_too(tmp_path: Path) -> None:
+    """Beside the last one; they are saved even where no other checkpoint is due."""
+    made = lambda steps: regression(steps=steps, ema=0.9)._replace(best=None)
+    few = {"keep": 1, "save_every": 100, "evaluate_every": 100}
+    fit(made(15), tmp_path, **few, keep_every=4)
+    assert there(tmp_path) == [4, 8, 12, 15]
+    fit(made(21), tmp_path, **few, keep_every=4)
+    assert there(tmp_path) == [4, 8, 12, 16, 20, 21]
+    # Without the flag, and with another number.
+    fit(made(23), tmp_path, **few)
+    assert there(tmp_path) == [4, 8, 12, 16, 20, 23]
+    fit(made(30), tmp_path, **few, keep_every=10)
+    assert there(tmp_path) == [4, 8, 12, 16, 20, 30]
+    fit(made(31), tmp_path, **few)
+    assert there(tmp_path) == [4, 8, 12, 16, 20, 30, 31]
+    assert jaxgen.load(tmp_path, experiment=made(31), step=8).digest() == fit(made(8)).digest()
+    with pytest.raises(jaxgen.UserError, match="has no checkpoint of step 10; it has 4, 8, 12, 16, 20, 30, 31"):
+        jaxgen.load(tmp_path, experiment=made(31), step=10)
+    assert loading.digest(tmp_path) == fit(made(31)).digest()
+
+
+def test_an_old_checkpoint_at_a_multiple_is_kept_and_a_damaged_one_is_not_in_the_way(tmp_path: Path) -> None:
+    made = lambda steps: regression(steps=steps)._replace(best=None)
+    fit(made(20), tmp_path, keep=4)
+    assert there(tmp_path) == [5, 10, 15, 20]
+    for path in files(tmp_path, 5):
+        path.write_bytes(b"")
+    fit(made(30), tmp_path, keep=1, keep_every=10)
+    assert there(tmp_path) == [10, 20, 30]
+    fit(made(35), tmp_path, keep=1)
+    assert there(tmp_path) == [30, 35], "what says nothing of itself is kept by the commands that have the flag"
 
 
 def test_the_lines_are_on_the_disk_before_the_checkpoint_that_relies_on_them(tmp_path: Path, monkeypatch) -> None:

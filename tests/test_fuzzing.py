@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import jaxgen
-from jaxgen import data, loading, logs, workdir
+from jaxgen import best, data, loading, logs, workdir
 from jaxgen.errors import DamagedError
 
 FUZZ = settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -75,6 +75,7 @@ def of_the_right_types(record: dict[str, Any]) -> bool:
         and 0 <= record["seed"] < 2**32
         and isinstance(record["flags"], dict)
         and isinstance(record["experiment"], str | None)
+        and isinstance(best.from_json(record["best"]), str | best.Largest | None)
     )
 
 

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxgen"
 ORDER = [
     {
         "types",
+        "averages",
         "errors",
         "flags",
         "reduction",
@@ -25,7 +26,7 @@ ORDER = [
         "memory",
         "traces",
     },
-    {"logs", "progress", "pictures", "replicas", "exports"},
+    {"logs", "best", "progress", "pictures", "replicas", "exports"},
     {"keys"},
     {"game", "network", "distributions", "nn", "diffusion"},
     {"parallel", "distributed", "serialization", "parts"},
@@ -34,7 +35,7 @@ ORDER = [
     {"losses", "models"},
     {"objectives", "analysis", "samplers", "metrics"},
     {"evaluate", "values"},
-    {"experiment"},
+    {"experiment", "preserved"},
     {"checkpoint", "dispatch", "signals"},
     {"workdir", "run_record", "rebuild", "figures", "chosen"},
     {"run", "parents"},

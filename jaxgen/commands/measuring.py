@@ -71,9 +71,11 @@ def evaluate(
       anew: the experiment's own flags of sampling and measuring, in place of those on record: `--sampling-steps 10 25`, short
         for `--anew sampling-steps=10 sampling-steps=25`.
     """
+    from jaxgen.best import described
     from jaxgen.experiment import of_split
     from jaxgen.loading import load
     from jaxgen.metrics import protocol
+    from jaxgen.workdir import read
 
     _check_json(json_file)
     beside_metrics = {"extractor": extractor, "n": n, "split": split if split and split.partition("/")[0] == "train" else None}
@@ -85,7 +87,10 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     for own in runs.settings(evaluate, workdir, experiment, anew, several=True):
         run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset, anew=own)
-        print(" ".join([f"{workdir} at step {run.position:,}", *(f"{flag_name(flag)} {value}" for flag, value in own.items())]))
+        by = read(workdir).best if best else None
+        marked = "" if by is None else f" ({described(by)})"
+        anew_flags = (f"{flag_name(flag)} {value}" for flag, value in own.items())
+        print(" ".join([f"{workdir} at step {run.position:,}{marked}", *anew_flags]))
         values: dict[str, Any] = {}
         if metrics:
             found = run.measure(metrics, n=n or 10_000, split=split or "test", extractor=features, seed=seed, checkpoint=chosen)
