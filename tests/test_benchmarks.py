@@ -52,7 +52,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "guard": {"steps": 300},
     "overhead": {"steps": 300},
 }
-PROCESSES = ("startup", "first_step")
+LONG = ("startup", "first_step", "devices")
 OTHERS = {"alone", "growth", "pairing", "peers", "table"}
 """Modules that are no such benchmark; tests of their own follow."""
 
@@ -61,7 +61,7 @@ def test_none_is_left_out() -> None:
     assert {module.name for module in pkgutil.iter_modules(experiments.benchmarks.__path__)} == {*SMALL, *OTHERS}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in PROCESSES else n for n in SMALL])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in SMALL])
 def test_it_measures_and_says_what(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: None)
     module = importlib.import_module(f"experiments.benchmarks.{name}")
