@@ -11,7 +11,8 @@ jaxgen sample runs/code_prior --keep-rows 0.5 --given FOLDER           # complet
 The autoencoder is frozen: this run keeps its network, so that the other run may be deleted. The codes are those that it gives
 the images of the dataset, made anew for every batch. The paper does not say how large its PixelCNN is. The PixelCNN of the UvA
 deep learning tutorials has seven dilated blocks of 64 channels, which on 1,437 digits learn the training images by heart: after
-2,000 steps 9.60 bits a code on the test images, where the frequencies of single codes give 5.82. So the network is small here.
+2,000 steps 9.60 bits a code on the test images, where the frequencies of single codes give 5.82. So the network is small here:
+the second command reaches 4.440 +- 0.030 bits a code (seed 0, 360 test images, 2 minutes on 2 busy cores).
 """
 
 import math
