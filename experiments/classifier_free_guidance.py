@@ -12,8 +12,8 @@ It is a flag of sampling, as are --interval, --rescale, --threshold, the sampler
 Where this differs from the paper: the noise is that of the discrete cosine schedule (Nichol & Dhariwal 2021) and not of
 continuous time with log-SNR in [-20, 20], the network is DDPM's U-Net and not ADM's, and the reverse variance the posterior's.
 
-The first command takes 19 minutes on 2 busy cores, gives digits that a person reads, and reaches 4.679 +- 0.029 bits a dimension
-on the test images where their classes are told (seed 0, n = 360).
+The first command takes 19 minutes on 2 busy cores, gives digits that a person reads, and reaches 4.679 +- 0.029 bits a
+dimension on the test images where their classes are told (seed 0, n = 360).
 """
 
 from collections.abc import Mapping
