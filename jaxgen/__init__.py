@@ -14,6 +14,7 @@ from jaxgen.loop import fit
 from jaxgen.network import FrozenNetwork, Network, initialize
 from jaxgen.parents import frozen, load_params
 from jaxgen.pictures import Picture
+from jaxgen.reduction import Weighted, penalised, weighted_mean
 from jaxgen.run import Run
 from jaxgen.version import __version__
 
@@ -31,6 +32,7 @@ __all__ = [
     "Run",
     "TrainState",
     "UserError",
+    "Weighted",
     "__version__",
     "averaged",
     "create_state",
@@ -44,7 +46,9 @@ __all__ = [
     "loss_of",
     "make_train_step",
     "mean_over",
+    "penalised",
     "recorded",
     "run_experiment",
     "sum_over",
+    "weighted_mean",
 ]

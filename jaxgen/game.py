@@ -16,7 +16,7 @@ import optax
 from jax import lax
 
 from jaxgen import keys, replicas
-from jaxgen.reduction import Mean, Metrics, merge, reduce
+from jaxgen.reduction import Mean, Metrics, Weighted, merge, reduce
 from jaxgen.types import Array, Batch, Key, Params, PyTree, Schedule, Vars
 
 
@@ -44,10 +44,10 @@ class TrainState(NamedTuple):
 
 
 class Aux(NamedTuple):
-    """What a loss returns beside its values: updates of `TrainState.vars`, and metrics (`[B]` or scalar) by name."""
+    """What a loss returns beside its values: updates of `TrainState.vars`, and metrics by name, of the same forms as a loss."""
 
     vars: Vars = MappingProxyType({})
-    metrics: Mapping[str, Array] = MappingProxyType({})
+    metrics: Mapping[str, Any] = MappingProxyType({})
 
 
 @runtime_checkable
@@ -56,13 +56,14 @@ class LossFn(Protocol):
 
     `params` has every player's parameters and is what the gradient sees; `state` gives the step, the variables and the
     averages. The same function serves training and evaluation. Values are reduced, with the batch's mask, by the caller.
+    Examples that do not all count alike are `Weighted(values, weights)`; a loss of the parameters alone may be a scalar.
 
     What is drawn with `key`, as by `jax.random.normal(key, x.shape)`, is drawn for the batch: it is other noise in batches of
     another size, in micro-batches and under `pmap`. The noise of a loss that draws with the keys of the examples,
     `keys.draw(jax.random.normal, keys.per_example(key, batch), x.shape)`, is the same in all of these.
     """
 
-    def __call__(self, params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]: ...
+    def __call__(self, params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Any, Aux]: ...
 
 
 class Player(NamedTuple):
@@ -231,17 +232,28 @@ def turn(
 def gradient(
     state: TrainState, name: str, player: Player, batch: Batch, key: Key, accumulate: int
 ) -> tuple[PyTree, Vars, Metrics]:
-    """The gradient of the batch's mean loss in the parameters of one player's networks, with new variables and metrics.
+    r"""The gradient of the batch's mean loss in the parameters of one player's networks, with new variables and metrics.
 
     Under `pmap` it is this replica's share, and so are the metrics: their sums over the replicas are those of the global batch.
+
+    With weights the loss is $\sum_b w_b v_b / W$, where W is the weight of the whole batch. W is known after the last
+    micro-batch only, but it is a constant of the gradient: $\nabla \sum_b w_b v_b$ is accumulated, and divided by W at the end.
     """
 
-    def mean_loss(own: PyTree, vars: Vars, part: Batch, key: Key, share: Any) -> tuple[Array, tuple[Vars, Metrics]]:
+    def mean_loss(own: PyTree, vars: Vars, part: Batch, key: Key, share: Any) -> tuple[Array, tuple[Vars, Metrics, Any]]:
         here = state._replace(vars={**state.vars, **vars})
         values, aux = player.loss(_with(state.params, name, player, own), here, part, key, train=True)
         mask = part.get("mask")
         metrics = {metric: reduce(v, mask) for metric, v in {"loss": values, **aux.metrics}.items()}
-        return metrics["loss"].value * share, (dict(aux.vars), metrics)
+        if isinstance(values, Weighted):
+            return metrics["loss"].total, (dict(aux.vars), metrics, metrics["loss"].weight)
+        return metrics["loss"].value * share, (dict(aux.vars), metrics, None)
+
+    def whole(grads: PyTree, weight: Array | None) -> PyTree:
+        if weight is None:
+            return grads
+        weight = replicas.total(weight)
+        return jax.tree.map(lambda g: g / jnp.where(weight > 0, weight, 1), grads)
 
     # An example's key is the same on every replica and in every micro-batch; a batch's key is of this part of it alone.
     batch, key = keys.by_example(key, batch), replicas.own(key)
@@ -250,8 +262,8 @@ def gradient(
     mask = batch.get("mask")
     if accumulate == 1:
         share = 1 / replicas.count() if mask is None else mask.sum() / jnp.maximum(replicas.total(mask.sum()), 1)
-        grads, (vars, metrics) = grad(own, {}, batch, key, share)
-        return grads, vars, metrics
+        grads, (vars, metrics, weight) = grad(own, {}, batch, key, share)
+        return whole(grads, weight), vars, metrics
 
     # Strided, not blocked, so that a batch sharded over devices is cut without moving any of it.
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), dict(batch))
@@ -262,15 +274,15 @@ def gradient(
     def micro(carry: Any, xs: Any) -> tuple[Any, None]:
         grads, vars, metrics = carry
         part, key, share = xs
-        more, (vars, own_metrics) = grad(own, vars, part, key, share)
+        more, (vars, own_metrics, _) = grad(own, vars, part, key, share)
         return (jax.tree.map(jnp.add, grads, more), vars, merge(metrics, own_metrics)), None
 
     first = jax.tree.map(lambda x: x[0], (parts, part_keys, shares))
-    shapes, (vars_shapes, metric_shapes) = jax.eval_shape(grad, own, {}, *first)
+    shapes, (vars_shapes, metric_shapes, weight) = jax.eval_shape(grad, own, {}, *first)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, metric_shapes))
     start = (zeros[0], {k: state.vars[k] for k in vars_shapes}, zeros[1])
     (grads, vars, metrics), _ = lax.scan(micro, start, (parts, part_keys, shares))
-    return grads, vars, metrics
+    return whole(grads, None if weight is None else metrics["loss"].weight), vars, metrics
 
 
 def _owned(params: Params, name: str, player: Player) -> PyTree:
