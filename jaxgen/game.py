@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxgen import keys, replicas
+from jaxgen import keys, merging, replicas
 from jaxgen.reduction import Mean, Metrics, Weighted, merge, reduce
 from jaxgen.types import Array, Batch, Key, Params, PyTree, Schedule, Vars
 
@@ -78,6 +78,8 @@ class Player(NamedTuple):
         in this step, by the names that the step reports them under: `metrics["discriminator/accuracy"] > 0.6`. A turn that did
         not take place counts as 0. None means always. Where it does not move, parameters, optimizer and variables stay as they
         are, and its metrics have no value for this step. Source: Tzeng et al. 2017 (ADDA); Hoffman et al. 2018 (CyCADA).
+      merge: rules by which replicas and micro-batches merge the variables that its loss returns, by the name of a variable or
+        of a network's collection: `{"codebook": merging.same, "pool": merging.whole}`. Others are averaged over the replicas.
     """
 
     loss: LossFn
@@ -85,6 +87,7 @@ class Player(NamedTuple):
     every: int = 1
     owns: tuple[str, ...] = ()
     when: Callable[[TrainState, Mapping[str, Array]], Array] | None = None
+    merge: Mapping[str, merging.Merge] = MappingProxyType({})
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -106,10 +109,11 @@ def create_state(
       The state, with step 0.
 
     Raises:
-      ValueError: if a player has no parameters, or shares a network with another.
+      ValueError: if a player has no parameters, shares a network with another, or merges a variable that there is not.
     """
     owner: dict[str, str] = {}
     for name, player in players.items():
+        merging.check_names(vars, name, player.merge)
         for network in player.owns or (name,):
             if network not in params:
                 own = "" if network == name else f" of its own network {network!r}"
@@ -150,6 +154,9 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
       A pure function `(state, batch) -> (state, metrics)`. With one player the metrics are `loss`, `grad_norm` and the
       loss's own; with more they are prefixed by the player's name.
 
+    Raises:
+      UserError: if there are micro-batches, and a player's variables have to be those of a whole batch (`merging.whole`).
+
     >>> model = Player(lambda p, state, batch, key, *, train: (p["model"] * batch["x"], Aux()), optax.sgd(0.5))
     >>> state = create_state(jax.random.key(0), {"model": jnp.array(1.0)}, {}, {"model": model})
     >>> state, metrics = make_train_step({"model": model})(state, {"x": jnp.array([1.0, 3.0])})
@@ -158,6 +165,8 @@ def make_train_step(players: Mapping[str, Player], *, ema: float | Schedule | No
     """
     # Kept in this closure, not passed through jit, which would sort the names: the order of the turns matters.
     players = dict(players)
+    for name, player in players.items():
+        merging.check_micro_batches(name, player.merge, accumulate)
     owned = [network for name, player in players.items() for network in player.owns or (name,)]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -211,7 +220,7 @@ def turn(
     def move(state: TrainState) -> tuple[TrainState, Metrics]:
         grads, vars, metrics = gradient(state, name, player, batch, key, accumulate)
         grads, metrics = replicas.total((grads, metrics))
-        vars = jax.tree.map(lambda v: replicas.mean(v) if jnp.issubdtype(v.dtype, jnp.inexact) else v, vars)
+        vars = merging.over_replicas(state.vars, vars, player.merge)
         own = _owned(state.params, name, player)
         updates, opt = player.tx.update(grads, state.opt[name], own)
         params = _with(state.params, name, player, optax.apply_updates(own, updates))

@@ -26,7 +26,7 @@ ORDER = [
         "traces",
     },
     {"logs", "progress", "pictures", "replicas", "exports"},
-    {"keys"},
+    {"keys", "merging"},
     {"game", "network", "distributions", "nn", "diffusion"},
     {"parallel", "distributed", "serialization", "parts"},
     {"data"},
