@@ -43,7 +43,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, objectives
+from jaxgen import data, merging, objectives
 from jaxgen.analysis import codes as pictures_of_codes
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.logs import Track
@@ -125,7 +125,8 @@ def experiment(
     # Images that are all alike, as those that stand in for absent ones, have no variance to divide by.
     variance = data.variance("image", train) or 1.0
     loss = objectives.vector_quantisation(model, data_variance=variance)
-    player = jaxgen.Player(loss, optax.adam(learning_rate))
+    rules = {"codebook": merging.same} if book is averages else {}
+    player = jaxgen.Player(loss, optax.adam(learning_rate), merge=rules)
 
     @jax.jit
     def encode(state: jaxgen.TrainState, x: Array) -> Array:

@@ -15,6 +15,7 @@ from jaxgen.loop import fit
 from jaxgen.network import FrozenNetwork, Network, initialize
 from jaxgen.parents import frozen, load_params
 from jaxgen.pictures import Picture
+from jaxgen.reduction import Weighted, penalised, weighted_mean
 from jaxgen.run import Run
 from jaxgen.version import __version__
 
@@ -33,6 +34,7 @@ __all__ = [
     "Run",
     "TrainState",
     "UserError",
+    "Weighted",
     "__version__",
     "averaged",
     "create_state",
@@ -46,7 +48,9 @@ __all__ = [
     "loss_of",
     "make_train_step",
     "mean_over",
+    "penalised",
     "recorded",
     "run_experiment",
     "sum_over",
+    "weighted_mean",
 ]

@@ -1,7 +1,7 @@
 """Evaluators: functions of a state that yield named values, exact over a whole split."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxgen.data import Source, Transform, apply_transform, identity, in_order, 
 from jaxgen.game import Player, TrainState
 from jaxgen.logs import Track
 from jaxgen.parallel import beside
-from jaxgen.reduction import moments, together
+from jaxgen.reduction import Moments, Weighted, WeightedMoments, moments, together
 from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named
 from jaxgen.waiting import wait
@@ -24,8 +24,8 @@ Evaluator = Callable[[TrainState, Key, Track], Mapping[str, float]]
 
 The standard error of a value `name` is called `name_stderr` (`jaxgen.uncertainty`)."""
 
-Measure = Callable[[TrainState, Batch, Key], Mapping[str, Array]]
-"""`measure(state, batch, key) -> {name: [B]}`."""
+Measure = Callable[[TrainState, Batch, Key], Mapping[str, Any]]
+"""`measure(state, batch, key) -> {name: [B]}`, with weights (`Weighted`) or without."""
 
 
 LARGEST = 2**20
@@ -43,20 +43,26 @@ def mean_over(
 
     Args:
       source: the split.
-      measure: per-example values by name, `[B]`, or scalars of a batch.
+      measure: per-example values by name, `[B]`, or scalars of a batch; with weights or without.
       batch_size: examples at once.
       transform: a function that is applied to every example on the device.
       samples: the number of samples that the measure draws of each example; of many, fewer examples are taken at once.
 
     Returns:
       An evaluator. The standard error of the value `nll` is called `nll_stderr`; it is over the examples, and the noise that
-      belongs to them is part of it. Scalars of a batch have none.
+      belongs to them is part of it. Scalars of a batch have none. The mean of weighted values is
+      $\sum_n w_n v_n / \sum_n w_n$ over the split; its standard error is that of a ratio by the delta method, which is right
+      for many examples. Where all weights of the split are zero, the value is left out.
     """
     batch_size = max(1, min(batch_size, LARGEST // samples))
-    found_over = _over(source, measure, moments, together, batch_size, transform)
+    found_over: Callable[..., dict[str, Moments | WeightedMoments]] = _over(
+        source, measure, moments, together, batch_size, transform
+    )
 
     def evaluator(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        return named({name: (float(found.mean), found.stderr) for name, found in found_over(state, key, track).items()})
+        every = found_over(state, key, track)
+        known = {name: m for name, m in every.items() if not (isinstance(m, WeightedMoments) and m.weight == 0)}
+        return named({name: (float(found.mean), found.stderr) for name, found in known.items()})
 
     return evaluator
 
@@ -97,8 +103,8 @@ def _masked_sum(values: Array, mask: Array) -> Array:
 def _over(
     source: Source,
     measure: Measure,
-    reduce: Callable[[Array, Array], T],
-    merge: Callable[[T, T], T],
+    reduce: Callable[[Any, Array], Any],
+    merge: Callable[[Any, Any], Any],
     batch_size: int,
     transform: Transform,
 ) -> Callable[[TrainState, Key, Track], dict[str, T]]:
@@ -138,8 +144,8 @@ def _over(
 def loss_of(player: Player) -> Measure:
     """What a player is trained on, measured with `train=False`: its loss and its metrics, example by example."""
 
-    def measure(state: TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+    def measure(state: TrainState, batch: Batch, key: Key) -> Mapping[str, Any]:
         values, aux = player.loss(state.params, state, batch, key, train=False)
-        return {"loss": jnp.asarray(values), **aux.metrics}
+        return {"loss": values if isinstance(values, Weighted) else jnp.asarray(values), **aux.metrics}
 
     return measure

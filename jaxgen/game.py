@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxgen import averages, keys, replicas
+from jaxgen import averages, keys, merging, replicas
 from jaxgen.averages import Averages, Decays
-from jaxgen.reduction import Mean, Metrics, merge, reduce
+from jaxgen.reduction import Mean, Metrics, Weighted, merge, reduce
 from jaxgen.types import Array, Batch, Key, Params, PyTree, Vars
 
 
@@ -46,10 +46,10 @@ class TrainState(NamedTuple):
 
 
 class Aux(NamedTuple):
-    """What a loss returns beside its values: updates of `TrainState.vars`, and metrics (`[B]` or scalar) by name."""
+    """What a loss returns beside its values: updates of `TrainState.vars`, and metrics by name, of the same forms as a loss."""
 
     vars: Vars = MappingProxyType({})
-    metrics: Mapping[str, Array] = MappingProxyType({})
+    metrics: Mapping[str, Any] = MappingProxyType({})
 
 
 @runtime_checkable
@@ -58,13 +58,14 @@ class LossFn(Protocol):
 
     `params` has every player's parameters and is what the gradient sees; `state` gives the step, the variables and the
     averages. The same function serves training and evaluation. Values are reduced, with the batch's mask, by the caller.
+    Examples that do not all count alike are `Weighted(values, weights)`; a loss of the parameters alone may be a scalar.
 
     What is drawn with `key`, as by `jax.random.normal(key, x.shape)`, is drawn for the batch: it is other noise in batches of
     another size, in micro-batches and under `pmap`. The noise of a loss that draws with the keys of the examples,
     `keys.draw(jax.random.normal, keys.per_example(key, batch), x.shape)`, is the same in all of these.
     """
 
-    def __call__(self, params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]: ...
+    def __call__(self, params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Any, Aux]: ...
 
 
 class Player(NamedTuple):
@@ -81,6 +82,8 @@ class Player(NamedTuple):
         are, and its metrics have no value for this step. Source: Tzeng et al. 2017 (ADDA); Hoffman et al. 2018 (CyCADA).
       ema: the decays of the averages of its networks. None means those of the experiment, and `()` keeps none: nobody samples
         from a discriminator or a multiplier.
+      merge: rules by which replicas and micro-batches merge the variables that its loss returns, by the name of a variable or
+        of a network's collection: `{"codebook": merging.same, "pool": merging.whole}`. Others are averaged over the replicas.
     """
 
     loss: LossFn
@@ -89,6 +92,7 @@ class Player(NamedTuple):
     owns: tuple[str, ...] = ()
     when: Callable[[TrainState, Mapping[str, Array]], Array] | None = None
     ema: Decays | None = None
+    merge: Mapping[str, merging.Merge] = MappingProxyType({})
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -110,10 +114,12 @@ def create_state(
       The state, with step 0.
 
     Raises:
-      ValueError: if a player has no parameters or shares a network with another, or a decay is not in [0, 1).
+      ValueError: if a player has no parameters, shares a network with another, or merges a variable that there is not; or if a
+        decay is not in [0, 1).
     """
     owner: dict[str, str] = {}
     for name, player in players.items():
+        merging.check_names(vars, name, player.merge)
         for network in player.owns or (name,):
             if network not in params:
                 own = "" if network == name else f" of its own network {network!r}"
@@ -156,6 +162,9 @@ def make_train_step(players: Mapping[str, Player], *, ema: Decays | None = None,
       A pure function `(state, batch) -> (state, metrics)`. With one player the metrics are `loss`, `grad_norm` and the
       loss's own; with more they are prefixed by the player's name.
 
+    Raises:
+      UserError: if there are micro-batches, and a player's variables have to be those of a whole batch (`merging.whole`).
+
     >>> model = Player(lambda p, state, batch, key, *, train: (p["model"] * batch["x"], Aux()), optax.sgd(0.5))
     >>> state = create_state(jax.random.key(0), {"model": jnp.array(1.0)}, {}, {"model": model})
     >>> state, metrics = make_train_step({"model": model})(state, {"x": jnp.array([1.0, 3.0])})
@@ -165,6 +174,8 @@ def make_train_step(players: Mapping[str, Player], *, ema: Decays | None = None,
     # Kept in this closure, not passed through jit, which would sort the names: the order of the turns matters.
     players = dict(players)
     decays = _decays(players, ema)
+    for name, player in players.items():
+        merging.check_micro_batches(name, player.merge, accumulate)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
@@ -242,7 +253,7 @@ def turn(
     def move(state: TrainState) -> tuple[TrainState, Metrics]:
         grads, vars, metrics = gradient(state, name, player, batch, key, accumulate)
         grads, metrics = replicas.total((grads, metrics))
-        vars = jax.tree.map(lambda v: replicas.mean(v) if jnp.issubdtype(v.dtype, jnp.inexact) else v, vars)
+        vars = merging.over_replicas(state.vars, vars, player.merge)
         own = _owned(state.params, name, player)
         updates, opt = player.tx.update(grads, state.opt[name], own)
         params = _with(state.params, name, player, optax.apply_updates(own, updates))
@@ -263,17 +274,28 @@ def turn(
 def gradient(
     state: TrainState, name: str, player: Player, batch: Batch, key: Key, accumulate: int
 ) -> tuple[PyTree, Vars, Metrics]:
-    """The gradient of the batch's mean loss in the parameters of one player's networks, with new variables and metrics.
+    r"""The gradient of the batch's mean loss in the parameters of one player's networks, with new variables and metrics.
 
     Under `pmap` it is this replica's share, and so are the metrics: their sums over the replicas are those of the global batch.
+
+    With weights the loss is $\sum_b w_b v_b / W$, where W is the weight of the whole batch. W is known after the last
+    micro-batch only, but it is a constant of the gradient: $\nabla \sum_b w_b v_b$ is accumulated, and divided by W at the end.
     """
 
-    def mean_loss(own: PyTree, vars: Vars, part: Batch, key: Key, share: Any) -> tuple[Array, tuple[Vars, Metrics]]:
+    def mean_loss(own: PyTree, vars: Vars, part: Batch, key: Key, share: Any) -> tuple[Array, tuple[Vars, Metrics, Any]]:
         here = state._replace(vars={**state.vars, **vars})
         values, aux = player.loss(_with(state.params, name, player, own), here, part, key, train=True)
         mask = part.get("mask")
         metrics = {metric: reduce(v, mask) for metric, v in {"loss": values, **aux.metrics}.items()}
-        return metrics["loss"].value * share, (dict(aux.vars), metrics)
+        if isinstance(values, Weighted):
+            return metrics["loss"].total, (dict(aux.vars), metrics, metrics["loss"].weight)
+        return metrics["loss"].value * share, (dict(aux.vars), metrics, None)
+
+    def whole(grads: PyTree, weight: Array | None) -> PyTree:
+        if weight is None:
+            return grads
+        weight = replicas.total(weight)
+        return jax.tree.map(lambda g: g / jnp.where(weight > 0, weight, 1), grads)
 
     # An example's key is the same on every replica and in every micro-batch; a batch's key is of this part of it alone.
     batch, key = keys.by_example(key, batch), replicas.own(key)
@@ -282,8 +304,8 @@ def gradient(
     mask = batch.get("mask")
     if accumulate == 1:
         share = 1 / replicas.count() if mask is None else mask.sum() / jnp.maximum(replicas.total(mask.sum()), 1)
-        grads, (vars, metrics) = grad(own, {}, batch, key, share)
-        return grads, vars, metrics
+        grads, (vars, metrics, weight) = grad(own, {}, batch, key, share)
+        return whole(grads, weight), vars, metrics
 
     # Strided, not blocked, so that a batch sharded over devices is cut without moving any of it.
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), dict(batch))
@@ -294,15 +316,15 @@ def gradient(
     def micro(carry: Any, xs: Any) -> tuple[Any, None]:
         grads, vars, metrics = carry
         part, key, share = xs
-        more, (vars, own_metrics) = grad(own, vars, part, key, share)
+        more, (vars, own_metrics, _) = grad(own, vars, part, key, share)
         return (jax.tree.map(jnp.add, grads, more), vars, merge(metrics, own_metrics)), None
 
     first = jax.tree.map(lambda x: x[0], (parts, part_keys, shares))
-    shapes, (vars_shapes, metric_shapes) = jax.eval_shape(grad, own, {}, *first)
+    shapes, (vars_shapes, metric_shapes, weight) = jax.eval_shape(grad, own, {}, *first)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, metric_shapes))
     start = (zeros[0], {k: state.vars[k] for k in vars_shapes}, zeros[1])
     (grads, vars, metrics), _ = lax.scan(micro, start, (parts, part_keys, shares))
-    return grads, vars, metrics
+    return whole(grads, None if weight is None else metrics["loss"].weight), vars, metrics
 
 
 def _owned(params: Params, name: str, player: Player) -> PyTree:

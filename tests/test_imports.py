@@ -27,7 +27,7 @@ ORDER = [
         "traces",
     },
     {"logs", "best", "progress", "pictures", "replicas", "exports"},
-    {"keys"},
+    {"keys", "merging"},
     {"game", "network", "distributions", "nn", "diffusion"},
     {"parallel", "distributed", "serialization", "parts"},
     {"data"},

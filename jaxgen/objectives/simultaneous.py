@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from jax import lax
 
 from jaxgen.game import Aux, LossFn, TrainState
+from jaxgen.reduction import Values, Weighted
 from jaxgen.types import Array, Batch, Key, Params
 
 
@@ -21,7 +22,7 @@ def simultaneous(losses: Mapping[str, LossFn], *, name: str = "game") -> LossFn:
 
     Args:
       losses: the losses, one for each part of the parameters, by the name of the part. Losses that return variables, such as
-        batch statistics, are not taken.
+        batch statistics, or weights of examples are not taken.
       name: the joint player's name; `params[name]` has one entry for each loss.
 
     Returns:
@@ -29,7 +30,7 @@ def simultaneous(losses: Mapping[str, LossFn], *, name: str = "game") -> LossFn:
       `player/metric`.
 
     Raises:
-      ValueError: when the loss is called, if a player's loss returns variables.
+      ValueError: when the loss is called, if a player's loss returns variables or weights.
 
     Source: the code of Goodfellow et al. 2014, whose `get_gradients` takes both players' gradients at once.
 
@@ -47,12 +48,14 @@ def simultaneous(losses: Mapping[str, LossFn], *, name: str = "game") -> LossFn:
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         own = params[name]
         held = lax.stop_gradient(own)
-        metrics: dict[str, Array] = {}
+        metrics: dict[str, Values] = {}
         parts = []
         for player, part in losses.items():
             values, aux = part({**params, **held, player: own[player]}, state, batch, key, train=train)
             if aux.vars:
                 raise ValueError(f"players that move at once have no variables; {player!r} returned {sorted(aux.vars)}")
+            if isinstance(values, Weighted):
+                raise ValueError(f"players that move at once have no weights of examples; {player!r} returned some")
             metrics |= {f"{player}/{metric}": value for metric, value in {"loss": values, **aux.metrics}.items()}
             parts.append(values)
         return sum(parts[1:], parts[0]), Aux(metrics=metrics)

@@ -1,6 +1,7 @@
 """Networks that turn an image into another image of the same size, and those that judge patches of such pairs."""
 
 from jaxgen.models.translation.patch import PatchDiscriminator, receptive_field
+from jaxgen.models.translation.pool import empty_pool, exchange
 from jaxgen.models.translation.unet import UNetTranslator
 
-__all__ = ["PatchDiscriminator", "UNetTranslator", "receptive_field"]
+__all__ = ["PatchDiscriminator", "UNetTranslator", "empty_pool", "exchange", "receptive_field"]
