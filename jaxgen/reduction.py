@@ -20,7 +20,8 @@ class Weighted:
 
     The sums run over the whole batch, on all devices and in all micro-batches, so the mean is that of the batch and no mean of
     means. Weights are constants of the gradient: they depend on the data and on draws, such as which tokens are masked, and
-    what they might have of the parameters is not differentiated.
+    what they might have of the parameters is not differentiated. A loss is one such ratio, and no sum of several that
+    have different weights; each metric may have weights of its own.
 
     Fields:
       values: the values `[B]`; where the weight is zero, any number whose gradient is finite. Or a scalar that describes the

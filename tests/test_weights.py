@@ -139,6 +139,7 @@ def test_several_steps_are_one_ratio() -> None:
         assert metrics["plain"] == pytest.approx(total["mask"] @ x / total["mask"].sum(), rel=1e-5)
     a, b = reduce(Weighted(jnp.array([2.0]), jnp.array([3]))), reduce(Weighted(jnp.array([6.0]), jnp.array([1])))
     assert compute(merge({"x": a}, {"x": b})) == {"x": 3.0}
+    assert reduce(Weighted(jnp.ones(2), jnp.zeros(2))).value == 0  # what `Player.when` is told
 
 
 SOURCE = data.from_arrays(
