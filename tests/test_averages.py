@@ -14,9 +14,10 @@ import optax
 import pytest
 
 import jaxgen
-from jaxgen import loading
+from jaxgen import data, loading
 from jaxgen.averages import Averages, debiased
 from jaxgen.game import Aux, Player, averaged, create_state, make_train_step, with_averaged_variables
+from jaxgen.metrics.protocol import difference
 from jaxgen.nn import BatchNorm
 
 KEY = jax.random.key(3)
@@ -260,10 +261,15 @@ def test_a_run_with_two_averages_goes_on_and_is_loaded_with_either(tmp_path: Pat
         jaxgen.load(tmp_path, experiment=lambda **flags: games.regression(**flags)._replace(ema=0.9))
 
 
-def test_samples_of_another_average_are_of_another_protocol() -> None:
-    run = alone(0.9)
-    figures = [dataclasses.replace(run, ema=which)._of_average("best") for which in (0, 1)]
-    assert figures == ["best", "best, average 1"]
+def test_figures_of_another_average_are_of_another_protocol() -> None:
+    made = two_decays(steps=5)._replace(splits={"test": data.from_arrays(games.ARRAYS, name="noise")}, protocol={"loss": ()})
+    run = games.fit(made)
+    first, second = (
+        one.figures(one.evaluate(), checkpoint="best")["test/loss"] for one in (run, dataclasses.replace(run, ema=1))
+    )
+    assert (first.protocol.checkpoint, second.protocol.checkpoint) == ("best", "best, average 1")
+    with pytest.raises(jaxgen.UserError, match="checkpoint is best and best, average 1"):
+        difference(first, second)
 
 
 @pytest.mark.parametrize("way", [{"parallel": "jit"}, {"parallel": "jit", "fsdp": 8}, {"parallel": "pmap"}], ids=str)

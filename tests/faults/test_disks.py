@@ -15,6 +15,7 @@ WRITING = r"Writing run/{} failed \(the disk is full\): free space, or mend what
 FULL_DISKS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "at the arrays": ({"at": "mkdir", "match": "20.orbax.*state"}, {}, SAVING),
     "at a checkpoint": ({"at": "mkdir", "match": "20.orbax-checkpoint-tmp$"}, {}, SAVING),
+    "at one that is kept for good": ({"at": "mkdir", "match": "15.orbax-checkpoint-tmp$"}, {"keep_every": 15}, SAVING),
     "at its commit": ({"at": "open", "match": "20.orbax.*/_METADATA"}, {}, SAVING),
     "at deleting": ({"at": "rename", "match": "deleted"}, {}, SAVING),
     "at the last checkpoint": ({"at": "mkdir", "match": "30.orbax-checkpoint-tmp$"}, {}, SAVING),

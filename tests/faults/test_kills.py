@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import STEPS, Truth, Truths, Zygote, committed, goes_on, silent, where
+from processes import STEPS, Truth, Truths, Zygote, committed, digests, goes_on, silent, where
 
 KILLS = [
     {"at": "fsync", "match": r"run\.json\.tmp", "do": "kill"},
@@ -40,6 +40,22 @@ def test_killed_at_a_chosen_moment(zygote: Zygote, truth: Truths, tmp_path: Path
         last = killed(zygote, tmp_path, last, truth(), places, faults=[fault])
     assert places.total() == 4, "a fault did not strike"
     goes_on(zygote, tmp_path, truth())
+
+
+def test_what_is_kept_for_good_outlives_kills(zygote: Zygote, truth: Truths, tmp_path: Path) -> None:
+    """Also one that strikes while a checkpoint is deleted, and a last command without the flag."""
+    last, places = 0, Counter[str]()
+    moments = [
+        {"at": "rename", "match": r"checkpoints/10$"},
+        {"at": "remove", "match": r"^(?!run)", "nth": 3},
+        {"at": "rename", "match": r"checkpoints/25$"},
+    ]
+    for moment in moments:
+        last = killed(zygote, tmp_path, last, truth(), places, faults=[{**moment, "do": "kill"}], keep=1, keep_every=10)
+    assert places.total() == 3, "a fault did not strike"
+    assert zygote.run(tmp_path, keep=1).code == 0
+    assert committed(tmp_path, truth()) == STEPS
+    assert {10, 20, 30} <= digests(tmp_path / "run").keys() <= {10, 15, 20, 30}  # 15 may be the best
 
 
 @pytest.mark.slow
