@@ -10,6 +10,7 @@ from games import ARRAYS, adversarial, fit, regression
 
 import jaxgen
 from jaxgen import hashes, loading
+from jaxgen import run as runs
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.logs import read_jsonl
 from jaxgen.serialization import to_tree
