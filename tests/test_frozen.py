@@ -183,7 +183,9 @@ def damage(path: Path) -> None:
 
 
 def test_what_cannot_be_taken_is_refused_in_a_sentence(parent: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere holds no run to take the network 'model' from; train that run first, or check the path"):
+    with pytest.raises(
+        UserError, match=r"nowhere holds no run to take the network 'model' from; train that run first, or check the path"
+    ):
         jaxgen.frozen(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"The run in .*parent has no network 'decoder'; it has model\."):
         jaxgen.frozen(parent, "decoder", experiment=coder)
