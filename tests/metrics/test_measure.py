@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from jaxgen import data
-from jaxgen.conditions import Conditions
+from jaxgen.conditions import Conditions, given
 from jaxgen.errors import UserError
 from jaxgen.metrics import frechet, images, inception, measure, protocol
 from jaxgen.metrics.features import Extractor, Outputs, extract
@@ -268,7 +268,7 @@ class TestDrawn:
             return jax.lax.fori_loop(0, 4, step, jnp.zeros((len(given["index"]), 2, 2, 1)))
 
         traced: list[bool] = []
-        chunks = [walk(1.0, jax.random.fold_in(jax.random.key(7), i), 250) for i in range(-(-n // 250))]
+        chunks = [walk(1.0, jax.random.fold_in(jax.random.key(7), i), given(250)) for i in range(-(-n // 250))]
         expected = images.to_bytes(np.concatenate(chunks)[:n])
         assert len(np.unique(expected.reshape(n, -1), axis=0)) > 0.99 * n
         for devices in (1, 3, 8):
@@ -282,12 +282,12 @@ class TestDrawn:
     def test_what_is_no_image_is_said(self) -> None:
         with (
             pytest.raises(UserError, match="are points"),
-            images.drawn(lambda state, key, n: jnp.zeros((n, 2)), 1.0, jax.random.key(0), 5, name="w"),
+            images.drawn(lambda state, key, given: jnp.zeros((5, 2)), 1.0, jax.random.key(0), 5, name="w"),
         ):
             pass
         with (
             pytest.raises(UserError, match="not finite"),
-            images.drawn(lambda state, key, n: jnp.full((n, 2, 2, 1), jnp.nan), 1.0, jax.random.key(0), 5, name="w"),
+            images.drawn(lambda state, key, given: jnp.full((5, 2, 2, 1), jnp.nan), 1.0, jax.random.key(0), 5, name="w"),
         ):
             pass
 
