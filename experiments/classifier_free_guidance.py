@@ -1,7 +1,7 @@
 """Classifier-free diffusion guidance (Ho & Salimans 2022): one diffusion model that is told a class or a caption, or nothing.
 
 python -m experiments.classifier_free_guidance                       # digits of a class, nothing to download
-python -m experiments.classifier_free_guidance --told caption        # coloured digits from words, nothing to download
+python -m experiments.classifier_free_guidance --told caption --dataset captioned_digits       # coloured digits from words
 python -m experiments.classifier_free_guidance --dataset mnist --data-dir D --channels 16 32 32 --steps 15000
 jaxgen sample runs/classifier_free_guidance --label 7 --guidance 4
 jaxgen evaluate runs/classifier_free_guidance --metrics frechet classification_accuracy --guidance 0 1 1.5 2 4 8
@@ -37,7 +37,7 @@ PIXELS = (-1.0, 1.0)
 @jaxgen.recorded
 def experiment(
     *,
-    dataset: str | data.Given | None = None,
+    dataset: str | data.Given = "digits",
     data_dir: str | None = None,
     cache_budget: NonNegative = 4.0,
     told: Literal["label", "caption"] = "label",
@@ -70,8 +70,7 @@ def experiment(
     """A diffusion model that is told a class or a caption, guided without a classifier.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`). By
-        default digits, or captioned_digits where captions are told.
+      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
       data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
       cache_budget: GiB that a split's decoded cache may take; 0 streams.
       told: the condition that the model is told: each image's class, or its caption by cross-attention.
@@ -110,7 +109,6 @@ def experiment(
         )
     by_words = told == "caption"
     where: dict[str, Any] = {"data_dir": data_dir, "cache_budget": cache_budget}
-    dataset = dataset or ("captioned_digits" if by_words else "digits")
     mapped: dict[str, Any] = {}
     if by_words:
         tokenizer = data.train_tokenizer(data.texts(data.load(dataset, "train", **where)), vocabulary)

@@ -24,7 +24,10 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"parameterisation": "score", "variance": "large", "sampling_steps": None, "accumulate": 2, "blocks": 1}),
     ("ddpm", {"parameterisation": "x0", "sampler": "ddim", "attention": (8,), "blocks": 2}),
     ("classifier_free_guidance", {"rescale": 0.7, "interval": (0.1, 5.0), "sampler": "ddim", "accumulate": 2}),
-    ("classifier_free_guidance", {"told": "caption", "threshold": 0.9, "text_depth": 1, "bf16": True, "remat": True}),
+    (
+        "classifier_free_guidance",
+        {"told": "caption", "dataset": "captioned_digits", "threshold": 0.9, "text_depth": 1, "bf16": True},
+    ),
     ("ncsn", {"modulation": "adaptive", "levels": 3, "bf16": True, "flip": True}),
     ("ncsn", {"modulation": "additive", "remat": True, "accumulate": 2, "dropout": 0.1}),
 ]
