@@ -65,7 +65,6 @@ def to_folder(parts: Iterator[np.ndarray], n: int, folder: Path, *, names: Seque
             raise UserError(f"{folder} is not empty; name a new folder for the samples.")
         scratch = folder.with_name(f".{folder.name}.partial")
         at, digits = 0, len(str(n - 1))
-        names = names or [f"{i:0{digits}}.png" for i in range(n)]
         try:
             for part in parts:
                 if part.ndim != 4:
@@ -75,7 +74,7 @@ def to_folder(parts: Iterator[np.ndarray], n: int, folder: Path, *, names: Seque
                     shutil.rmtree(scratch, ignore_errors=True)
                     scratch.mkdir(parents=True)
                 for image in np.round(np.clip(part, 0.0, 1.0) * 255).astype(np.uint8):
-                    path = scratch / names[at]
+                    path = scratch / (names[at] if names else f"{at:0{digits}}.png")
                     path.parent.mkdir(exist_ok=True, parents=True)
                     Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(path)
                     at += 1
