@@ -75,7 +75,8 @@ class Conditions:
         Raises:
           UserError: if the model is told nothing of the kind, a shape is another one, or there is no such class.
         """
-        source = given if isinstance(given, data.Source) else self._source(given)
+        with data.reading():  # what samples are made from is no data of the run
+            source = data.in_bytes(given if isinstance(given, data.Source) else self._source(given))
         if self.example_map is not None and "caption" in source.gather(np.zeros(1, np.int64)):
             source = data.map_examples(source, self.example_map, name="given")
         there = source.gather(np.zeros(1, np.int64))
@@ -83,7 +84,11 @@ class Conditions:
         if not own:
             raise UserError(f"Samples of this model are made from {self.told()}, and not from {', '.join(sorted(there))}.")
         for feature in own:
-            shape, got = self.features[feature][0], there[feature].shape[1:]
+            (shape, dtype), got = self.features[feature], there[feature].shape[1:]
+            if dtype.kind in "biu" and there[feature].dtype.kind not in "biu":
+                raise UserError(
+                    f"The {feature} of {source.name} is {there[feature].dtype}, and this model takes whole numbers."
+                )
             if got != shape:
                 mend = " by --resize, or by `jaxgen data convert SET OUT.npz --size N`" if feature == "image" else ""
                 raise UserError(
@@ -96,6 +101,8 @@ class Conditions:
         def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
             rows = source.gather(indices)
             rest = self.examples.gather(indices % self.examples.length) if missing else {}
+            for feature in own:
+                self._check_labels(feature, rows[feature], source.name)
             return {f: rows[f] if f in own else rest[f] for f in self.features}
 
         classes = {feature: names for feature, names in self.examples.classes.items() if feature in self.features}
@@ -113,8 +120,14 @@ class Conditions:
             arrays[feature] = _numbers(values, feature, names) if names else np.asarray(values)
         if "image" in arrays and arrays["image"].ndim == 3:
             arrays["image"] = arrays["image"][..., None]
-        with data.reading():  # what samples are made from is no data of the run
-            return data.in_bytes(data.from_arrays(arrays, name="what is given"))
+        return data.from_arrays(arrays, name="what is given")
+
+    def _check_labels(self, feature: str, labels: np.ndarray, name: str) -> None:
+        """Refuses numbers that are no class: an embedding has no vector for them."""
+        names = self.examples.classes.get(feature, ())
+        if names and not 0 <= labels.min() <= labels.max() < len(names):
+            wrong = labels[(labels < 0) | (labels >= len(names))][0]
+            raise UserError(f"There is no {feature} {wrong}, which {name} has; this model knows {_some(names)}.")
 
     def _check_classes(self, feature: str, source: data.Source) -> None:
         """Refuses labels of a source whose classes are others than those that the model knows."""

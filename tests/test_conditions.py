@@ -120,8 +120,11 @@ class TestGiven:
         drawn = run("image").sample(given={"image": array if scaled else array.astype(np.uint8)}, **QUIET)
         np.testing.assert_allclose(drawn, 1 - ARRAYS["image"][:3] / 255, atol=0.002)
 
-    def test_a_source(self) -> None:
-        drawn = run("image").sample(given=data.from_arrays({"image": ARRAYS["image"][:2]}), **QUIET)
+    @pytest.mark.parametrize("scaled", [False, True])
+    def test_a_source_of_bytes_or_of_floats(self, scaled: bool) -> None:
+        image = ARRAYS["image"][:2].astype(np.uint8)
+        source = data.from_arrays({"image": image / np.float32(255) if scaled else image})
+        drawn = run("image").sample(given=source, **QUIET)
         np.testing.assert_allclose(drawn, 1 - ARRAYS["image"][:2] / 255, atol=0.002)
 
     def test_captions_are_read_by_the_tokenizer_of_the_data(self) -> None:
@@ -153,6 +156,15 @@ class TestGiven:
     def test_what_does_not_suit_the_model_is_refused(self, by: str, wish: dict[str, Any], sentence: str) -> None:
         with pytest.raises(jaxgen.UserError, match=sentence):
             run(by).sample(2, given=wish, **QUIET)
+
+    @pytest.mark.parametrize("label", [-1, 3])
+    def test_a_source_whose_label_is_no_class_is_refused(self, label: int) -> None:
+        with pytest.raises(jaxgen.UserError, match=f"There is no label {label}, which arrays has; this model knows cat"):
+            run("label").sample(given=data.from_arrays({"label": np.array([0, label])}), **QUIET)
+
+    def test_a_source_of_fractions_is_no_source_of_classes(self) -> None:
+        with pytest.raises(jaxgen.UserError, match="whole numbers"):
+            run("caption").sample(given=data.from_arrays({"tokens": np.full((2, 8), 0.5)}), **QUIET)
 
     def test_a_source_whose_classes_are_others_is_refused(self) -> None:
         source = data.from_arrays({"label": np.array(["cow", "dog"])})

@@ -66,7 +66,8 @@ def drawn(
         arrays, classes = {"image": images}, {}
         if conditions is not None and "label" in conditions.features:
             examples = conditions.examples
-            arrays["label"] = examples.gather(np.arange(n) % examples.length)["label"]
+            parts = np.array_split(np.arange(n) % examples.length, -(-n // CHUNK))  # images may come along
+            arrays["label"] = np.concatenate([examples.gather(part)["label"] for part in parts])
             classes = {"label": examples.classes.get("label", ())}
         yield data.from_arrays(arrays, name=name, classes=classes)
 

@@ -47,8 +47,7 @@ def tell(told: Mapping[str, Told], batch: Batch, key: Key | None = None) -> dict
     for i, (keyword, (feature, nothing, drop)) in enumerate(told.items()):
         value = batch[feature]
         if key is not None and drop:
-            own = keys.fold_in(key, i) if i else key
-            dropped = keys.draw(jax.random.uniform, own, value.shape[:1]) < drop
+            dropped = keys.draw(jax.random.uniform, keys.fold_in(key, i), value.shape[:1]) < drop
             value = jnp.where(dropped.reshape(-1, *[1] * (value.ndim - 1)), jnp.asarray(nothing, value.dtype), value)
         found[keyword] = value
     return found
