@@ -225,20 +225,6 @@ ROWS: Mapping[str, Row] = {
         chosen={"network, codebook, optimizer, rate, batch size, steps": Chosen.CODE},
         differs="the 10,000 images that are held out are drawn at random; the notebook trains on the first 40,000",
     ),
-    "vqvae_prior_mnist": Row(
-        system="PixelCNN of 7 gated blocks, 64 channels, on the 7x7 codes of a VQ-VAE",
-        dataset="MNIST",
-        figure="bits a code of the test images",
-        unit="bits",
-        command="python -m experiments.code_prior --autoencoder runs/vqvae --dataset mnist --data-dir D --labels --width 64 "
-        "--depth 7 --dropout 0.1 --steps 10000",
-        value="test/bits_per_code",
-        also=("test/unigram_bits_per_code", "test/uniform_bits_per_code"),
-        paper=None,
-        chosen={"all": Chosen.OWN},
-        remark="no such figure is published; the autoencoder is that of `python -m experiments.vqvae --dataset mnist "
-        "--data-dir D --channels 64 64 --codes 128`",
-    ),
     "pix2pix_camvid64": Row(
         system="pix2pix, U-Net of 64 channels, discriminator of 70x70 patches",
         dataset="camvid64, photos to labels",
