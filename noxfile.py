@@ -1,6 +1,6 @@
 """The tests with the oldest packages that setup.py allows, and with the newest there are: `pip install "nox[uv]"`, then `nox`.
 
-Arguments behind `--` go to pytest: `nox -- tests/test_loop.py`.
+Arguments behind `--` go to pytest: `nox -- tests/training/test_loop.py`.
 """
 
 import nox

@@ -74,5 +74,5 @@ setup(
     # An editable install puts the clone on Python's path. Setuptools' other way, a finder of its own, comes last: from the
     # folder that a clone called `jaxgen` lies in, `import jaxgen` would find the clone's folder, as an empty namespace.
     options={"editable_wheel": {"mode": "compat"}},
-    entry_points={"console_scripts": ["jaxgen = jaxgen.commands:main"]},
+    entry_points={"console_scripts": ["jaxgen = jaxgen.commands.main:main"]},
 )

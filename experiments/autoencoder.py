@@ -15,10 +15,14 @@ import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
-from jaxgen.models import autoencoders, vae
+from jaxgen.models import autoencoders
+from jaxgen.nn import likelihoods
 from jaxgen.types import Array
 
-LIKELIHOODS: dict[str, nn.Module] = {"bernoulli": vae.BernoulliLikelihood(), "gaussian": vae.GaussianLikelihood(std=1.0)}
+LIKELIHOODS: dict[str, nn.Module] = {
+    "bernoulli": likelihoods.BernoulliLikelihood(),
+    "gaussian": likelihoods.GaussianLikelihood(std=1.0),
+}
 
 
 @jaxgen.recorded

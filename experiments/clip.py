@@ -31,7 +31,7 @@ from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
 from jaxgen.losses.contrastive import normalize
 from jaxgen.metrics import retrieval, zero_shot
 from jaxgen.metrics.inputs import check_labels
-from jaxgen.models import clip
+from jaxgen.models import clip, transformers
 from jaxgen.types import Array, Batch, Key, PyTree
 from jaxgen.uncertainty import named
 
@@ -166,10 +166,12 @@ def experiment(
 
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     vision: Mapping[str, Callable[[], nn.Module]] = {
-        "vit": lambda: clip.VisionTransformer(patch, width, depth, heads, embedding, remat, dtype),
+        "vit": lambda: transformers.VisionTransformer(patch, width, depth, heads, embedding, remat, dtype),
         "resnet": lambda: clip.ResNet((2,) * depth, width // 4, heads, embedding, dtype),
     }
-    text = clip.TextTransformer(tokenizer.size, text_length, text_width, text_depth, heads, embedding, END, remat, dtype)
+    text = transformers.TextTransformer(
+        tokenizer.size, text_length, text_width, text_depth, heads, embedding, END, remat, dtype
+    )
     model = clip.CLIP(vision[encoder](), text, temperature)
     example = (jnp.zeros((1, *image)), jnp.zeros((1, text_length), jnp.int32))
 

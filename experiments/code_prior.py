@@ -29,8 +29,8 @@ import jaxgen
 from jaxgen import data, keys, objectives, samplers
 from jaxgen.analysis.latent_space import reconstructions
 from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole
-from jaxgen.logs import Track
 from jaxgen.models import autoregressive
+from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key
 
 LOW, HIGH = -0.5, 0.5

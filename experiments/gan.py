@@ -38,11 +38,11 @@ import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
 from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole, value_of
-from jaxgen.logs import Track
 from jaxgen.losses import adversarial, penalty
 from jaxgen.metrics import parzen
 from jaxgen.models.gan import mlp
 from jaxgen.objectives.adversarial import uniform
+from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key, Params, Vars
 from jaxgen.uncertainty import named
 

@@ -32,6 +32,7 @@ from jaxgen import data, keys, objectives
 from jaxgen.analysis import latent_space
 from jaxgen.flags import Count, Late, NonNegative, Whole
 from jaxgen.models import autoencoders, vae
+from jaxgen.nn import likelihoods
 from jaxgen.types import Array, Batch, Key
 
 
@@ -79,7 +80,7 @@ def experiment(
     model = vae.VAE(
         autoencoders.mlp.Encoder(hidden),
         autoencoders.mlp.Decoder((height, width, colours), hidden[::-1], bias_init=lambda key, shape, dtype: logits),
-        vae.BernoulliLikelihood(),
+        likelihoods.BernoulliLikelihood(),
         latents,
     )
 

@@ -19,7 +19,7 @@ import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import confusion
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
-from jaxgen.models.classifiers import LeNet
+from jaxgen.models.cnn import LeNet
 from jaxgen.types import Array, Key
 
 LOOKED_AT = 10_000

@@ -29,12 +29,12 @@ from jaxgen import data, diffusion, objectives, samplers
 from jaxgen.analysis import points
 from jaxgen.data.builders import mixtures
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Whole, value_of
-from jaxgen.logs import Track
 from jaxgen.losses import adversarial, penalty
 from jaxgen.metrics.modes import modes
 from jaxgen.models.diffusion import MLP
 from jaxgen.models.gan import mlp
 from jaxgen.nn import Sinusoidal
+from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named, of_share
 

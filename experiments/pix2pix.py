@@ -38,10 +38,10 @@ import optax
 import jaxgen
 from jaxgen import data, keys, objectives
 from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole, value_of
-from jaxgen.logs import Track
 from jaxgen.losses import adversarial
 from jaxgen.metrics import segmentation
 from jaxgen.models.translation import PatchDiscriminator, UNetTranslator
+from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named
 

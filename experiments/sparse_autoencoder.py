@@ -41,9 +41,9 @@ from jaxgen import data, objectives
 from jaxgen.analysis.latent_space import reconstructions
 from jaxgen.distributions import sum_event
 from jaxgen.flags import Count, NonNegative, Positive, Share, Whole, value_of
-from jaxgen.logs import Track
 from jaxgen.metrics import probe
 from jaxgen.models.autoencoders import SparseAutoencoder
+from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named, of_share
 

@@ -28,14 +28,15 @@ from jaxgen import data, keys, objectives
 from jaxgen.analysis import latent_space
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models import autoencoders, vae
+from jaxgen.nn import likelihoods
 from jaxgen.types import Array, Batch, Key, Params, Vars
 
 LIKELIHOODS: dict[str, nn.Module] = {
-    "bernoulli": vae.BernoulliLikelihood(),
-    "gaussian": vae.GaussianLikelihood(std=0.1),
-    "gaussian-learned": vae.GaussianLikelihood(),
-    "gaussian-per-pixel": vae.HeteroscedasticGaussianLikelihood(),
-    "logistic": vae.DiscretizedLogisticLikelihood(),
+    "bernoulli": likelihoods.BernoulliLikelihood(),
+    "gaussian": likelihoods.GaussianLikelihood(std=0.1),
+    "gaussian-learned": likelihoods.GaussianLikelihood(),
+    "gaussian-per-pixel": likelihoods.HeteroscedasticGaussianLikelihood(),
+    "logistic": likelihoods.DiscretizedLogisticLikelihood(),
 }
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
@@ -112,9 +113,9 @@ def experiment(
     likelihood = likelihood or ("bernoulli" if binary else "gaussian-learned")
     head = value_of(LIKELIHOODS, likelihood)
     low, high = head.pixels
-    if binary and not isinstance(head, vae.BernoulliLikelihood):
+    if binary and not isinstance(head, likelihoods.BernoulliLikelihood):
         raise jaxgen.UserError(f"--binarization {binarization} makes binary images; it goes with --likelihood bernoulli.")
-    in_bits = isinstance(head, vae.DiscretizedLogisticLikelihood)
+    in_bits = isinstance(head, likelihoods.DiscretizedLogisticLikelihood)
     binarize = {"dynamic": data.binarize(), "static": data.binarize_statically(), "none": data.identity}[binarization]
     transform = data.chain(data.scale(low, high), binarize)
 

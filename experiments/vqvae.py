@@ -43,12 +43,13 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, merging, objectives
+from jaxgen import data, objectives
 from jaxgen.analysis import codes as pictures_of_codes
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
-from jaxgen.logs import Track
+from jaxgen.game import merging
 from jaxgen.models import vqvae
 from jaxgen.nn import VectorQuantiser, VectorQuantiserEMA, perplexity
+from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key
 
 LOW, HIGH = PIXELS = (-0.5, 0.5)

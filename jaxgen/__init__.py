@@ -4,19 +4,19 @@ The names here are the ones that an experiment and a notebook need; `jaxgen/READ
 """
 
 from jaxgen.best import Largest
-from jaxgen.cli import run_experiment
-from jaxgen.conditions import Conditions, given
+from jaxgen.commands.experiment import run_experiment
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator, Measure, joined, loss_of, mean_over, sum_over
 from jaxgen.experiment import Experiment, recorded
 from jaxgen.game import Aux, Player, TrainState, averaged, create_state, make_train_step
-from jaxgen.loading import load
-from jaxgen.loop import fit
 from jaxgen.network import FrozenNetwork, Network, initialize
-from jaxgen.parents import frozen, load_params
 from jaxgen.pictures import Picture
 from jaxgen.reduction import Weighted, penalised, weighted_mean
-from jaxgen.run import Run
+from jaxgen.runs.load import load
+from jaxgen.runs.parents import frozen, load_params
+from jaxgen.runs.run import Run
+from jaxgen.samples.conditions import Conditions, given
+from jaxgen.training.loop import fit
 from jaxgen.version import __version__
 
 __all__ = [

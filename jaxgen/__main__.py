@@ -1,6 +1,6 @@
 """`python -m jaxgen`: the command `jaxgen`."""
 
-from jaxgen.commands import main
+from jaxgen.commands.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,8 @@
 """Which checkpoint is the best: an evaluated value whose minimum marks it, or whose maximum does."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
-
-from jaxgen import logs
 
 
 class Largest(NamedTuple):
@@ -36,7 +35,7 @@ def best_step(best: Best | None, history: Iterable[Mapping[str, Any]], steps: It
     """
     if best is None:
         return None
-    values = logs.evaluated(history, _name(best))
+    values = evaluated(history, _name(best))
     sign = -1 if isinstance(best, Largest) else 1
     return min((s for s in sorted(steps) if s in values), key=lambda s: sign * values[s], default=None)
 
@@ -71,6 +70,16 @@ def from_json(record: Any) -> Best | None:
     if isinstance(record, dict) and record.keys() == {"largest"} and isinstance(record["largest"], str):
         return Largest(record["largest"])
     raise ValueError(f"{record!r} names no value that marks the best checkpoint")
+
+
+def evaluated(history: Iterable[Mapping[str, Any]], name: str) -> dict[int, float]:
+    """The values that `split/name` had, by step, where they are finite."""
+    values = {}
+    for line in history:
+        metric = name.removeprefix(f"{line['split']}/")  # a split may be a domain of one, `test/photos`
+        if metric != name and metric in line:
+            values[line["step"]] = line[metric]
+    return {step: value for step, value in values.items() if type(value) in (int, float) and abs(value) < math.inf}
 
 
 def _name(best: Best) -> str:

@@ -9,13 +9,13 @@ import numpy as np
 
 from jaxgen import keys
 from jaxgen.data import Source, Transform, apply_transform, identity, in_order, prefetch
+from jaxgen.devices.parallel import on_devices_of
+from jaxgen.devices.waiting import wait
 from jaxgen.game import Player, TrainState
-from jaxgen.logs import Track
-from jaxgen.parallel import beside
+from jaxgen.progress import Track
 from jaxgen.reduction import Moments, Weighted, WeightedMoments, moments, together
 from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named
-from jaxgen.waiting import wait
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ def _over(
         before: dict[str, T] = {}
         reader = prefetch(lambda batch: batch, in_order(source, batch_size))
         for batch in track(reader, description="evaluating", total=batches):
-            own = partial(state, beside(state, batch), key)
+            own = partial(state, on_devices_of(state, batch), key)
             # One batch runs while the next is read: the bar shows what is done, and a signal is heard.
             add(wait(before))
             before = own

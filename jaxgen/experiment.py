@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jaxgen import experiments, values
-from jaxgen.averages import Decays
 from jaxgen.best import Best, renamed
-from jaxgen.conditions import Conditions
 from jaxgen.data import HeldOut, Opened, Source, Stream, noted, reading, validating
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator, joined
-from jaxgen.flags import Seed, Share, held
+from jaxgen.flags import Seed, Share, checked
 from jaxgen.game import Player, TrainState
+from jaxgen.game.averages import Decays
 from jaxgen.network import FrozenNetwork, Network, initialize, variables
 from jaxgen.pictures import Picture
+from jaxgen.samples.conditions import Conditions
 from jaxgen.types import Array, Batch, Key, Params, PyTree, Schedule, Vars
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ class Experiment(NamedTuple):
         )
 
 
-@held
+@checked
 def shared(*, validation: Share = 0.0, validation_seed: Seed | None = None) -> HeldOut | None:
     """What the flags say that every experiment has.
 
@@ -194,7 +194,7 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
       The function, whose experiments have a `config`. It raises a `UserError` for a flag that it does not have, or of another
       type or range than is declared.
     """
-    signature, make = inspect.signature(function), held(function)
+    signature, make = inspect.signature(function), checked(function)
     more = {name: p for name, p in inspect.signature(shared).parameters.items() if name not in signature.parameters}
 
     @functools.wraps(function)

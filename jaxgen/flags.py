@@ -172,7 +172,7 @@ def late(function: Callable[..., Any]) -> dict[str, Any]:
     return {name: kind for name, kind in hints.items() if AfterTraining in getattr(kind, "__metadata__", ())}
 
 
-def held(function: Callable[P, R]) -> Callable[P, R]:
+def checked(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which refuses arguments that are not of their declared types and ranges.
 
     >>> @held

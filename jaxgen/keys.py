@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgen import replicas
+from jaxgen.devices import collectives
 from jaxgen.types import Array, Batch, Key
 
 PARAMETERS, STEPS, SAMPLE, EVALUATE, DRAW = 0, 1, 2, 3, 4
@@ -53,7 +53,7 @@ def by_example(key: Key, batch: Batch) -> dict[str, Any]:
     slots = batch.get("slot")
     if slots is None:
         rows = jax.tree.leaves(dict(batch))[0]
-        slots = replicas.offset(rows) + jnp.arange(rows.shape[0])
+        slots = collectives.offset(rows) + jnp.arange(rows.shape[0])
     return {**batch, "key": jax.vmap(lambda slot: jax.random.fold_in(key, slot))(slots)}
 
 

@@ -1,12 +1,79 @@
-"""How fast a training goes: a clock that stands still while something else is done, and the bar that goes by it."""
+"""What a process shows while it works: lines and progress bars on the standard error, and the bar of a training."""
 
 import contextlib
+import errno
+import logging
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
-from jaxgen import logs
+
+class _Stderr:
+    """The standard error, which may be lost: a run does not end because nobody reads it any more."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def write(self, text: str) -> None:
+        with self._lossy():
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with self._lossy():
+            sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def _lossy(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.EIO):  # `| tee`, or a terminal, that has gone
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+STDERR: Any = _Stderr()
+
+
+def track(iterable: Iterable[Any], *, description: str, total: int | None = None, quiet: bool = False) -> Iterator[Any]:
+    """The iterable, with a progress bar that disappears when it is through."""
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    style = {"leave": False, "mininterval": pause(), "delay": 0.5, "dynamic_ncols": True, "file": STDERR}
+    yield from tqdm(iterable, desc=description, total=total, disable=quiet, **style)
+
+
+def pause() -> float:
+    """Seconds between two states of a bar: few where it is redrawn in its place, in a terminal or a notebook."""
+    notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    return 0.2 if sys.stderr.isatty() or notebook else 30.0
+
+
+@runtime_checkable
+class Track(Protocol):
+    """Shows the progress over an iterable, and may stop it."""
+
+    def __call__(self, iterable: Iterable[Any], *, description: str, total: int | None = None) -> Iterable[Any]: ...
+
+
+@contextlib.contextmanager
+def muted(logger: str) -> Iterator[None]:
+    """Keeps a library's logger below errors for a while."""
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def say(text: str) -> None:
+    """Prints a line to stderr without tearing a progress bar."""
+    tqdm.write(text, file=STDERR)
 
 
 class Bar(tqdm):
@@ -41,10 +108,10 @@ class Bar(tqdm):
             initial=initial,
             unit="step",
             disable=quiet,
-            mininterval=logs.pause(),
+            mininterval=pause(),
             miniters=1,
             dynamic_ncols=True,
-            file=logs.STDERR,
+            file=STDERR,
         )
         # tqdm tells the time by this attribute; it was set, and used, while the bar was made.
         self._time = self.clock

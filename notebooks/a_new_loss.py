@@ -29,22 +29,22 @@ import matplotlib.pyplot as plt
 from jax.scipy.special import logsumexp
 
 import jaxgen
-from jaxgen import replicas
+from jaxgen.devices import collectives
 from jaxgen.experiments import modes, vae
 
 STEPS = 1500  # of each of the four runs below
 
 # %% [markdown]
 # The cell. `loss` is any loss of the contract, `(params, state, batch, key, train) -> (values [B], Aux)`. The tilted one
-# returns a scalar, since it is no mean over examples; `replicas.gather` brings the values of all replicas under `pmap` and is
-# the identity everywhere else, so this line is the whole of its support for many devices.
+# returns a scalar, since it is no mean over examples; `collectives.gather` brings the values of all replicas under `pmap` and
+# is the identity everywhere else, so this line is the whole of its support for many devices.
 
 
 # %%
 def tilted(loss, t):
     def tilted_loss(params, state, batch, key, *, train):
         values, aux = loss(params, state, batch, key, train=train)
-        values = replicas.gather(values)
+        values = collectives.gather(values)
         risk = (logsumexp(t * values) - jnp.log(len(values))) / t
         return risk, aux._replace(metrics={**aux.metrics, "mean": values.mean()})
 

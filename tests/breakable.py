@@ -26,12 +26,13 @@ import numpy as np
 from games import ARRAYS, regression
 
 import jaxgen
-from jaxgen import cli, commands, data
+from jaxgen import data
+from jaxgen.commands.main import main
 
 IMPORTED = (
     "grain",
-    "jaxgen.forensics",
-    "jaxgen.loop",
+    "jaxgen.training.not_finite",
+    "jaxgen.training.loop",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "orbax.checkpoint",
@@ -274,7 +275,7 @@ def become(request: dict[str, Any]) -> None:
     install(request["faults"], request["log"])
 
 
-def main() -> None:
+def serve_or_run() -> None:
     if sys.argv[1:] == ["--serve"]:
         for module in IMPORTED:
             importlib.import_module(module)
@@ -285,10 +286,10 @@ def main() -> None:
             return
         become(request)
         if request["command"] == "jaxgen":
-            commands.main(request["args"])
+            main(request["args"])
             return
-    cli.run_experiment(experiment)
+    jaxgen.run_experiment(experiment)
 
 
 if __name__ == "__main__":
-    main()
+    serve_or_run()

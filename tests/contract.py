@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 import jaxgen
-from jaxgen import dispatch, loading, pictures
+from jaxgen import pictures
 from jaxgen.errors import FewExamplesWarning
-from jaxgen.logs import read_jsonl
+from jaxgen.runs import load
+from jaxgen.runs.journal import read_jsonl
+from jaxgen.training import program
 
 TINY = {
     "batch_size": 8,
@@ -84,7 +86,7 @@ def hold(name: str, flags: dict[str, Any], folder: Path) -> None:
     whole = jaxgen.fit(make(name, **flags, steps=4), workdir=str(folder / "whole"), **options)
     jaxgen.fit(make(name, **flags, steps=3), workdir=str(folder / "part"), **options)
     resumed = jaxgen.fit(make(name, **flags, steps=4), workdir=str(folder / "part"), **options)
-    assert resumed.digest() == whole.digest() == loading.digest(folder / "part")
+    assert resumed.digest() == whole.digest() == load.digest(folder / "part")
 
     loaded = jaxgen.load(folder / "whole")
     assert loaded.digest() == whole.digest()
@@ -121,5 +123,5 @@ def hold(name: str, flags: dict[str, Any], folder: Path) -> None:
 
 def data_shape(experiment: jaxgen.Experiment) -> tuple[int, ...]:
     """The shape of one training example, an image or a point, as the loss sees it."""
-    batch = jax.eval_shape(experiment.train.transform, dispatch.batch_spec(experiment.train), jax.random.key(0))
+    batch = jax.eval_shape(experiment.train.transform, program.batch_spec(experiment.train), jax.random.key(0))
     return next(batch[feature] for feature in ("image", "point") if feature in batch).shape[1:]

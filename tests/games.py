@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, objectives, replicas
+from jaxgen import data, objectives
+from jaxgen.devices import collectives
 from jaxgen.nn import BatchNorm
 
 ARRAYS = {"image": np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1)).astype(np.uint8)}
@@ -128,7 +129,7 @@ class Coder(nn.Module):
     def encode(self, x, *, train=False):
         code = self.norm(self.dense(x), train=train)
         if train and not self.is_initializing():
-            self.centre.value = 0.9 * self.centre.value + 0.1 * replicas.mean(code.mean(0))
+            self.centre.value = 0.9 * self.centre.value + 0.1 * collectives.mean(code.mean(0))
         return code - self.centre.value
 
     def decode(self, code, *, train=False):

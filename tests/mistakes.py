@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen import cli, commands
+from jaxgen.commands import experiment
+from jaxgen.commands.main import main
 
 
 def run(command: str, args: list[str]) -> None:
     """What a user types: `jaxgen ARGS`, or `python -m experiments.COMMAND ARGS`."""
     if command == "jaxgen":
-        commands.main(args)
+        main(args)
     else:
-        cli.run_experiment(importlib.import_module(f"experiments.{command}").experiment, args)
+        experiment.run_experiment(importlib.import_module(f"experiments.{command}").experiment, args)
 
 
 def refused(capsys: pytest.CaptureFixture[str], call: Callable[[], object], code: int = 2) -> str:

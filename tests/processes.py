@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxgen import hashes, workdir
-from jaxgen.logs import read_jsonl
+from jaxgen import hashes
+from jaxgen.runs import workdir
+from jaxgen.runs.journal import read_jsonl
 
 HERE = Path(__file__).parent
 TRAIN = {"steps": 30, "log_every": 7, "evaluate_every": 15, "save_every": 5, "keep": 3, "workdir": "run"}

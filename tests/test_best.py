@@ -14,9 +14,10 @@ from games import ARRAYS, fit, regression
 
 import experiments
 import jaxgen
-from jaxgen import Largest, data, run
+from jaxgen import Largest, data
 from jaxgen.commands.measuring import evaluate
 from jaxgen.errors import UserError
+from jaxgen.runs import run
 
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__) if not module.ispkg]
 CHANGING: dict[str, list[dict[str, Any]]] = {

@@ -12,9 +12,9 @@ import jax
 import pytest
 
 import jaxgen
-from jaxgen import run as runs
 from jaxgen.flags import check
-from jaxgen.metrics.protocol import Measurement, difference
+from jaxgen.measuring.protocol import Measurement, difference
+from jaxgen.runs import run as runs
 
 EVALUATED = [
     "autoencoder",

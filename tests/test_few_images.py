@@ -13,7 +13,7 @@ from test_experiments import NAMES
 import jaxgen
 from jaxgen import data, pictures
 from jaxgen.analysis import latent_space
-from jaxgen.logs import read_jsonl
+from jaxgen.runs.journal import read_jsonl
 
 SIZES = (1, 2, 10, 20)
 OF_POINTS = ("modes",)

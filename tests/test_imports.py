@@ -1,65 +1,30 @@
-"""Imports run one way."""
+"""Imports run one way, in the package, the experiments and the notebooks."""
 
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "jaxgen"
+ROOT = Path(__file__).parents[1]
 
-# Each room may import from the rooms before it, and from itself.
-ORDER = [
-    {
-        "types",
-        "averages",
-        "errors",
-        "flags",
-        "reduction",
-        "uncertainty",
-        "durable",
-        "hashes",
-        "version",
-        "experiments",
-        "waiting",
-        "memory",
-        "traces",
-    },
-    {"logs", "best", "progress", "pictures", "replicas", "exports"},
-    {"keys", "merging"},
-    {"game", "network", "distributions", "nn", "diffusion"},
-    {"parallel", "distributed", "serialization", "parts"},
-    {"data"},
-    {"conditions", "draws"},
-    {"losses", "models"},
-    {"objectives", "analysis", "samplers", "metrics"},
-    {"evaluate", "values"},
-    {"experiment", "preserved"},
-    {"checkpoint", "dispatch", "signals"},
-    {"workdir", "run_record", "rebuild", "figures", "chosen"},
-    {"run", "parents"},
-    {"loading"},
-    {"extractors", "forensics"},
-    {"reports"},
-    {"loop"},
-    {"arguments"},
-    {"cli"},
+# Each room may import from the floors below it, and from itself.
+FLOORS = [
+    {"types", "errors", "version", "uncertainty", "traces", "progress", "best"},
+    {"flags", "reduction", "disk", "hashes", "pictures", "network", "experiments"},
+    {"devices"},
+    {"keys"},
+    {"game", "data", "diffusion", "distributions"},
+    {"nn", "losses", "samplers", "samples", "evaluate", "values"},
+    {"models", "objectives", "analysis", "experiment"},
+    {"metrics"},
+    {"measuring"},
+    {"runs"},
+    {"training"},
     {"commands"},
     {"__init__", "__main__"},
-]
-DATA = [
-    {"pixels", "labels", "decode", "builders", "transforms"},
-    {"source"},
-    {"views", "compatibility", "cache", "stand_in", "stream", "text", "palette"},
-    {"stamps", "splits"},
-    {"files", "folder"},
-    {"tfds_prepare"},
-    {"tfds_source"},
-    {"by_name"},
-    {"load"},
-    {"convert"},
-    {"__init__"},
 ]
 NEVER = {
     "objectives": {"models"},
@@ -69,58 +34,79 @@ NEVER = {
     "diffusion": {"game"},
     "losses": {"game"},
     "samplers": {"models"},
+    "metrics": {"experiment"},
 }
 
 
-def rooms() -> list[tuple[str, Path]]:
-    return [(p.relative_to(PACKAGE).parts[0].removesuffix(".py"), p) for p in sorted(PACKAGE.rglob("*.py"))]
-
-
-def imported(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "jaxgen":
-            rest = node.module.split(".")[1:]
-            found |= {rest[0]} if rest else {alias.name for alias in node.names}
-        if isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("jaxgen.")}
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the package, the experiments and the notebooks, by its dotted name."""
+    found = {}
+    for folder in ("jaxgen", "experiments", "notebooks"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-@pytest.mark.parametrize(("room", "path"), rooms(), ids=lambda v: str(v.name if isinstance(v, Path) else v))
-def test_imports_run_one_way(room: str, path: Path) -> None:
-    levels = {name: i for i, names in enumerate(ORDER) for name in names}
-    assert room in levels, f"{room} has no place in the order of rooms"
-    for other in imported(path) - {room}:
-        assert levels[other] <= levels[room], f"{path} imports {other}, which comes after {room}"
-        assert other not in NEVER.get(room, set()), f"{room} must not know {other}"
-
-
-@pytest.mark.parametrize("path", sorted((PACKAGE / "data").glob("*.py")), ids=lambda path: path.stem)
-def test_imports_within_data_run_one_way(path: Path) -> None:
-    levels = {name: i for i, names in enumerate(DATA) for name in names}
+@cache
+def imported(name: str) -> frozenset[str]:
+    """The modules of this tree that a module imports, in its functions too."""
+    path, found = modules()[name], set()
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("jaxgen.data"):
-            rest = node.module.split(".")[2:]
-            for other in rest[:1] or [alias.name for alias in node.names]:
-                assert levels[other] < levels[path.stem], f"{path} imports {other}, which comes after"
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {f"{base}.{a.name}" if f"{base}.{a.name}" in modules() else base for a in node.names}
+    return frozenset(found & modules().keys())
 
 
-def test_no_cycle_between_rooms() -> None:
-    edges: dict[str, set[str]] = {}
-    for room, path in rooms():
-        edges.setdefault(room, set()).update(imported(path) - {room})
+def room(name: str) -> str:
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+PACKAGE = [name for name in modules() if name.split(".")[0] == "jaxgen"]
+
+
+@pytest.mark.parametrize("name", PACKAGE)
+def test_imports_run_one_way(name: str) -> None:
+    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
+    assert room(name) in floor, f"{room(name)} has no place in the order of rooms"
+    for other in map(room, (n for n in imported(name) if n.startswith("jaxgen."))):
+        if other != room(name):
+            assert floor[other] < floor[room(name)], f"{name} imports {other}, which is not on a floor below"
+            assert other not in NEVER.get(room(name), set()), f"{room(name)} must not know {other}"
+
+
+def test_no_module_is_in_a_circle_of_imports() -> None:
     done: set[str] = set()
 
-    def visit(room: str, trail: tuple[str, ...]) -> None:
-        assert room not in trail, f"cycle: {' -> '.join((*trail, room))}"
-        if room not in done:
-            for other in edges.get(room, ()):
-                visit(other, (*trail, room))
-            done.add(room)
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"circle: {' -> '.join((*trail, name))}"
+        if name not in done:
+            for other in imported(name) - {name}:
+                # A package's __init__ gathers what its modules define; they may import one another by way of it.
+                if not (modules()[other].stem == "__init__" and name.startswith(f"{other}.")):
+                    visit(other, (*trail, name))
+            done.add(name)
 
-    for room in edges:
-        visit(room, ())
+    for name in modules():
+        visit(name, ())
+
+
+@pytest.mark.parametrize("name", [n for n in PACKAGE if n != "jaxgen"])
+def test_the_package_does_not_know_the_experiments(name: str) -> None:
+    assert not [n for n in imported(name) if n.split(".")[0] in ("experiments", "notebooks")]
+    assert "jaxgen" not in imported(name), "the rooms do not import the house that they are in"
+
+
+@pytest.mark.parametrize("name", [n for n in modules() if n.split(".")[0] == "experiments" and n.count(".") == 1])
+def test_experiments_do_not_know_one_another(name: str) -> None:
+    others = {n for n in imported(name) if n.startswith("experiments.")}
+    assert not others, f"{name} imports {others}; copying one file must stay the way to fork an experiment"
 
 
 def test_core_imports_neither_tensorflow_nor_torch() -> None:

@@ -9,7 +9,8 @@ import optax
 import pytest
 
 import jaxgen
-from jaxgen import keys, parallel, replicas
+from jaxgen import keys
+from jaxgen.devices import collectives, parallel
 from jaxgen.distributions import Bernoulli, DiscretizedLogistic, MultivariateNormal, Normal
 
 KEY = jax.random.key(0)
@@ -79,7 +80,7 @@ def test_a_step_has_the_same_noise_whole_in_micro_batches_and_on_eight_replicas(
     split = jax.tree.map(lambda x: x.reshape(8, 2, *x.shape[1:]), batch)
     for given in (split, {"x": split["x"]}):  # a batch without slots is counted over the replicas
         for accumulate in (1, 2):
-            step = jax.pmap(make(accumulate=accumulate), axis_name=replicas.AXIS)
+            step = jax.pmap(make(accumulate=accumulate), axis_name=collectives.AXIS)
             eight = way.to_view(step(way.place(state), given)[0])
             np.testing.assert_allclose(eight.params["model"], whole.params["model"], rtol=1e-5)
 

@@ -17,8 +17,11 @@ from jaxgen.experiments.ledger.row import Chosen, Figure, Row
 from jaxgen.experiments.ledger.rows import ROWS
 from jaxgen.experiments.ledger.verdict import estimate, verdict
 
-from jaxgen import cli, commands, durable, flags, logs
+from jaxgen import best, disk, flags
+from jaxgen.commands import experiment
+from jaxgen.commands.main import main
 from jaxgen.errors import UserError
+from jaxgen.runs import journal
 
 ROOT = Path(__file__).parents[1]
 TINY = Row(
@@ -38,7 +41,7 @@ TINY = Row(
 @pytest.mark.parametrize("name", ROWS)
 def test_every_command_parses(name: str) -> None:
     function = reproduce.experiment_of(ROWS[name])
-    command = cli.parse(function, [*reproduce.arguments(ROWS[name], "somewhere")[1], "--seed", "3"])
+    command = experiment.parse(function, [*reproduce.arguments(ROWS[name], "somewhere")[1], "--seed", "3"])
     flags.check(function, command.own)
     assert command.loop["seed"] == 3
 
@@ -46,7 +49,7 @@ def test_every_command_parses(name: str) -> None:
 def test_a_command_that_does_not_parse_is_noticed(capsys) -> None:
     function = importlib.import_module("experiments.vae").experiment
     with pytest.raises(SystemExit):
-        cli.parse(function, ["--no-such-flag", "1"])
+        experiment.parse(function, ["--no-such-flag", "1"])
     assert "no-such-flag" in capsys.readouterr().err
 
 
@@ -59,10 +62,10 @@ def test_no_value_was_typed(name: str) -> None:
     for run in record["runs"]:
         path = records.RESULTS / run["metrics"]
         assert hashlib.sha256(path.read_bytes()).hexdigest() == run["sha256"]
-        lines = logs.read_jsonl(path)
+        lines = journal.read_jsonl(path)
         assert reproduce.value_of(row, lines) == (run["step"], run["value"])
         assert run.get("error") == reproduce.error_of(row, lines, run["step"])
-        assert run["also"] == {name: logs.evaluated(lines, name).get(run["step"]) for name in row.also}
+        assert run["also"] == {name: best.evaluated(lines, name).get(run["step"]) for name in row.also}
         assert run["seconds"] > 0
         assert run["device"]
         assert run["date"]
@@ -113,7 +116,7 @@ def test_a_row_is_made_by_its_command_and_goes_on(tmp_path: Path, monkeypatch, c
     monkeypatch.setitem(ROWS, "tiny", TINY)
     committed = there(records.RESULTS)
     args = ["reproduce", "tiny", "--runs", str(tmp_path / "runs"), "--seeds", "0", "1"]
-    commands.main(args)
+    main(args)
     said = capfd.readouterr().out
     assert "tiny, yours: " in said
     assert "(2 seeds, standard deviation " in said
@@ -125,7 +128,7 @@ def test_a_row_is_made_by_its_command_and_goes_on(tmp_path: Path, monkeypatch, c
     assert there(records.RESULTS) == committed
     record = records.read(results)["tiny"]
     for run in record["runs"]:
-        lines = logs.read_jsonl(tmp_path / "runs" / "tiny" / str(run["seed"]) / "metrics.jsonl")
+        lines = journal.read_jsonl(tmp_path / "runs" / "tiny" / str(run["seed"]) / "metrics.jsonl")
         assert run["value"] == next(line["nll"] for line in lines if "nll" in line)
         assert run["step"] == 4
         assert run["also"]["test/elbo"] < 0
@@ -198,14 +201,14 @@ def test_one_that_is_half_finished_leaves_the_old_record_and_goes_on(quick: Quic
 @pytest.mark.parametrize("fails_at", [0, 1, 2, 3])
 def test_a_record_names_what_is_there_wherever_the_writing_ends(fails_at: int, quick: Quick, monkeypatch) -> None:
     quick.run()
-    real, calls = durable.write, iter(range(100))
+    real, calls = disk.write, iter(range(100))
 
     def write(path: Path, text: str) -> None:
         if next(calls) == fails_at:
             raise OSError(28, "No space left on device")
         real(path, text)
 
-    monkeypatch.setattr(durable, "write", write)
+    monkeypatch.setattr(disk, "write", write)
     with pytest.raises(UserError, match="the disk is full"):
         quick.run(value=20.0, runs=quick.folder / "again")
     assert named(quick.results) <= there(quick.results)
@@ -213,7 +216,7 @@ def test_a_record_names_what_is_there_wherever_the_writing_ends(fails_at: int, q
     assert [run["value"] for run in record["runs"]] == [10.0, 11.0, 12.0]
     for run in record["runs"]:
         assert hashlib.sha256((quick.results / run["metrics"]).read_bytes()).hexdigest() == run["sha256"]
-    monkeypatch.setattr(durable, "write", real)
+    monkeypatch.setattr(disk, "write", real)
     quick.run(value=20.0, runs=quick.folder / "again")
     assert there(quick.results) == named(quick.results)
 

@@ -11,10 +11,10 @@ import pytest
 from wiring import mutations_of_autoencoders, mutations_of_diffusion, mutations_of_games, mutations_of_likelihoods
 
 ROOT = Path(__file__).parents[1]
-RESUMES = ("tests/test_trajectories.py", "a_resumed_run")
-CHECKPOINTS = ("tests/test_checkpoint.py", "")
-DAMAGE = ("tests/test_checkpoint_damage.py", "")
-DURABLE = ("tests/test_durable.py", "")
+RESUMES = ("tests/game/test_trajectories.py", "a_resumed_run")
+CHECKPOINTS = ("tests/runs/test_checkpoint.py", "")
+DAMAGE = ("tests/runs/test_checkpoint_damage.py", "")
+DURABLE = ("tests/test_disk.py", "")
 
 
 class Mutation(NamedTuple):
@@ -33,34 +33,40 @@ RESTORED = "    return state._replace(key=jax.random.wrap_key_data(state.key))"
 def forgetting(part: str) -> Mutation:
     """A part of a state that is not restored."""
     zeros = f"{RESTORED[:-1]}, {part}=jax.tree.map(np.zeros_like, state.{part}))"
-    return Mutation(f"without {part}", "serialization.py", RESTORED, zeros)
+    return Mutation(f"without {part}", "runs/serialization.py", RESTORED, zeros)
 
 
-STALE = ("tests/test_loop.py", "lines_after_the_last")
+STALE = ("tests/training/test_loop.py", "lines_after_the_last")
 MUTATIONS = [
     *map(forgetting, ("ema", "opt", "vars", "step", "params")),
-    Mutation("another key", "serialization.py", RESTORED, "    return state._replace(key=jax.random.key(7))"),
-    Mutation("no position of the data", "loop.py", 'meta = {"position": self.step', 'meta = {"position": 0'),
-    Mutation("data that are one off", "dispatch.py", "stream.read(call[0],", "stream.read(call[0] + (calls[0][0] > 0),"),
-    Mutation("no window", "loop.py", "self.parallel.place(window)", "self._empty_window()"),
-    Mutation("lines of a run that died", "logs.py", "kept = read_jsonl(path, until=start)", "kept = read_jsonl(path)", STALE),
+    Mutation("another key", "runs/serialization.py", RESTORED, "    return state._replace(key=jax.random.key(7))"),
+    Mutation("no position of the data", "training/loop.py", 'meta = {"position": self.step', 'meta = {"position": 0'),
+    Mutation(
+        "data that are one off", "training/program.py", "stream.read(call[0],", "stream.read(call[0] + (calls[0][0] > 0),"
+    ),
+    Mutation("no window", "training/loop.py", "self.parallel.place(window)", "self._empty_window()"),
+    Mutation(
+        "lines of a run that died", "runs/journal.py", "kept = read_jsonl(path, until=start)", "kept = read_jsonl(path)", STALE
+    ),
     Mutation(
         "no fsync of a file",
-        "durable.py",
+        "disk.py",
         "            os.fsync(file.fileno())\n        os.replace",
         "        os.replace",
         DURABLE,
     ),
-    Mutation("no fsync of its name", "durable.py", "    sync(path.parent)\n", "", DURABLE),
-    Mutation("no rename", "durable.py", "os.replace(scratch, path)", "path.write_text(text)", DURABLE),
-    Mutation("written in place", "durable.py", 'path.with_name(f"{path.name}.tmp")', "path", DURABLE),
-    Mutation("lines after the checkpoint", "loop.py", "        self.journal.sync()\n", "", CHECKPOINTS),
+    Mutation("no fsync of its name", "disk.py", "    sync(path.parent)\n", "", DURABLE),
+    Mutation("no rename", "disk.py", "os.replace(scratch, path)", "path.write_text(text)", DURABLE),
+    Mutation("written in place", "disk.py", 'path.with_name(f"{path.name}.tmp")', "path", DURABLE),
+    Mutation("lines after the checkpoint", "training/loop.py", "        self.journal.sync()\n", "", CHECKPOINTS),
     Mutation("no verification", "hashes.py", "if written.get(path, hashed) != hashed:", "if False:", DAMAGE),
-    Mutation("no signature", "checkpoint.py", "!= hashes.signature(meta)", "== ''", DAMAGE),
-    Mutation("no way back", "checkpoint.py", "if step == steps[0]:", "if True:", DAMAGE),
-    Mutation("damaged ones lost", "checkpoint.py", "os.replace(self.folder", "shutil.rmtree(self.folder", DAMAGE),
-    Mutation("no lock", "durable.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", DURABLE),
-    Mutation("remains", "checkpoint.py", '"cleanup_tmp_directories": True', '"cleanup_tmp_directories": False', CHECKPOINTS),
+    Mutation("no signature", "runs/checkpoint.py", "!= hashes.signature(meta)", "== ''", DAMAGE),
+    Mutation("no way back", "runs/checkpoint.py", "if step == steps[0]:", "if True:", DAMAGE),
+    Mutation("damaged ones lost", "runs/checkpoint.py", "os.replace(self.folder", "shutil.rmtree(self.folder", DAMAGE),
+    Mutation("no lock", "disk.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", DURABLE),
+    Mutation(
+        "remains", "runs/checkpoint.py", '"cleanup_tmp_directories": True', '"cleanup_tmp_directories": False', CHECKPOINTS
+    ),
 ]
 
 MUTATIONS += [

@@ -14,7 +14,7 @@ import pytest
 import jaxgen
 from jaxgen.errors import UserError
 from jaxgen.experiments import names
-from jaxgen.run import begin
+from jaxgen.runs.run import begin
 
 KEY = jax.random.key(0)
 

@@ -14,7 +14,7 @@ import pytest
 from contract import make
 
 import jaxgen
-from jaxgen import replicas
+from jaxgen.devices import collectives
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 
@@ -58,7 +58,7 @@ def test_a_new_loss() -> None:
 
     assert risk(1e-4).item() == pytest.approx(4.0, abs=0.01)  # the mean
     assert risk(50.0).item() == pytest.approx(8.0, abs=0.05)  # the worst
-    over_replicas = jax.pmap(lambda batch: risk(0.3, batch), axis_name=replicas.AXIS)(values.reshape(2, 2))
+    over_replicas = jax.pmap(lambda batch: risk(0.3, batch), axis_name=collectives.AXIS)(values.reshape(2, 2))
     np.testing.assert_allclose(over_replicas, risk(0.3), rtol=1e-6)
 
 

@@ -15,12 +15,13 @@ import optax
 import pytest
 
 import jaxgen
-from jaxgen import data, run_record, values, workdir
+from jaxgen import data, values
 from jaxgen.errors import UserError
 from jaxgen.experiments import names
 from jaxgen.losses import adversarial, penalty
 from jaxgen.models import vae
 from jaxgen.nn import VectorQuantiserEMA
+from jaxgen.runs import run_record, workdir
 
 RNG = np.random.default_rng(0)
 
@@ -74,7 +75,7 @@ def test_every_experiment_takes_sources(name: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_the_command_line_takes_names_alone(name: str) -> None:
-    from jaxgen.cli import parse
+    from jaxgen.commands.experiment import parse
 
     function = importlib.import_module(f"experiments.{name}").experiment
     default = inspect.signature(function).parameters["dataset"].default

@@ -38,10 +38,11 @@ def test_beside_experiments_of_the_users_ours_are_found(beside: Path) -> None:
     code = """
 import sys
 import experiments
-from jaxgen import commands, rebuild, run_record, workdir
+from jaxgen.runs import rebuild, run_record, workdir
+from jaxgen.commands.main import main
 from jaxgen.experiments import vae
-commands.main(["list"])
-commands.main(["reproduce"])
+main(["list"])
+main(["reproduce"])
 made = vae.experiment(steps=0, hidden=(8,), latents=2)
 print(made.config.name, rebuild.find_experiment(None, workdir.Workdir("W", run_record.describe(made, 0))).__module__)
 assert not hasattr(experiments, "vae")

@@ -8,7 +8,7 @@ import pytest
 import jaxgen
 from jaxgen import data, keys, reduction
 from jaxgen.evaluate import LARGEST
-from jaxgen.metrics.protocol import Measurement, Protocol, error_of_difference
+from jaxgen.measuring.protocol import Measurement, Protocol, error_of_difference
 from jaxgen.uncertainty import named, of_share, paired, told
 
 RNG = np.random.default_rng(0)

@@ -10,10 +10,11 @@ import optax
 import pytest
 
 import jaxgen
-from jaxgen import data, figures
+from jaxgen import data
 from jaxgen.errors import UserError
 from jaxgen.experiments import names
-from jaxgen.metrics.protocol import difference
+from jaxgen.measuring import figures
+from jaxgen.measuring.protocol import difference
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1)).astype(np.uint8)
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxgen
-from jaxgen import parallel
-from jaxgen.dispatch import make_advance
+from jaxgen.devices import parallel
+from jaxgen.training.program import make_advance
 
 WAYS: dict[str, dict[str, Any]] = {
     "one": {},

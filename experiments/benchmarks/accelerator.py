@@ -16,11 +16,13 @@ import tyro
 
 import jaxgen
 from experiments.benchmarks.pairing import pair, report
-from jaxgen import data, diffusion, dispatch, objectives, parallel
+from jaxgen import data, diffusion, objectives
+from jaxgen.devices import parallel
 from jaxgen.game import LossFn
-from jaxgen.models.clip import VisionTransformer
 from jaxgen.models.diffusion import UNet
-from jaxgen.run import begin
+from jaxgen.models.transformers import VisionTransformer
+from jaxgen.runs.run import begin
+from jaxgen.training import program
 from jaxgen.types import Array, Batch, Key, Params
 
 
@@ -75,14 +77,14 @@ def main(
 
     def contender(name: str, made: jaxgen.Experiment) -> Callable[[], float]:
         way = parallel.choose("jit")
-        step = dispatch.with_data(jaxgen.make_train_step(made.players, ema=made.ema), made.train)
-        state_spec, batch_spec = jax.eval_shape(lambda: begin(made, 0)), dispatch.batch_spec(made.train)
-        window_spec, _ = dispatch.trace(step, state_spec, batch_spec)
+        step = program.with_data(jaxgen.make_train_step(made.players, ema=made.ema), made.train)
+        state_spec, batch_spec = jax.eval_shape(lambda: begin(made, 0)), program.batch_spec(made.train)
+        window_spec, _ = program.trace(step, state_spec, batch_spec)
         # Of one step, since a loop of unknown length has no cost; and before compilation, which on a GPU turns convolutions
         # into calls of a library whose operations XLA does not count.
         costs = jax.jit(step).lower(state_spec, batch_spec).cost_analysis() or {}
         shares[name] = costs.get("flops", float("nan")) / (peak * 1e12)
-        advance = way.compile(dispatch.make_advance(step, chunk), state_spec, window_spec)
+        advance = way.compile(program.make_advance(step, chunk), state_spec, window_spec)
         state = way.place(begin(made, 0))
         window = way.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), window_spec))
         batches, n = way.feed(made.train.read(0, seed=0, steps=chunk), np.int32(chunk))

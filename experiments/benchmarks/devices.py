@@ -23,8 +23,9 @@ import jaxgen
 from experiments.benchmarks.alone import alone, rate
 from experiments.benchmarks.overhead import experiment
 from experiments.benchmarks.pairing import pair, report
-from jaxgen import dispatch, parallel
-from jaxgen.run import begin
+from jaxgen.devices import parallel
+from jaxgen.runs.run import begin
+from jaxgen.training import program
 
 COUNTS = (1, 2, 4, 8)
 BATCH, CALL = 100, 20
@@ -64,21 +65,21 @@ def _measure(kind: Literal["jit", "pmap"], cut: bool) -> tuple[float, int]:
     count = jax.device_count()
     way = parallel.choose(kind, fsdp=count if cut else 1)
     made = experiment(0, BATCH * count)
-    step = dispatch.with_data(jaxgen.make_train_step(made.players), made.train)
-    state_spec, batch_spec = jax.eval_shape(lambda: begin(made, 0)), dispatch.batch_spec(made.train)
-    window_spec, _ = dispatch.trace(step, state_spec, batch_spec)
-    advance: Any = way.compile(dispatch.make_advance(step, CALL), state_spec, window_spec)
+    step = program.with_data(jaxgen.make_train_step(made.players), made.train)
+    state_spec, batch_spec = jax.eval_shape(lambda: begin(made, 0)), program.batch_spec(made.train)
+    window_spec, _ = program.trace(step, state_spec, batch_spec)
+    advance: Any = way.compile(program.make_advance(step, CALL), state_spec, window_spec)
     state = way.place(begin(made, 0))
     window = way.place(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), window_spec))
     batches, n = way.feed(made.train.read(0, seed=0, steps=CALL), np.int32(CALL))
-    program = advance.lower(state, window, batches, n).compile().as_text()
+    text = advance.lower(state, window, batches, n).compile().as_text()
 
     def call() -> None:
         nonlocal state, window
         state, window, token = advance(state, window, batches, n)
         jax.block_until_ready(token)
 
-    return rate(call, CALL * BATCH * count, calls=10), communicated(program)
+    return rate(call, CALL * BATCH * count, calls=10), communicated(text)
 
 
 def _with(count: int, contender: Callable[[], float]) -> Callable[[], float]:

@@ -19,7 +19,8 @@ import tyro
 import jaxgen
 from experiments.benchmarks.overhead import experiment
 from experiments.benchmarks.pairing import pair, report
-from jaxgen import forensics, hashes
+from jaxgen import hashes
+from jaxgen.training import not_finite
 
 
 def main(*, steps: int = 5000, rounds: int = 5, json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None) -> None:
@@ -65,7 +66,7 @@ def stopwatch() -> Iterator[list[float]]:
         return wrapped
 
     with ExitStack() as patches:
-        for module, name in ((forensics, "first_bad"), (hashes, "leaves")):
+        for module, name in ((not_finite, "first_bad"), (hashes, "leaves")):
             patches.enter_context(mock.patch.object(module, name, timed(getattr(module, name))))
         yield spent
 

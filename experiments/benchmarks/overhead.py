@@ -16,9 +16,11 @@ from jax import lax
 
 import jaxgen
 from experiments.benchmarks.pairing import pair, report, seconds
-from jaxgen import data, dispatch, objectives
+from jaxgen import data, objectives
 from jaxgen.models import autoencoders, vae
-from jaxgen.run import begin
+from jaxgen.nn import likelihoods
+from jaxgen.runs.run import begin
+from jaxgen.training import program
 
 BATCH, CALL = 100, 20
 
@@ -28,7 +30,10 @@ def experiment(steps: int, batch_size: int = BATCH) -> jaxgen.Experiment:
     images = np.random.default_rng(0).integers(0, 256, (60_000, 28, 28, 1)).astype(np.uint8)
     source = data.from_arrays({"image": images}, name="noise of MNIST's size", fingerprint="noise")
     model = vae.VAE(
-        autoencoders.mlp.Encoder((200, 200)), autoencoders.mlp.Decoder((28, 28, 1)), vae.BernoulliLikelihood(), latents=50
+        autoencoders.mlp.Encoder((200, 200)),
+        autoencoders.mlp.Decoder((28, 28, 1)),
+        likelihoods.BernoulliLikelihood(),
+        latents=50,
     )
     return jaxgen.Experiment(
         train=data.shuffled(source, batch_size, data.chain(data.scale(), data.binarize())),
@@ -47,7 +52,7 @@ def main(*, steps: int = 2000, rounds: int = 5, json_file: Annotated[Path | None
       json_file: file that the table is added to.
     """
     made = experiment(steps)
-    step = dispatch.with_data(jaxgen.make_train_step(made.players), made.train)
+    step = program.with_data(jaxgen.make_train_step(made.players), made.train)
     # The batches of a call lie on the device already, nothing is read, logged or saved: the most that this step can do.
     batches = jax.device_put(made.train.read(0, seed=0, steps=CALL))
 

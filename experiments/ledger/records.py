@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxgen import durable
+from jaxgen import disk
 from jaxgen.errors import UserError
 
 from .row import Row
@@ -116,11 +116,11 @@ def metrics_file(name: str, seed: int, text: str) -> tuple[str, str]:
 def save(record: Record, texts: Mapping[str, str], results: Path) -> None:
     """Writes a record after the files that it names, then removes those that none of its runs names any more."""
     folder = results / record["row"]
-    with durable.explained(f"Writing to {results}", "make room there, or mend what is said."):
+    with disk.explained(f"Writing to {results}", "make room there, or mend what is said."):
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
-            durable.write(results / path, text)
-        durable.write(results / f"{record['row']}.json", json.dumps(record, indent=2) + "\n")
+            disk.write(results / path, text)
+        disk.write(results / f"{record['row']}.json", json.dumps(record, indent=2) + "\n")
         named = {results / run["metrics"] for run in record["runs"]}
         for path in set(folder.glob("*.jsonl")) - named:
             path.unlink()

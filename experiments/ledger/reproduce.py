@@ -16,8 +16,9 @@ from typing import Any
 
 import jax
 
-from jaxgen import experiments, hashes, logs, run_record, workdir
+from jaxgen import best, experiments, hashes
 from jaxgen.errors import UserError
+from jaxgen.runs import journal, run_record, workdir
 
 from . import records
 from .row import Row
@@ -111,7 +112,7 @@ def reproduce(
 
 def value_of(row: Row, lines: list[dict[str, Any]]) -> tuple[int, float]:
     """The last step at which a row's value was measured, and the value."""
-    values = logs.evaluated(lines, row.value)
+    values = best.evaluated(lines, row.value)
     if not values:
         raise UserError(f"The run has measured no {row.value}, of which the row speaks; train it to its end.")
     return max(values.items())
@@ -121,7 +122,7 @@ def error_of(row: Row, lines: list[dict[str, Any]], step: int) -> float | None:
     """The standard error that an evaluation wrote beside the value; None if it wrote none."""
     # `_error` is what the Parzen windows' was called at first, and committed runs have it.
     names = (f"{row.value}{suffix}" for suffix in ("_stderr", "_error"))
-    return next((found[step] for name in names if step in (found := logs.evaluated(lines, name))), None)
+    return next((found[step] for name in names if step in (found := best.evaluated(lines, name))), None)
 
 
 def code_version(root: Path = ROOT) -> dict[str, Any]:
@@ -147,17 +148,19 @@ def _collect(row: Row, name: str, seed: int, folder: Path) -> tuple[dict[str, An
     """What a record says of a run, and the run's evaluations, to be written beside it."""
     ran = workdir.read(folder)
     # Evaluations alone: the lines of training are many, and no row speaks of them.
-    lines = [line for line in logs.read_jsonl(ran.metrics) if line["split"] != "train"]
+    lines = [line for line in journal.read_jsonl(ran.metrics) if line["split"] != "train"]
     step, value = value_of(row, lines)
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
     metrics, sha256 = records.metrics_file(name, seed, text)
-    flags = {flag: v for flag, v in ran.record["flags"].items() if flag not in run_record.FREE} | {"steps": ran.record["steps"]}
+    flags = {flag: v for flag, v in ran.record["flags"].items() if flag not in run_record.MAY_CHANGE} | {
+        "steps": ran.record["steps"]
+    }
     run = {
         "seed": seed,
         "step": step,
         "value": value,
         "error": error_of(row, lines, step),
-        "also": {other: logs.evaluated(lines, other).get(step) for other in row.also},
+        "also": {other: best.evaluated(lines, other).get(step) for other in row.also},
         "metrics": metrics,
         "sha256": sha256,
         "config": hashes.signature([ran.record["experiment"], flags])[:12],
@@ -222,7 +225,7 @@ def _finished(folder: Path, row: Row) -> bool:
     if not (folder / "run.json").is_file():
         return False
     ran = workdir.read(folder)
-    return ran.record["steps"] in logs.evaluated(logs.read_jsonl(ran.metrics), row.value)
+    return ran.record["steps"] in best.evaluated(journal.read_jsonl(ran.metrics), row.value)
 
 
 def _codes(folder: Path) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from jaxgen import diffusion, samplers
 from jaxgen.analysis import trajectories
-from jaxgen.conditions import Conditions, given
 from jaxgen.game import TrainState
 from jaxgen.pictures import Picture
+from jaxgen.samples.conditions import Conditions, given
 from jaxgen.types import Array, Batch, Key
 
 Walk = Callable[[TrainState, Key, Batch, int], samplers.Samples]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from jaxgen import logs
-from jaxgen.flags import Count, Seed, Share, held
+from jaxgen import progress
+from jaxgen.flags import Count, Seed, Share, checked
 
 
 def data_list(*, data_dir: str | None = None) -> None:
@@ -45,7 +45,7 @@ def data_prepare(dataset: Positional[str], *, data_dir: str | None = None) -> No
         print(f"{builder.info.full_name} {split}: {info.num_examples:,} examples in {builder.data_path}")
 
 
-@held
+@checked
 def data_convert(
     dataset: Positional[str],
     out: Positional[Path],
@@ -83,7 +83,7 @@ def data_convert(
         grey=grey,
         data_dir=data_dir,
         seed=seed,
-        track=lambda rows, description: logs.track(rows, description=description),
+        track=lambda rows, description: progress.track(rows, description=description),
     )
     print(f"{out}: {', '.join(f'{name} of {n:,} examples' for name, n in made.items())}; read it with --dataset {out}")
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from jaxgen import durable
-from jaxgen.flags import Place, Seed, held
+from jaxgen import disk
+from jaxgen.flags import Place, Seed, checked
 
 
-@held
+@checked
 def reproduce(
     row: Positional[str | None] = None,
     *,
@@ -59,8 +59,8 @@ def ledger() -> None:
     from jaxgen.experiments.ledger import page
 
     readme = Path(page.__file__).parents[2] / "README.md"
-    with durable.explained(f"Writing {page.PAGE} and {readme}", "run it in a clone of the repository."):
+    with disk.explained(f"Writing {page.PAGE} and {readme}", "run it in a clone of the repository."):
         document = page.put(readme.read_text(encoding="utf-8"), page.table())
-        durable.write(page.PAGE, page.page())
-        durable.write(readme, document)
+        disk.write(page.PAGE, page.page())
+        disk.write(readme, document)
     print(page.PAGE, readme, sep="\n")

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-from jaxgen import durable
+from jaxgen import disk
 from jaxgen.commands import runs
 from jaxgen.errors import UserError
-from jaxgen.flags import Count, Place, Seed, Whole, flag_name, held
+from jaxgen.flags import Count, Place, Seed, Whole, checked, flag_name
 from jaxgen.uncertainty import paired, told
 
 MetricName = Literal[
@@ -27,10 +27,10 @@ MetricName = Literal[
     "ms_ssim",
     "classification_accuracy",
 ]
-"""Those of `jaxgen.metrics.pairs`, written here so that `--help` need not import it; a test holds that they are the same."""
+"""Those of `jaxgen.measuring.table`, written here so that `--help` need not import it; a test holds that they are the same."""
 
 
-@held
+@checked
 def evaluate(
     workdir: Positional[Place],
     *,
@@ -73,9 +73,9 @@ def evaluate(
     """
     from jaxgen.best import described
     from jaxgen.experiment import of_split
-    from jaxgen.loading import load
-    from jaxgen.metrics import protocol
-    from jaxgen.workdir import read
+    from jaxgen.measuring import protocol
+    from jaxgen.runs.load import load
+    from jaxgen.runs.workdir import read
 
     _check_json(json_file)
     beside_metrics = {"extractor": extractor, "n": n, "split": split if split and split.partition("/")[0] == "train" else None}
@@ -110,7 +110,7 @@ def evaluate(
     _write_json(json_file, rows[0] if len(rows) == 1 else {"settings": rows})
 
 
-@held
+@checked
 def measure(
     real: Positional[Place],
     fake: Positional[Place],
@@ -133,8 +133,8 @@ def measure(
       seed: the seed of every subset that is drawn.
       json_file: the file that the values are also written to, with their protocols; `jaxgen compare` reads it.
     """
-    from jaxgen.metrics import images, protocol
-    from jaxgen.metrics.measure import measure
+    from jaxgen.measuring import images, protocol
+    from jaxgen.measuring.measure import measure
 
     _check_json(json_file)
     features = _extractor(extractor)
@@ -154,11 +154,11 @@ def compare(a: Positional[Place], b: Positional[Place]) -> None:
       a: the file of the first values.
       b: the file of the second values.
     """
-    from jaxgen.metrics import protocol
+    from jaxgen.measuring import protocol
 
     found = []
     for path in (a, b):
-        with durable.explained(f"Reading {path}", "name a file that `--json` wrote."):
+        with disk.explained(f"Reading {path}", "name a file that `--json` wrote."):
             found.append(protocol.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path)))
     shared = [name for name in found[0] if name in found[1]]
     if not shared:
@@ -174,7 +174,7 @@ def compare(a: Positional[Place], b: Positional[Place]) -> None:
 def _extractor(path: Path | None) -> Any:
     if path is None:
         return None
-    from jaxgen import extractors
+    from jaxgen.commands import extractors
 
     return extractors.find(path)
 
@@ -215,5 +215,5 @@ def _check_json(path: Path | None) -> None:
 
 def _write_json(path: Path | None, results: Mapping[str, Any]) -> None:
     if path is not None:
-        with durable.explained(f"Writing {path}", "name a file in a folder of yours."):
-            durable.write(path, json.dumps(results, indent=2) + "\n")
+        with disk.explained(f"Writing {path}", "name a file in a folder of yours."):
+            disk.write(path, json.dumps(results, indent=2) + "\n")

@@ -8,10 +8,11 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from jaxgen import arguments, experiments
-from jaxgen.cli import run_experiment
+from jaxgen import experiments
+from jaxgen.commands import arguments
+from jaxgen.commands.experiment import run_experiment
 from jaxgen.errors import UserError
-from jaxgen.flags import Count, Folder, Place, Seed, Whole, flag_name, held
+from jaxgen.flags import Count, Folder, Place, Seed, Whole, checked, flag_name
 
 
 def list_experiments() -> None:
@@ -39,7 +40,7 @@ def run(name: Positional[str | None] = None, flags: Positional[tuple[str, ...]] 
     run_experiment(function, list(flags), prog=f"jaxgen run {name.removeprefix(experiments.PREFIX)}")
 
 
-@held
+@checked
 def sample(
     workdir: Positional[Place],
     *,
@@ -77,9 +78,9 @@ def sample(
       anew: the experiment's own flags of sampling, in place of those on record: `--sampling-steps 50`, short for
         `--anew sampling-steps=50`.
     """
-    from jaxgen import exports
-    from jaxgen.conditions import images_of
-    from jaxgen.loading import load
+    from jaxgen.runs.load import load
+    from jaxgen.samples import exports
+    from jaxgen.samples.conditions import images_of
 
     folder = isinstance(out, Folder) or out.is_dir()
     if not folder and out.suffix not in (".png", ".npy"):
@@ -103,7 +104,7 @@ def sample(
     print(out)
 
 
-@held
+@checked
 def translate(
     workdir: Positional[Place],
     folder: Positional[Place],
@@ -134,9 +135,9 @@ def translate(
       anew: the experiment's own flags of sampling, in place of those on record: `--direction to-photo`, short for
         `--anew direction=to-photo`.
     """
-    from jaxgen import exports
-    from jaxgen.conditions import images_of
-    from jaxgen.loading import load
+    from jaxgen.runs.load import load
+    from jaxgen.samples import exports
+    from jaxgen.samples.conditions import images_of
 
     (chosen,) = settings(translate, workdir, experiment, anew, several=False)
     run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset, anew=chosen)
@@ -176,8 +177,8 @@ def settings(
     """
     if not anew:
         return [{}]
-    from jaxgen import workdir
-    from jaxgen.rebuild import check_late, find_experiment
+    from jaxgen.runs import workdir
+    from jaxgen.runs.rebuild import check_late, find_experiment
 
     make = find_experiment(experiment, workdir.read(run))
     anew = arguments.switched(make, anew)
@@ -198,10 +199,10 @@ def digest(workdir: Positional[Place]) -> None:
     Args:
       workdir: the run.
     """
-    from jaxgen import loading
-    from jaxgen.workdir import read
+    from jaxgen.runs import load
+    from jaxgen.runs.workdir import read
 
-    print(loading.digest(workdir))
+    print(load.digest(workdir))
     for name, told in read(workdir).record.get("frozen", {}).items():
         print(f"frozen {name}: {told['digest']}, the network {told['network']!r} of {told['run']} at step {told['step']:,}")
 
@@ -213,6 +214,6 @@ def replay(workdir: Positional[Place], *, experiment: str | None = None) -> None
       workdir: the run.
       experiment: the file that made the run, where it is not one of `jaxgen list`.
     """
-    from jaxgen.forensics import replay
+    from jaxgen.training.not_finite import replay
 
     print(*replay(workdir, experiment=experiment), sep="\n")

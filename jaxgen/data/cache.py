@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen import durable
+from jaxgen import disk
 from jaxgen.data.source import Source, digest, over
 from jaxgen.errors import UserError
 
@@ -119,7 +119,7 @@ def _write(source: Source, target: Path, track: Callable[[Iterable[int], str], I
                     columns.setdefault(feature, []).append(rows)
                     continue
                 if feature not in files:
-                    files[feature] = durable.mapped(scratch / f"{feature}.npy", rows.dtype, (source.length, *rows.shape[1:]))
+                    files[feature] = disk.mapped(scratch / f"{feature}.npy", rows.dtype, (source.length, *rows.shape[1:]))
                 mapped = files[feature]
                 if (mapped.dtype, mapped.shape[1:]) != (rows.dtype, rows.shape[1:]):
                     raise UserError(
@@ -130,7 +130,7 @@ def _write(source: Source, target: Path, track: Callable[[Iterable[int], str], I
                 mapped[start : start + len(rows)] = rows
         for feature, parts in columns.items():
             text = np.concatenate(parts)
-            files[feature] = durable.mapped(scratch / f"{feature}.npy", text.dtype, text.shape)
+            files[feature] = disk.mapped(scratch / f"{feature}.npy", text.dtype, text.shape)
             files[feature][:] = text
         for mapped in files.values():
             mapped.flush()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen import durable
+from jaxgen import disk
 from jaxgen.data import files
 from jaxgen.data.by_name import opened, place
 from jaxgen.data.compatibility import same_classes
@@ -76,7 +76,7 @@ def convert(
     else:
         whole = ready(_whole(dataset, data_dir) if train is None else opened(dataset, train, data_dir))
         parts = _cut(whole, split, seed)
-    with durable.explained(f"Writing {out}", "name a file in a folder of yours, on a disk with space."):
+    with disk.explained(f"Writing {out}", "name a file in a folder of yours, on a disk with space."):
         _write(parts, out, track)
     return {name: source.length for name, source in parts.items()}
 

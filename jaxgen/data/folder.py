@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxgen import logs
+from jaxgen import progress
 from jaxgen.data import decode, stamps
 from jaxgen.data.labels import ordered
 from jaxgen.data.source import Source, from_examples, noted, reading
@@ -62,13 +62,13 @@ def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = Fal
     name = decode.shown(folder)
     found = scan(folder)
     for reason, names in found.left_out.items():
-        logs.say(f"{name}: {_counted(names)} left out: {reason}.")
+        progress.say(f"{name}: {_counted(names)} left out: {reason}.")
     if not found.pictures:
         raise UserError(f"No image ({', '.join(COMMON)} ...) lies below {name}; check the path.")
     hashed = stamps.hashes(
         folder,
         [(path, own) for path, _, own in found.pictures],
-        track=lambda numbers, told: logs.track(numbers, description=told),
+        track=lambda numbers, told: progress.track(numbers, description=told),
     )
     examples = _Pictures(found, hashed, size, grey)
     mark = hashlib.sha256(repr((DECODER, found.classes, size, grey)).encode())

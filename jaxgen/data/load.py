@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from jaxgen import logs
+from jaxgen import progress
 from jaxgen.data import by_name, splits
 from jaxgen.data.cache import cached, cached_bytes
 from jaxgen.data.source import Source, noted, reading
@@ -130,4 +130,4 @@ def _cached_within(source: Source, cache_budget: float) -> Source:
     need = cached_bytes(source) if cache_budget > 0 else None
     if need is None or need > cache_budget * 2**30:
         return source
-    return cached(source, track=lambda chunks, description: logs.track(chunks, description=description))
+    return cached(source, track=lambda chunks, description: progress.track(chunks, description=description))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxgen import logs
+from jaxgen import progress
 from jaxgen.data import builders
 from jaxgen.data.files import expanded
 from jaxgen.errors import UserError
@@ -75,7 +75,7 @@ def prepare(dataset: str, *, data_dir: str | None = None) -> tfds.core.DatasetBu
             'point --data-dir at a folder that has it, or `pip install "jaxgen[tf]"` and '
             f"`jaxgen data prepare {dataset}`."
         )
-    logs.say(f"Preparing {dataset} in {builder.data_dir} ...")
+    progress.say(f"Preparing {dataset} in {builder.data_dir} ...")
     try:
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(None):  # a paragraph, said above in a line
@@ -132,7 +132,7 @@ def prepared(data_dir: str | None = None) -> list[Prepared]:
     folder, found = _data_folder(data_dir), []
     for info in sorted([*folder.glob("*/*/dataset_info.json"), *folder.glob("*/*/*/dataset_info.json")]):
         place = info.parent
-        with contextlib.suppress(Exception), logs.muted("absl"):  # of any kind: the files are not ours
+        with contextlib.suppress(Exception), progress.muted("absl"):  # of any kind: the files are not ours
             read = tfds.builder_from_directory(place).info
             features = {name: _shape_and_type(feature) for name, feature in read.features.get_tensor_info().items()}
             splits = {name: split.num_examples for name, split in read.splits.items()}
@@ -171,7 +171,7 @@ def known(data_dir: str | None) -> list[str]:
 
 
 def _builder(dataset: str, data_dir: str | None) -> tuple[tfds.core.DatasetBuilder, bool]:
-    with logs.muted("absl"):  # warns of a folder that is about to be filled
+    with progress.muted("absl"):  # warns of a folder that is about to be filled
         # As it was prepared, whatever its format; what is still to be prepared will be read by index.
         builder = tfds.builder(dataset, data_dir=data_dir)
         if not builder.is_prepared():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxgen import logs
+from jaxgen import progress
 from jaxgen.data import stamps
 from jaxgen.data.source import Source, from_examples
 from jaxgen.data.tfds_prepare import one_line, prepare
@@ -43,7 +43,7 @@ def from_tfds(dataset: str, split: str, data_dir: str | None = None) -> Source:
             f"be read by index; `jaxgen data prepare {dataset} --data-dir D` with another folder makes one that can."
         ) from None
     examples = _Records(examples, builder.info.full_name, builder.data_path)
-    with logs.muted("absl"):  # TFDS recommends OpenCV, once a process; Pillow does as well
+    with progress.muted("absl"):  # TFDS recommends OpenCV, once a process; Pillow does as well
         examples[0]
     classes = {
         feature: tuple(spec.names)
@@ -113,7 +113,7 @@ def _fingerprint(mark: str, paths: list[Path]) -> str:
         found = stamps.hashes(
             paths[0].parent,
             [(str(path), stamps.stamp(own)) for path, own in zip(paths, stats, strict=True)],
-            track=lambda numbers, told: logs.track(numbers, description=told),
+            track=lambda numbers, told: progress.track(numbers, description=told),
         )
         return hashlib.sha256(f"{mark} {found}".encode()).hexdigest()[:32]
     # Small sets are told as they always were, so that the runs on them still resume.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from jaxgen import replicas
+from jaxgen.devices import collectives
 
 
 def normalize(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
@@ -40,14 +40,14 @@ def clip_logits(
     Source: Radford et al. 2021, figure 3.
     """
     image, text = normalize(image), normalize(text)
-    partner = replicas.offset(image) + jnp.arange(image.shape[0], dtype=jnp.int32)
-    to_text = scale * (image @ replicas.gather(text).T)
-    to_image = scale * (text @ replicas.gather(image).T)
+    partner = collectives.offset(image) + jnp.arange(image.shape[0], dtype=jnp.int32)
+    to_text = scale * (image @ collectives.gather(text).T)
+    to_image = scale * (text @ collectives.gather(image).T)
     if mask is None:
         return to_text, to_image, partner
     # Padding's own partner stays, so that its rows are finite: the reduction leaves them out, and 0 times NaN would not.
     own: Bool[Array, "b n"] = partner[:, None] == jnp.arange(to_text.shape[1], dtype=jnp.int32)
-    allowed = replicas.gather(mask).astype(bool) | own
+    allowed = collectives.gather(mask).astype(bool) | own
     return jnp.where(allowed, to_text, -np.inf), jnp.where(allowed, to_image, -np.inf), partner
 
 

@@ -45,7 +45,7 @@ def whole(x: Shaped[np.ndarray, "..."]) -> Shaped[Array, "..."]:
     return jax.device_put(x, NamedSharding(_mesh(), PartitionSpec()))
 
 
-def apart(program: Callable[..., Any], *blocks: Array) -> Any:
+def per_device(program: Callable[..., Any], *blocks: Array) -> Any:
     """A program on each device's own rows, where XLA would gather them all although rows know nothing of each other: `top_k`.
 
     Args:

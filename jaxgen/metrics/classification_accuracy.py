@@ -11,11 +11,11 @@ from jaxgen import data
 from jaxgen.data import Source
 from jaxgen.errors import UserError
 from jaxgen.game import Aux, Player, TrainState, create_state, make_train_step
-from jaxgen.logs import Track
-from jaxgen.logs import track as show
 from jaxgen.losses.classification import cross_entropy
 from jaxgen.metrics.inputs import check_labels
-from jaxgen.models.classifiers import LeNet
+from jaxgen.models.cnn import LeNet
+from jaxgen.progress import Track
+from jaxgen.progress import track as show
 from jaxgen.types import Array, Batch, Key, Params
 
 CHUNK = 20

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxgen.logs import Track
 from jaxgen.metrics import blocks
+from jaxgen.progress import Track
 
 ROWS, COLUMNS = 1024, 4096
 """Of a matrix of distances at a time: a device holds a block of it and the features of its sides, however many there are."""
@@ -112,7 +112,7 @@ def _kth(x: np.ndarray, y: np.ndarray, span: slice, k: int, of: Space) -> np.nda
         none = np.full((number, k + 1 + SPARE), np.inf, np.float32), np.zeros((number, k + 1 + SPARE), np.int32)
         nearest = tuple(map(blocks.cut, none))
         for columns, block in columns_of(y, of):
-            nearest = blocks.apart(_nearest, rows, block, *nearest, blocks.whole(np.array(columns.start, np.int32)))
+            nearest = blocks.per_device(_nearest, rows, block, *nearest, blocks.whole(np.array(columns.start, np.int32)))
         squared, where = jax.device_get(nearest)
     own = np.broadcast_to(np.arange(span.start, span.stop)[:, None], where.shape)
     again = exact(x, y, own.ravel(), where.ravel()).reshape(where.shape)

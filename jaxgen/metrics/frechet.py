@@ -30,7 +30,7 @@ class Moments(NamedTuple):
         return self.scatter / (self.n - 1)
 
 
-def of(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
+def moments(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
     """The moments of a set that no device need hold at once.
 
     In float64 throughout: with fewer examples than dimensions the distance takes roots of eigenvalues that ought to be 0, and

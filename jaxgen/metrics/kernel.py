@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxgen.logs import Track
-from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
 from jaxgen.metrics.inputs import check_finite, warn_few
+from jaxgen.progress import Track
+from jaxgen.progress import track as show
 
 ROWS = 1024
 """Of a matrix of kernel values on a device at a time: memory is the square of it, however large a subset is."""

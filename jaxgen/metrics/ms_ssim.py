@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxgen.logs import Track
-from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
 from jaxgen.metrics.inputs import check_finite, warn_few
+from jaxgen.progress import Track
+from jaxgen.progress import track as show
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, from the finest on."""

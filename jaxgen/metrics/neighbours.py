@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Num
 
-from jaxgen.logs import Track
-from jaxgen.logs import track as show
 from jaxgen.metrics import distances
 from jaxgen.metrics.inputs import is_finite, warn_few
+from jaxgen.progress import Track
+from jaxgen.progress import track as show
 
 
 class Manifolds(NamedTuple):

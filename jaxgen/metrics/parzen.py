@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxgen.logs import Track
-from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
 from jaxgen.metrics.inputs import check_finite, warn_few
+from jaxgen.progress import Track
+from jaxgen.progress import track as show
 
 ROWS, COLUMNS = 256, 4096
 """Points, and samples for each of them, on a device at a time: memory is a block of distances, however many there are."""

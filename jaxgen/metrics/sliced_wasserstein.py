@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from jaxgen.data import Source, in_bytes
-from jaxgen.logs import Track
-from jaxgen.logs import track as show
 from jaxgen.metrics import blocks
 from jaxgen.metrics.inputs import check_finite, warn_few
+from jaxgen.progress import Track
+from jaxgen.progress import track as show
 
 ROWS, DIRECTIONS = 65536, 32
 """Points on a device at a time, and directions that all points are projected on at a time."""

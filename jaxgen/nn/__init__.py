@@ -11,6 +11,12 @@ from jaxgen.nn.conditioning import (
 from jaxgen.nn.conv import Conv, ConvTranspose
 from jaxgen.nn.embedding import Embed, RandomFourier, Sinusoidal, sinusoidal
 from jaxgen.nn.interpolation import bicubic, bicubic_antialiased, bilinear, bilinear_between_corners, interpolate
+from jaxgen.nn.likelihoods import (
+    BernoulliLikelihood,
+    DiscretizedLogisticLikelihood,
+    GaussianLikelihood,
+    HeteroscedasticGaussianLikelihood,
+)
 from jaxgen.nn.masked_conv import Masked, raster_mask
 from jaxgen.nn.maxout import Maxout
 from jaxgen.nn.norm import (
@@ -42,13 +48,17 @@ __all__ = [
     "AdditiveGroupNorm",
     "Attention",
     "BatchNorm",
+    "BernoulliLikelihood",
     "ConditionalInstanceNorm",
     "ConditionalResidualBlock",
     "Conv",
     "ConvTranspose",
+    "DiscretizedLogisticLikelihood",
     "Embed",
     "Equalised",
+    "GaussianLikelihood",
     "GroupNorm",
+    "HeteroscedasticGaussianLikelihood",
     "Initializers",
     "InstanceNorm",
     "KVCache",

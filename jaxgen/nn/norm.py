@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen import replicas
+from jaxgen.devices import collectives
 
 
 class BatchNorm(nn.Module):
@@ -44,7 +44,7 @@ class BatchNorm(nn.Module):
             use_scale=self.affine,
             use_bias=self.affine,
             scale_init=self.scale_init,
-            axis_name=replicas.AXIS if replicas.named() else None,
+            axis_name=collectives.AXIS if collectives.named() else None,
             use_fast_variance=False,
         )
         return norm(x.astype(jnp.float32)).astype(self.dtype)

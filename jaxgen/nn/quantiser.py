@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxgen import replicas
+from jaxgen.devices import collectives
 from jaxgen.errors import SizeError
 from jaxgen.keys import draw
 from jaxgen.types import Key
@@ -292,18 +292,18 @@ def _choices(x: Array, codes: Array, mask: Array | None, k: int) -> tuple[Array,
     # By a product and not by a scatter, which adds in another order each time on a GPU.
     chosen = jax.nn.one_hot(codes.ravel(), k) * _weights(x, mask)[:, None]
     sums = jnp.matmul(chosen.T, lax.stop_gradient(x).reshape(-1, x.shape[-1]), precision="highest")
-    return replicas.total((chosen.sum(0), sums))
+    return collectives.total((chosen.sum(0), sums))
 
 
 def _drawn(x: Array, mask: Array | None, key: Key, n: int) -> Array:
     """Vectors of the global batch, drawn at random with replacement: `[n, D]`, the same on all replicas."""
     # The key of the first replica, since each has one of its own.
-    data = replicas.gather(jax.random.key_data(key)[None])[0]
+    data = collectives.gather(jax.random.key_data(key)[None])[0]
     key = jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
     weights, x = _weights(x, mask), lax.stop_gradient(x).reshape(-1, x.shape[-1])
-    until = jnp.cumsum(replicas.gather(weights))
+    until = jnp.cumsum(collectives.gather(weights))
     # A product of floats may round up to the total, behind which there is no vector.
     at = jnp.minimum(jax.random.uniform(key, (n,)) * until[-1], jnp.nextafter(until[-1], 0.0))
-    rows = jnp.searchsorted(until, at, side="right") - replicas.offset(x)
+    rows = jnp.searchsorted(until, at, side="right") - collectives.offset(x)
     here = (rows >= 0) & (rows < len(x))
-    return replicas.total(jnp.where(here[:, None], x[jnp.where(here, rows, 0)], 0))
+    return collectives.total(jnp.where(here[:, None], x[jnp.where(here, rows, 0)], 0))

@@ -15,7 +15,7 @@ from jaxgen import data
 from jaxgen.data import labels, pixels
 from jaxgen.data.convert import convert
 from jaxgen.errors import UserError
-from jaxgen.metrics import images
+from jaxgen.measuring import images
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 5, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 3

@@ -6,20 +6,7 @@ import numpy as np
 import pytest
 from parameters import normal
 
-from jaxgen.diffusion import (
-    EPSILON,
-    SCORE,
-    X0,
-    Level,
-    V,
-    cosine,
-    denoiser,
-    diffuse,
-    forward,
-    geometric,
-    linear,
-    posterior,
-)
+from jaxgen.diffusion import EPSILON, SCORE, X0, Level, V, cosine, denoiser, diffuse, forward, geometric, linear, posterior
 
 X, EPS = normal(4, 2, 3), normal(4, 2, 3, seed=1)
 STEPS = jnp.array([1, 3, 7, 10])

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from parameters import normal
 
-from jaxgen import replicas
+from jaxgen.devices import collectives
 from jaxgen.losses.contrastive import clip_logits, clip_loss, normalize
 
 SCALE = jnp.array(14.3)
@@ -82,14 +82,14 @@ def mean_and_gradient(params: tuple, x: jax.Array, y: jax.Array, size: int) -> t
         return values.sum() / size, values
 
     (mean, values), grads = jax.value_and_grad(share, has_aux=True)(params)
-    return replicas.total(mean), replicas.total(grads), values
+    return collectives.total(mean), collectives.total(grads), values
 
 
 def on_replicas(params: tuple, x: jax.Array, y: jax.Array, devices: int) -> tuple:
     parts = [a.reshape(devices, -1, a.shape[-1]) for a in (x, y)]
     step = jax.pmap(
         lambda p, x, y: mean_and_gradient(p, x, y, devices * x.shape[0]),
-        axis_name=replicas.AXIS,
+        axis_name=collectives.AXIS,
         in_axes=(None, 0, 0),
         devices=jax.devices()[:devices],
     )
@@ -124,13 +124,13 @@ def test_loss_and_gradient_over_many_devices_are_those_of_one(run: Callable, dev
 def test_replicas_mask_each_others_padding() -> None:
     u, v, mask = normal(8, 4), normal(8, 4, seed=1), jnp.array([1.0] * 5 + [0.0] * 3)
     cut = [a.reshape(2, 4, *a.shape[1:]) for a in (u, v, mask)]
-    step = jax.pmap(lambda u, v, m: clip_loss(u, v, SCALE, m), axis_name=replicas.AXIS, devices=jax.devices()[:2])
+    step = jax.pmap(lambda u, v, m: clip_loss(u, v, SCALE, m), axis_name=collectives.AXIS, devices=jax.devices()[:2])
     np.testing.assert_allclose(step(*cut).reshape(-1)[:5], loss_of(u[:5], v[:5], SCALE), rtol=1e-5)
 
 
 def test_partners_lie_at_the_replicas_offset() -> None:
     u = jnp.eye(8)
-    step = jax.pmap(lambda u: clip_logits(u, u, SCALE)[0::2], axis_name=replicas.AXIS, devices=jax.devices()[:4])
+    step = jax.pmap(lambda u: clip_logits(u, u, SCALE)[0::2], axis_name=collectives.AXIS, devices=jax.devices()[:4])
     to_text, partner = step(u.reshape(4, 2, 8))
     np.testing.assert_array_equal(partner.reshape(-1), np.arange(8))
     np.testing.assert_array_equal(to_text.reshape(8, 8).argmax(1), np.arange(8))

@@ -24,7 +24,7 @@ PATCHES = [
 ]
 
 VALUES: dict[str, Callable[[], Any]] = {
-    "moments": lambda: frechet.of(A, rows=7),
+    "moments": lambda: frechet.moments(A, rows=7),
     "kernel": lambda: kernel.mmd(A, B, np.arange(20), np.arange(25)),
     "manifolds": lambda: neighbours.manifolds(A, B, k=3),
     "two_sample": lambda: neighbours.two_sample(A, B),

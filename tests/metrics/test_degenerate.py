@@ -11,15 +11,15 @@ import pytest
 
 from jaxgen import UserError, data
 from jaxgen.errors import FewExamplesWarning
+from jaxgen.measuring import images, measure
+from jaxgen.measuring.features import Extractor, Outputs
 from jaxgen.metrics import (
     calibration,
     disentanglement,
     frechet,
-    images,
-    inception,
+    inception_score,
     inputs,
     kernel,
-    measure,
     ms_ssim,
     parzen,
     probe,
@@ -28,7 +28,6 @@ from jaxgen.metrics import (
     transport,
     zero_shot,
 )
-from jaxgen.metrics.features import Extractor, Outputs
 from jaxgen.metrics.modes import modes
 
 RNG = np.random.default_rng(0)
@@ -40,10 +39,10 @@ ROWS = np.arange(60)
 quiet = lambda x, **_: x
 
 OF_NUMBERS: dict[str, Callable[[np.ndarray], Any]] = {
-    "frechet": frechet.of,
+    "frechet": frechet.moments,
     "kernel, first": lambda x: kernel.distance(x, Y, ROWS[None, :30], ROWS[None, :30]),
     "kernel, second": lambda x: kernel.distance(Y, x, ROWS[None, :30], ROWS[None, :30]),
-    "score": lambda x: inception.score(x, splits=2),
+    "score": lambda x: inception_score.score(x, splits=2),
     "wasserstein": lambda x: transport.wasserstein(x, Y),
     "sinkhorn": lambda x: transport.sinkhorn_divergence(Y, x, epsilon=1.0),
     "sliced": lambda x: sliced_wasserstein.sliced(Y, x, projections=3, seed=0),
@@ -148,7 +147,7 @@ def test_constant_codes_tell_nothing() -> None:
 
 def test_constant_sets_have_the_distances_of_their_definition() -> None:
     one, two = np.full((9, 2), 0.1), np.full((9, 2), 0.4)
-    assert frechet.distance(frechet.of(one), frechet.of(two)) == pytest.approx(0.18)
+    assert frechet.distance(frechet.moments(one), frechet.moments(two)) == pytest.approx(0.18)
     assert kernel.mmd(one, one, np.arange(9), np.arange(9)) == pytest.approx(0, abs=1e-12)
     assert transport.wasserstein(one, two) == pytest.approx(np.sqrt(0.18))
     assert sliced_wasserstein.sliced(one, one, projections=3, seed=0) == 0
@@ -161,7 +160,7 @@ def test_constant_sets_have_the_distances_of_their_definition() -> None:
 def test_one_example_is_refused_where_two_are_needed() -> None:
     one = X[:1]
     with pytest.raises(ValueError, match="needs two examples"):
-        frechet.distance(frechet.of(one), frechet.of(X))
+        frechet.distance(frechet.moments(one), frechet.moments(X))
     with pytest.raises(ValueError, match="two examples of each set"):
         kernel.mmd(one, X, np.arange(1), np.arange(60))
     with pytest.raises(ValueError, match="none"):
@@ -173,17 +172,17 @@ def test_one_example_is_refused_where_two_are_needed() -> None:
 def test_the_score_of_sure_and_of_impossible_answers() -> None:
     with np.errstate(divide="ignore"):
         logits = np.log(np.eye(3)[LABELS])
-    assert inception.score(logits, splits=2).mean == pytest.approx(3)
+    assert inception_score.score(logits, splits=2).mean == pytest.approx(3)
     with pytest.raises(ValueError, match="give no probabilities"):
-        inception.score(np.full((10, 3), -np.inf), splits=1)
+        inception_score.score(np.full((10, 3), -np.inf), splits=1)
 
 
 def test_numbers_far_from_zero_are_as_those_near_it() -> None:
     """1e6 and noise in float32, against float64 about zero of the same numbers."""
     a, b = ((x + 1e6).astype(np.float32) for x in (X, Y))
     near = [x.astype(np.float64) - 1e6 for x in (a, b)]
-    assert frechet.distance(frechet.of(a), frechet.of(b)) == pytest.approx(
-        frechet.distance(*(frechet.of(x) for x in near)), rel=1e-6
+    assert frechet.distance(frechet.moments(a), frechet.moments(b)) == pytest.approx(
+        frechet.distance(*(frechet.moments(x) for x in near)), rel=1e-6
     )
     assert transport.wasserstein(a, b) == pytest.approx(transport.wasserstein(*near), rel=1e-6)
     assert sliced_wasserstein.sliced(a, b, projections=20, seed=0) == pytest.approx(
@@ -194,9 +193,9 @@ def test_numbers_far_from_zero_are_as_those_near_it() -> None:
 
 
 FEW: dict[str, tuple[Callable[[], Any], str]] = {
-    "frechet": (lambda: frechet.distance(frechet.of(X[:4]), frechet.of(X)), "of 4 examples in 4 dimensions"),
+    "frechet": (lambda: frechet.distance(frechet.moments(X[:4]), frechet.moments(X)), "of 4 examples in 4 dimensions"),
     "kernel": (lambda: kernel.distance(X, X, *[np.stack([ROWS, ROWS])] * 2), "every subset of 60 is the whole set"),
-    "score": (lambda: inception.score(np.zeros((20, 5)), splits=10), "parts of 2 samples .* 5 classes"),
+    "score": (lambda: inception_score.score(np.zeros((20, 5)), splits=10), "parts of 2 samples .* 5 classes"),
     "calibration": (lambda: calibration.expected_error(calibration.reliability(P[:4], LABELS[:4])), "answers in . bins"),
     "mig": (lambda: disentanglement.mutual_information_gap(X[:8], FACTORS[:8]), "8 examples for 20 bins times 2"),
     "dci": (lambda: disentanglement.dci(X[:5], np.stack([np.arange(5), FACTORS[:5, 0]], 1), seed=0, trees=2), "factor 0"),
@@ -291,14 +290,12 @@ def test_finite_checks_see_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_line_says_it_in_a_line_and_beside_the_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from jaxgen import commands
+    from jaxgen.commands.main import main
 
     for name in ("real", "fake"):
         np.save(tmp_path / f"{name}.npy", RNG.integers(0, 256, (12, 4, 4, 1)).astype(np.uint8))
     out = tmp_path / "out.json"
-    commands.main(
-        ["measure", str(tmp_path / "real.npy"), str(tmp_path / "fake.npy"), "--metrics", "frechet", "--json", str(out)]
-    )
+    main(["measure", str(tmp_path / "real.npy"), str(tmp_path / "fake.npy"), "--metrics", "frechet", "--json", str(out)])
     printed = capsys.readouterr()
     assert printed.err.count("Warning: Few examples: the Fréchet distance of 12 examples in 16 dimensions") == 1
     assert "[few examples: the Fréchet distance of 12" in printed.out

@@ -26,7 +26,7 @@ def by_scipy(a: np.ndarray, b: np.ndarray) -> float:
 
 def gathered(features: np.ndarray, sizes: list[int]) -> frechet.Moments:
     cuts = itertools.accumulate(sizes, initial=0)
-    return functools.reduce(frechet.merge, (frechet.of(features[i:j]) for i, j in itertools.pairwise(cuts)))
+    return functools.reduce(frechet.merge, (frechet.moments(features[i:j]) for i, j in itertools.pairwise(cuts)))
 
 
 def gaussian(mean: np.ndarray, covariance: np.ndarray) -> frechet.Moments:
@@ -54,7 +54,7 @@ def test_of_known_gaussians(std: float) -> None:
     n = 11
     points = np.linspace(-1, 1, n)[:, None]
     points = points / points.std(ddof=1)
-    a, b = (frechet.of(x) for x in (points, 2 + std * points))
+    a, b = (frechet.moments(x) for x in (points, 2 + std * points))
     assert frechet.distance(a, b) == pytest.approx(4 + (1 - std) ** 2, rel=1e-9)
 
 
@@ -70,11 +70,11 @@ def test_a_set_in_a_file_is_the_set(tmp_path) -> None:
     mapped = np.memmap(tmp_path / "features", np.float32, "w+", shape=FEATURES.shape)
     mapped[:] = FEATURES
     for rows in (7, 100, 8192):
-        ours = frechet.of(mapped, rows)
+        ours = frechet.moments(mapped, rows)
         assert ours.n == 300
         np.testing.assert_allclose(ours.mean, FEATURES.astype(np.float64).mean(0), rtol=1e-12)
         np.testing.assert_allclose(ours.covariance, np.cov(FEATURES.astype(np.float64), rowvar=False), rtol=1e-10)
-    assert frechet.of(FEATURES[:0]).n == 0
+    assert frechet.moments(FEATURES[:0]).n == 0
 
 
 @given(seed=st.integers(0, 10_000))
@@ -103,8 +103,8 @@ def test_of_two_gaussians_in_the_plane() -> None:
 def test_neither_the_order_nor_the_axes_of_features_matter() -> None:
     rng = np.random.default_rng(2)
     axes = np.linalg.qr(rng.normal(size=(6, 6)))[0].astype(np.float32)
-    plain = frechet.distance(frechet.of(FEATURES), frechet.of(OTHERS))
-    shuffled = frechet.distance(frechet.of(rng.permutation(FEATURES)), frechet.of(rng.permutation(OTHERS)))
-    turned = frechet.distance(frechet.of(FEATURES @ axes), frechet.of(OTHERS @ axes))
+    plain = frechet.distance(frechet.moments(FEATURES), frechet.moments(OTHERS))
+    shuffled = frechet.distance(frechet.moments(rng.permutation(FEATURES)), frechet.moments(rng.permutation(OTHERS)))
+    turned = frechet.distance(frechet.moments(FEATURES @ axes), frechet.moments(OTHERS @ axes))
     assert shuffled == pytest.approx(plain, rel=1e-9)
     assert turned == pytest.approx(plain, rel=1e-4)

@@ -14,7 +14,7 @@ from parameters import filled, normal
 
 from jaxgen.models import autoencoders
 from jaxgen.models.autoencoders import Autoencoder, conv, mlp, residual
-from jaxgen.models.vae import BernoulliLikelihood
+from jaxgen.nn import BernoulliLikelihood
 
 KINDS = pytest.mark.parametrize("kind", [mlp, conv, residual], ids=lambda kind: kind.__name__.split(".")[-1])
 SHAPES = pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (10, 6, 2)], ids=str)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from parameters import filled, normal
 
-from jaxgen.models.clip import CLIP, ResNet, TextTransformer, VisionTransformer
+from jaxgen.models.clip import CLIP, ResNet
+from jaxgen.models.transformers import TextTransformer, VisionTransformer
 
 TEXT = TextTransformer(20, length=9, width=8, depth=2, heads=2, outputs=4)
 TOKENS = jnp.array([[1, 5, 6, 7, 2, 0, 0, 0, 0], [1, 9, 2, 0, 0, 0, 0, 0, 0]], jnp.int32)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from parameters import filled, normal
 
-from jaxgen.models.classifiers import inception_v3
-from jaxgen.models.classifiers.inception_v3 import BlockA, BlockB, BlockC, BlockD, BlockE, Unit
+from jaxgen.models.cnn import inception_v3
+from jaxgen.models.cnn.inception_v3 import BlockA, BlockB, BlockC, BlockD, BlockE, Unit
 
 BYTES = np.random.default_rng(0).integers(0, 256, (2, 7, 5, 3), np.uint8)
 

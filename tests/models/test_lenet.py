@@ -7,7 +7,7 @@ import pytest
 from parameters import filled, normal
 from scipy.signal import correlate
 
-from jaxgen.models.classifiers import LeNet
+from jaxgen.models.cnn import LeNet
 
 
 def shapes(model: LeNet, *shape: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

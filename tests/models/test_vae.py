@@ -13,13 +13,14 @@ from scipy import special
 from jaxgen.distributions import Bernoulli, DiscretizedLogistic, Normal
 from jaxgen.models import vae
 from jaxgen.models.autoencoders import conv, mlp, residual
+from jaxgen.nn import likelihoods
 
 LIKELIHOODS = [
-    vae.BernoulliLikelihood(),
-    vae.GaussianLikelihood(std=0.3),
-    vae.GaussianLikelihood(),
-    vae.HeteroscedasticGaussianLikelihood(),
-    vae.DiscretizedLogisticLikelihood(),
+    likelihoods.BernoulliLikelihood(),
+    likelihoods.GaussianLikelihood(std=0.3),
+    likelihoods.GaussianLikelihood(),
+    likelihoods.HeteroscedasticGaussianLikelihood(),
+    likelihoods.DiscretizedLogisticLikelihood(),
 ]
 SMALL: dict[ModuleType, dict[str, Any]] = {
     mlp: {"hidden": (16, 12)},
@@ -37,7 +38,7 @@ def build(
 
 
 def test_posterior_splits_a_linear_map_of_the_features_into_mean_and_log_std() -> None:
-    model, x = build(vae.BernoulliLikelihood()), normal(2, 4, 3, 2)
+    model, x = build(likelihoods.BernoulliLikelihood()), normal(2, 4, 3, 2)
     params = filled(model, x)
     q = model.apply(params, x, method="encode")
     features = model.encoder.apply({"params": params["params"]["encoder"]}, x)
@@ -49,7 +50,7 @@ def test_posterior_splits_a_linear_map_of_the_features_into_mean_and_log_std() -
 
 
 def test_a_call_decodes_the_posterior_mean() -> None:
-    model, x = build(vae.BernoulliLikelihood()), normal(2, 4, 3, 2)
+    model, x = build(likelihoods.BernoulliLikelihood()), normal(2, 4, 3, 2)
     params = filled(model, x)
     z = model.apply(params, x, method="encode").mean
     np.testing.assert_array_equal(model.apply(params, x).logits, model.apply(params, z, method="decode").logits)
@@ -77,7 +78,10 @@ def test_a_likelihood_is_float32_after_a_bfloat16_decoder(likelihood: Any) -> No
 @pytest.mark.parametrize("kind", [mlp, conv, residual], ids=lambda kind: kind.__name__.split(".")[-1])
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3)], ids=str)
 def test_every_network_serves_as_encoder_and_decoder(kind: ModuleType, shape: tuple[int, int, int]) -> None:
-    for likelihood in (vae.BernoulliLikelihood(), vae.DiscretizedLogisticLikelihood()):  # one number an element, and two
+    for likelihood in (
+        likelihoods.BernoulliLikelihood(),
+        vae.DiscretizedLogisticLikelihood(),
+    ):  # one number an element, and two
         model, x = build(likelihood, kind, shape, jnp.bfloat16), jnp.zeros((2, *shape))
 
         def results(key: jax.Array, x: jax.Array, model: vae.VAE = model) -> Any:
@@ -91,20 +95,20 @@ def test_every_network_serves_as_encoder_and_decoder(kind: ModuleType, shape: tu
 
 def test_bernoulli_likelihood_takes_logits() -> None:
     raw = normal(2, 3, 3, 1)
-    p = vae.BernoulliLikelihood().apply({}, raw)
+    p = likelihoods.BernoulliLikelihood().apply({}, raw)
     assert isinstance(p, Bernoulli)
     np.testing.assert_allclose(p.mean, special.expit(raw), rtol=1e-5)
 
 
 def test_gaussian_likelihood_has_one_given_or_learned_width() -> None:
     raw = normal(2, 3, 3, 1)
-    given = vae.GaussianLikelihood(std=0.25).apply({}, raw)
+    given = likelihoods.GaussianLikelihood(std=0.25).apply({}, raw)
     np.testing.assert_array_equal(given.mean, raw)
     np.testing.assert_array_equal(given.std, 0.25)
-    learned, params = vae.GaussianLikelihood().init_with_output(jax.random.key(0), raw)
+    learned, params = likelihoods.GaussianLikelihood().init_with_output(jax.random.key(0), raw)
     np.testing.assert_array_equal(learned.std, 1.0)
     assert jax.tree.map(jnp.shape, params) == {"params": {"log_std": ()}}
-    wide = vae.GaussianLikelihood().apply({"params": {"log_std": jnp.array(0.5)}}, raw)
+    wide = likelihoods.GaussianLikelihood().apply({"params": {"log_std": jnp.array(0.5)}}, raw)
     np.testing.assert_allclose(wide.std, np.exp(0.5), rtol=1e-6)
 
 
@@ -112,14 +116,14 @@ def test_a_learned_width_settles_at_the_root_mean_square_error() -> None:
     raw, x = jnp.zeros((4, 5, 5, 1)), 0.3 * normal(4, 5, 5, 1)
 
     def loss(log_std: jax.Array) -> jax.Array:
-        return -vae.GaussianLikelihood().apply({"params": {"log_std": log_std}}, raw).log_prob(x).mean()
+        return -likelihoods.GaussianLikelihood().apply({"params": {"log_std": log_std}}, raw).log_prob(x).mean()
 
     np.testing.assert_allclose(jax.grad(loss)(jnp.log(jnp.sqrt((x**2).mean()))), 0.0, atol=1e-5)
 
 
 def test_heteroscedastic_likelihood_keeps_the_width_above_its_least() -> None:
     mean, log_std = normal(1, 2, 2, 3), jnp.full((1, 2, 2, 3), -50.0).at[0, 0].set(2.0)
-    p = vae.HeteroscedasticGaussianLikelihood(least=-3.0).apply({}, jnp.concatenate([mean, log_std], -1))
+    p = likelihoods.HeteroscedasticGaussianLikelihood(least=-3.0).apply({}, jnp.concatenate([mean, log_std], -1))
     assert isinstance(p, Normal)
     np.testing.assert_array_equal(p.mean, mean)
     np.testing.assert_allclose(p.std[0, 1], np.exp(-3.0), rtol=1e-5)
@@ -128,7 +132,7 @@ def test_heteroscedastic_likelihood_keeps_the_width_above_its_least() -> None:
 
 def test_logistic_likelihood_keeps_the_scale_above_a_thousandth() -> None:
     loc, log_scale = normal(1, 2, 2, 3), jnp.full((1, 2, 2, 3), -50.0).at[0, 0].set(1.0)
-    p = vae.DiscretizedLogisticLikelihood().apply({}, jnp.concatenate([loc, log_scale], -1))
+    p = likelihoods.DiscretizedLogisticLikelihood().apply({}, jnp.concatenate([loc, log_scale], -1))
     assert isinstance(p, DiscretizedLogistic)
     np.testing.assert_array_equal(p.loc, loc)
     np.testing.assert_array_equal(p.log_scale[0, 1], -7.0)

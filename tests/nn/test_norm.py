@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from parameters import filled, normal
 
-from jaxgen import replicas
+from jaxgen.devices import collectives
 from jaxgen.nn import (
     BatchNorm,
     Conv,
@@ -52,7 +52,7 @@ def test_batch_norm_under_pmap_has_the_statistics_of_the_global_batch() -> None:
         return layer.apply(variables, x, train=True, mutable=["batch_stats"])
 
     whole, stats = run(X)
-    parts, parts_stats = jax.pmap(run, axis_name=replicas.AXIS)(X.reshape(4, 2, *X.shape[1:]))
+    parts, parts_stats = jax.pmap(run, axis_name=collectives.AXIS)(X.reshape(4, 2, *X.shape[1:]))
     np.testing.assert_allclose(parts.reshape(X.shape), whole, atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[3], b, atol=1e-6), parts_stats, stats)
 
@@ -93,7 +93,7 @@ def test_the_variance_of_a_batch_far_from_zero(replicas_: int) -> None:
     if replicas_ == 1:
         out, updated = run(FAR)
     else:
-        out, updated = jax.pmap(run, axis_name=replicas.AXIS)(FAR.reshape(replicas_, -1, *FAR.shape[1:]))
+        out, updated = jax.pmap(run, axis_name=collectives.AXIS)(FAR.reshape(replicas_, -1, *FAR.shape[1:]))
     (stats,) = updated["batch_stats"].values()
     x = np.asarray(FAR, np.float64)
     np.testing.assert_allclose(np.atleast_2d(stats["var"])[0], x.var((0, 1, 2)), rtol=1e-4)

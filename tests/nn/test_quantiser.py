@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from parameters import normal
 
-from jaxgen import replicas
+from jaxgen.devices import collectives
 from jaxgen.game import Aux, Player, create_state, make_train_step
 from jaxgen.nn import VectorQuantiser, VectorQuantiserEMA, gumbel_softmax, perplexity, straight_through
 from jaxgen.objectives.apply import apply
@@ -168,7 +168,7 @@ def test_eight_devices_make_of_a_batch_what_one_makes() -> None:
         out, new = layer.apply(variables, x, train=True, mutable=["codebook"], rngs={"sample": key}, mask=mask)
         return out._replace(perplexity=jnp.broadcast_to(out.perplexity, out.loss.shape)), new
 
-    on_replicas = jax.pmap(run, axis_name=replicas.AXIS)
+    on_replicas = jax.pmap(run, axis_name=collectives.AXIS)
     one = many = mesh = variables
     many = jax.tree.map(lambda a: jnp.broadcast_to(a, (8, *a.shape)), variables)
     for i in range(5):

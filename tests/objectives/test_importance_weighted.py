@@ -16,6 +16,7 @@ from scipy import special
 from jaxgen.distributions import Normal
 from jaxgen.models import vae
 from jaxgen.models.autoencoders import mlp
+from jaxgen.nn import likelihoods
 from jaxgen.objectives import elbo, importance_weighted, importance_weighted_bound
 
 MODEL = lg.LinearGaussian(dim=5, latents=2)
@@ -145,7 +146,7 @@ def test_chunks_must_divide_the_samples() -> None:
 
 
 def test_memory_of_the_gradient_is_that_of_a_chunk() -> None:
-    model = vae.VAE(mlp.Encoder(hidden=(16,)), mlp.Decoder((28, 28, 1), hidden=(16,)), vae.BernoulliLikelihood(), 4)
+    model = vae.VAE(mlp.Encoder(hidden=(16,)), mlp.Decoder((28, 28, 1), hidden=(16,)), likelihoods.BernoulliLikelihood(), 4)
     x = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
 

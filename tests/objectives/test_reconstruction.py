@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss
 
 from jaxgen.game import Player, create_state, make_train_step
 from jaxgen.models.autoencoders import Autoencoder, mlp
-from jaxgen.models.vae import BernoulliLikelihood, GaussianLikelihood
+from jaxgen.nn import BernoulliLikelihood, GaussianLikelihood
 from jaxgen.objectives import reconstruction
 
 

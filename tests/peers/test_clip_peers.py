@@ -7,8 +7,9 @@ import pytest
 from parameters import filled, normal
 
 from jaxgen.losses.contrastive import clip_loss
-from jaxgen.models.clip import CLIP, TextTransformer, VisionTransformer
+from jaxgen.models.clip import CLIP
 from jaxgen.models.clip.resnet import AttentionPool
+from jaxgen.models.transformers import TextTransformer, VisionTransformer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
 F = torch.nn.functional

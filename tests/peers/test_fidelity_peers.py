@@ -4,7 +4,7 @@ import fidelity
 import numpy as np
 import pytest
 
-from jaxgen.metrics import frechet, inception, kernel, neighbours
+from jaxgen.metrics import frechet, inception_score, kernel, neighbours
 
 torch_fidelity = fidelity.load()
 
@@ -28,7 +28,7 @@ def test_frechet_distance(n: int, d: int) -> None:
     a, b = features(n, d, 0), features(n - 100, d, 1)
     statistics = [metric_fid.fid_features_to_statistics(torch.from_numpy(x)) for x in (a, b)]
     theirs = metric_fid.fid_statistics_to_metric(*statistics, verbose=False)[metric_fid.KEY_METRIC_FID]
-    ours = frechet.distance(frechet.of(a, rows=700), frechet.of(b, rows=700))
+    ours = frechet.distance(frechet.moments(a, rows=700), frechet.moments(b, rows=700))
     assert ours == pytest.approx(theirs, rel=1e-6)
 
 
@@ -37,7 +37,7 @@ def test_inception_score() -> None:
     logits = np.random.default_rng(0).normal(size=(2003, 1008)).astype(np.float32) * 2  # ten parts of unequal size
     theirs = metric_isc.isc_features_to_metric(torch.from_numpy(logits), splits=10, shuffle=True, rng_seed=2020)
     shuffled = logits[np.random.RandomState(2020).permutation(len(logits))]
-    ours = inception.score(shuffled)
+    ours = inception_score.score(shuffled)
     assert ours.mean == pytest.approx(theirs[metric_isc.KEY_METRIC_ISC_MEAN], rel=1e-5)
     assert ours.std == pytest.approx(theirs[metric_isc.KEY_METRIC_ISC_STD], rel=1e-5)
 

@@ -14,8 +14,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxgen import UserError
-from jaxgen.metrics import inception_v3
-from jaxgen.models.classifiers.inception_v3 import resize
+from jaxgen.measuring import inception_v3
+from jaxgen.models.cnn.inception_v3 import resize
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
 

@@ -9,8 +9,8 @@ from parameters import filled, normal
 
 from jaxgen.distributions import Bernoulli, DiscretizedLogistic, Normal
 from jaxgen.models.autoencoders import mlp
-from jaxgen.models.vae import VAE, BernoulliLikelihood
-from jaxgen.nn import Conv, ConvTranspose, ResidualBlock
+from jaxgen.models.vae import VAE
+from jaxgen.nn import BernoulliLikelihood, Conv, ConvTranspose, ResidualBlock
 from jaxgen.nn.conv import convolve, convolve_transpose
 from jaxgen.objectives import elbo
 

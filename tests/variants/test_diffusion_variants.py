@@ -10,7 +10,7 @@ import pytest
 from contract import data_shape, make
 
 import jaxgen
-from jaxgen import dispatch
+from jaxgen.training import program
 
 
 @pytest.mark.slow
@@ -43,7 +43,7 @@ def test_other_variants_trace(name: str, flags: dict[str, Any]) -> None:
         advance = jaxgen.make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
         return advance(state, experiment.train.transform(raw, key))
 
-    state, metrics = jax.eval_shape(step, key, dispatch.batch_spec(experiment.train))
+    state, metrics = jax.eval_shape(step, key, program.batch_spec(experiment.train))
     assert {"loss", "noise_error", "grad_norm"} <= set(metrics)
     images = jax.eval_shape(lambda state, key: experiment.sample(state, key, jaxgen.given(3, experiment.given)), state, key)
     assert images.shape == (3, *data_shape(experiment))

@@ -10,8 +10,9 @@ from contract import make
 from PIL import Image
 
 import jaxgen
-from jaxgen import commands, data
-from jaxgen.run import begin
+from jaxgen import data
+from jaxgen.commands.main import main
+from jaxgen.runs.run import begin
 
 
 def pairs(n: int = 8, **arrays: Any) -> data.Source:
@@ -47,7 +48,7 @@ def test_a_run_translates_a_folder_without_its_data(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("a", "b"):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{name}.png")
-    commands.main(["translate", str(tmp_path / "run"), str(folder), "--out", str(tmp_path / "photos")])
+    main(["translate", str(tmp_path / "run"), str(folder), "--out", str(tmp_path / "photos")])
     assert sorted(path.name for path in (tmp_path / "photos").glob("*")) == ["a.png", "b.png"]
 
 

@@ -251,6 +251,6 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/diffusion/schedules.py", "diffusion/test_schedules.py"): SCHEDULES,
     ("jaxgen/samplers/ancestral.py", "wiring/test_ddpm_facts.py"): ANCESTRAL,
     ("jaxgen/samplers/langevin.py", "samplers/test_samplers.py"): LANGEVIN,
-    ("jaxgen/metrics/inception.py", "metrics/test_inception.py"): SPLITS,
+    ("jaxgen/metrics/inception_score.py", "metrics/test_inception_score.py"): SPLITS,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""

@@ -295,11 +295,11 @@ TRANSLATION: Sequence[Change] = [
 
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/dcgan.py", "wiring/test_dcgan_facts.py"): DCGAN,
-    ("experiments/dcgan.py", "test_optimizers.py"): OPTIMIZERS_OF_DCGAN,
+    ("experiments/dcgan.py", "game/test_optimizers.py"): OPTIMIZERS_OF_DCGAN,
     ("experiments/wgan.py", "wiring/test_wgan_facts.py"): WGAN,
-    ("experiments/wgan.py", "test_optimizers.py"): OPTIMIZERS_OF_WGAN,
+    ("experiments/wgan.py", "game/test_optimizers.py"): OPTIMIZERS_OF_WGAN,
     ("experiments/conditional_gan.py", "wiring/test_conditional_gan_facts.py"): CONDITIONAL_GAN,
-    ("experiments/conditional_gan.py", "test_optimizers.py"): OPTIMIZERS_OF_DCGAN,
+    ("experiments/conditional_gan.py", "game/test_optimizers.py"): OPTIMIZERS_OF_DCGAN,
     ("experiments/modes.py", "wiring/test_modes_facts.py"): MODES,
     ("experiments/gan.py", "wiring/test_gan_facts.py"): GAN,
     ("experiments/pix2pix.py", "wiring/test_pix2pix_facts.py"): PIX2PIX,

@@ -217,7 +217,7 @@ CLIP: Sequence[Change] = [
 
 CONTRASTIVE: Sequence[Change] = [
     ("one way alone", "(cross_entropy(to_text) + cross_entropy(to_image)) / 2", "cross_entropy(to_text)"),
-    ("not transposed", "scale * (text @ replicas.gather(image).T)", "scale * (image @ replicas.gather(text).T)"),
+    ("not transposed", "scale * (text @ collectives.gather(image).T)", "scale * (image @ collectives.gather(text).T)"),
     ("not normalised", "image, text = normalize(image), normalize(text)", "image, text = image + 0, text + 0"),
     ("divided by the scale", "to_text = scale *", "to_text = (1 / scale) *"),
     ("a softmax over the wrong axis", "jax.nn.logsumexp(logits, axis=-1)", "jax.nn.logsumexp(logits, axis=0)"),

@@ -13,7 +13,8 @@ from contract import an_autoencoder, make
 
 import experiments.code_prior as module
 import jaxgen
-from jaxgen import data, objectives, run
+from jaxgen import data, objectives
+from jaxgen.runs import run
 
 KEY = jax.random.key(3)
 QUIET: dict[str, Any] = {"track": lambda x, **_: x}

@@ -1,6 +1,6 @@
 """What `experiments.wgan` is wired to, held against Arjovsky et al. 2017, algorithm 1, and the authors' code
 (github.com/martinarjovsky/WassersteinGAN: main.py), and against Gulrajani et al. 2017, algorithm 1, and the authors' code
-(github.com/igul222/improved_wgan_training: gan_mnist.py). `tests/test_optimizers.py` holds the optimizers' rules."""
+(github.com/igul222/improved_wgan_training: gan_mnist.py). `tests/game/test_optimizers.py` holds the optimizers' rules."""
 
 from typing import Any
 

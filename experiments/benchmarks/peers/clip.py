@@ -16,7 +16,7 @@ import jaxgen
 from experiments.benchmarks.alone import alone, rate, steps
 from experiments.benchmarks.pairing import pair, report
 from jaxgen import objectives
-from jaxgen.models import clip
+from jaxgen.models import clip, transformers
 
 
 class Size(NamedTuple):
@@ -50,8 +50,8 @@ SIZES = (
 def network(size: Size) -> clip.CLIP:
     """An image tower of 12 blocks of width 384, and the text tower."""
     width, depth, heads = size.text
-    image = clip.VisionTransformer(size.patch, 384, 12, 6, 256)
-    return clip.CLIP(image, clip.TextTransformer(size.vocabulary, size.length, width, depth, heads, 256))
+    image = transformers.VisionTransformer(size.patch, 384, 12, 6, 256)
+    return clip.CLIP(image, transformers.TextTransformer(size.vocabulary, size.length, width, depth, heads, 256))
 
 
 def peer_network(size: Size) -> Any:

@@ -16,7 +16,7 @@ import tyro
 from experiments.benchmarks.alone import alone, rate
 from experiments.benchmarks.pairing import pair, report
 from jaxgen.metrics import frechet
-from jaxgen.models.classifiers.inception_v3 import InceptionV3, prepare
+from jaxgen.models.cnn.inception_v3 import InceptionV3, prepare
 
 EXAMPLES, DIMENSION, IMAGES = 50_000, 2_048, 32
 
@@ -35,7 +35,7 @@ def distance() -> float:
     """Seconds of one distance, with all that is compiled for it."""
     first, second = features()
     start = time.perf_counter()
-    frechet.distance(frechet.of(first), frechet.of(second))
+    frechet.distance(frechet.moments(first), frechet.moments(second))
     return time.perf_counter() - start
 
 

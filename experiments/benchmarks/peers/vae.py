@@ -20,6 +20,7 @@ from experiments.benchmarks.alone import alone
 from experiments.benchmarks.pairing import pair, report
 from jaxgen import data, objectives
 from jaxgen.models import autoencoders, vae
+from jaxgen.nn import likelihoods
 
 EXAMPLES, BATCH, EPOCHS = 30_000, 100, 2
 
@@ -28,7 +29,7 @@ def network() -> vae.VAE:
     """The network that pythae takes by default for images of MNIST's size, with 50 latents."""
     encoder = autoencoders.mlp.Encoder((512,), jax.nn.relu)
     decoder = autoencoders.mlp.Decoder((28, 28, 1), (512,), jax.nn.relu)
-    return vae.VAE(encoder, decoder, vae.BernoulliLikelihood(), latents=50)
+    return vae.VAE(encoder, decoder, likelihoods.BernoulliLikelihood(), latents=50)
 
 
 def peer_network() -> Any:

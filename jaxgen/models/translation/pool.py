@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxgen import keys, replicas
+from jaxgen import keys
+from jaxgen.devices import collectives
 from jaxgen.types import Key
 
 
@@ -34,7 +35,7 @@ def exchange(
     probability 1/2; else an image of the pool is drawn and shown, and the new one takes its place.
 
     There is one pool of the global batch: the replicas of `pmap` gather their images and draw alike, since the draws belong to
-    the examples. Its rule is `jaxgen.merging.whole`. No gradient goes through the pool.
+    the examples. Its rule is `jaxgen.game.merging.whole`. No gradient goes through the pool.
 
     Args:
       pool: the pool, as `empty_pool` or this function made it.
@@ -60,7 +61,7 @@ def exchange(
     swap = keys.draw(jax.random.uniform, keys.fold_in(key, 0), images.shape[:1]) < 0.5
     slot = keys.draw(lambda k, shape: jax.random.randint(k, shape, 0, size), keys.fold_in(key, 1), images.shape[:1])
     real = jnp.ones(images.shape[:1], bool) if mask is None else mask.astype(bool)
-    everyone = tuple(replicas.gather(x) for x in (images, swap, slot, real))
+    everyone = tuple(collectives.gather(x) for x in (images, swap, slot, real))
 
     def one(pool: dict[str, Array], new: tuple[Array, ...]) -> tuple[dict[str, Array], Array]:
         image, swap, slot, real = new
@@ -72,4 +73,4 @@ def exchange(
         return {"images": kept, "count": pool["count"] + put.astype(jnp.int32)}, jnp.where(swapped, old, image)
 
     after, shown = lax.scan(one, dict(pool), everyone)
-    return lax.dynamic_slice_in_dim(shown, replicas.offset(images), len(images)), after
+    return lax.dynamic_slice_in_dim(shown, collectives.offset(images), len(images)), after

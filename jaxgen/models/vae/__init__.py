@@ -1,17 +1,5 @@
-"""Variational autoencoders, and the likelihoods that decoders end in."""
+"""The variational autoencoder (Kingma and Welling 2014)."""
 
-from jaxgen.models.vae.likelihoods import (
-    BernoulliLikelihood,
-    DiscretizedLogisticLikelihood,
-    GaussianLikelihood,
-    HeteroscedasticGaussianLikelihood,
-)
 from jaxgen.models.vae.vae import VAE
 
-__all__ = [
-    "VAE",
-    "BernoulliLikelihood",
-    "DiscretizedLogisticLikelihood",
-    "GaussianLikelihood",
-    "HeteroscedasticGaussianLikelihood",
-]
+__all__ = ["VAE"]

@@ -1,0 +1,67 @@
+"""The extractor that is a trained LeNet: for images of few pixels, which networks of large photographs know nothing of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, UInt8
+
+from jaxgen.errors import UserError
+from jaxgen.measuring.features import Extractor, Outputs
+from jaxgen.models.cnn import LeNet
+
+LENET_VERSION = "1"
+"""Of this code: raised whenever the same weights give other features."""
+
+
+def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int], weights: str) -> Extractor:
+    """The features of a LeNet before its logits, and its logits.
+
+    Args:
+      params: its parameters.
+      shape: the shape H, W and C of the images that it was trained on; it is asked of no others.
+      weights: a hash of the parameters, for the version.
+
+    Returns:
+      The extractor `lenet`, whose version is that of this code and of the weights.
+
+    Raises:
+      UserError: if the parameters are no LeNet's of such images. The extractor itself raises it for images of another shape.
+    """
+    model = network(params)
+    expected = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))["params"]
+    if jax.tree.map(jnp.shape, dict(params)) != jax.tree.map(jnp.shape, expected):
+        raise UserError(f"These parameters are not of a LeNet for images of {_told(shape)}; give the shape it was trained on.")
+
+    def apply(images: UInt8[Array, "n h w c"]) -> Outputs:
+        if images.shape[1:] != shape:
+            raise UserError(
+                f"The LeNet was trained on images of {_told(shape)}, and these are of {_told(images.shape[1:])}; "
+                "train one on these by `python -m experiments.lenet`."
+            )
+        features: Any = model.apply({"params": params}, images.astype(jnp.float32) / 255, method="embed")
+        logits: Any = model.apply({"params": params}, features, method="classify")
+        return Outputs(features, logits)
+
+    return Extractor("lenet", f"{LENET_VERSION}-{weights}", "none", apply)
+
+
+def network(params: Mapping[str, Any]) -> LeNet:
+    """The network whose parameters these are, by their shapes.
+
+    Raises:
+      UserError: if they are no LeNet's.
+    """
+    try:
+        convs = tuple(
+            params[f"convs_{i}"]["kernel"].shape[-1] for i in range(sum(name.startswith("convs_") for name in params))
+        )
+        denses = tuple(params[f"denses_{i}"]["kernel"].shape[-1] for i in range(sum(n.startswith("denses_") for n in params)))
+        return LeNet(params["out"]["kernel"].shape[-1], convs, denses)
+    except (KeyError, TypeError, AttributeError):
+        raise UserError("These parameters are no LeNet's; give the folder of a run of experiments.lenet.") from None
+
+
+def _told(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
