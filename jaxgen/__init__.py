@@ -4,7 +4,7 @@ The names here are the ones that an experiment and a notebook need; `jaxgen/READ
 """
 
 from jaxgen.best import Largest
-from jaxgen.commands.experiment import run_experiment
+from jaxgen.commands.command_line import run_experiment
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator, Measure, joined, loss_of, mean_over, sum_over
 from jaxgen.experiment import Experiment, recorded

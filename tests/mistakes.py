@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen.commands import experiment
+from jaxgen.commands import command_line
 from jaxgen.commands.main import main
 
 
@@ -17,7 +17,7 @@ def run(command: str, args: list[str]) -> None:
     if command == "jaxgen":
         main(args)
     else:
-        experiment.run_experiment(importlib.import_module(f"experiments.{command}").experiment, args)
+        command_line.run_experiment(importlib.import_module(f"experiments.{command}").experiment, args)
 
 
 def refused(capsys: pytest.CaptureFixture[str], call: Callable[[], object], code: int = 2) -> str:

@@ -18,7 +18,7 @@ from jaxgen.experiments.ledger.rows import ROWS
 from jaxgen.experiments.ledger.verdict import estimate, verdict
 
 from jaxgen import best, disk, flags
-from jaxgen.commands import experiment
+from jaxgen.commands import command_line
 from jaxgen.commands.main import main
 from jaxgen.errors import UserError
 from jaxgen.runs import journal
@@ -41,7 +41,7 @@ TINY = Row(
 @pytest.mark.parametrize("name", ROWS)
 def test_every_command_parses(name: str) -> None:
     function = reproduce.experiment_of(ROWS[name])
-    command = experiment.parse(function, [*reproduce.arguments(ROWS[name], "somewhere")[1], "--seed", "3"])
+    command = command_line.parse(function, [*reproduce.arguments(ROWS[name], "somewhere")[1], "--seed", "3"])
     flags.check(function, command.own)
     assert command.loop["seed"] == 3
 
@@ -49,7 +49,7 @@ def test_every_command_parses(name: str) -> None:
 def test_a_command_that_does_not_parse_is_noticed(capsys) -> None:
     function = importlib.import_module("experiments.vae").experiment
     with pytest.raises(SystemExit):
-        experiment.parse(function, ["--no-such-flag", "1"])
+        command_line.parse(function, ["--no-such-flag", "1"])
     assert "no-such-flag" in capsys.readouterr().err
 
 

@@ -19,8 +19,7 @@ from jaxgen import data, values
 from jaxgen.errors import UserError
 from jaxgen.experiments import names
 from jaxgen.losses import adversarial, penalty
-from jaxgen.models import vae
-from jaxgen.nn import VectorQuantiserEMA
+from jaxgen.nn import VectorQuantiserEMA, likelihoods
 from jaxgen.runs import run_record, workdir
 
 RNG = np.random.default_rng(0)
@@ -75,7 +74,7 @@ def test_every_experiment_takes_sources(name: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_the_command_line_takes_names_alone(name: str) -> None:
-    from jaxgen.commands.experiment import parse
+    from jaxgen.commands.command_line import parse
 
     function = importlib.import_module(f"experiments.{name}").experiment
     default = inspect.signature(function).parameters["dataset"].default
@@ -151,8 +150,12 @@ OWN = {
     "gan": ("loss", lambda: least_squares(), lambda: least_squares(2.0)),
     "dcgan": ("loss", lambda: least_squares(), lambda: adversarial.hinge),
     "wgan": ("penalty", lambda: penalty.r1(2.0), lambda: penalty.r1(3.0)),
-    "vae": ("likelihood", lambda: vae.GaussianLikelihood(std=0.2), lambda: vae.GaussianLikelihood(std=0.3)),
-    "autoencoder": ("likelihood", lambda: vae.GaussianLikelihood(std=0.2), lambda: vae.HeteroscedasticGaussianLikelihood()),
+    "vae": ("likelihood", lambda: likelihoods.GaussianLikelihood(std=0.2), lambda: likelihoods.GaussianLikelihood(std=0.3)),
+    "autoencoder": (
+        "likelihood",
+        lambda: likelihoods.GaussianLikelihood(std=0.2),
+        lambda: likelihoods.HeteroscedasticGaussianLikelihood(),
+    ),
     "vqvae": ("quantiser", lambda: VectorQuantiserEMA(8, 4), lambda: VectorQuantiserEMA(8, 4, decay=0.5)),
     "lenet": ("optimizer", lambda: optax.lion(1e-4), lambda: optax.lion(1e-3)),
 }
@@ -228,7 +231,7 @@ def calling(x: Any) -> Any:
 SAME = [
     lambda: lambda x: x + 1,
     lambda: least_squares(3.0),
-    lambda: vae.GaussianLikelihood(std=0.5),
+    lambda: likelihoods.GaussianLikelihood(std=0.5),
     lambda: jax.jit(lambda x: x * 2),
     lambda: np.arange(3),
     lambda: {"a": (1, jnp.ones(2)), "b": calling},
@@ -245,7 +248,14 @@ def test_the_same_value_has_the_same_fingerprint(value: Any) -> None:
 
 def test_other_values_have_other_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
     of = [value() for value in SAME]
-    of += [lambda x: x + 2, least_squares(4.0), vae.GaussianLikelihood(std=0.6), np.arange(4), np.arange(3.0), pictures(seed=1)]
+    of += [
+        lambda x: x + 2,
+        least_squares(4.0),
+        likelihoods.GaussianLikelihood(std=0.6),
+        np.arange(4),
+        np.arange(3.0),
+        pictures(seed=1),
+    ]
     of += [penalty.gradient_penalty(5.0), optax.adam(0.2), adversarial.minimax, adversarial.non_saturating, calling]
     found = list(map(values.fingerprint, of))
     assert len(set(found)) == len(found)

@@ -11,7 +11,7 @@ import tyro
 
 from jaxgen import experiments, progress, version
 from jaxgen.commands import arguments, datasets, ledger, measuring, runs
-from jaxgen.commands.experiment import Mistakes
+from jaxgen.commands.command_line import Mistakes
 from jaxgen.errors import FewExamplesWarning, UserError
 from jaxgen.flags import flag_name
 

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from jaxgen import experiments
 from jaxgen.commands import arguments
-from jaxgen.commands.experiment import run_experiment
+from jaxgen.commands.command_line import run_experiment
 from jaxgen.errors import UserError
 from jaxgen.flags import Count, Folder, Place, Seed, Whole, checked, flag_name
 

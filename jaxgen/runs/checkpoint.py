@@ -1,26 +1,21 @@
 """Checkpoints: the state, the window of metrics under way, and the position of the data, saved atomically by orbax."""
 
 import contextlib
-import logging
 import os
 import shutil
-import sys
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import flax.serialization
 import orbax.checkpoint as ocp
 
-from jaxgen import hashes, progress, disk
-from jaxgen.runs import orbax_noise, serialization
+from jaxgen import disk, hashes, progress
 from jaxgen.devices import hosts
 from jaxgen.errors import DamagedError, UserError
 from jaxgen.game import TrainState
 from jaxgen.network import FrozenNetwork
+from jaxgen.runs import orbax_noise, serialization
 from jaxgen.runs.preserved import Preserved, listed
 from jaxgen.types import PyTree
 

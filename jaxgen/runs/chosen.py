@@ -1,9 +1,9 @@
 """Which checkpoint of a run is asked for: the last, the best, or that of a step."""
 
-from jaxgen.runs import workdir
 from jaxgen.best import described
-from jaxgen.runs.checkpoint import Checkpoints
 from jaxgen.errors import UserError
+from jaxgen.runs import workdir
+from jaxgen.runs.checkpoint import Checkpoints
 from jaxgen.runs.preserved import listed
 
 

@@ -1,21 +1,15 @@
 """The journal of a run: the values and pictures that it writes to `metrics.jsonl`, TensorBoard and Weights & Biases."""
 
 import contextlib
-import errno
 import hashlib
 import json
-import logging
-import math
 import os
 import socket
 import struct
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-from tqdm import tqdm
+from typing import Any, Protocol
 
 from jaxgen import disk
 from jaxgen.errors import UserError

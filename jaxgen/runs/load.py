@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 
-from jaxgen.runs import chosen, workdir, journal
 from jaxgen import data, hashes
 from jaxgen.devices import memory, parallel
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.flags import place
+from jaxgen.runs import chosen, journal, workdir
 from jaxgen.runs.rebuild import rebuild
 from jaxgen.runs.run import Run, begin
 

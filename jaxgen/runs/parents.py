@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 
-from jaxgen.runs import chosen, parts, serialization, workdir
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.flags import place
 from jaxgen.network import FrozenNetwork
+from jaxgen.runs import chosen, parts, serialization, workdir
 from jaxgen.runs.rebuild import structure, written_by
 
 

@@ -18,7 +18,7 @@ import flax.serialization
 import jax
 import numpy as np
 
-from jaxgen import hashes, disk
+from jaxgen import disk, hashes
 from jaxgen.errors import DamagedError
 from jaxgen.network import FrozenNetwork
 from jaxgen.types import PyTree

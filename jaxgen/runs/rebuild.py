@@ -13,12 +13,12 @@ import jax
 import numpy as np
 
 from jaxgen import data, experiments, values
-from jaxgen.runs import parts, workdir, run_record
 from jaxgen.data.stand_in import DataError, replayed
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.flags import check, flag_name, late, place
 from jaxgen.game import TrainState, averaged, create_state
+from jaxgen.runs import parts, run_record, workdir
 from jaxgen.traces import programs
 from jaxgen.types import Key
 from jaxgen.version import __version__

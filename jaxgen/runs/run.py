@@ -10,23 +10,23 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxgen import data, hashes, keys, values, progress
-from jaxgen.samples import draws
-from jaxgen.measuring import figures
+from jaxgen import data, hashes, keys, progress, values
 from jaxgen.devices import memory
-from jaxgen.runs import parts, serialization
-from jaxgen.samples.conditions import Conditions
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator
 from jaxgen.experiment import Experiment, of_split
-from jaxgen.flags import Count, Seed, flag_name, checked
+from jaxgen.flags import Count, Seed, checked, flag_name
 from jaxgen.game import TrainState, averaged, create_state, with_average
-from jaxgen.progress import Track
+from jaxgen.measuring import figures
 from jaxgen.measuring.features import Extractor
 from jaxgen.measuring.protocol import Measurement
 from jaxgen.network import FrozenNetwork, Network
 from jaxgen.pictures import Album, Picture
+from jaxgen.progress import Track
+from jaxgen.runs import parts, serialization
 from jaxgen.runs.serialization import to_tree
+from jaxgen.samples import draws
+from jaxgen.samples.conditions import Conditions
 from jaxgen.types import PyTree
 
 Given: TypeAlias = data.Source | Mapping[str, Any]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from jaxgen import best, data, values, version
-from jaxgen.runs import parts
 from jaxgen.data.stand_in import described
 from jaxgen.errors import UserError
 from jaxgen.experiment import Config, Experiment
 from jaxgen.network import FrozenNetwork
+from jaxgen.runs import parts
 
 FORMAT = 3
 """Since 2 a state has averages of variables, and an experiment may have no value that marks the best checkpoint; since 3 it may

@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.runs import parts, journal, run_record
 from jaxgen import disk
-from jaxgen.devices import hosts
 from jaxgen.best import Best, best_step, from_json
-from jaxgen.runs.checkpoint import Checkpoints
+from jaxgen.devices import hosts
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
 from jaxgen.network import FrozenNetwork
+from jaxgen.runs import journal, parts, run_record
+from jaxgen.runs.checkpoint import Checkpoints
 
 
 class Workdir:

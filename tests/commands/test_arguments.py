@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import experiments
-from jaxgen.commands import arguments, experiment
+from jaxgen.commands import arguments, command_line
 
 NAMES = [m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.ispkg]
 
@@ -29,7 +29,7 @@ NAMES = [m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.isp
 def test_numbers_and_tuples_as_people_type_them(typed: list[str], read: dict[str, Any]) -> None:
     from experiments.vae import experiment
 
-    assert {flag: value for flag, value in experiment.parse(experiment, typed).own.items() if flag in read} == read
+    assert {flag: value for flag, value in command_line.parse(experiment, typed).own.items() if flag in read} == read
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,7 +47,8 @@ def test_every_flag_of_help_is_in_a_group_and_every_group_names_flags_that_exist
 @pytest.mark.parametrize("letter", ["a", "\u00e9", "\u6f22", "\U0001f642"])
 def test_a_folder_of_a_name_that_flags_make_fits_a_file_system(letter: str, tmp_path: Path) -> None:
     made = [
-        experiment.default_workdir("experiments.vae", {"dataset": letter * 120 + end}, {"dataset": "digits"}, 0) for end in "xy"
+        command_line.default_workdir("experiments.vae", {"dataset": letter * 120 + end}, {"dataset": "digits"}, 0)
+        for end in "xy"
     ]
     assert made[0] != made[1]
     for name in made:

@@ -25,7 +25,7 @@ def python(*args: str, cwd: Path, **options) -> subprocess.CompletedProcess:
 def vae(args: list[str]) -> None:
     from experiments.vae import experiment
 
-    experiment.run_experiment(experiment, args)
+    command_line.run_experiment(experiment, args)
 
 
 @pytest.fixture

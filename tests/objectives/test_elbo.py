@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 from jaxgen.distributions import Normal
 from jaxgen.models import vae
 from jaxgen.models.autoencoders import mlp
+from jaxgen.nn import likelihoods
 from jaxgen.objectives import elbo
 
 MODEL = lg.LinearGaussian(dim=5, latents=2)
@@ -122,7 +123,7 @@ def test_names_of_parameters_and_feature_are_free() -> None:
 
 
 def test_log_likelihood_of_images_is_summed_over_their_pixels() -> None:
-    model = vae.VAE(mlp.Encoder(hidden=(8,)), mlp.Decoder((4, 3, 2), hidden=(8,)), vae.BernoulliLikelihood(), 3)
+    model = vae.VAE(mlp.Encoder(hidden=(8,)), mlp.Decoder((4, 3, 2), hidden=(8,)), likelihoods.BernoulliLikelihood(), 3)
     x = np.asarray(normal(5, 4, 3, 2) > 0, np.float32)
     params = filled(model, jnp.array(x))["params"]
     # A posterior without width: the sample is its mean.

@@ -11,9 +11,8 @@ from games import fit, regression
 from mistakes import contents
 
 import jaxgen
-from jaxgen.runs import workdir
 from jaxgen.errors import DamagedError, UserError
-from jaxgen.runs import load, run
+from jaxgen.runs import load, run, workdir
 
 
 def test_a_checkpoint_of_another_experiment_is_no_damaged_one(run_folder: Path) -> None:

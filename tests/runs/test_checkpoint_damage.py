@@ -11,11 +11,10 @@ from checkpoints import data_files, files, resume
 from games import regression
 
 import jaxgen
-from jaxgen.runs import workdir
 from jaxgen import hashes
 from jaxgen.commands.main import main
 from jaxgen.errors import DamagedError, UserError
-from jaxgen.runs import load, run, serialization
+from jaxgen.runs import load, run, serialization, workdir
 from jaxgen.runs.journal import read_jsonl
 
 

@@ -242,7 +242,7 @@ import jax, jax.numpy as jnp
 sys.path.insert(0, sys.argv[1])
 from games import regression
 import jaxgen
-from jaxgen.commands.experiment import Mistakes
+from jaxgen.commands.command_line import Mistakes
 from jaxgen.devices.waiting import wait
 
 slow = jax.jit(lambda x, n: jax.lax.fori_loop(0, n, lambda i, y: jnp.tanh(y @ x), x))

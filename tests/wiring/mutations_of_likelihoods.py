@@ -167,11 +167,11 @@ CLASSIFICATION: Sequence[Change] = [
 ]
 
 AUTOENCODER: Sequence[Change] = [
-    ("another width", "vae.GaussianLikelihood(std=1.0)", "vae.GaussianLikelihood(std=0.1)"),
+    ("another width", "likelihoods.GaussianLikelihood(std=1.0)", "likelihoods.GaussianLikelihood(std=0.1)"),
     (
         "likelihoods are swapped",
-        '{"bernoulli": vae.BernoulliLikelihood(), "gaussian": vae.GaussianLikelihood(std=1.0)}',
-        '{"gaussian": vae.BernoulliLikelihood(), "bernoulli": vae.GaussianLikelihood(std=1.0)}',
+        '    "bernoulli": likelihoods.BernoulliLikelihood(),\n    "gaussian": likelihoods.GaussianLikelihood(std=1.0),\n',
+        '    "gaussian": likelihoods.BernoulliLikelihood(),\n    "bernoulli": likelihoods.GaussianLikelihood(std=1.0),\n',
     ),
     ("measured on the training split", "jaxgen.mean_over(test, ", "jaxgen.mean_over(train, "),
     ("pixels in [-1, 1]", "transform = data.scale(low, high)", "transform = data.scale(-1, 1)"),
