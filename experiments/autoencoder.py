@@ -7,17 +7,15 @@ python -m experiments.autoencoder --dataset cifar10 --data-dir D --network resid
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import optax
 
 import jaxgen
 from jaxgen import data, objectives
-from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.analysis import latent_model
+from jaxgen.flags import Count, Counts, Positive, Share, Whole, value_of
 from jaxgen.models import autoencoders
 from jaxgen.nn import likelihoods
-from jaxgen.types import Array
 
 LIKELIHOODS: dict[str, nn.Module] = {
     "bernoulli": likelihoods.BernoulliLikelihood(),
@@ -29,8 +27,6 @@ LIKELIHOODS: dict[str, nn.Module] = {
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     network: Literal["mlp", "conv", "residual"] = "mlp",
     likelihood: Literal["bernoulli", "gaussian"] | nn.Module = "bernoulli",
     latents: Count = 16,
@@ -46,25 +42,14 @@ def experiment(
     """An autoencoder on the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       network: kind of encoder and decoder.
       likelihood: bernoulli gives the cross-entropy, gaussian the squared error.
       latents: width of the bottleneck.
       hidden: widths of the layers of the mlp.
       channels: feature maps of the conv and residual networks, the largest map first.
-      steps: training steps.
-      batch_size: images in a step.
-      learning_rate: Adam's learning rate.
-      ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
       remat: whether to recompute feature maps in the backward pass to save memory (conv and residual).
-
-    Returns:
-      The experiment.
     """
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     head = value_of(LIKELIHOODS, likelihood)
     low, high = head.pixels
     transform = data.scale(low, high)
@@ -88,19 +73,7 @@ def experiment(
     )
     player = jaxgen.Player(objectives.reconstruction(model), optax.adam(learning_rate))
 
-    @jax.jit
-    def encode(state: jaxgen.TrainState, x: Array) -> Array:
-        return objectives.apply(model, state.params, state.vars, x, method="encode")[0]
-
-    @jax.jit
-    def decode(state: jaxgen.TrainState, z: Array) -> Array:
-        mean = objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean
-        return jnp.clip((mean - low) / (high - low), 0.0, 1.0)  # a Gaussian's mean may lie outside
-
-    album = latent_space.album(encode, decode, data.examples(test, 32, transform)["image"], pixels=(low, high))
-    # Traversals are left out: without a prior the latents have no scale to walk along.
-    shown = {name: album[name] for name in ("reconstructions", "interpolations")}
-
+    space = latent_model.of_autoencoder(model, pixels=(low, high))
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players={"model": player},
@@ -108,7 +81,7 @@ def experiment(
         networks={"model": jaxgen.Network(model, jnp.zeros((1, *shape)))},
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, jaxgen.loss_of(player), batch_size=batch_size, transform=transform)},
-        pictures=shown,
+        pictures=space.pictures(data.examples(test, 32, transform)["image"]),
         ema=ema,
     )
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, diffusion, keys, objectives, samplers
+from jaxgen import data, diffusion, keys, objectives, samplers, schedules
 from jaxgen.analysis import reverse_process
 from jaxgen.data.text import PAD
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole
@@ -38,8 +38,6 @@ PIXELS = (-1.0, 1.0)
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     told: Literal["label", "caption"] = "label",
     drop: Share = 0.1,
     vocabulary: Count = 400,
@@ -70,50 +68,30 @@ def experiment(
     """A diffusion model that is told a class or a caption, guided without a classifier.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       told: the condition that the model is told: each image's class, or its caption by cross-attention.
       drop: share of the training examples that are told nothing; the paper has 0.1 or 0.2.
       vocabulary: byte pairs of the tokenizer, which is trained on the training captions; 260 of them are special or bytes.
       text_length: tokens of a caption, start and end included; longer ones are cut.
       text_width: the width of the captions' encoder.
       text_depth: blocks of the captions' encoder.
-      timesteps: the number of timesteps T.
       guidance: the scale s; 0 tells nothing, and 1 does not guide.
       interval: the range of sigma / alpha within which samples are guided; None guides at all levels.
       rescale: share by which the guided images' contrast is brought back to that of the conditional ones.
       threshold: quantile of the dynamic threshold on predicted images, such as 0.995; None clips them to the range of the data.
-      sampler: the method by which images are drawn.
       sampling_steps: steps of the sampler, evenly spaced in T.
-      channels: feature maps, the largest first; each level halves the side.
-      blocks: residual blocks on a level.
       attention: sides of the maps that attend to themselves and to the caption; the smallest always do.
-      dropout: share of the activations that are dropped in training.
-      steps: training steps.
-      batch_size: images in a step.
-      learning_rate: Adam's learning rate.
-      clip: bound on the global norm of the gradient.
-      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
-      remat: whether to recompute feature maps in the backward pass to save memory.
       nll_samples: transitions of each test image, drawn by importance, from which the final bound is estimated.
-
-    Returns:
-      The experiment.
     """
     if sampling_steps > timesteps:
         raise jaxgen.UserError(
             f"--sampling-steps {sampling_steps} are more than --timesteps {timesteps}; give as many or fewer."
         )
     by_words = told == "caption"
-    where: dict[str, Any] = {"data_dir": data_dir, "cache_budget": cache_budget}
     mapped: dict[str, Any] = {}
     if by_words:
-        tokenizer = data.train_tokenizer(data.texts(data.load(dataset, "train", **where)), vocabulary)
+        tokenizer = data.train_tokenizer(data.texts(data.load(dataset, "train")), vocabulary)
         mapped = data.tokenised(tokenizer, text_length)
-    train, test = (data.load(dataset, split, **where, **mapped) for split in ("train", "test"))
+    train, test = (data.load(dataset, split, **mapped) for split in ("train", "test"))
     image = data.common_shape("image", train, test)
     transform = data.scale(*PIXELS)
 
@@ -134,7 +112,7 @@ def experiment(
         conditions = jaxgen.Conditions.of_classes(names)
         example = (*start, jnp.zeros(1, jnp.int32))
     loss = objectives.denoising_score_matching(model, noise, told=tell)
-    player = jaxgen.Player(loss, optax.chain(optax.clip_by_global_norm(clip), optax.adam(learning_rate)))
+    player = jaxgen.Player(loss, schedules.clipped(optax.adam(learning_rate), clip))
 
     chain = diffusion.spaced(noise, sampling_steps)
     draw = {"ancestral": samplers.ancestral(chain), "ddim": samplers.ddim(chain)}[sampler]

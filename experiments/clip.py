@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, objectives
+from jaxgen import data, objectives, schedules
 from jaxgen.data.builders import captioned_digits
 from jaxgen.data.text import END
 from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
@@ -92,8 +92,6 @@ def decayed(params: PyTree) -> PyTree:
 def experiment(
     *,
     dataset: str | data.Given = "captioned_digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     vocabulary: Count = 400,
     text_length: Count = 24,
     encoder: Literal["vit", "resnet"] = "resnet",
@@ -122,8 +120,6 @@ def experiment(
 
     Args:
       dataset: a TFDS name, or in Python sources of arrays (`data.Given`); its examples have an image and a text `caption`.
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       vocabulary: byte pairs of the tokenizer, which is trained on the training captions; 260 of them are special or bytes.
       text_length: tokens of a caption, start and end included; longer ones are cut.
       encoder: the encoder of images: a residual network with attention pooling, or a Transformer over patches.
@@ -136,28 +132,22 @@ def experiment(
       embedding: dimension of the common space.
       crop: pixels by which a training image is shifted at most, each way.
       flip: whether to mirror training images; not where captions tell left from right.
-      steps: training steps.
       batch_size: pairs in a step: each has the others as its negatives.
       learning_rate: AdamW's learning rate.
       warmup: steps over which the learning rate rises from zero.
       cosine: whether to let it fall to zero again along a cosine over the other steps, as in the paper.
       weight_decay: the decay of all weights that are not gains or biases.
       temperature: the temperature tau at the start; it is learned, and 1 / tau held at 100 or below.
-      ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
       bf16: whether to compute in bfloat16; parameters and the loss stay in float32.
       remat: whether to recompute the Transformers' blocks in the backward pass to save memory.
       pairs: the number of test pairs that are evaluated; by default all. Recall depends on it.
-
-    Returns:
-      The experiment.
     """
     if batch_size < 2:
         raise jaxgen.UserError("A batch of one pair has no negatives to tell it from; give --batch-size 2 or more.")
-    where: dict[str, Any] = {"data_dir": data_dir, "cache_budget": cache_budget}
-    tokenizer = data.train_tokenizer(data.texts(data.load(dataset, "train", **where)), vocabulary)
+    tokenizer = data.train_tokenizer(data.texts(data.load(dataset, "train")), vocabulary)
     mapped = data.tokenised(tokenizer, text_length)
-    train = data.load(dataset, "train", **where, **mapped)
-    test = data.load(dataset, "test" if pairs is None else f"test[:{pairs}]", **where, **mapped)
+    train = data.load(dataset, "train", **mapped)
+    test = data.load(dataset, "test" if pairs is None else f"test[:{pairs}]", **mapped)
     image = data.common_shape("image", train, test)
     if crop and image[0] != image[1]:
         raise jaxgen.UserError(f"--crop {crop} shifts squares, and these images are {image[0]}x{image[1]}; give --crop 0.")
@@ -175,10 +165,7 @@ def experiment(
     model = clip.CLIP(vision[encoder](), text, temperature)
     example = (jnp.zeros((1, *image)), jnp.zeros((1, text_length), jnp.int32))
 
-    after = (
-        optax.cosine_decay_schedule(learning_rate, max(steps - warmup, 1)) if cosine else optax.constant_schedule(learning_rate)
-    )
-    rate = optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), after], [warmup])
+    rate = schedules.learning_rate(learning_rate, steps=steps, warmup=warmup, cosine=cosine)
     b2, eps = ADAM[encoder]
     adam = optax.adamw(rate, b2=b2, eps=eps, weight_decay=weight_decay, mask=decayed)
     player = jaxgen.Player(objectives.contrastive(model), optax.chain(adam, objectives.clip_scale(100.0)))

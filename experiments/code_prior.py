@@ -42,8 +42,6 @@ def experiment(
     *,
     autoencoder: str = "runs/vqvae",
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     labels: bool = False,
     network: Literal["pixelcnn", "transformer"] = "pixelcnn",
     width: Count = 32,
@@ -67,28 +65,16 @@ def experiment(
       autoencoder: the run of `experiments.vqvae` whose codes are modelled.
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`). Its
         images have the size of those that the autoencoder was trained on.
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       labels: whether to tell the model each image's class, and sample a class after the other.
       network: the kind of the model: a gated PixelCNN, or a Transformer.
       width: channels of each stack of the pixelcnn, or of the transformer's vectors.
       depth: blocks; those of the pixelcnn have the dilations 1, 2, 1, 4, 1, 2, 1 over and over.
       heads: the number of heads of the transformer's attention.
-      dropout: share of the activations that are dropped in training.
       temperature: the temperature of the draws; 0 takes the likeliest code each time.
       top_k: the number of likeliest codes that are drawn from; None is all.
       top_p: the probability of the nucleus that is drawn from; 1 is all.
       keep_rows: share of a given image's rows of codes that are kept, from above; the others are drawn. With 0 images are made
         from nothing, or from their class.
-      steps: training steps.
-      batch_size: images in a step.
-      learning_rate: Adam's learning rate.
-      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
-
-    Returns:
-      The experiment.
     """
     if top_p > 1:
         raise jaxgen.UserError(f"--top-p is {top_p:g}, and a probability is at most 1; give 1 to draw from all codes.")
@@ -96,7 +82,7 @@ def experiment(
     book: Any = vqvae.module
     if not hasattr(book, "grid"):
         raise jaxgen.UserError(f"--autoencoder {autoencoder} has no codes; give a run of experiments.vqvae.")
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
     if image != book.decoder.shape:
         sizes = ("x".join(map(str, shape)) for shape in (image, book.decoder.shape))

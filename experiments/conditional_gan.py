@@ -20,7 +20,6 @@ The conv networks are the DCGAN's. Its authors' conditional code (github.com/New
 y to every layer of both players; here it is joined to the first layer of each.
 """
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -30,7 +29,7 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, Positive, Share, Whole
 from jaxgen.losses import adversarial
 from jaxgen.models.gan import conditional, dcgan, mlp
 from jaxgen.types import Array, Batch, Key
@@ -40,8 +39,6 @@ from jaxgen.types import Array, Batch, Key
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     network: Literal["conv", "mlp"] = "conv",
     latents: Count = 100,
     channels: Counts = (32, 64),
@@ -55,24 +52,12 @@ def experiment(
     """A class-conditional GAN on the labelled images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       network: the DCGAN's, or dense layers with a maxout discriminator of half their width.
-      latents: dimension of z.
       channels: the numbers of channels of the conv discriminator's maps, the largest map first; the generator mirrors it. Each
         halves the side.
       hidden: widths of the mlp generator.
-      steps: training steps; in each both players move once.
-      batch_size: images in a step.
-      learning_rate: Adam's learning rate, for both players.
-      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
-
-    Returns:
-      The experiment.
     """
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     transform = data.scale(-1, 1)
     image = data.common_shape("image", train, test)
     names = data.common_classes("label", train, test)
@@ -91,6 +76,8 @@ def experiment(
         generator, discriminator, adversarial.non_saturating, latents=latents, condition="label"
     )
     tx = optax.adam(learning_rate, b1=0.5)
+    players = {"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)}
+    losses = jaxgen.loss_of(players["discriminator"], "discriminator_loss")
 
     @jax.jit
     def decode(state: jaxgen.TrainState, z: Array, label: Array) -> Array:
@@ -110,14 +97,10 @@ def experiment(
         images = latent_space.interpolations(lambda z: decode(state, z, label), z[:8], z[8:], steps=16)
         return jaxgen.Picture(images, 16, f"A label in each row, along a line in z; step {int(state.step):,}")
 
-    def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        values, aux = d_loss(state.params, state, batch, key, train=False)
-        return {"discriminator_loss": values, **aux.metrics}
-
     one = jnp.zeros(1, jnp.int32)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        players={"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)},
+        players=players,
         steps=steps,
         networks={
             "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image)), one),

@@ -19,9 +19,9 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, diffusion, keys, objectives, samplers
+from jaxgen import data, diffusion, keys, objectives, samplers, schedules
 from jaxgen.analysis import reverse_process
-from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm
 from jaxgen.types import Array, Batch, Key
@@ -46,8 +46,6 @@ PIXELS = (-1.0, 1.0)
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     flip: bool = False,
     labels: bool = False,
     schedule: Literal["linear", "cosine"] | Callable[[int], diffusion.Discrete] = "linear",
@@ -75,37 +73,16 @@ def experiment(
     """A diffusion model of the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      flip: whether to train on mirror images too.
       labels: whether to tell the model each image's class, and sample a class after the other.
       schedule: variances of the forward process, linear in t or by a cosine.
       parameterisation: the quantity that the network predicts.
-      timesteps: the number of timesteps T.
-      sampler: the method by which images are drawn.
       variance: the variance of the reverse steps, that of the posterior (small) or of the forward process (large).
       sampling_steps: steps of the sampler, evenly spaced in T; by None all T.
-      channels: feature maps, the largest first; each level halves the side.
-      blocks: residual blocks on a level.
-      attention: sides of the maps that attend to themselves; the smallest always do.
-      dropout: share of the activations that are dropped in training.
       modulation: the way in which a block is told the time: a shift, or a scale and a shift of its normalisation.
-      steps: training steps.
-      batch_size: images in a step.
-      learning_rate: Adam's learning rate.
       warmup: steps over which the learning rate rises from zero along a line; the paper's code has 5,000.
-      clip: bound on the global norm of the gradient.
-      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
-      remat: whether to recompute feature maps in the backward pass to save memory.
       nll_samples: transitions of each test image, drawn by importance, from which the final bound is estimated; T - 1 are all.
-
-    Returns:
-      The experiment.
     """
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
     classes = data.common_classes("label", train, test) if labels else ()
     conditions = jaxgen.Conditions.of_classes(classes) if labels else None
@@ -134,8 +111,8 @@ def experiment(
     )
     told = {"label": objectives.Told("label")} if labels else {}
     loss = objectives.denoising_score_matching(model, noise, meaning, weight=weight, told=told)
-    rate = optax.linear_schedule(0.0, learning_rate, warmup) if warmup else optax.constant_schedule(learning_rate)
-    players = {"model": jaxgen.Player(loss, optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate)))}
+    rate = schedules.learning_rate(learning_rate, steps=steps, warmup=warmup)
+    players = {"model": jaxgen.Player(loss, schedules.clipped(optax.adam(rate), clip))}
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
     variances = value_of(VARIANCES, variance)

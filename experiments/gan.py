@@ -36,12 +36,12 @@ import optax
 
 import jaxgen
 from jaxgen import data, objectives
-from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.analysis import latent_model
+from jaxgen.flags import Count, Late, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial, penalty
 from jaxgen.metrics import parzen
 from jaxgen.models.gan import mlp
-from jaxgen.objectives.adversarial import uniform
+from jaxgen.objectives.adversarial import uniform_law
 from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key, Params, Vars
 from jaxgen.uncertainty import named
@@ -60,8 +60,6 @@ LOSSES = {"minimax": adversarial.minimax, "non_saturating": adversarial.non_satu
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     loss: Literal["minimax", "non_saturating"] | adversarial.AdversarialLoss = "non_saturating",
     latents: Count = 100,
     hidden: tuple[Count, ...] = (256, 256),
@@ -81,29 +79,19 @@ def experiment(
     """A GAN of dense layers on the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       loss: the function that the generator descends: log(1 - D) or -log D. In Python also a pair of `losses.adversarial`.
-      latents: dimension of z.
       hidden: widths of the generator's layers.
       units: the numbers of units of the discriminator's maxout layers, five pieces each.
       dropout: the dropout rates of the discriminator's pixels and of its units.
       steps: training steps; in each both players move once, at the same time.
-      batch_size: images in a step.
       learning_rate: the generator's learning rate; the discriminator's is half of it.
       rate_decay: the decay of both learning rates, which are divided by 1 + rate_decay after each step.
       momentum: the momentum of both players, at first and in the end.
       momentum_epochs: the number of epochs over which the momentum rises along a line, once an epoch.
       max_norm: bound on the weights that lead to a unit of the discriminator.
-      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
       parzen_samples: the number of samples of the final Parzen-window estimate of log p(x); the paper has 10,000.
-
-    Returns:
-      The experiment.
     """
-    images, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    images, test = data.train_and_test(dataset)
     image = data.common_shape("image", images, test)
     held_out = max(images.length // HELD_OUT, 1)
     train, validation = data.part(images, 0, -held_out), data.part(images, -held_out)
@@ -114,8 +102,8 @@ def experiment(
         image, hidden, kernel_init=mlp.symmetric(0.05), bias_init=lambda key, shape, dtype: logits, dtype=dtype
     )
     discriminator = mlp.MaxoutDiscriminator(units, dropout=dropout, kernel_init=mlp.symmetric(0.005), dtype=dtype)
-    draw = uniform(latents, limit=math.sqrt(3))
-    d_loss, g_loss = objectives.adversarial(generator, discriminator, value_of(LOSSES, loss), latents=draw)
+    law = uniform_law(latents, limit=math.sqrt(3))
+    d_loss, g_loss = objectives.adversarial(generator, discriminator, value_of(LOSSES, loss), latents=law)
 
     stream = data.shuffled(train, batch_size, data.scale())
     # The momentum of the first epoch is the first one, and that of epoch `momentum_epochs` is the last one.
@@ -151,12 +139,7 @@ def experiment(
         params, vars = jaxgen.initialize(networks)(key)
         return {"game": params}, vars
 
-    @jax.jit
-    def decode(state: jaxgen.TrainState, z: Array) -> Array:
-        return objectives.apply(generator, state.params["game"], state.vars, z, name="generator")[0]
-
-    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
-        return decode(state, draw(key, len(given["index"])))
+    space = latent_model.of_generator(generator, law, pixels=(0.0, 1.0), params=lambda state: state.params["game"])
 
     def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         values, aux = d_loss(state.params["game"], state, batch, key, train=False)
@@ -165,7 +148,7 @@ def experiment(
     def window(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
         starts = range(0, parzen_samples, CHUNK)
         drawn = [
-            np.asarray(sample(state, jax.random.fold_in(key, start), jaxgen.given(min(CHUNK, parzen_samples - start))))
+            np.asarray(space.sample(state, jax.random.fold_in(key, start), jaxgen.given(min(CHUNK, parzen_samples - start))))
             for start in track(starts, description="samples for Parzen windows", total=len(starts))
         ]
         # The width is chosen on images that neither player was trained on, and never on those of the test.
@@ -186,8 +169,8 @@ def experiment(
         splits={"train": images, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=data.scale())},
         final={"test": window},
-        pictures=latent_space.prior_album(decode, draw),
-        sample=sample,
+        pictures=space.pictures(),
+        sample=space.sample,
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,

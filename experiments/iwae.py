@@ -22,15 +22,14 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 import jaxgen
 from jaxgen import data, keys, objectives
-from jaxgen.analysis import latent_space
-from jaxgen.flags import Count, Late, NonNegative, Whole
+from jaxgen.analysis import latent_model
+from jaxgen.flags import Count, Late, Whole
 from jaxgen.models import autoencoders, vae
 from jaxgen.nn import likelihoods
 from jaxgen.types import Array, Batch, Key
@@ -40,8 +39,6 @@ from jaxgen.types import Array, Batch, Key
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     binarization: Literal["dynamic", "static"] = "dynamic",
     k: Count = 1,
     latents: Count = 50,
@@ -54,22 +51,15 @@ def experiment(
     """The paper's experiment 5.1 with one stochastic layer.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       binarization: the binarization of pixels: anew at each visit (the paper's), or once for each image.
       k: importance samples in training; 1 is the VAE.
-      latents: dimension of z.
       hidden: widths of the tanh layers.
       stages: stage i trains 3^i epochs with the learning rate 0.001 * 10^(-i/7); the paper has 8, 3,280 epochs in all.
       steps: training steps; by default those of the stages.
       batch_size: images in a step; the paper has 20.
       nll_samples: importance samples of the final estimate of log p(x); the paper has 5,000.
-
-    Returns:
-      The experiment.
     """
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     # In evaluation an image is binarised by its number and one key: the same test set at every step.
     transform = data.chain(data.scale(), {"dynamic": data.binarize(), "static": data.binarize_statically()}[binarization])
 
@@ -92,21 +82,7 @@ def experiment(
     loss = objectives.importance_weighted(model, samples=k)
     players = {"model": jaxgen.Player(loss, optax.adam(rate, eps=1e-4))}
 
-    @jax.jit
-    def encode(state: jaxgen.TrainState, x: Array) -> Array:
-        return objectives.apply(model, state.params, state.vars, x, method="encode")[0].mean
-
-    @jax.jit
-    def decode(state: jaxgen.TrainState, z: Array) -> Array:
-        return objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean
-
-    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
-        return decode(state, jax.random.normal(key, (len(given["index"]), latents)))
-
-    def prior_samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        return jaxgen.Picture(
-            sample(state, key, jaxgen.given(64)), 16, f"Samples of the prior, decoded; step {int(state.step):,}"
-        )
+    space = latent_model.of_vae(model, latents)
 
     def nll(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         own, chunk = keys.per_example(key, batch), math.gcd(nll_samples, 100)
@@ -126,11 +102,8 @@ def experiment(
         splits={"train": train, "test": test},
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
         final={"test": over_test(nll, nll_samples)},
-        pictures={
-            "samples": prior_samples,
-            **latent_space.album(encode, decode, data.examples(test, 32, transform)["image"]),
-        },
-        sample=sample,
+        pictures=space.pictures(data.examples(test, 32, transform)["image"]),
+        sample=space.sample,
         schedules={"learning_rate": rate},
         protocol={"nll": ("binarization", "nll_samples")},
     )

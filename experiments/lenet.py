@@ -16,9 +16,9 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, objectives
+from jaxgen import data, objectives, schedules
 from jaxgen.analysis import confusion
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Counts, Positive, Share, Whole, value_of
 from jaxgen.models.cnn import LeNet
 from jaxgen.types import Array, Key
 
@@ -30,8 +30,6 @@ LOOKED_AT = 10_000
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     channels: Counts = (32, 64),
     hidden: Counts = (128,),
     dropout: Share = 0.5,
@@ -50,9 +48,6 @@ def experiment(
     """A classifier of the labelled images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       channels: feature maps of the 5x5 convolutions, the largest map first; each halves the side.
       hidden: widths of the dense layers; the last one's activations are the features.
       dropout: share of the features that are dropped in training.
@@ -60,18 +55,9 @@ def experiment(
       shift: pixels by which training images are moved at random, at most, along either axis.
       flip: whether to show training images as in a mirror half of the time.
       optimizer: Adam, or stochastic gradient descent with momentum 0.9.
-      steps: training steps.
-      batch_size: images in a step.
       learning_rate: the learning rate; by default 1e-3 with Adam, 0.05 with SGD.
-      cosine: whether to let the learning rate fall to zero along a cosine over all steps.
-      ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
-      accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
-
-    Returns:
-      The experiment.
     """
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
     classes = len(data.common_classes("label", train, test))
     if shift and image[0] != image[1]:
@@ -83,7 +69,7 @@ def experiment(
 
     model = LeNet(classes, channels, hidden, dropout, dtype=jnp.bfloat16 if bf16 else jnp.float32)
     peak = learning_rate or (0.05 if optimizer == "sgd" else 1e-3)
-    rate = optax.cosine_decay_schedule(peak, max(steps, 1)) if cosine else optax.constant_schedule(peak)
+    rate = schedules.learning_rate(peak, steps=steps, cosine=cosine)
     tx = value_of({"adam": optax.adam(rate), "sgd": optax.sgd(rate, momentum=0.9)}, optimizer)
     player = jaxgen.Player(objectives.classification(model, smoothing=smoothing), tx)
 

@@ -28,7 +28,7 @@ import jaxgen
 from jaxgen import data, diffusion, objectives, samplers
 from jaxgen.analysis import points
 from jaxgen.data.builders import mixtures
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Whole, value_of
+from jaxgen.flags import Count, Counts, Positive, Whole, value_of
 from jaxgen.losses import adversarial, penalty
 from jaxgen.metrics.modes import modes
 from jaxgen.models.diffusion import MLP
@@ -127,8 +127,6 @@ METHODS: dict[str, Callable[..., Method]] = {"gan": gan, "wgan_gp": wgan_gp, "dd
 def experiment(
     *,
     dataset: Literal["gaussian_ring", "gaussian_grid"] | data.Given = "gaussian_ring",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     method: Literal["gan", "wgan_gp", "ddpm"] | Callable[..., Method] = "wgan_gp",
     latents: Count = 2,
     hidden: Counts = (128, 128),
@@ -142,20 +140,13 @@ def experiment(
     Args:
       dataset: the mixture: 8 Gaussians on a circle, or 25 on a grid; in Python also sources of a `point` `[N, 2]` with a
         `label`, its mode.
-      data_dir: the folder of the prepared mixtures; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's cache may take; 0 streams.
       method: the method to train; in Python also a function such as `gan` here.
-      latents: dimension of z.
       hidden: widths of the layers, of every network.
       steps: training steps; of the discriminator, where players do not move equally often.
-      batch_size: points in a step.
       learning_rate: Adam's learning rate; None is the method's own, 3e-3 of wgan_gp and 1e-3 of the others.
       decay_steps: the number of steps over which the learning rate of wgan_gp and ddpm falls to zero along a cosine.
-
-    Returns:
-      The experiment.
     """
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     mixture = MIXTURES[dataset] if isinstance(dataset, str) else mixture_of(train)
     players, networks, sample, ema = value_of(METHODS, method)(latents, hidden, learning_rate, decay_steps)
     centres = jnp.asarray(mixture.centres, jnp.float32)

@@ -29,9 +29,9 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, diffusion, objectives, samplers
+from jaxgen import data, diffusion, objectives, samplers, schedules
 from jaxgen.analysis import reverse_process
-from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm, RandomFourier
 from jaxgen.types import Batch
@@ -48,8 +48,6 @@ NORMS: dict[str, Callable[..., nn.Module]] = {
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     flip: bool = False,
     levels: Count = 10,
     largest: Positive = 3.0,
@@ -73,34 +71,15 @@ def experiment(
     """Scores of the images of any dataset at several levels of noise.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
-      flip: whether to train on mirror images too.
       levels: the number of levels of noise, in geometric progression.
       largest: standard deviation of the most noise; pixels lie in [0, 1]. The paper has 1, its successor about the largest
         distance between two images.
       smallest: the standard deviation of the least noise.
       langevin_steps: the number of steps of the dynamics at each level.
       step_size: the step size of the dynamics at the least noise; it grows with the variance of the noise.
-      channels: feature maps, the largest first; each level halves the side.
-      blocks: residual blocks on a level.
-      attention: sides of the maps that attend to themselves; the smallest always do.
-      dropout: share of the activations that are dropped in training.
       modulation: the way in which a block is told the level: by conditional instance normalisation or one of the U-Net's own.
-      steps: training steps.
-      batch_size: images in a step.
-      learning_rate: Adam's learning rate.
-      clip: bound on the global norm of the gradient.
-      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
-      remat: whether to recompute feature maps in the backward pass to save memory.
-
-    Returns:
-      The experiment.
     """
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
     if not 0 < smallest < largest or levels < 2:
         raise jaxgen.UserError("Noise has two levels or more and runs from --smallest above 0 up to a larger --largest.")
@@ -120,7 +99,7 @@ def experiment(
     )
     # The score is minus the noise over sigma: with the weight sigma^2 its error is that of the noise.
     loss = objectives.denoising_score_matching(model, noise, diffusion.EPSILON)
-    players = {"model": jaxgen.Player(loss, optax.chain(optax.clip_by_global_norm(clip), optax.adam(learning_rate)))}
+    players = {"model": jaxgen.Player(loss, schedules.clipped(optax.adam(learning_rate), clip))}
     draw = samplers.annealed_langevin(noise, steps=langevin_steps, step_size=step_size)
 
     def denoise(state: jaxgen.TrainState, given: Batch) -> diffusion.Denoise:

@@ -58,8 +58,6 @@ CHUNK = 16
 def experiment(
     *,
     dataset: str | data.Given = "segmented_digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     direction: Literal["photo_to_labels", "labels_to_photo"] = "photo_to_labels",
     jitter: Whole = 4,
     flip: bool = False,
@@ -86,8 +84,6 @@ def experiment(
     Args:
       dataset: a TFDS name, or in Python sources of arrays (`data.Given`). Its examples have an `image` and a `segmentation`
         `[H, W, 1]` of class numbers; a `label_rgb` `[H, W, 3]` shows the classes in colours, by default VOC's.
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       direction: the images that are translated, and those that they become.
       jitter: pixels by which training images are enlarged before they are cut to their size again, at the same place for both.
       flip: whether to mirror training pairs in half of the cases.
@@ -99,26 +95,16 @@ def experiment(
       loss: the adversarial losses of the two players; in Python also a pair of `losses.adversarial`.
       gan: the weight of the generator's adversarial loss; with 0 there is no discriminator.
       l1: the weight of the mean absolute difference of the pixels, which are in [-1, 1].
-      steps: training steps; in each both players move once.
-      batch_size: pairs in a step.
-      learning_rate: Adam's learning rate, for both players.
       decay_steps: steps at the end over which the learning rate falls to zero along a line; by default half of them.
-      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
       void: the class number of pixels that are not scored, since their class is not known; by default that of camvid64 alone.
       noise: whether there is dropout outside of training too.
       statistics: the statistics that normalise an image outside of training: its own mean and variance, as those of a batch of
         one in training, or the running averages, which go with larger batches.
-
-    Returns:
-      The experiment.
     """
     if not (gan or l1):
         raise jaxgen.UserError("With --gan 0 and --l1 0 nothing is trained; give one of them a weight.")
-    where: dict[str, Any] = {"data_dir": data_dir, "cache_budget": cache_budget}
     mapped: dict[str, Any] = {"example_map": data.coloured(), "example_map_name": "with colours of classes"}
-    train, test = (data.load(dataset, split, **where, **mapped) for split in ("train", "test"))
+    train, test = (data.load(dataset, split, **mapped) for split in ("train", "test"))
     source, target = ("image", "label_rgb") if direction == "photo_to_labels" else ("label_rgb", "image")
     shapes = {feature: data.common_shape(feature, train, test) for feature in (source, target)}
     height, across, channels = shapes[source]

@@ -40,7 +40,7 @@ import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis.latent_space import reconstructions
 from jaxgen.distributions import sum_event
-from jaxgen.flags import Count, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Positive, Share, Whole, value_of
 from jaxgen.metrics import probe
 from jaxgen.models.autoencoders import SparseAutoencoder
 from jaxgen.progress import Track
@@ -55,8 +55,6 @@ CHUNK = 500
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     latents: Count = 1000,
     k: Count = 25,
     k_start: Count = 100,
@@ -77,8 +75,6 @@ def experiment(
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test, whose images have a label; in Python also sources of
         arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       latents: number of units.
       k: the number of units that are kept.
       k_start: the number of units that are kept at first.
@@ -89,18 +85,11 @@ def experiment(
       learning_rate: the learning rate at first.
       final_learning_rate: the learning rate after anneal_steps.
       momentum: the momentum of the optimizer `momentum`.
-      steps: training steps.
-      batch_size: images in a step.
       l2: the weight of the squared norm of the classifier's weights.
-      ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
-
-    Returns:
-      The experiment.
     """
     if k > latents:
         raise jaxgen.UserError(f"--k {k} units cannot be kept of --latents {latents}; give a smaller k or more latents.")
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     height, width, channels = data.common_shape("image", train, test)
     image = (height, width, channels)
     data.common_classes("label", train, test)

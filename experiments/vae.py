@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, keys, objectives
-from jaxgen.analysis import latent_space
+from jaxgen import data, keys, objectives, schedules
+from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models import autoencoders, vae
 from jaxgen.nn import likelihoods
@@ -46,8 +46,6 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": ja
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     binarization: Literal["dynamic", "static", "none"] = "none",
     network: Literal["mlp", "conv", "residual"] = "mlp",
     likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-per-pixel", "logistic"]
@@ -76,14 +74,10 @@ def experiment(
     """A VAE on the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       binarization: the binarization of pixels: anew at each visit, once for each image, or not at all.
       network: kind of encoder and decoder.
       likelihood: the likelihood p(x | z): binary, real with one fixed or learned width or a width each, or bytes; by default
         gaussian-learned, or bernoulli where pixels are binarised. In Python also a module such as those of `models.vae`.
-      latents: dimension of z.
       hidden: widths of the layers of the mlp.
       activation: the activation function after each of them.
       channels: feature maps of the conv and residual networks, the largest map first.
@@ -92,23 +86,12 @@ def experiment(
       max_kl: the bound in nats, used instead of a fixed beta, that the KL is held under by a multiplier; without warm-up.
       analytic_kl: whether to use the closed-form KL instead of the sampled one.
       samples: the number of samples of z for each image in training.
-      steps: training steps.
-      batch_size: images in a step.
-      learning_rate: Adam's learning rate.
-      cosine: whether to let the learning rate fall to zero along a cosine over all steps.
-      clip: bound on the global norm of the gradient.
-      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      accumulate: micro-batches that a batch is cut into to save memory.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
       remat: whether to recompute feature maps in the backward pass to save memory (conv and residual).
       nll_samples: importance samples of the final estimate of log p(x).
-
-    Returns:
-      The experiment.
     """
     if max_kl is not None and (beta != 1.0 or beta_warmup):
         raise jaxgen.UserError("--max-kl takes the place of --beta and --beta-warmup, and learns the weight; give one of them.")
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     binary = binarization != "none"
     likelihood = likelihood or ("bernoulli" if binary else "gaussian-learned")
     head = value_of(LIKELIHOODS, likelihood)
@@ -134,8 +117,8 @@ def experiment(
     model = vae.VAE(encoder, kind.Decoder(out, **mirrored, dtype=dtype), head, latents, dtype=dtype)
     networks = {"model": jaxgen.Network(model, jnp.zeros((1, *image)))}
 
-    rate = optax.cosine_decay_schedule(learning_rate, max(steps, 1)) if cosine else optax.constant_schedule(learning_rate)
-    tx = optax.adam(rate) if clip is None else optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))
+    rate = schedules.learning_rate(learning_rate, steps=steps, cosine=cosine)
+    tx = schedules.clipped(optax.adam(rate), clip)
     if max_kl is None:
         rising = (0 if binary else 1000) if beta_warmup is None else beta_warmup
         weight = optax.linear_schedule(0.0, beta, rising) if rising else beta
@@ -149,22 +132,7 @@ def experiment(
         params, vars = jaxgen.initialize(networks)(key)
         return {**params, **({} if max_kl is None else {"multiplier": jnp.log(jnp.expm1(1.0))})}, vars  # beta = 1
 
-    @jax.jit
-    def encode(state: jaxgen.TrainState, x: Array) -> Array:
-        return objectives.apply(model, state.params, state.vars, x, method="encode")[0].mean
-
-    @jax.jit
-    def decode(state: jaxgen.TrainState, z: Array) -> Array:
-        mean = objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean
-        return jnp.clip((mean - low) / (high - low), 0.0, 1.0)  # a Gaussian's mean may lie outside
-
-    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
-        return decode(state, jax.random.normal(key, (len(given["index"]), latents)))
-
-    def prior_samples(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        return jaxgen.Picture(
-            sample(state, key, jaxgen.given(64)), 16, f"Samples of the prior, decoded; step {int(state.step):,}"
-        )
+    space = latent_model.of_vae(model, latents, pixels=(low, high))
 
     def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         own, chunk = keys.per_example(key, batch), math.gcd(nll_samples, 50)
@@ -182,7 +150,6 @@ def experiment(
     def over_test(measure: jaxgen.Measure, samples: int = 1) -> jaxgen.Evaluator:
         return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform, samples=samples)
 
-    shown = data.examples(test, 32, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players=players,
@@ -192,8 +159,8 @@ def experiment(
         splits={"train": train, "test": test},
         evaluators={"test": over_test(losses)},
         final={"test": over_test(bound, nll_samples)},
-        pictures={"samples": prior_samples, **latent_space.album(encode, decode, shown, pixels=(low, high))},
-        sample=sample,
+        pictures=space.pictures(data.examples(test, 32, transform)["image"]),
+        sample=space.sample,
         ema=ema,
         accumulate=accumulate,
         schedules={"learning_rate": rate},

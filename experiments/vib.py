@@ -42,8 +42,6 @@ POSTERIORS: dict[str, Callable[..., nn.Module]] = {
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     covariance: Literal["diagonal", "full"] | Callable[..., nn.Module] = "diagonal",
     beta: NonNegative = 1e-3,
     latents: Count = 256,
@@ -62,8 +60,6 @@ def experiment(
     Args:
       dataset: a TFDS name, or a folder with the subfolders train and test, whose images have a label; in Python also sources of
         arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       covariance: the covariance of p(z | x); the full one has a layer of latents squared outputs: for few latents.
       beta: weight of the rate, KL(p(z | x) || r(z)); with 0 the code is as wide as it likes and still noisy.
       latents: the dimension K of z.
@@ -71,16 +67,10 @@ def experiment(
       samples: the number of samples of z for each test image; the prediction is the mean of their class probabilities.
       train_samples: the number of samples of z for each image in training.
       steps: training steps; by default 25 epochs, but 1,000 at least.
-      batch_size: images in a step.
       learning_rate: Adam's learning rate, with a beta1 of 0.5.
       decay: the factor that the learning rate is multiplied by after every second epoch.
-      ema: decay of the parameter averages that are evaluated, debiased: initial parameters have no part.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
-
-    Returns:
-      The experiment.
     """
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
     classes = len(data.common_classes("label", train, test))
     transform = data.scale(-1, 1)

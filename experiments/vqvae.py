@@ -60,8 +60,6 @@ LOW, HIGH = PIXELS = (-0.5, 0.5)
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     codes: Count = 64,
     features: Count = 32,
     quantiser: Literal["ema", "gradient"] | nn.Module = "ema",
@@ -81,9 +79,6 @@ def experiment(
     """A VQ-VAE on the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       codes: the number of codes.
       features: dimension of the codes' vectors.
       quantiser: the way the codebook is learned: ema, by running averages of the vectors that chose each code, or gradient, by
@@ -96,19 +91,12 @@ def experiment(
       decay: decay of the running averages of the quantiser ema.
       restart: the number of steps without being chosen after which a code of the quantiser ema becomes a vector of the batch;
         by default none does.
-      steps: training steps.
-      batch_size: images in a step.
-      learning_rate: Adam's learning rate.
       ema: decay of the averages of parameters and codebook that are evaluated, debiased: the initial ones have no part.
-      accumulate: micro-batches that a batch is cut into to save memory.
       bf16: whether to compute in bfloat16; parameters, codes and reductions stay in float32.
-
-    Returns:
-      The experiment.
     """
     if restart is not None and quantiser != "ema":
         raise jaxgen.UserError("--restart is of a codebook of running averages; give --quantiser ema, or leave --restart out.")
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     height, across, colours = data.common_shape("image", train, test)
     image = (height, across, colours)
     transform = data.scale(LOW, HIGH)

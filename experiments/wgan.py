@@ -19,29 +19,24 @@ github.com/igul222/improved_wgan_training, gan_mnist.py, with the penalty):
 | samples | from the last weights | from averages of the weights, unless `--ema None` |
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import optax
 
 import jaxgen
 from jaxgen import data, objectives
-from jaxgen.analysis import latent_space
+from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import Penalty, clip_weights, gradient_penalty
 from jaxgen.models.gan import dcgan
-from jaxgen.types import Array, Batch, Key
 
 
 @jaxgen.recorded
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    data_dir: str | None = None,
-    cache_budget: NonNegative = 4.0,
     penalty: Literal["gp", "clip"] | Penalty = "gp",
     latents: Count = 100,
     channels: Counts = (32, 64),
@@ -57,27 +52,17 @@ def experiment(
     """A WGAN with the DCGAN's networks on the images of any dataset.
 
     Args:
-      dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`).
-      data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
-      cache_budget: GiB that a split's decoded cache may take; 0 streams.
       penalty: the means by which the critic is kept Lipschitz: a penalty on its gradient, or the clipping of its weights. In
         Python also a penalty of `losses.penalty`, in place of gp.
-      latents: dimension of z.
       channels: the numbers of channels of the critic's maps, the largest map first; the generator mirrors it. Each halves the
         side.
       critic_steps: the number of the critic's steps to each of the generator's.
       weight: the weight of the gradient penalty.
       limit: the limit of the clipped weights.
       steps: training steps, of the critic; the generator moves in every `critic_steps`-th.
-      batch_size: images in a step.
       learning_rate: the learning rate; None is the papers': 1e-4 of Adam with gp, 5e-5 of RMSProp with clip.
-      ema: decay of the parameter averages that are evaluated and sampled from, debiased: initial parameters have no part.
-      bf16: whether to compute in bfloat16; parameters and reductions stay in float32.
-
-    Returns:
-      The experiment.
     """
-    train, test = data.train_and_test(dataset, data_dir=data_dir, cache_budget=cache_budget)
+    train, test = data.train_and_test(dataset)
     transform = data.scale(-1, 1)
     image = data.common_shape("image", train, test)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
@@ -98,24 +83,12 @@ def experiment(
         penalty=value_of({"gp": gradient_penalty(weight), "clip": None}, penalty),
         names=("generator", "critic"),
     )
-
-    @jax.jit
-    def decode(state: jaxgen.TrainState, z: Array) -> Array:
-        return (objectives.apply(generator, state.params, state.vars, z, name="generator")[0] + 1) / 2
-
-    def draw(key: Key, n: int) -> Array:
-        return jax.random.normal(key, (n, latents))
-
-    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
-        return decode(state, draw(key, len(given["index"])))
-
-    def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        values, aux = d_loss(state.params, state, batch, key, train=False)
-        return {"critic_loss": values, **aux.metrics}
-
+    players = {"critic": jaxgen.Player(d_loss, critic_tx), "generator": jaxgen.Player(g_loss, tx, every=critic_steps)}
+    losses = jaxgen.loss_of(players["critic"], "critic_loss")
+    space = latent_model.of_generator(generator, latents)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
-        players={"critic": jaxgen.Player(d_loss, critic_tx), "generator": jaxgen.Player(g_loss, tx, every=critic_steps)},
+        players=players,
         steps=steps,
         networks={
             "critic": jaxgen.Network(critic, jnp.zeros((1, *image))),
@@ -123,8 +96,8 @@ def experiment(
         },
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
-        pictures=latent_space.prior_album(decode, draw),
-        sample=sample,
+        pictures=space.pictures(),
+        sample=space.sample,
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,

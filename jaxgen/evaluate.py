@@ -141,11 +141,19 @@ def _over(
     return over
 
 
-def loss_of(player: Player) -> Measure:
-    """What a player is trained on, measured with `train=False`: its loss and its metrics, example by example."""
+def loss_of(player: Player, name: str = "loss") -> Measure:
+    """What a player is trained on, measured with `train=False`: its loss and its metrics, example by example.
+
+    Args:
+      player: the player.
+      name: the name that its loss is reported under; of a game of several, one that says whose loss it is.
+
+    Returns:
+      A measure for `mean_over`.
+    """
 
     def measure(state: TrainState, batch: Batch, key: Key) -> Mapping[str, Any]:
         values, aux = player.loss(state.params, state, batch, key, train=False)
-        return {"loss": values if isinstance(values, Weighted) else jnp.asarray(values), **aux.metrics}
+        return {name: values if isinstance(values, Weighted) else jnp.asarray(values), **aux.metrics}
 
     return measure

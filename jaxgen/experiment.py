@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from jaxgen import experiments, values
 from jaxgen.best import Best, renamed
-from jaxgen.data import HeldOut, Opened, Source, Stream, noted, reading, validating
+from jaxgen.common_flags import common, described
+from jaxgen.data import HeldOut, Opened, Source, Stream, lying, noted, reading, validating
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator, joined
-from jaxgen.flags import Seed, Share, checked
+from jaxgen.flags import checked
 from jaxgen.game import Player, TrainState
 from jaxgen.game.averages import Decays
 from jaxgen.network import FrozenNetwork, Network, initialize, variables
@@ -28,7 +29,7 @@ class Config(NamedTuple):
 
     Fields:
       function: the function that made it.
-      flags: its arguments; those of `shared` only where a validation split is held out.
+      flags: its arguments; of `common_flags.common` those of a validation split only where there is one.
       opened: every split of every set that it opened, to train on or to evaluate on.
     """
 
@@ -81,10 +82,10 @@ class Experiment(NamedTuple):
       frozen: the networks of other runs that stay as they are (`jaxgen.frozen`), by the name that their parameters and
         variables have in a state. A run keeps them once in its folder, and not in its checkpoints.
       splits: the data by split: `train` and `test`, or several domains, as `train/photos` and `test/photos`. Samples are
-        measured against them, and figures name them. With a validation split (`shared`) `validation` comes beside `test`.
+        measured against them, and figures name them. With a validation split (`common_flags`) `validation` comes beside `test`.
       evaluators: the functions that are run every `evaluate_every` steps; the name is the split they report on.
       final: the evaluators that are run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
-        With a validation split (`shared`) the evaluation of the test split is here too.
+        With a validation split (`common_flags`) the evaluation of the test split is here too.
       pictures: the pictures that are drawn at every evaluation, `(state, key) -> Picture`.
       sample: the sampler, `(state, key, given) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; pure, so that it can be
         traced. `given` is a batch of n rows (`jaxgen.given`): the samples' numbers, `index`, and what they are conditioned on.
@@ -158,23 +159,6 @@ class Experiment(NamedTuple):
         )
 
 
-@checked
-def shared(*, validation: Share = 0.0, validation_seed: Seed | None = None) -> HeldOut | None:
-    """What the flags say that every experiment has.
-
-    Args:
-      validation: share of the training examples that is held out. These are evaluated in training and mark the best checkpoint;
-        the test split is evaluated once, at the end.
-      validation_seed: the seed of the choice of the held-out examples, 0 by default; it does not depend on the seed of the run.
-
-    Returns:
-      What to hold out, if anything.
-    """
-    if validation_seed is not None and not validation:
-        raise UserError("--validation-seed goes with --validation; give a share such as --validation 0.1, or leave it out.")
-    return HeldOut(validation, validation_seed or 0) if validation else None
-
-
 def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
     """Makes a function whose keyword arguments are an experiment's flags record them in the experiment it returns.
 
@@ -182,9 +166,10 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
     that the function opens are recorded as well, so that a run notices when any of them changed. What the signature declares of
     the flags is held: their types, and the ranges of `jaxgen.flags`.
 
-    The function gets the flags of `shared` too. With `validation`, `data.load` gives it fewer training examples, and the
-    held-out ones are evaluated as the test examples would be: its evaluators of `test` report on `validation` instead, its
-    `best` follows, and the test split is evaluated when training is through.
+    The function gets the flags of `common_flags.common` too. `data_dir` and `cache_budget` are those of every `data.load`
+    within it that is not given others. With `validation`, `data.load` gives it fewer training examples, and the held-out ones
+    are evaluated as the test examples would be: its evaluators of `test` report on `validation` instead, its `best` follows,
+    and the test split is evaluated when training is through.
 
     Args:
       function: returns an `Experiment`; its arguments are numbers, strings, booleans, None or tuples of these, and in Python
@@ -195,38 +180,30 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
       type or range than is declared.
     """
     signature, make = inspect.signature(function), checked(function)
-    more = {name: p for name, p in inspect.signature(shared).parameters.items() if name not in signature.parameters}
+    more = {name: p for name, p in inspect.signature(common).parameters.items() if name not in signature.parameters}
 
     @functools.wraps(function)
     def build(*args: Any, **flags: Any) -> Experiment:
-        held_out = shared(**{name: flags.pop(name) for name in more if name in flags})
-        with reading() as opened:
+        shared = {name: flags.pop(name) for name in more if name in flags}
+        held_out = common(**shared)
+        where: dict[str, Any] = {
+            name: shared.get(name, more[name].default) for name in ("data_dir", "cache_budget") if name in more
+        }
+        with reading() as opened, lying(**{name: value for name, value in where.items() if name in shared}):
             made = make(*args, **flags) if held_out is None else _validated(lambda: make(*args, **flags), held_out)
         bound = signature.bind(*args, **flags)
         bound.apply_defaults()
         chosen = {} if held_out is None else {"validation": held_out.share, "validation_seed": held_out.seed}
         for one in opened:  # the function of another experiment may have called this one
             noted(*one)
-        return made._replace(config=Config(build, {**bound.arguments, **chosen}, tuple(opened)))
+        return made._replace(config=Config(build, {**bound.arguments, **where, **chosen}, tuple(opened)))
 
     last = [p for p in signature.parameters.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
     own = [p for p in signature.parameters.values() if p not in last]
     build.__signature__ = signature.replace(parameters=[*own, *more.values(), *last])  # type: ignore[attr-defined]
     build.__annotations__ = {**function.__annotations__, **{name: p.annotation for name, p in more.items()}}
-    build.__doc__ = _with_arguments(function.__doc__, more)
+    build.__doc__ = described(function.__doc__, build.__signature__.parameters)  # type: ignore[attr-defined]
     return build
-
-
-def _with_arguments(doc: str | None, names: Mapping[str, Any]) -> str | None:
-    """A function's description with the arguments of `shared`, each as it is described there."""
-    section = re.search(r"Args:\n((?:  .*\n)+)", inspect.getdoc(shared) or "")
-    found = re.search(r"Args:\n(?:  .*\n)+", inspect.cleandoc(doc or ""))
-    if section is None or found is None:
-        return doc
-    entries = re.finditer(r"^  (\w+): .*\n(?:    .*\n)*", section[1], flags=re.MULTILINE)
-    added = "".join(entry[0] for entry in entries if entry[1] in names)
-    whole = inspect.cleandoc(doc or "")
-    return whole[: found.end()] + added + whole[found.end() :]
 
 
 def _validated(make: Callable[[], Experiment], held_out: HeldOut) -> Experiment:

@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[1]
 # Each room may import from the floors below it, and from itself.
 FLOORS = [
     {"types", "errors", "version", "uncertainty", "traces", "progress", "best"},
-    {"flags", "reduction", "disk", "hashes", "pictures", "network", "experiments"},
+    {"flags", "reduction", "disk", "hashes", "pictures", "network", "experiments", "schedules"},
     {"devices"},
     {"keys"},
     {"game", "data", "diffusion", "distributions"},
-    {"nn", "losses", "samplers", "samples", "evaluate", "values"},
-    {"models", "objectives", "analysis", "experiment"},
-    {"metrics"},
+    {"nn", "losses", "samplers", "samples", "evaluate", "values", "common_flags"},
+    {"models", "objectives", "experiment"},
+    {"metrics", "analysis"},
     {"measuring"},
     {"runs"},
     {"training"},

@@ -5,7 +5,7 @@ from jaxgen.data.cache import cached
 from jaxgen.data.compatibility import common_classes, common_shape, same_classes
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
-from jaxgen.data.load import Given, load, train_and_test
+from jaxgen.data.load import Given, load, lying, train_and_test
 from jaxgen.data.palette import Palette, coloured, palette_of, voc_colours
 from jaxgen.data.pixels import resize
 from jaxgen.data.source import Opened, Source, contents, from_arrays, from_examples, mean, noted, reading, variance
@@ -67,6 +67,7 @@ __all__ = [
     "join",
     "jointly",
     "load",
+    "lying",
     "map_examples",
     "mean",
     "names",

@@ -1,8 +1,10 @@
 """One split of a dataset, of whatever kind: by its name, by the place of its files, or as sources in Python."""
 
 import re
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,12 +25,36 @@ Given: TypeAlias = Source | tuple[Source, Source]
 Of one source a tenth is set aside as the test split (`TEST`)."""
 
 
+class Where(NamedTuple):
+    """Where prepared sets lie, and how much of them is cached, as `load` takes it."""
+
+    data_dir: str | None = None
+    cache_budget: float = 4.0
+
+
+_WHERE: ContextVar[Where | None] = ContextVar("where prepared sets lie", default=None)
+
+
+@contextmanager
+def lying(**where: Any) -> Iterator[None]:
+    """While the context lasts, `load` looks for prepared sets in a folder and caches within a budget.
+
+    Args:
+      **where: fields of `Where`, for calls of `load` that are not given others; what is left out stays as it was.
+    """
+    token = _WHERE.set((_WHERE.get() or Where())._replace(**where))
+    try:
+        yield
+    finally:
+        _WHERE.reset(token)
+
+
 def load(
     dataset: str | Given,
     split: str,
     *,
     data_dir: str | None = None,
-    cache_budget: float = 4.0,
+    cache_budget: float | None = None,
     example_map: ExampleMap | None = None,
     example_map_name: str = "mapped",
 ) -> Source:
@@ -42,8 +68,8 @@ def load(
         images a split, or of an `.npz` file with `train_image` and `test_image` (`jaxgen.data.files`); a folder that has
         the name of a dataset is `./mnist`. Or a source, or a pair of sources `(train, test)`, such as `from_arrays` makes.
       split: the split: `train`, `test`, or anything that TFDS understands (`train[:90%]`).
-      data_dir: the folder of the prepared sets; None means `$TFDS_DATA_DIR`, or TFDS's default.
-      cache_budget: GiB that a split's cache may take; 0 streams everything.
+      data_dir: the folder of the prepared sets; None means that of `lying`, else `$TFDS_DATA_DIR`, or TFDS's default.
+      cache_budget: GiB that a split's cache may take; 0 streams everything. None means that of `lying`, else 4.
       example_map: deterministic host-side `{feature: value} -> {feature: value}` for one example, before caching.
       example_map_name: the name of what `example_map` does; a cache made under another name is not used.
 
@@ -59,22 +85,27 @@ def load(
     >>> load(mine, "train").length, load(mine, "test").length
     (45, 5)
     """
+    where = _WHERE.get() or Where()
+    folder = where.data_dir if data_dir is None else data_dir
+    budget = where.cache_budget if cache_budget is None else cache_budget
 
     def opened(split: str) -> Source:
         source = stand_in(split)
         if source is None:
             try:
                 with reading():  # what it is made of does not count beside the whole
-                    source = _ready(_found(dataset, split, data_dir), dataset, cache_budget, example_map, example_map_name)
+                    source = _ready(_found(dataset, split, folder), dataset, budget, example_map, example_map_name)
             except UserError as error:
                 raise DataError(str(error)) from error
         return noted(source, dataset, split)
 
     which = dataset if isinstance(dataset, str) else id(dataset)
-    return splits.load(opened, split, key=(which, data_dir, cache_budget, example_map_name))
+    return splits.load(opened, split, key=(which, folder, budget, example_map_name))
 
 
-def train_and_test(dataset: str | Given, *, data_dir: str | None = None, cache_budget: float = 4.0) -> tuple[Source, Source]:
+def train_and_test(
+    dataset: str | Given, *, data_dir: str | None = None, cache_budget: float | None = None
+) -> tuple[Source, Source]:
     """The splits `train` and `test` of a dataset, each as `load` gives it.
 
     Args:

@@ -53,7 +53,7 @@ def adversarial(
     """
     made, judged = names
     loss = over_maps(loss)
-    law = normal(latents) if isinstance(latents, int) else latents
+    law = normal_law(latents) if isinstance(latents, int) else latents
 
     def given(batch: Batch) -> tuple[Array, ...]:
         return () if condition is None else (batch[condition],)
@@ -95,11 +95,11 @@ def adversarial(
     return discriminator_loss, generator_loss
 
 
-def normal(latents: int) -> LatentLaw:
+def normal_law(latents: int) -> LatentLaw:
     """The law N(0, I) of z in as many dimensions."""
     return lambda key, n: jax.random.normal(key, (n, latents))
 
 
-def uniform(latents: int, limit: float = 1.0) -> LatentLaw:
+def uniform_law(latents: int, limit: float = 1.0) -> LatentLaw:
     """The law U(-limit, limit) of z in as many dimensions, which the first adversarial networks were trained with."""
     return lambda key, n: jax.random.uniform(key, (n, latents), minval=-limit, maxval=limit)

@@ -13,7 +13,7 @@ import jaxgen
 from jaxgen import nn as layers
 from jaxgen import objectives
 from jaxgen.losses import adversarial, penalty
-from jaxgen.objectives.adversarial import normal, uniform
+from jaxgen.objectives.adversarial import normal_law, uniform_law
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 3)).astype(np.float32)
@@ -195,13 +195,13 @@ def test_a_critic_with_five_steps_to_one() -> None:
 
 def test_laws_of_z_and_draws_that_differ_between_the_turns() -> None:
     key = jax.random.key(0)
-    z = np.asarray(normal(3)(key, 4000))
+    z = np.asarray(normal_law(3)(key, 4000))
     assert z.mean() == pytest.approx(0, abs=0.05)
     assert z.std() == pytest.approx(1, abs=0.05)
-    u = np.asarray(uniform(3)(key, 4000))
+    u = np.asarray(uniform_law(3)(key, 4000))
     assert (np.abs(u) <= 1).all()
     assert u.std() == pytest.approx(np.sqrt(1 / 3), abs=0.02)
-    assert np.asarray(uniform(3, limit=np.sqrt(3))(key, 4000)).std() == pytest.approx(1, abs=0.02)
+    assert np.asarray(uniform_law(3, limit=np.sqrt(3))(key, 4000)).std() == pytest.approx(1, abs=0.02)
 
     (d_loss, g_loss), state, _ = game(adversarial.wasserstein, optax.sgd(0.1), latents=2)
     step_key, logits = jax.random.fold_in(state.key, 0), []

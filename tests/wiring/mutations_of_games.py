@@ -9,16 +9,9 @@ from wiring.mutations_of_likelihoods import Change
 
 DCGAN: Sequence[Change] = [
     ("pixels in [0, 1]", "transform = data.scale(-1, 1)", "transform = data.scale()"),
-    ("samples in [-1, 1]", 'name="generator")[0] + 1) / 2', 'name="generator")[0])'),
-    ("samples by batch statistics", 'z, name="generator")[0]', 'z, name="generator", train=True)[0]'),
-    (
-        "uniform codes where samples are drawn",
-        "return jax.random.normal(key, (n, latents))",
-        "return jax.random.uniform(key, (n, latents))",
-    ),
+    ("samples of another range", "of_generator(generator, latents)", "of_generator(generator, latents, pixels=(0.0, 1.0))"),
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
     ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
-    ("evaluated as in training", "batch, key, train=False)", "batch, key, train=True)"),
     ("the losses are swapped", "d_loss, g_loss = objectives", "g_loss, d_loss = objectives"),
     (
         "the generator moves first",
@@ -46,7 +39,6 @@ DCGAN: Sequence[Change] = [
 WGAN: Sequence[Change] = [
     ("pixels in [0, 1]", "transform = data.scale(-1, 1)", "transform = data.scale()"),
     ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
-    ("evaluated as in training", "batch, key, train=False)", "batch, key, train=True)"),
     ("the generator moves in every step", "jaxgen.Player(g_loss, tx, every=critic_steps)", "jaxgen.Player(g_loss, tx)"),
     ("the critic waits", "jaxgen.Player(d_loss, critic_tx)", "jaxgen.Player(d_loss, critic_tx, every=critic_steps)"),
     ("the generator is clipped", "jaxgen.Player(g_loss, tx,", "jaxgen.Player(g_loss, critic_tx,"),
@@ -58,7 +50,7 @@ WGAN: Sequence[Change] = [
     ("the norms are swapped", 'normalised=penalty == "clip"', 'normalised=penalty == "gp"'),
     ("one rate for both", "learning_rate or 5e-5", "learning_rate or 1e-4"),
     ("another game", "adversarial.wasserstein,", "adversarial.hinge,"),
-    ("samples are of the critic's range", 'name="generator")[0] + 1) / 2', 'name="generator")[0])'),
+    ("samples of another range", "of_generator(generator, latents)", "of_generator(generator, latents, pixels=(0.0, 1.0))"),
     ("no averages by default", "ema: Share | None = 0.99", "ema: Share | None = None"),
 ]
 
@@ -89,7 +81,6 @@ CONDITIONAL_GAN: Sequence[Change] = [
     ("planes for dense networks", 'planes=network == "conv")', "planes=True)"),
     ("the minimax game", "adversarial.non_saturating, latents=latents", "adversarial.minimax, latents=latents"),
     ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
-    ("evaluated as in training", "batch, key, train=False)", "batch, key, train=True)"),
     ("the loop is not told of the classes", "        given=jaxgen.Conditions.of_classes(names),\n", ""),
     ("the rate is fixed", "optax.adam(learning_rate, b1=0.5)", "optax.adam(2e-4, b1=0.5)"),
     (

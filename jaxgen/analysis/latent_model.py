@@ -1,0 +1,132 @@
+"""A model with a latent space as a value: how a run of it encodes, decodes and samples, and what is drawn of it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgen import objectives
+from jaxgen.analysis import latent_space
+from jaxgen.game import TrainState
+from jaxgen.objectives.adversarial import LatentLaw, normal_law
+from jaxgen.pictures import Picture
+from jaxgen.samples.conditions import given as batch_of
+from jaxgen.types import Array, Batch, Key
+
+
+class LatentModel(NamedTuple):
+    """The functions of a state that models with a latent space have in common, for an `Experiment`.
+
+    Fields:
+      decode: the decoder, `(state, z [N, L]) -> images [N, H, W, C]` in [0, 1].
+      encode: the encoder, `(state, x [N, H, W, C]) -> z [N, L]`; None of a model that has none.
+      law: the law of z; None of a model whose latents have none, which cannot be sampled from.
+      pixels: the values of black and white in x.
+    """
+
+    decode: Callable[[TrainState, Array], Array]
+    encode: Callable[[TrainState, Array], Array] | None = None
+    law: LatentLaw | None = None
+    pixels: tuple[float, float] = (0.0, 1.0)
+
+    def sample(self, state: TrainState, key: Key, given: Batch) -> Array:
+        """Images of latents that are drawn by their law: `Experiment.sample`."""
+        assert self.law is not None, "the latents of this model have no law to draw them by"
+        return self.decode(state, self.law(key, len(given["index"])))
+
+    def pictures(self, x: Array | None = None) -> dict[str, Callable[[TrainState, Key], Picture]]:
+        """The pictures of the model, for `Experiment.pictures`.
+
+        Args:
+          x: test images, `[N, H, W, C]`, 32 or as many as there are; for a model that has an encoder.
+
+        Returns:
+          Of a model with an encoder the `reconstructions` and `interpolations` of test images; if it has a law as well also
+          `traversals`, and `samples`. Of one without an encoder `samples`, `interpolations` and `arithmetic`.
+        """
+        if self.encode is None:
+            assert self.law is not None, "a model without an encoder draws its latents"
+            return latent_space.prior_album(self.decode, self.law)
+        assert x is not None, "a model with an encoder shows test images"
+        album = latent_space.album(self.encode, self.decode, x, pixels=self.pixels)
+        if self.law is None:
+            # Without a law the latents have no scale to walk along.
+            return {name: picture for name, picture in album.items() if name != "traversals"}
+
+        def samples(state: TrainState, key: Key) -> Picture:
+            images = self.sample(state, key, batch_of(64))
+            return Picture(images, 16, f"Samples of the prior, decoded; step {int(state.step):,}")
+
+        return {"samples": samples, **album}
+
+
+def of_vae(model: nn.Module, latents: int, *, pixels: tuple[float, float] = (0.0, 1.0)) -> LatentModel:
+    """The latent model of a variational autoencoder: means of q(z | x) and of p(x | z), and z of N(0, I).
+
+    Args:
+      model: a module whose methods `encode` and `decode` give distributions.
+      latents: the dimension L of z.
+      pixels: the values of black and white in x.
+
+    Returns:
+      The latent model.
+    """
+    return of_autoencoder(model, pixels=pixels, mean=True)._replace(law=normal_law(latents))
+
+
+def of_autoencoder(model: nn.Module, *, pixels: tuple[float, float] = (0.0, 1.0), mean: bool = False) -> LatentModel:
+    """The latent model of an autoencoder whose method `decode` gives a distribution of images.
+
+    Args:
+      model: the module.
+      pixels: the values of black and white in x.
+      mean: whether `encode` gives a distribution too, whose mean is the code.
+
+    Returns:
+      The latent model.
+    """
+    low, high = pixels
+
+    @jax.jit
+    def encode(state: TrainState, x: Array) -> Array:
+        z = objectives.apply(model, state.params, state.vars, x, method="encode")[0]
+        return z.mean if mean else z
+
+    @jax.jit
+    def decode(state: TrainState, z: Array) -> Array:
+        x = objectives.apply(model, state.params, state.vars, z, method="decode")[0].mean
+        return jnp.clip((x - low) / (high - low), 0.0, 1.0)  # a Gaussian's mean may lie outside
+
+    return LatentModel(decode, encode, pixels=pixels)
+
+
+def of_generator(
+    generator: nn.Module,
+    latents: int | LatentLaw,
+    *,
+    pixels: tuple[float, float] = (-1.0, 1.0),
+    name: str = "generator",
+    params: Callable[[TrainState], Any] = lambda state: state.params,
+) -> LatentModel:
+    r"""The latent model of a generator.
+
+    Args:
+      generator: a module `z [N, L] -> x [N, H, W, C]`.
+      latents: the dimension L of $z \sim N(0, I)$, or the law of z.
+      pixels: the values of black and white in x.
+      name: the name of its parameters.
+      params: the parameters by name, of a state.
+
+    Returns:
+      The latent model.
+    """
+    low, high = pixels
+
+    @jax.jit
+    def decode(state: TrainState, z: Array) -> Array:
+        x = objectives.apply(generator, params(state), state.vars, z, name=name)[0]
+        return (x - low) / (high - low)
+
+    return LatentModel(decode, law=normal_law(latents) if isinstance(latents, int) else latents, pixels=pixels)

@@ -1,0 +1,38 @@
+"""Learning rates over the steps of a training, and the bound on a gradient's norm: what experiments ask of optax."""
+
+import optax
+
+from jaxgen.types import Schedule
+
+
+def learning_rate(peak: float, *, steps: int, warmup: int = 0, cosine: bool = False) -> Schedule:
+    """A learning rate that rises along a line, and then stays or falls to zero along a cosine.
+
+    Args:
+      peak: the highest rate.
+      steps: the number of steps of the training, at whose end the cosine is zero.
+      warmup: the number of steps over which the rate rises from zero; 0 begins with the peak.
+      cosine: whether the rate falls to zero, over the steps that follow the warm-up.
+
+    Returns:
+      The schedule, `step -> rate`.
+
+    >>> rate = learning_rate(1.0, steps=10, warmup=2, cosine=True)
+    >>> [round(float(rate(step)), 2) for step in (0, 1, 2, 6, 10)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1)) if cosine else optax.constant_schedule(peak)
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup]) if warmup else after
+
+
+def clipped(tx: optax.GradientTransformation, norm: float | None) -> optax.GradientTransformation:
+    """An optimizer that sees gradients whose global norm is bounded.
+
+    Args:
+      tx: the optimizer.
+      norm: the bound; None leaves the gradients as they are.
+
+    Returns:
+      The optimizer.
+    """
+    return tx if norm is None else optax.chain(optax.clip_by_global_norm(norm), tx)
