@@ -1,13 +1,11 @@
-"""The contract: players with losses and optimizers, and the one train step that serves them all.
+"""The one training step that serves every game.
 
-An experiment is a game. A player owns a subtree of the parameters and descends its own loss; one player is an ELBO, a score
-matching, contrastive or supervised objective, two are an adversarial one, and a Lagrange multiplier is a player too. Turns are
-folded in order, each seeing what the turns before it left (the alternating updates of Goodfellow et al. 2014, Algorithm 1).
+Turns are folded in the order of the players, each seeing what the turns before it left (the alternating updates of Goodfellow
+et al. 2014, Algorithm 1).
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,125 +16,10 @@ from jaxgen import keys
 from jaxgen.devices import collectives
 from jaxgen.game import averages, merging
 from jaxgen.game.averages import Averages, Decays
+from jaxgen.game.contract import Player, TrainState, TrainStep
+from jaxgen.game.state import decays_of, owned
 from jaxgen.reduction import Mean, Metrics, Weighted, merge, reduce
 from jaxgen.types import Array, Batch, Key, Params, PyTree, Vars
-
-
-class TrainState(NamedTuple):
-    """Everything that a step reads and writes, arrays only: a checkpoint is this and the position of the data.
-
-    Fields:
-      step: the number of steps that were taken.
-      key: the run's key.
-      params: parameters by name.
-      opt: states of the optimizers by player.
-      vars: variables by name.
-      ema: averages of the players' parameters; empty where none are kept.
-      ema_vars: averages of the players' variables, with the same decay: running batch statistics belong to the weights that
-        they were taken from. Empty where none are kept.
-      more_ema: further averages of the same, of the second decay, the third, and so on; empty where there is one at most.
-    """
-
-    step: Array
-    key: Key
-    params: Params
-    opt: Mapping[str, PyTree]
-    vars: Vars
-    ema: Params
-    ema_vars: Mapping[str, PyTree] = {}
-    more_ema: tuple[Averages, ...] = ()
-
-
-class Aux(NamedTuple):
-    """What a loss returns beside its values: updates of `TrainState.vars`, and metrics by name, of the same forms as a loss."""
-
-    vars: Vars = MappingProxyType({})
-    metrics: Mapping[str, Any] = MappingProxyType({})
-
-
-@runtime_checkable
-class LossFn(Protocol):
-    """`loss(params, state, batch, key, *, train) -> (values [B], Aux)`.
-
-    `params` has every player's parameters and is what the gradient sees; `state` gives the step, the variables and the
-    averages. The same function serves training and evaluation. Values are reduced, with the batch's mask, by the caller.
-    Examples that do not all count alike are `Weighted(values, weights)`; a loss of the parameters alone may be a scalar.
-
-    What is drawn with `key`, as by `jax.random.normal(key, x.shape)`, is drawn for the batch: it is other noise in batches of
-    another size, in micro-batches and under `pmap`. The noise of a loss that draws with the keys of the examples,
-    `keys.draw(jax.random.normal, keys.per_example(key, batch), x.shape)`, is the same in all of these.
-    """
-
-    def __call__(self, params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Any, Aux]: ...
-
-
-class Player(NamedTuple):
-    """A loss, the optimizer that descends it, the networks that move, and when.
-
-    Fields:
-      loss: the loss.
-      tx: the optimizer. Of several networks it sees all gradients at once, so that a bound on their norm is one on all.
-      every: it moves in every `every`-th step, first in step `every`.
-      owns: the names of its networks; none means the one of the player's own name. A network has one owner.
-      when: whether it moves, `when(state, metrics) -> bool`, of the state before its turn and the values of the turns before it
-        in this step, by the names that the step reports them under: `metrics["discriminator/accuracy"] > 0.6`. A turn that did
-        not take place counts as 0. None means always. Where it does not move, parameters, optimizer and variables stay as they
-        are, and its metrics have no value for this step. Source: Tzeng et al. 2017 (ADDA); Hoffman et al. 2018 (CyCADA).
-      ema: the decays of the averages of its networks. None means those of the experiment, and `()` keeps none: nobody samples
-        from a discriminator or a multiplier.
-      merge: rules by which replicas and micro-batches merge the variables that its loss returns, by the name of a variable or
-        of a network's collection: `{"codebook": merging.same, "pool": merging.whole}`. Others are averaged over the replicas.
-    """
-
-    loss: LossFn
-    tx: optax.GradientTransformation
-    every: int = 1
-    owns: tuple[str, ...] = ()
-    when: Callable[[TrainState, Mapping[str, Array]], Array] | None = None
-    ema: Decays | None = None
-    merge: Mapping[str, merging.Merge] = MappingProxyType({})
-
-
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-
-
-def create_state(
-    key: Key, params: Params, vars: Vars, players: Mapping[str, Player], *, ema: Decays | None = None
-) -> TrainState:
-    """The state before the first step.
-
-    Args:
-      key: the run's key; step s draws from `fold_in(key, s)`, so nothing else about randomness has to be saved.
-      params: parameters by name. Names that are no player's are frozen.
-      vars: variables by name.
-      players: the players in the order of their turns.
-      ema: decay of the averages, as in `make_train_step`; None keeps none but those of players that say so.
-
-    Returns:
-      The state, with step 0.
-
-    Raises:
-      ValueError: if a player has no parameters, shares a network with another, or merges a variable that there is not; or if a
-        decay is not in [0, 1).
-    """
-    owner: dict[str, str] = {}
-    for name, player in players.items():
-        merging.check_names(vars, name, player.merge)
-        for network in player.owns or (name,):
-            if network not in params:
-                own = "" if network == name else f" of its own network {network!r}"
-                raise ValueError(f"player {name!r} has no parameters{own}; init made {sorted(params)}")
-            if network in owner:
-                raise ValueError(
-                    f"players {owner[network]!r} and {name!r} both own {network!r}; a network moves in the turn of one player"
-                )
-            owner[network] = name
-    # Copies: the step takes its buffers over, so that none may be here twice or be somebody else's too.
-    key, params, vars = jax.tree.map(jnp.copy, (key, dict(params), dict(vars)))
-    opt = {name: player.tx.init(_owned(params, name, player)) for name, player in players.items()}
-    kept = [averages.begun(networks, params, vars) for networks in _decays(players, ema)]
-    first = kept[0] if kept else Averages({}, {})
-    return TrainState(jnp.zeros((), jnp.int32), key, params, opt, vars, first.params, first.vars, tuple(kept[1:]))
 
 
 def make_train_step(players: Mapping[str, Player], *, ema: Decays | None = None, accumulate: int = 1) -> TrainStep:
@@ -167,7 +50,9 @@ def make_train_step(players: Mapping[str, Player], *, ema: Decays | None = None,
     Raises:
       UserError: if there are micro-batches, and a player's variables have to be those of a whole batch (`merging.whole`).
 
+    >>> from jaxgen.game.contract import Aux
     >>> model = Player(lambda p, state, batch, key, *, train: (p["model"] * batch["x"], Aux()), optax.sgd(0.5))
+    >>> from jaxgen.game.state import create_state
     >>> state = create_state(jax.random.key(0), {"model": jnp.array(1.0)}, {}, {"model": model})
     >>> state, metrics = make_train_step({"model": model})(state, {"x": jnp.array([1.0, 3.0])})
     >>> state.params["model"].item(), metrics["loss"].value.item()
@@ -175,7 +60,7 @@ def make_train_step(players: Mapping[str, Player], *, ema: Decays | None = None,
     """
     # Kept in this closure, not passed through jit, which would sort the names: the order of the turns matters.
     players = dict(players)
-    decays = _decays(players, ema)
+    decays = decays_of(players, ema)
     for name, player in players.items():
         merging.check_micro_batches(name, player.merge, accumulate)
 
@@ -197,48 +82,6 @@ def make_train_step(players: Mapping[str, Player], *, ema: Decays | None = None,
     return step
 
 
-def averaged(state: TrainState, which: int = 0) -> TrainState:
-    """The state with the averages in place of the parameters and variables they average: what is evaluated and sampled from.
-
-    Averaged weights need batch statistics of their own: the running statistics of the weights of the last steps are those of
-    another network. Exact ones would be recomputed with the averaged weights on training data. Averages of the statistics need
-    no data and no further passes, and serve as well where the weights of the averaged steps are alike. A state without averages
-    of variables, as versions before they were kept have written it, is taken with its current variables.
-
-    Args:
-      state: the state.
-      which: the place of the average among several decays, as in `with_average`.
-    """
-    state = with_average(state, which)
-    return state._replace(params={**state.params, **state.ema}, vars={**state.vars, **state.ema_vars})
-
-
-def with_average(state: TrainState, which: int) -> TrainState:
-    """The state with another of several averages as the one that is evaluated and sampled from.
-
-    Args:
-      state: the state.
-      which: the place of the average's decay among those that were given, from 0. A player with fewer decays keeps its first.
-
-    Raises:
-      ValueError: if the state has fewer averages.
-    """
-    if which == 0:
-        return state
-    if not 0 < which <= len(state.more_ema):
-        there = len(state.more_ema) + bool(state.ema)
-        raise ValueError(f"the average {which} is asked for, counted from 0, and the state has {there}")
-    params, vars = state.more_ema[which - 1]
-    return state._replace(ema={**state.ema, **params}, ema_vars={**state.ema_vars, **vars})
-
-
-def with_averaged_variables(state: TrainState) -> TrainState:
-    """The state; if it has averages of parameters alone, those of the variables begin at the current variables."""
-    if state.ema_vars or not state.ema:
-        return state
-    return state._replace(ema_vars=jax.tree.map(jnp.copy, averages.of(state.ema, state.vars)))
-
-
 def moves(state: TrainState, player: Player, before: Metrics) -> Array | bool:
     """Whether a player moves in this step, of which `before` has the metrics of the turns that were before its own."""
     due: Array | bool = player.every == 1 or (state.step + 1) % player.every == 0
@@ -256,7 +99,7 @@ def turn(
         grads, vars, metrics = gradient(state, name, player, batch, key, accumulate)
         grads, metrics = collectives.total((grads, metrics))
         vars = merging.over_replicas(state.vars, vars, player.merge)
-        own = _owned(state.params, name, player)
+        own = owned(state.params, name, player)
         updates, opt = player.tx.update(grads, state.opt[name], own)
         params = _with(state.params, name, player, optax.apply_updates(own, updates))
         # Fused into the backward pass, the norm takes a fifth of a small network's step on a CPU.
@@ -302,7 +145,7 @@ def gradient(
     # An example's key is the same on every replica and in every micro-batch; a batch's key is of this part of it alone.
     batch, key = keys.by_example(key, batch), collectives.own(key)
     grad = jax.grad(mean_loss, has_aux=True)
-    own = _owned(state.params, name, player)
+    own = owned(state.params, name, player)
     mask = batch.get("mask")
     if accumulate == 1:
         share = 1 / collectives.count() if mask is None else mask.sum() / jnp.maximum(collectives.total(mask.sum()), 1)
@@ -329,17 +172,6 @@ def gradient(
     return whole(grads, None if weight is None else metrics["loss"].weight), vars, metrics
 
 
-def _owned(params: Params, name: str, player: Player) -> PyTree:
-    """The parameters that a player moves: of one network themselves, of several by name."""
-    return {network: params[network] for network in player.owns} if player.owns else params[name]
-
-
 def _with(params: Params, name: str, player: Player, own: PyTree) -> Params:
     """All parameters, with a player's own in their places."""
     return {**params, **(own if player.owns else {name: own})}
-
-
-def _decays(players: Mapping[str, Player], ema: Decays | None) -> list[dict[str, averages.Decay]]:
-    """The decays of all averages by network: a player's own, or those of the experiment."""
-    own = {name: ema if player.ema is None else player.ema for name, player in players.items()}
-    return averages.places({network: own[name] for name, player in players.items() for network in player.owns or (name,)})
