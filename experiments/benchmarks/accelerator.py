@@ -77,16 +77,15 @@ def main(
 
     def contender(name: str, made: jaxgen.Experiment) -> Callable[[], float]:
         way = parallel.choose("jit")
-        step = program.with_data(jaxgen.make_train_step(made.players, ema=made.ema), made.train)
-        state_spec, batch_spec = jax.eval_shape(lambda: begin(made, 0)), program.batch_spec(made.train)
-        window_spec, _ = program.trace(step, state_spec, batch_spec)
+        spec = jax.eval_shape(lambda: begin(made, 0))
+        compiled = program.compiled(made, spec, way, skip_not_finite=False, steps_per_call=chunk)
         # Of one step, since a loop of unknown length has no cost; and before compilation, which on a GPU turns convolutions
         # into calls of a library whose operations XLA does not count.
-        costs = jax.jit(step).lower(state_spec, batch_spec).cost_analysis() or {}
+        costs = jax.jit(program.step_of(made)).lower(spec, program.batch_spec(made.train)).cost_analysis() or {}
         shares[name] = costs.get("flops", float("nan")) / (peak * 1e12)
-        advance = way.compile(program.make_advance(step, chunk), state_spec, window_spec)
+        advance = compiled.advance
         state = way.place(begin(made, 0))
-        window = way.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), window_spec))
+        window = way.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), compiled.window))
         batches, n = way.feed(made.train.read(0, seed=0, steps=chunk), np.int32(chunk))
 
         def measure() -> float:

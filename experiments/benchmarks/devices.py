@@ -19,7 +19,6 @@ import jax
 import numpy as np
 import tyro
 
-import jaxgen
 from experiments.benchmarks.alone import alone, rate
 from experiments.benchmarks.overhead import experiment
 from experiments.benchmarks.pairing import pair, report
@@ -65,12 +64,11 @@ def _measure(kind: Literal["jit", "pmap"], cut: bool) -> tuple[float, int]:
     count = jax.device_count()
     way = parallel.choose(kind, fsdp=count if cut else 1)
     made = experiment(0, BATCH * count)
-    step = program.with_data(jaxgen.make_train_step(made.players), made.train)
-    state_spec, batch_spec = jax.eval_shape(lambda: begin(made, 0)), program.batch_spec(made.train)
-    window_spec, _ = program.trace(step, state_spec, batch_spec)
-    advance: Any = way.compile(program.make_advance(step, CALL), state_spec, window_spec)
+    spec = jax.eval_shape(lambda: begin(made, 0))
+    compiled = program.compiled(made, spec, way, skip_not_finite=False, steps_per_call=CALL)
+    advance: Any = compiled.advance
     state = way.place(begin(made, 0))
-    window = way.place(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), window_spec))
+    window = way.place(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), compiled.window))
     batches, n = way.feed(made.train.read(0, seed=0, steps=CALL), np.int32(CALL))
     text = advance.lower(state, window, batches, n).compile().as_text()
 

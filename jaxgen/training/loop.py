@@ -19,7 +19,7 @@ from jaxgen.devices.waiting import wait
 from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.experiment import Experiment
 from jaxgen.flags import Count, Place, Seed, Whole, checked, place
-from jaxgen.game import TrainState, make_train_step, with_averaged_variables
+from jaxgen.game import TrainState, with_averaged_variables
 from jaxgen.progress import Bar
 from jaxgen.reduction import Metrics, compute
 from jaxgen.runs import journal, workdir
@@ -71,8 +71,7 @@ def fit(
       quiet: whether to show no progress bars and no summary.
 
     Returns:
-      The run, which can be sampled from, evaluated and hashed. Without a workdir Ctrl-C ends the training early and returns
-      it too.
+      The run, to sample from, to evaluate and to hash. Without a workdir, Ctrl-C ends the training early and returns it too.
 
     Raises:
       UserError: if the flags contradict the run in `workdir`, or cannot work.
@@ -139,29 +138,20 @@ class _Loop:
         self.token: Any = None  # ready when the last call is through
         self.seconds, self.timed = 0.0, 0  # of the steps since the last log, without evaluations and saves
 
-        train = make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
-        train_step = program.with_data(program.held_still(train, experiment.frozen), experiment.train)
-        if skippable:
-            train_step = program.skipping(train_step)
-        self.state_spec = jax.eval_shape(lambda: begin(experiment, seed))
-        memory.check(self.state_spec, experiment.config.flags if experiment.config else None, parts=fsdp)
-        batch_spec = program.batch_spec(experiment.train)
-        sizes = sorted({x.shape[0] for x in jax.tree.leaves(batch_spec)})
-        parallel.check(sizes, devices=self.parallel.devices, accumulate=experiment.accumulate)
-        self.window_spec, fitting = program.trace(train_step, self.state_spec, batch_spec)
-        self.chunk = program.fitting(batch_spec, steps_per_call) if steps_per_call else fitting
-        self.pace = program.Pace(self.chunk)
+        state = jax.eval_shape(lambda: begin(experiment, seed))
+        memory.check(state, experiment.config.flags if experiment.config else None, parts=fsdp)
+        self.program = program.compiled(
+            experiment, state, self.parallel, skip_not_finite=skippable > 0, steps_per_call=steps_per_call
+        )
+        self.pace = program.Pace(self.program.chunk)
         self._number = functools.cache(self.parallel.number)
-        advance = program.make_advance(train_step, self.chunk)
-        self.advance = self.parallel.compile(advance, self.state_spec, self.window_spec)
 
         if path is not None:
             resources.callback(workdir.occupy(path).release)
             self.folder, notes = workdir.matching_run(path, experiment, seed)
             hosts.barrier("every host has read what is in the workdir")
-            self.checkpoints = self.folder.checkpoints(
-                keep=keep, keep_every=keep_every, best=self._best, frozen=experiment.frozen
-            )
+            best = lambda steps: best_step(experiment.best, self.journal.history, steps)  # noqa: E731
+            self.checkpoints = self.folder.checkpoints(keep=keep, keep_every=keep_every, best=best, frozen=experiment.frozen)
             resources.callback(self.checkpoints.close)
             self._say(*notes)
         if not self._restored():
@@ -183,7 +173,7 @@ class _Loop:
     def run(self, log_every: int, evaluate_every: int, save_every: int, keep_every: int) -> Run:
         """Takes the steps that are left, and reports, saves and draws where these are due."""
         intervals = log_every, evaluate_every, save_every, keep_every
-        calls = list(program.plan(self.step, self.experiment.steps, self.chunk, intervals))
+        calls = list(program.plan(self.step, self.experiment.steps, self.program.chunk, intervals))
         feed = self._feed(calls)
         began, started = self.step, time.perf_counter()
         with StopRequest() as stop, Bar(total=self.experiment.steps, initial=self.step, quiet=self.quiet) as bar:
@@ -232,7 +222,7 @@ class _Loop:
             # JAX compiles within the first call, and returns from it when the device has begun.
             compiling = contextlib.nullcontext() if self.compiled else bar.beside("compiling")
             with compiling, jax.transfer_guard("disallow"):
-                self.state, self.window, token = self.advance(self.state, self.window, batches, *numbers)
+                self.state, self.window, token = self.program.advance(self.state, self.window, batches, *numbers)
             self.compiled = True
             # One call runs while the next is prepared; more would pile up batches on the device.
             wait(self.token, whole=True)
@@ -285,7 +275,7 @@ class _Loop:
         self._say("A value is not finite: repeating the steps since the last checkpoint, to find the first.")
         first, state = self._last_finite()
         calls = [(step, 1) for step in range(first, self.step)]
-        before = not_finite.search(self.advance, state, self._empty_window, self._feed(calls))
+        before = not_finite.search(self.program.advance, state, self._empty_window, self._feed(calls))
         if before is None:
             raise NotFiniteError(
                 f"Not finite between steps {self.logged + 1:,} and {self.step:,}: {what}; but finite when repeated, so the "
@@ -299,10 +289,10 @@ class _Loop:
         if self.checkpoints is not None and self.checkpoints.steps():
             self.checkpoints.wait()
             step = self.checkpoints.steps()[-1]
-            state, _, _ = self.checkpoints.restore(step, self.parallel.spec(self.state_spec), None)
+            state, _, _ = self.checkpoints.restore(step, self.parallel.spec(self.program.state), None)
             state = with_averaged_variables(state)
         else:
-            state = begin(self.experiment, self.seed) if tree is None else from_tree(self.state_spec, tree)
+            state = begin(self.experiment, self.seed) if tree is None else from_tree(self.program.state, tree)
         return step, self.parallel.place(state)
 
     def _draw(self, bar: Bar, *, only_missing: bool = False) -> None:
@@ -332,7 +322,7 @@ class _Loop:
         """Takes up the last checkpoint that is whole, if there is any."""
         if self.checkpoints is None or self.folder is None:
             return False
-        specs = self.parallel.spec(self.state_spec), self.parallel.spec(self.window_spec)
+        specs = self.parallel.spec(self.program.state), self.parallel.spec(self.program.window)
         restored = self.checkpoints.restore_last(*specs, aside=self.folder.damaged, say=self._say)
         if restored is None:
             return False
@@ -343,13 +333,10 @@ class _Loop:
         return True
 
     def _feed(self, calls: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, Any]]:
-        return program.feed(self.experiment.train, calls, seed=self.seed, chunk=self.chunk, parallel=self.parallel)
-
-    def _best(self, steps: Sequence[int]) -> int | None:
-        return best_step(self.experiment.best, self.journal.history, steps)
+        return program.feed(self.experiment.train, calls, seed=self.seed, chunk=self.program.chunk, way=self.parallel)
 
     def _empty_window(self) -> Metrics:
-        return self.parallel.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.window_spec))
+        return self.parallel.place(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.program.window))
 
     def _view(self) -> TrainState:
         return self.parallel.to_view(self.state)

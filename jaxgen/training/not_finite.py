@@ -11,14 +11,14 @@ import numpy as np
 from jaxgen.devices import hosts
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
-from jaxgen.game import TrainState, gradient, make_train_step, moves, turn, with_averaged_variables
+from jaxgen.game import TrainState, gradient, moves, turn, with_averaged_variables
 from jaxgen.reduction import Mean, Metrics
 from jaxgen.runs.rebuild import rebuild
 from jaxgen.runs.run import begin
 from jaxgen.runs.serialization import from_tree, to_tree
 from jaxgen.runs.workdir import Workdir
 from jaxgen.training.origins import origins
-from jaxgen.training.program import DATA, Advance, batch_spec, held_still, with_data
+from jaxgen.training.program import DATA, Advance, batch_spec, step_of
 from jaxgen.types import Batch, Key, PyTree
 
 
@@ -142,9 +142,7 @@ def replay(path: str | Path, *, experiment: Callable[..., Experiment] | str | No
         )
     finally:
         incidents.close()
-    train = make_train_step(made.players, ema=made.ema, accumulate=made.accumulate)
-    step = with_data(held_still(train, made.frozen), made.train)
-    findings = origins(step, with_averaged_variables(state), batch)
+    findings = origins(step_of(made), with_averaged_variables(state), batch)
     lines = [str(meta["happened"])]
     for finding in findings:
         lines += [

@@ -1,7 +1,7 @@
 """How steps reach the device: several in one compiled call, with the next batches already on their way."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,11 @@ import numpy as np
 from jax import lax
 
 from jaxgen.data import Stream, prefetch
+from jaxgen.devices import parallel
 from jaxgen.devices.hosts import shard
 from jaxgen.devices.parallel import Parallel
-from jaxgen.game import TrainState, TrainStep
+from jaxgen.experiment import Experiment
+from jaxgen.game import TrainState, TrainStep, make_train_step
 from jaxgen.keys import DATA
 from jaxgen.reduction import Mean, Metrics, merge, reduce
 from jaxgen.traces import programs
@@ -27,6 +29,54 @@ MOST = 1 << 29
 
 CALL = 1.0
 """Seconds that a call may take, if it is of more than one step: a signal is heard between two calls."""
+
+
+class Program(NamedTuple):
+    """The compiled steps of a run.
+
+    Fields:
+      advance: the compiled function, as `make_advance` says.
+      state: shapes and dtypes of the state.
+      window: shapes and dtypes of the metrics since the last log.
+      chunk: the most steps of a call, whose batches it takes.
+    """
+
+    advance: Advance
+    state: TrainState
+    window: Metrics
+    chunk: int
+
+
+def compiled(
+    experiment: Experiment, state: TrainState, way: Parallel, *, skip_not_finite: bool, steps_per_call: int | None
+) -> Program:
+    """Compiles the steps of an experiment; XLA does its part of that in the first call.
+
+    Args:
+      experiment: the experiment.
+      state: shapes and dtypes of its state.
+      way: the way to run.
+      skip_not_finite: whether a step that makes something not finite is skipped.
+      steps_per_call: the number of steps of a call; None chooses it.
+
+    Raises:
+      UserError: if a batch cannot be cut into equal parts.
+    """
+    step = step_of(experiment)
+    if skip_not_finite:
+        step = skipping(step)
+    batch = batch_spec(experiment.train)
+    sizes = sorted({x.shape[0] for x in jax.tree.leaves(batch)})
+    parallel.check(sizes, devices=way.devices, accumulate=experiment.accumulate)
+    window, several = trace(step, state, batch)
+    chunk = fitting(batch, steps_per_call) if steps_per_call else several
+    return Program(way.compile(make_advance(step, chunk), state, window), state, window, chunk)
+
+
+def step_of(experiment: Experiment) -> TrainStep:
+    """The training step of an experiment on raw batches."""
+    train = make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
+    return with_data(held_still(train, experiment.frozen), experiment.train)
 
 
 def with_data(step: TrainStep, stream: Stream) -> TrainStep:
@@ -174,7 +224,7 @@ def plan(start: int, stop: int, chunk: int, every: Sequence[int]) -> Iterator[tu
 
 
 def feed(
-    stream: Stream, calls: Sequence[tuple[int, int]], *, seed: int, chunk: int, parallel: Parallel
+    stream: Stream, calls: Sequence[tuple[int, int]], *, seed: int, chunk: int, way: Parallel
 ) -> Iterator[tuple[Any, Array]]:
     """The batches of each call and its number of steps, on the devices one call ahead of the loop."""
 
@@ -183,7 +233,7 @@ def feed(
         return stream.read(call[0], seed=seed, steps=chunk, shard=shard()), np.int32(call[1])
 
     for batches, n in prefetch(read, calls):
-        yield parallel.feed(batches, n)
+        yield way.feed(batches, n)
 
 
 def _slow_in_a_loop(traced: Any) -> bool:
