@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxgen.commands import command_line
 from jaxgen.commands.main import main
 from jaxgen.runs.journal import read_jsonl
 

@@ -17,6 +17,7 @@ from test_experiments import NAMES
 import jaxgen
 from jaxgen import UserError, commands
 from jaxgen.commands import arguments, runs
+from jaxgen.commands.main import main
 from jaxgen.errors import FewExamplesWarning
 from jaxgen.flags import late
 from jaxgen.runs.run import begin

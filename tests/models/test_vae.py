@@ -80,7 +80,7 @@ def test_a_likelihood_is_float32_after_a_bfloat16_decoder(likelihood: Any) -> No
 def test_every_network_serves_as_encoder_and_decoder(kind: ModuleType, shape: tuple[int, int, int]) -> None:
     for likelihood in (
         likelihoods.BernoulliLikelihood(),
-        vae.DiscretizedLogisticLikelihood(),
+        likelihoods.DiscretizedLogisticLikelihood(),
     ):  # one number an element, and two
         model, x = build(likelihood, kind, shape, jnp.bfloat16), jnp.zeros((2, *shape))
 

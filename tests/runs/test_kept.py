@@ -36,11 +36,12 @@ def test_a_kept_run_loads_evaluates_and_goes_on(version: int, tmp_path: Path) ->
     assert loaded.evaluate()["test"]["loss"] == pytest.approx(reported["loss"], rel=1e-4)
     assert set(jaxgen.load_params(folder, best=True)) == {"model"}
 
-    # On as it would have gone on, as far as another version of the compiler rounds alike.
+    # On as it would have gone on, as far as another processor and compiler round alike: Adam takes a gradient that is nothing
+    # but rounding at full length. With a fresh optimizer the last loss differs by 2 %.
     resumed = fit(regression(steps=16, ema=0.9), folder, log_every=4)
     assert resumed.position == 16
     whole = fit(regression(steps=16, ema=0.9), log_every=4)
     # The averages of the first format hold the initial parameters, so that only what is trained goes on alike.
     alike = ("train",) if version == 1 else ("train", "test")
     losses = [[line["loss"] for line in r.history if line["step"] > 8 and line["split"] in alike] for r in (resumed, whole)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0] == pytest.approx(losses[1], rel=5e-3)
