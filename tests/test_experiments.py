@@ -14,7 +14,7 @@ import experiments
 NAMES = [m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.ispkg]
 
 
-ONE_A_FAMILY = ("vae", "gan", "modes", "ddpm", "clip", "lenet")
+ONE_A_FAMILY = ("vae", "vqvae", "gan", "pix2pix", "ddpm", "clip", "lenet")
 """Run by default; a step of the others is run in tests/test_few_images.py."""
 
 
