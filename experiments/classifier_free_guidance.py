@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, diffusion, keys, objectives, samplers, schedules
+from jaxgen import data, diffusion, keys, objectives, optimizers, samplers
 from jaxgen.analysis import reverse_process
 from jaxgen.data.text import PAD
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole
@@ -112,7 +112,7 @@ def experiment(
         conditions = jaxgen.Conditions.of_classes(names)
         example = (*start, jnp.zeros(1, jnp.int32))
     loss = objectives.denoising_score_matching(model, noise, told=tell)
-    player = jaxgen.Player(loss, schedules.clipped(optax.adam(learning_rate), clip))
+    player = jaxgen.Player(loss, optimizers.clipped(optax.adam(learning_rate), clip))
 
     chain = diffusion.spaced(noise, sampling_steps)
     draw = {"ancestral": samplers.ancestral(chain), "ddim": samplers.ddim(chain)}[sampler]

@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, objectives, schedules
+from jaxgen import data, objectives, optimizers
 from jaxgen.data.builders import captioned_digits
 from jaxgen.data.text import END
 from jaxgen.flags import Count, NonNegative, Positive, Share, Whole
@@ -165,7 +165,7 @@ def experiment(
     model = clip.CLIP(vision[encoder](), text, temperature)
     example = (jnp.zeros((1, *image)), jnp.zeros((1, text_length), jnp.int32))
 
-    rate = schedules.learning_rate(learning_rate, steps=steps, warmup=warmup, cosine=cosine)
+    rate = optimizers.learning_rate(learning_rate, steps=steps, warmup=warmup, cosine=cosine)
     b2, eps = ADAM[encoder]
     adam = optax.adamw(rate, b2=b2, eps=eps, weight_decay=weight_decay, mask=decayed)
     player = jaxgen.Player(objectives.contrastive(model), optax.chain(adam, objectives.clip_scale(100.0)))

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, diffusion, keys, objectives, samplers, schedules
+from jaxgen import data, diffusion, keys, objectives, optimizers, samplers
 from jaxgen.analysis import reverse_process
 from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
@@ -111,8 +111,8 @@ def experiment(
     )
     told = {"label": objectives.Told("label")} if labels else {}
     loss = objectives.denoising_score_matching(model, noise, meaning, weight=weight, told=told)
-    rate = schedules.learning_rate(learning_rate, steps=steps, warmup=warmup)
-    players = {"model": jaxgen.Player(loss, schedules.clipped(optax.adam(rate), clip))}
+    rate = optimizers.learning_rate(learning_rate, steps=steps, warmup=warmup)
+    players = {"model": jaxgen.Player(loss, optimizers.clipped(optax.adam(rate), clip))}
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
     variances = value_of(VARIANCES, variance)

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, objectives, schedules
+from jaxgen import data, objectives, optimizers
 from jaxgen.analysis import confusion
 from jaxgen.flags import Count, Counts, Positive, Share, Whole, value_of
 from jaxgen.models.cnn import LeNet
@@ -69,7 +69,7 @@ def experiment(
 
     model = LeNet(classes, channels, hidden, dropout, dtype=jnp.bfloat16 if bf16 else jnp.float32)
     peak = learning_rate or (0.05 if optimizer == "sgd" else 1e-3)
-    rate = schedules.learning_rate(peak, steps=steps, cosine=cosine)
+    rate = optimizers.learning_rate(peak, steps=steps, cosine=cosine)
     tx = value_of({"adam": optax.adam(rate), "sgd": optax.sgd(rate, momentum=0.9)}, optimizer)
     player = jaxgen.Player(objectives.classification(model, smoothing=smoothing), tx)
 

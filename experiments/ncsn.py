@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, diffusion, objectives, samplers, schedules
+from jaxgen import data, diffusion, objectives, optimizers, samplers
 from jaxgen.analysis import reverse_process
 from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
@@ -99,7 +99,7 @@ def experiment(
     )
     # The score is minus the noise over sigma: with the weight sigma^2 its error is that of the noise.
     loss = objectives.denoising_score_matching(model, noise, diffusion.EPSILON)
-    players = {"model": jaxgen.Player(loss, schedules.clipped(optax.adam(learning_rate), clip))}
+    players = {"model": jaxgen.Player(loss, optimizers.clipped(optax.adam(learning_rate), clip))}
     draw = samplers.annealed_langevin(noise, steps=langevin_steps, step_size=step_size)
 
     def denoise(state: jaxgen.TrainState, given: Batch) -> diffusion.Denoise:

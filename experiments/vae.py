@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, keys, objectives, schedules
+from jaxgen import data, keys, objectives, optimizers
 from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models import autoencoders, vae
@@ -117,8 +117,8 @@ def experiment(
     model = vae.VAE(encoder, kind.Decoder(out, **mirrored, dtype=dtype), head, latents, dtype=dtype)
     networks = {"model": jaxgen.Network(model, jnp.zeros((1, *image)))}
 
-    rate = schedules.learning_rate(learning_rate, steps=steps, cosine=cosine)
-    tx = schedules.clipped(optax.adam(rate), clip)
+    rate = optimizers.learning_rate(learning_rate, steps=steps, cosine=cosine)
+    tx = optimizers.clipped(optax.adam(rate), clip)
     if max_kl is None:
         rising = (0 if binary else 1000) if beta_warmup is None else beta_warmup
         weight = optax.linear_schedule(0.0, beta, rising) if rising else beta

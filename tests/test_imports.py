@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # Each room may import from the floors below it, and from itself.
 FLOORS = [
     {"types", "errors", "version", "uncertainty", "traces", "progress", "best"},
-    {"flags", "reduction", "disk", "hashes", "pictures", "network", "experiments", "schedules"},
+    {"flags", "reduction", "disk", "hashes", "pictures", "network", "experiments", "optimizers"},
     {"devices"},
     {"keys"},
     {"game", "data", "diffusion", "distributions"},

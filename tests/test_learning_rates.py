@@ -5,11 +5,11 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen import schedules
+from jaxgen import optimizers
 
 
 def test_a_rate_rises_along_a_line_and_falls_along_a_cosine() -> None:
-    rate = schedules.learning_rate(0.2, steps=30, warmup=10, cosine=True)
+    rate = optimizers.learning_rate(0.2, steps=30, warmup=10, cosine=True)
     steps = np.arange(31)
     falling = 0.1 * (1 + np.cos(np.pi * (steps - 10) / 20))
     expected = np.where(steps < 10, 0.02 * steps, falling)
@@ -17,15 +17,15 @@ def test_a_rate_rises_along_a_line_and_falls_along_a_cosine() -> None:
 
 
 def test_without_a_cosine_the_rate_stays() -> None:
-    rate = schedules.learning_rate(0.2, steps=30, warmup=4)
+    rate = optimizers.learning_rate(0.2, steps=30, warmup=4)
     np.testing.assert_allclose([float(rate(step)) for step in (0, 1, 4, 30, 99)], [0.0, 0.05, 0.2, 0.2, 0.2], rtol=1e-6)
-    plain = schedules.learning_rate(0.2, steps=30)
+    plain = optimizers.learning_rate(0.2, steps=30)
     assert [float(plain(step)) for step in (0, 99)] == [pytest.approx(0.2)] * 2
 
 
 @pytest.mark.parametrize(("norm", "expected"), [(1.0, [-0.6, -0.8]), (10.0, [-3.0, -4.0]), (None, [-3.0, -4.0])])
 def test_a_gradient_is_shortened_as_a_whole_and_before_the_optimizer(norm: float | None, expected: list[float]) -> None:
-    tx = schedules.clipped(optax.sgd(1.0), norm)
+    tx = optimizers.clipped(optax.sgd(1.0), norm)
     params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
     gradient = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
     moved, _ = tx.update(gradient, tx.init(params), params)
@@ -33,6 +33,6 @@ def test_a_gradient_is_shortened_as_a_whole_and_before_the_optimizer(norm: float
 
 
 def test_the_bound_is_on_the_gradient_and_not_on_the_step() -> None:
-    tx = schedules.clipped(optax.sgd(0.1), 1.0)
+    tx = optimizers.clipped(optax.sgd(0.1), 1.0)
     moved, _ = tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)))
     np.testing.assert_allclose(moved, [-0.06, -0.08], rtol=1e-6)

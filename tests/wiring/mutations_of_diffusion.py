@@ -74,7 +74,7 @@ DDPM: Sequence[Change] = [
     ("pictures of the training split", "shown = data.examples(test,", "shown = data.examples(train,"),
     ("--nll-samples is dropped", "variance=variances, samples=nll_samples", "variance=variances"),
     ("nats for bits", "return found.bits", 'return found.bits | {"bits_per_dim": found.total / found.dimensions}'),
-    ("no clipping", "schedules.clipped(optax.adam(rate), clip)", "optax.adam(rate)"),
+    ("no clipping", "optimizers.clipped(optax.adam(rate), clip)", "optax.adam(rate)"),
     ("the rate is shown and not used", "optax.adam(rate)", "optax.adam(learning_rate)"),
     ("no warm-up", "steps=steps, warmup=warmup", "steps=steps"),
     ("--ema is dropped", "        ema=ema,\n", ""),
@@ -116,7 +116,7 @@ NCSN: Sequence[Change] = [
     ),
     ("evaluated on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
     ("pictures of the training split", "shown = data.examples(test,", "shown = data.examples(train,"),
-    ("no clipping", "schedules.clipped(optax.adam(learning_rate), clip)", "optax.adam(learning_rate)"),
+    ("no clipping", "optimizers.clipped(optax.adam(learning_rate), clip)", "optax.adam(learning_rate)"),
     ("--ema is dropped", "        ema=ema,\n", ""),
     ("steps of the U-Net's time", "        time=RandomFourier(2 * channels[0], scale=1.0),\n", ""),
     (

@@ -39,7 +39,7 @@ VAE: Sequence[Change] = [
     ("--nll-samples is a chunk's", "samples=nll_samples, chunk=chunk", "samples=chunk, chunk=chunk"),
     ("the multiplier starts at its logarithm", "jnp.log(jnp.expm1(1.0))", "jnp.zeros(())"),
     ("--max-kl is swapped with --beta", "delta=max_kl,", "delta=beta,"),
-    ("no clipping", "schedules.clipped(optax.adam(rate), clip)", "optax.adam(rate)"),
+    ("no clipping", "optimizers.clipped(optax.adam(rate), clip)", "optax.adam(rate)"),
     ("the rate falls too late", "steps=steps, cosine=cosine", "steps=2 * steps, cosine=cosine"),
     ("the rate is shown and not used", "clipped(optax.adam(rate)", "clipped(optax.adam(learning_rate)"),
     ("--activation is dropped", '{"hidden": hidden, "activation": value_of(ACTIVATIONS, activation)}', '{"hidden": hidden}'),
@@ -254,7 +254,7 @@ RATES: Sequence[Change] = [
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/vae.py", "wiring/test_vae_facts.py"): VAE,
     ("jaxgen/analysis/latent_model.py", "analysis/test_latent_model.py"): LATENT_MODEL,
-    ("jaxgen/schedules.py", "test_learning_rates.py"): RATES,
+    ("jaxgen/optimizers.py", "test_learning_rates.py"): RATES,
     ("jaxgen/objectives/elbo.py", "objectives"): ELBO,
     ("experiments/vib.py", "wiring/test_vib_facts.py"): VIB,
     ("jaxgen/objectives/bottleneck.py", "objectives/test_bottleneck_objective.py"): BOTTLENECK,

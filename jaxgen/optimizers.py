@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a training, and the bound on a gradient's norm: what experiments ask of optax."""
+"""What experiments ask of optax: a learning rate over the steps of a training, and a bound on the norm of a gradient."""
 
 import optax
 
