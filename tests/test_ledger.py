@@ -40,10 +40,10 @@ TINY = Row(
 
 @pytest.mark.parametrize("name", ROWS)
 def test_every_command_parses(name: str) -> None:
-    function = reproduce.experiment_of(ROWS[name])
-    command = command_line.parse(function, [*reproduce.arguments(ROWS[name], "somewhere")[1], "--seed", "3"])
-    flags.check(function, command.own)
-    assert command.loop["seed"] == 3
+    for stage in reproduce.stages(ROWS[name], "somewhere", Path("runs") / name / "3"):
+        command = command_line.parse(stage.experiment, [*stage.flags, "--seed", "3"])
+        flags.check(stage.experiment, command.own)
+        assert command.loop["seed"] == 3
 
 
 def test_a_command_that_does_not_parse_is_noticed(capsys) -> None:
@@ -88,6 +88,22 @@ def there(results: Path) -> set[str]:
 def test_no_record_is_left_over() -> None:
     assert there(records.RESULTS) == named(records.RESULTS)
     assert {path.stem for path in records.RESULTS.glob("*.json")} <= ROWS.keys()
+
+
+def test_a_row_of_two_stages_trains_both_and_speaks_of_the_second(tmp_path: Path, monkeypatch) -> None:
+    first = "python -m experiments.vqvae --dataset digits --channels 4 8 --codes 4 --features 4 --blocks 0 --steps 2"
+    second = "python -m experiments.code_prior --autoencoder RUN1 --dataset digits --width 8 --depth 1 --steps 2"
+    row = TINY._replace(command=f"{first} && {second}", value="train/loss", also=("test/bits_per_code",), seeds=1)
+    monkeypatch.setitem(ROWS, "tiny", row)
+    record = reproduce.reproduce("tiny", data_dir=None, runs=tmp_path / "runs", results=tmp_path / "results")
+    (run,) = record["runs"]
+    assert {path.name for path in (tmp_path / "runs" / "tiny").iterdir()} == {"0", "0-1"}
+    lines = journal.read_jsonl(tmp_path / "runs" / "tiny" / "0" / "metrics.jsonl")
+    assert run["value"] == next(line["loss"] for line in lines if line["split"] == "train")
+    assert run["also"]["test/bits_per_code"] == next(line["bits_per_code"] for line in lines if line["split"] == "test")
+    assert run["code"] == [reproduce.code_version()]
+    kept = journal.read_jsonl(tmp_path / "results" / run["metrics"])
+    assert (reproduce.value_of(row, kept), [line["split"] for line in kept]) == ((2, run["value"]), [x["split"] for x in lines])
 
 
 def test_the_pages_are_what_the_records_say() -> None:

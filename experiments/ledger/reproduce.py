@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -40,16 +40,42 @@ MINUTE = 60.0
 """After so many seconds the time that a run took is on record, lest a run that is killed took none."""
 
 
-def arguments(row: Row, data_dir: str) -> tuple[str, list[str]]:
-    """The module and the flags of a row's command."""
-    python, option, module, *flags = shlex.split(row.command)
-    assert (python, option) == ("python", "-m"), f"a command runs a module: {row.command}"
-    return module, [data_dir if flag == DATA else flag for flag in flags]
+class Stage(NamedTuple):
+    """One command of a row.
+
+    Fields:
+      module: the module that the command runs.
+      flags: its flags.
+      run: the folder of its run.
+    """
+
+    module: str
+    flags: list[str]
+    run: Path
+
+    @property
+    def experiment(self) -> Callable[..., Any]:
+        """The function whose keyword arguments the flags are."""
+        return experiments.find(self.module)
 
 
-def experiment_of(row: Row) -> Callable[..., Any]:
-    """The function whose keyword arguments a row's flags are."""
-    return experiments.find(arguments(row, DATA)[0])
+def stages(row: Row, data_dir: str, folder: Path) -> list[Stage]:
+    """The commands of a row; the last one measures the row's value.
+
+    Args:
+      row: the row.
+      data_dir: the folder of prepared sets.
+      folder: the folder of the last command's run; those before have folders beside it.
+    """
+    commands = row.command.split(" && ")
+    runs = [folder.with_name(f"{folder.name}-{i + 1}") for i in range(len(commands) - 1)] + [folder]
+    words = {DATA: data_dir, **{f"RUN{i + 1}": str(run) for i, run in enumerate(runs[:-1])}}
+    found = []
+    for command, run in zip(commands, runs, strict=True):
+        python, option, module, *flags = shlex.split(command)
+        assert (python, option) == ("python", "-m"), f"a command runs a module: {command}"
+        found.append(Stage(module, [words.get(flag, flag) for flag in flags], run))
+    return found
 
 
 def reproduce(
@@ -90,18 +116,19 @@ def reproduce(
     if not chosen or len(set(chosen)) < len(chosen):
         raise UserError(f"--seeds is {' '.join(map(str, chosen)) or 'empty'}; give one seed or more, each once.")
     before = records.load(name, results)  # Before the hours of running: a damaged record is refused now.
-    module, flags = arguments(row, data_dir or DATA)
-    if module.startswith(experiments.PREFIX):
-        module = f"jaxgen.{module}"  # the same file, whatever else is called `experiments` where this runs
     collected, texts = [], {}
     for seed in chosen:
         folder = runs / name / str(seed)
-        command = [sys.executable, "-m", module, *flags, "--workdir", str(folder), "--seed", str(seed)]
-        if code := _run(command, folder, row):
-            raise UserError(
-                f"{shlex.join(command)} ended with {code}, for the reason above; once it is mended, this goes on there."
-            )
-        run, text = _collect(row, name, seed, folder)
+        todo = stages(row, data_dir or DATA, folder)
+        for module, flags, of_stage in todo:
+            # The same file, whatever else is called `experiments` where this runs.
+            named = f"jaxgen.{module}" if module.startswith(experiments.PREFIX) else module
+            command = [sys.executable, "-m", named, *flags, "--workdir", str(of_stage), "--seed", str(seed)]
+            if code := _run(command, of_stage, row):
+                raise UserError(
+                    f"{shlex.join(command)} ended with {code}, for the reason above; once it is mended, this goes on there."
+                )
+        run, text = _collect(row, name, seed, [stage.run for stage in todo])
         collected.append(run)
         texts[run["metrics"]] = text
     new = {"row": name, "command": row.command, "value": row.value, "runs": sorted(collected, key=lambda run: run["seed"])}
@@ -144,12 +171,14 @@ def _git(root: Path, *arguments: str) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def _collect(row: Row, name: str, seed: int, folder: Path) -> tuple[dict[str, Any], str]:
-    """What a record says of a run, and the run's evaluations, to be written beside it."""
-    ran = workdir.read(folder)
-    # Evaluations alone: the lines of training are many, and no row speaks of them.
-    lines = [line for line in journal.read_jsonl(ran.metrics) if line["split"] != "train"]
+def _collect(row: Row, name: str, seed: int, folders: Sequence[Path]) -> tuple[dict[str, Any], str]:
+    """What a record says of the last of a row's runs, and that run's evaluations, to be written beside it."""
+    ran = workdir.read(folders[-1])
+    lines = journal.read_jsonl(ran.metrics)
     step, value = value_of(row, lines)
+    # Evaluations, and of the lines of training, which are many, the one that the row speaks of.
+    of_training = any(name.startswith("train/") for name in (row.value, *row.also))
+    lines = [line for line in lines if line["split"] != "train" or (of_training and line["step"] == step)]
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
     metrics, sha256 = records.metrics_file(name, seed, text)
     flags = {flag: v for flag, v in ran.record["flags"].items() if flag not in run_record.MAY_CHANGE} | {
@@ -166,9 +195,9 @@ def _collect(row: Row, name: str, seed: int, folder: Path) -> tuple[dict[str, An
         "config": hashes.signature([ran.record["experiment"], flags])[:12],
         "data": ran.record["data"],
         "versions": ran.record["versions"],
-        "code": _codes(folder),
+        "code": list({json.dumps(code): code for folder in folders for code in _codes(folder)}.values()),
         "device": _device(),
-        "seconds": round(_spent(folder)),
+        "seconds": round(sum(map(_spent, folders))),
         "date": datetime.now(UTC).date().isoformat(),
     }
     return run, text

@@ -40,7 +40,8 @@ class Row(NamedTuple):
       dataset: the dataset that it is trained on.
       figure: the figure that is measured, with its unit and the way of measuring it.
       unit: the unit of a distance from the paper's value.
-      command: the command to type; D stands for the folder of prepared sets.
+      command: the command to type; D stands for the folder of prepared sets. A system of several stages has a command for each,
+        joined by &&, and in the later ones RUN1 stands for the folder of the first one's run, RUN2 for that of the second.
       value: the name of the value, `split/name` in the run's `metrics.jsonl`, at its last step.
       paper: the paper's figure; None for a baseline, which is compared with nothing.
       rerun: the figure of a named rerun of the paper's system, by its authors or by others.

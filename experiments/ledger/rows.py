@@ -225,6 +225,18 @@ ROWS: Mapping[str, Row] = {
         chosen={"network, codebook, optimizer, rate, batch size, steps": Chosen.CODE},
         differs="the 10,000 images that are held out are drawn at random; the notebook trains on the first 40,000",
     ),
+    "code_prior_digits": Row(
+        system="VQ-VAE with 4x4 codes of 64, and a gated PixelCNN as the prior of its codes",
+        dataset="digits",
+        figure="bits a code of the test images, by the prior",
+        unit="bits",
+        command="python -m experiments.vqvae --dataset digits && "
+        "python -m experiments.code_prior --autoencoder RUN1 --dataset digits",
+        value="test/bits_per_code",
+        also=("test/unigram_bits_per_code",),
+        paper=None,
+        chosen={"networks, rates, steps": Chosen.OWN, "dropout and size of the prior": Chosen.TEST},
+    ),
     "pix2pix_camvid64": Row(
         system="pix2pix, U-Net of 64 channels, discriminator of 70x70 patches",
         dataset="camvid64, photos to labels",
