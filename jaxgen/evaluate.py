@@ -142,7 +142,7 @@ def _over(
 
 
 def loss_of(player: Player, name: str = "loss") -> Measure:
-    """What a player is trained on, measured with `train=False`: its loss and its metrics, example by example.
+    """The measure of a player's loss and metrics with `train=False`, example by example.
 
     Args:
       player: the player.

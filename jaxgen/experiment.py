@@ -1,4 +1,4 @@
-"""An experiment: the data, the players and what to look at, as one value; and the record of the flags that made it."""
+"""An experiment as one value: data, players, evaluators and pictures; and the record of the flags that made it."""
 
 import functools
 import inspect
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Config(NamedTuple):
-    """How an experiment was made: which function, with which flags, and which data it opened.
+    """The record of an experiment: the function that made it, the flags, and the data that it opened.
 
     Fields:
       function: the function that made it.
@@ -65,12 +65,12 @@ class Config(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Where the function is written."""
+        """The path of the file in which the function is written."""
         return str(Path(inspect.getfile(inspect.unwrap(self.function))).resolve())
 
 
 class Experiment(NamedTuple):
-    """What `fit` runs.
+    """The data, the players and all else that `fit` runs.
 
     Fields:
       train: the stream of training batches.
@@ -82,7 +82,7 @@ class Experiment(NamedTuple):
       frozen: the networks of other runs that stay as they are (`jaxgen.frozen`), by the name that their parameters and
         variables have in a state. A run keeps them once in its folder, and not in its checkpoints.
       splits: the data by split: `train` and `test`, or several domains, as `train/photos` and `test/photos`. Samples are
-        measured against them, and figures name them. With a validation split (`common_flags`) `validation` comes beside `test`.
+        measured against them, and figures name them. With a validation split (`common_flags`) there is `validation` as well.
       evaluators: the functions that are run every `evaluate_every` steps; the name is the split they report on.
       final: the evaluators that are run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
         With a validation split (`common_flags`) the evaluation of the test split is here too.
@@ -91,7 +91,7 @@ class Experiment(NamedTuple):
         traced. `given` is a batch of n rows (`jaxgen.given`): the samples' numbers, `index`, and what they are conditioned on.
         None where a model generates nothing.
       given: the conditions of samples, and what they are by default: classes, captions, images to translate or to complete.
-        None of a model that is told nothing.
+        None for a model without conditions.
       ema: decay of the averages of parameters and variables that are evaluated and sampled from, as in `make_train_step`: a
         number is the decay of a debiased average, a schedule is taken as it is, and None keeps no averages. Of several, as in
         `(0.9999, 0.999)`, the first is evaluated and sampled from, and `jaxgen.load(W, ema=1)` takes the second. They are those
@@ -140,7 +140,7 @@ class Experiment(NamedTuple):
         return {**params, **of_frozen}, {**vars, **{name: part.vars for name, part in self.frozen.items() if part.vars}}
 
     def variables(self, params: Params, vars: Vars, name: str) -> dict[str, PyTree]:
-        """What `module.apply` takes of one of the networks: `{"params": ..., "batch_stats": ...}`.
+        """The variables of one of the networks for `module.apply`: `{"params": ..., "batch_stats": ...}`.
 
         Args:
           params: parameters by name, as a state has them.
@@ -239,7 +239,7 @@ def _validated(make: Callable[[], Experiment], held_out: HeldOut) -> Experiment:
 
 
 def of_split(by_split: Mapping[str, T], split: str) -> dict[str, T]:
-    """What belongs to a split, or to a domain of it.
+    """The entries of a split and of its domains.
 
     >>> of_split({"train": 1, "test/photos": 2, "test/paintings": 3}, "test")
     {'test/photos': 2, 'test/paintings': 3}

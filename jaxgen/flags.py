@@ -1,4 +1,4 @@
-"""What a flag may be: its type and its range, declared in an experiment's signature and held wherever the flag comes from.
+"""Types and ranges of flags: declared in an experiment's signature, and checked wherever the flag comes from.
 
 `latents: Count = 16` is refused below 1 on the command line, in Python, and where a run is built again from its record.
 """
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Range(NamedTuple):
-    """Which values of its type a flag takes.
+    """The range of a flag: the values of its type that it takes.
 
     Fields:
       words: the end of a sentence that says what to give instead of a wrong value: "1 or more".
@@ -194,7 +194,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
     """Refuses flags that a function does not have, or that are not of their declared types and ranges.
 
-    Numbers are finite, whatever their range. Types that no command line knows are let through.
+    Numbers have to be finite in every range. Types that no command line knows are let through.
 
     Args:
       function: the function whose keyword arguments are flags.
@@ -231,7 +231,7 @@ def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
 
 
 def flag_name(name: str) -> str:
-    """How a keyword argument is typed.
+    """The flag of a keyword argument as it is typed.
 
     >>> flag_name("batch_size")
     '--batch-size'

@@ -1,4 +1,4 @@
-"""Random keys: the numbers that are folded into them, and a key of its own for every example of a batch.
+"""Random keys: the numbers that are folded into them, and a separate key for every example of a batch.
 
 A number that is drawn with an example's key belongs to the example: it is the same number however the batch around it is cut,
 over devices, into micro-batches, or by the batch size of an evaluation.

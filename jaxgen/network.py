@@ -1,4 +1,4 @@
-"""A network as a value: a linen module with example inputs; and where its parameters and variables lie in a state."""
+"""A network as a value: a linen module with example inputs; and the place of its parameters and variables in a state."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -93,5 +93,5 @@ def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params,
 
 
 def variables(params: Params, vars: Vars, name: str) -> dict[str, PyTree]:
-    """What `module.apply` takes of a network: `{"params": ..., "batch_stats": ...}`, from parameters and variables by name."""
+    """The arguments `{"params": ..., "batch_stats": ...}` of `module.apply`, from parameters and variables by name."""
     return {"params": params[name], **vars.get(name, {})}

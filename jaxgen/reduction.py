@@ -69,8 +69,8 @@ def weighted_mean(values: Array, weights: Array) -> Weighted:
 def penalised(values: Values, penalty: Array) -> Values:
     """The values of a loss with a penalty that belongs to no example: one of the parameters alone, or of a whole batch.
 
-    The mean over any batch is larger by the penalty, so that its gradient is added once, whatever the weights and however the
-    batch is cut over devices and micro-batches. With `accumulate` a penalty of the parameters is computed in every
+    The mean over any batch is larger by the penalty, so that its gradient is added once, for any weights and any cut of
+    the batch over devices and micro-batches. With `accumulate` a penalty of the parameters is computed in every
     micro-batch, which costs time and changes nothing; one of a batch, such as an entropy of its mean, is computed of every
     micro-batch by itself, which makes it another penalty. Where no example has a weight there is no loss, and no penalty.
 
@@ -166,7 +166,7 @@ class Moments(NamedTuple):
 
 
 class WeightedMoments(NamedTuple):
-    r"""What a mean of weighted values, $R = \sum_b w_b v_b / \sum_b w_b$, and its standard error follow from.
+    r"""The sums from which a mean of weighted values, $R = \sum_b w_b v_b / \sum_b w_b$, and its standard error follow.
 
     Fields:
       count: examples, those of weight zero among them.

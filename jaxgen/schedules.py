@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a training, and the bound on a gradient's norm: what experiments ask of optax."""
+"""Learning rates over the steps of a training, and the bound on a gradient's norm."""
 
 import optax
 

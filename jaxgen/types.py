@@ -1,4 +1,4 @@
-"""The few types that every room speaks of."""
+"""The few types that every room uses."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def alone(contender: Callable[[], T]) -> Callable[[], T]:
-    """A contender in a new process at each measurement, so that nobody else's program, threads or memory lie beside it.
+    """A contender in a new process at each measurement, so that no other program, threads or memory share the process.
 
     Args:
       contender: a function of a module; it imports what it compares itself.

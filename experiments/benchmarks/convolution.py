@@ -40,7 +40,7 @@ def xla(x: Array, kernel: Array, *, dilation: int, groups: int) -> Array:
 
 
 def ours(x: Array, kernel: Array, *, dilation: int, groups: int) -> Array:
-    """What the package takes on this backend, 3x3."""
+    """The package's 3x3 convolution on this backend."""
     return conv.convolve(x, kernel, (1, 1), dilation=(dilation, dilation), groups=groups)
 
 

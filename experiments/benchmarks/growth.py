@@ -1,10 +1,10 @@
-"""How a training step's time, its temporary memory and its compilation grow with the sizes of a model and of its batch.
+"""Growth of a training step's time, temporary memory and compilation with the sizes of a model and of its batch.
 
 python -m experiments.benchmarks.growth --out growth                    # 20 minutes on 2 cores
 
 For every axis: the measures, a plot, and the exponent of the power law through the larger half of the sizes. Work that a step
 cannot avoid is linear in the batch, the depth, the number of pixels and, per channel of input, in the channels: exponents of 1,
-1, 2 in the side and 2 in the channels, where attention or overheads are small beside convolutions.
+1, 2 in the side and 2 in the channels, where attention or overheads are small against convolutions.
 """
 
 import json
@@ -30,7 +30,7 @@ from jaxgen.types import Array, Batch, Key, Params
 
 
 class Measured(NamedTuple):
-    """Of one size.
+    """The measures at one size.
 
     Fields:
       milliseconds: the time of a training step, by the median.

@@ -41,7 +41,7 @@ def number(value: float, error: float | None) -> str:
 
 
 def ours(found: Estimate | None) -> str:
-    """What was measured, with its standard error and the number of seeds."""
+    """The measured value, with its standard error and the number of seeds."""
     if found is None:
         return ""
     error = "" if found.error is not None else "; no error on record"
@@ -62,13 +62,13 @@ def status(row: Row, found: Verdict) -> str:
 
 
 def distance(row: Row, value: float) -> str:
-    """How far a value is from the paper's, and on which side."""
+    """The distance of a value from the paper's, and the side on which it lies."""
     size = f"{abs(value):.2g}" if abs(value) < 10 else f"{abs(value):.3g}"
     return f"{size} {row.unit}".rstrip() + (" above" if value > 0 else " below")
 
 
 def bound(row: Row, found: Verdict) -> str:
-    """Within what the value would count as the paper's, and why; or why nothing is compared."""
+    """The interval within which a value counts as the paper's, and the reason; or the reason why nothing is compared."""
     if found.status is Status.OTHER_SYSTEM:
         return "none: another system"
     if row.paper is None:

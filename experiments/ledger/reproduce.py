@@ -31,10 +31,10 @@ MADE = ("README.md", "experiments/ledger/README.md", "experiments/ledger/results
 """What the ledger itself writes in a clone: no change of the code."""
 
 DATA = "D"
-"""Stands in a command for the folder of prepared sets."""
+"""The word in a command that stands for the folder of prepared sets."""
 
 CODES, SECONDS = "code.jsonl", "seconds.txt"
-"""What is noted in a run's folder beside the run: which code made it, and how long that took."""
+"""The file in a run's folder that notes which code made the run, and how long that took."""
 
 MINUTE = 60.0
 """After so many seconds the time that a run took is on record, lest a run that is killed took none."""
@@ -119,14 +119,14 @@ def value_of(row: Row, lines: list[dict[str, Any]]) -> tuple[int, float]:
 
 
 def error_of(row: Row, lines: list[dict[str, Any]], step: int) -> float | None:
-    """The standard error that an evaluation wrote beside the value; None if it wrote none."""
+    """The standard error that an evaluation wrote for the value; None if it wrote none."""
     # `_error` is what the Parzen windows' was called at first, and committed runs have it.
     names = (f"{row.value}{suffix}" for suffix in ("_stderr", "_error"))
     return next((found[step] for name in names if step in (found := best.evaluated(lines, name))), None)
 
 
 def code_version(root: Path = ROOT) -> dict[str, Any]:
-    """Which code this is: the commit, and whether files differ from it; both are None outside of a clone."""
+    """The version of the code: the commit, and whether files differ from it; both are None outside of a clone."""
     # A package may be installed below a repository of the user's own, whose commit says nothing of it.
     commit = _git(root, "rev-parse", "HEAD") if _git(root, "rev-parse", "--show-toplevel") == str(root.resolve()) else None
     if commit is None:
@@ -145,7 +145,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def _collect(row: Row, name: str, seed: int, folder: Path) -> tuple[dict[str, Any], str]:
-    """What a record says of a run, and the run's evaluations, to be written beside it."""
+    """The record's entry of a run, and the run's evaluations, which are written to a file of their own."""
     ran = workdir.read(folder)
     # Evaluations alone: the lines of training are many, and no row speaks of them.
     lines = [line for line in journal.read_jsonl(ran.metrics) if line["split"] != "train"]

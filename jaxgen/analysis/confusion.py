@@ -1,4 +1,4 @@
-"""What a classifier takes for what, in images."""
+"""Confusion matrices of a classifier as pictures: an example image for each pair of a class and an answer."""
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped

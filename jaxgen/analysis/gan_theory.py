@@ -1,4 +1,4 @@
-"""What is known of the game on the line: the optimal discriminator, the game's value there, and the generator's slope.
+"""Theory of the adversarial game in one dimension: the optimal discriminator, the game's value, the generator's slope.
 
 Densities are given by their logarithms; integrals are sums over a fine grid.
 """

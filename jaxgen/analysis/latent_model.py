@@ -1,4 +1,4 @@
-"""A model with a latent space as a value: how a run of it encodes, decodes and samples, and what is drawn of it."""
+"""A model with a latent space as a value: its encoder, decoder and sampler as functions of a state, and its pictures."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

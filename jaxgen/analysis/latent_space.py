@@ -73,7 +73,7 @@ def traversals(decode: Decode, z: Float[Array, " l"], dimensions: Sequence[int],
 
 
 def arithmetic(decode: Decode, a: Float[Array, "n l"], b: Float[Array, "n l"], c: Float[Array, "n l"]) -> Array:
-    """What is a to b as the result is to c: `a`, `b`, `c` and `a - b + c`, a row each.
+    """Arithmetic of codes, `a - b + c`: a row of the images of `a`, `b`, `c` and the result for each.
 
     Args:
       decode: the decoder.

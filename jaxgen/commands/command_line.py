@@ -27,7 +27,7 @@ LONGEST = 200
 
 
 class Command(NamedTuple):
-    """What a command line says: the experiment's own flags, those of `fit`, and those of `join_hosts`."""
+    """The flags on a command line: the experiment's own flags, those of `fit`, and those of `join_hosts`."""
 
     own: dict[str, Any]
     loop: dict[str, Any]

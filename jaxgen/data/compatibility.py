@@ -1,4 +1,4 @@
-"""Whether sets go together: images of one shape, labels that mean the same."""
+"""Checks that sets go together: images of one shape, labels that mean the same."""
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
 
 
 def same_classes(feature: str, a: Source, b: Source) -> None:
-    """Refuses two sets whose labels cannot be held against each other, because they are not known to mean the same.
+    """Refuses two sets whose labels cannot be compared, because they are not known to mean the same.
 
     A set without names calls its classes by their numbers, and goes with another one without names, or with names 0, 1, 2 ...
 

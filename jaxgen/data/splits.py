@@ -78,7 +78,7 @@ def load(opened: Open, split: str, *, key: Hashable) -> Source:
     Args:
       opened: the function that opens a split.
       split: the split's name.
-      key: a value that tells the dataset from others; each of its splits is opened, and put on record, once.
+      key: a value that identifies the dataset; each of its splits is opened, and put on record, once.
     """
     validated = _VALIDATED.get()
     return opened(split) if validated is None else validated.load(opened, split, key)
@@ -99,7 +99,7 @@ class Validated:
     """The splits that experiments read where a part of the training examples is held out for validation.
 
     Attributes:
-      held_out: which part.
+      held_out: the part of the training examples that is held out.
       in_place_of_test: whether `load` gives the validation examples to those who ask for the test split.
       used: whether anything asked for the training examples.
     """

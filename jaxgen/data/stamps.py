@@ -1,4 +1,4 @@
-"""What files hold, told by SHA-256 of every byte; a file that was hashed before and is seen to be untouched is not read again.
+"""Hashes of files, SHA-256 over every byte; a file that was hashed before and has not changed is not read again.
 
 A stamp is a file's size, times, inode and device. An equal stamp says "the same"; another one says nothing, and the file is
 read. Writing to a file, replacing it and setting its times back all change the time of its last status change, which no
@@ -27,7 +27,7 @@ Track = Callable[[Iterable[int], str], Iterable[int]]
 
 
 def stamp(found: os.stat_result) -> Stamp:
-    """What is compared of a file."""
+    """The stamp of a file: size, times, inode and device."""
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 

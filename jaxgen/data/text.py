@@ -34,12 +34,12 @@ class Tokenizer(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many tokens there are, special ones and bytes included."""
+        """The number of tokens, special ones and bytes included."""
         return _processor(self.model).vocab_size()
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the vocabulary does: it belongs into the name of a cache of tokens."""
+        """A hash that changes when the vocabulary does: it is a part of the name of a cache of tokens."""
         return hashlib.sha256(self.model).hexdigest()[:12]
 
 
@@ -126,7 +126,7 @@ def detokenise(tokenizer: Tokenizer, tokens: Sequence[int] | np.ndarray) -> str:
 
 
 def tokenised(tokenizer: Tokenizer, length: int, *, feature: str = "caption", into: str = "tokens") -> dict[str, Any]:
-    """What `data.load` needs to add a text's tokens to every example: `data.load("emoji", "train", **tokenised(...))`.
+    """Arguments with which `data.load` adds a text's tokens to every example: `data.load("emoji", "train", **tokenised(...))`.
 
     Args:
       tokenizer: a trained one.

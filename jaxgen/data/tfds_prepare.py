@@ -1,4 +1,4 @@
-"""Which TFDS datasets there are, and how one is prepared: our own builders, those that lie prepared, and the official ones."""
+"""TFDS datasets: a list of them, and their preparation. They are our own builders, prepared sets, and TFDS's official ones."""
 
 import contextlib
 import difflib
@@ -160,7 +160,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def tfds_folder() -> str:
-    """Where TFDS keeps prepared sets unless told otherwise."""
+    """The folder in which TFDS keeps prepared sets by default."""
     return str(Path("~/tensorflow_datasets").expanduser())
 
 
@@ -191,6 +191,6 @@ def _nearby(dataset: str, data_dir: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What TFDS says in an error, on one line of at most 300 characters."""
+    """TFDS's error message on one line of at most 300 characters."""
     # Without TFDS's preface, which is `... builder_kwargs "{...}": `.
     return " ".join(str(error).split()).rpartition('}": ')[2][:300]

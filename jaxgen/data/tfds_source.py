@@ -75,7 +75,7 @@ def _other_splits(dataset: str, split: str, there: Sequence[str]) -> str:
 
 
 class _Records:
-    """TFDS's examples; what is wrong with their files is told in a sentence."""
+    """TFDS's examples; faults of their files are reported in a sentence."""
 
     def __init__(self, examples: Any, name: str, folder: Any) -> None:
         self._examples, self._name, self._folder = examples, name, folder
@@ -104,7 +104,7 @@ class _Records:
 
 
 def _fingerprint(mark: str, paths: list[Path]) -> str:
-    """A hash of the files, every byte of them: their sizes do not tell, they are padded."""
+    """A hash of the files, every byte of them: their sizes say nothing, since they are padded."""
     digest = hashlib.sha256(mark.encode())
     paths = sorted(paths)
     stats = [path.stat() for path in paths]

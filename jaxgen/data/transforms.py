@@ -1,4 +1,4 @@
-"""What happens to one example on the device: pure functions `(example, key) -> example`, composed with `chain`.
+"""Transforms of one example on the device: pure functions `(example, key) -> example`, composed with `chain`.
 
 They run inside the compiled step, vmapped over the batch. Each example has a key of its own, so that what is drawn does not
 depend on the batch size of an evaluation or on how many devices share a batch.

@@ -1,4 +1,4 @@
-"""Memory that does not suffice is told in a sentence, with what to lower: where possible before the system ends the process."""
+"""Errors of memory as sentences that name the flags to lower: where possible before the system ends the process."""
 
 import contextlib
 import math
@@ -43,7 +43,7 @@ def explained(what: str, flags: Mapping[str, Any] | None = None, *, mend: str | 
     Args:
       what: the beginning of the sentence, which says what needs the memory: "Training".
       flags: the flags of the experiment; those of them that save memory are named.
-      mend: a sentence that says what helps, instead of these.
+      mend: a sentence that says what helps, in place of the flags.
 
     Raises:
       UserError: in place of the error.
@@ -59,7 +59,7 @@ def explained(what: str, flags: Mapping[str, Any] | None = None, *, mend: str | 
 
 
 def advice(flags: Mapping[str, Any] | None) -> str:
-    """What takes less memory: the flags of an experiment that save some, or a smaller network.
+    """Advice on how to use less memory: the flags of an experiment that save some, or a smaller network.
 
     >>> advice({"batch_size": 64, "bf16": False, "beta": 1.0})
     'a smaller --batch-size (now 64), --bf16, or a smaller network'
@@ -123,7 +123,7 @@ def check(spec: PyTree, flags: Mapping[str, Any] | None, *, parts: int = 1) -> N
 
 
 def _largest(flags: Mapping[str, Any] | None) -> str:
-    """The numbers among the flags that are likely to blame: the largest one, and what stands beside it."""
+    """The flag with the largest number, which is likely to blame, as the end of a sentence."""
 
     def greatest(value: Any) -> int:
         numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if type(n) is int]

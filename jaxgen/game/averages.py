@@ -79,7 +79,7 @@ def moved(kept: Averages, decays: Mapping[str, Decay], params: Params, vars: Var
 
 
 def of(networks: Collection[str], tree: Mapping[str, PyTree]) -> dict[str, PyTree]:
-    """What a tree has of the networks."""
+    """The entries of a tree that belong to the networks."""
     return {name: tree[name] for name in networks if name in tree}
 
 

@@ -1,4 +1,4 @@
-"""How the replicas and the micro-batches of a step merge the variables that a loss returns.
+"""Rules by which the replicas and the micro-batches of a step merge the variables that a loss returns.
 
 Under `jit` a step sees the global batch, and there is nothing to merge over replicas. Under `pmap` each replica makes variables
 of its own, which must be the same on all of them after the step. With `accumulate` the micro-batches take turns: each gets the

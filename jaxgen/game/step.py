@@ -48,7 +48,7 @@ class TrainState(NamedTuple):
 
 
 class Aux(NamedTuple):
-    """What a loss returns beside its values: updates of `TrainState.vars`, and metrics by name, of the same forms as a loss."""
+    """The second result of a loss: updates of `TrainState.vars`, and metrics by name, of the same forms as a loss."""
 
     vars: Vars = MappingProxyType({})
     metrics: Mapping[str, Any] = MappingProxyType({})

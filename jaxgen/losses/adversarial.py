@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 
 def logits(real: Float[Array, " b"], fake: Float[Array, " b"]) -> Mapping[str, Float[Array, " b"]]:
-    """What a discriminator says, as it is."""
+    """The discriminator's logits of data and of samples, as metrics."""
     return {"real_logit": real, "fake_logit": fake}
 
 
 def probabilities(real: Float[Array, " b"], fake: Float[Array, " b"]) -> Mapping[str, Float[Array, " b"]]:
-    """What a discriminator takes for the probability of being real; both are 1/2 where it cannot tell."""
+    """The discriminator's probabilities that data and samples are real; both are 1/2 where it cannot distinguish them."""
     return {"real_probability": jax.nn.sigmoid(real), "fake_probability": jax.nn.sigmoid(fake)}
 
 

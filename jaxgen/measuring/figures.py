@@ -1,4 +1,4 @@
-"""The figures of a run that are to be compared, each with its protocol: what it evaluates, and its samples against its data."""
+"""The figures of a run, each with its protocol: its evaluated values, and the metrics of its samples against its data."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -79,7 +79,7 @@ def measure(
       metrics: names in `jaxgen.measuring.table.METRICS`.
       n: the number of samples.
       split: the split whose images are the real ones.
-      extractor: the network in whose features; None means pixels.
+      extractor: the network whose features are compared; None means pixels.
       seed: the seed of every subset.
       key: the key of the samples.
       name: the name of the samples, for messages.

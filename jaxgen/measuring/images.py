@@ -1,4 +1,4 @@
-"""Sets of images to compare, as sources of bytes: of a model's samples, a file, or a folder."""
+"""Sets of images to compare, as sources of bytes: a model's samples, a file, or a folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

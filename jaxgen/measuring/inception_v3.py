@@ -36,7 +36,7 @@ def load(path: str | Path) -> Extractor:
         which takes PyTorch to read.
 
     Returns:
-      The extractor; `is_reference` tells whether its weights are those that the names of the metrics stand for.
+      The extractor; `is_reference` says whether its weights are those that the names of the metrics stand for.
 
     Raises:
       UserError: if there is no such file, it cannot be read, or its tensors are not the network's.

@@ -1,4 +1,4 @@
-"""The extractor that is a trained LeNet: for images of few pixels, which networks of large photographs know nothing of."""
+"""The extractor of a trained LeNet, for images of few pixels; networks of large photographs were not trained on such images."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Two sets of images against each other: values that carry their protocol, beside those of real against real."""
+"""Measures of one set of images against another: values with their protocol, and the same values between real images."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -65,9 +65,9 @@ def measure(
     Args:
       real: the set that the samples are compared with: a source with the feature `image`, bytes or floats in [0, 1],
         `[H, W, C]`.
-      fake: the samples, likewise.
+      fake: the samples, a source with the same feature.
       metrics: names in `METRICS`.
-      extractor: the network in whose features; None means pixels.
+      extractor: the network whose features are compared; None means pixels.
       others: other real images, which take the samples' place for the floor; without them, two halves of the real ones do.
       checkpoint: the way in which the samples' checkpoint was chosen, for the protocol.
       seed: the seed of every subset, and, for the protocol, of the samples.

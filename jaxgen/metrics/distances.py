@@ -1,4 +1,4 @@
-"""Squared Euclidean distances that can be compared: what is equally far is equally far, on any device and in any block.
+"""Squared Euclidean distances that can be compared: equal distances are equal numbers on any device and in any block.
 
 A matrix product finds all distances of two sets quickly, as |x|^2 + |y|^2 - 2 x.y, but rounds equal distances differently. It
 decides only where its error, which is bounded, cannot change the answer. The few other pairs are decided on the host by *the*
@@ -28,7 +28,7 @@ PAIRS = 1 << 22
 
 
 class Space(NamedTuple):
-    """How the distances of some sets are computed by a product.
+    """The centre and the error bound by which a product computes the distances of some sets.
 
     Fields:
       centre: the vector that is subtracted from every row first: squares of large numbers would not leave their small
@@ -138,7 +138,7 @@ def within(
     description: str,
     track: Track,
 ) -> tuple[Int[np.ndarray, " m"], Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Which rows of two sets lie in each other's balls; what lies exactly on a ball's surface lies in it.
+    """Counts of the rows of two sets that lie in each other's balls; a row exactly on a ball's surface lies in it.
 
     Args:
       x: the rows of one set.

@@ -14,7 +14,7 @@ ROWS = 8192
 
 
 class InceptionScore(NamedTuple):
-    """What `score` finds: mean and standard deviation over the splits."""
+    """The result of `score`: mean and standard deviation over the splits."""
 
     mean: float
     std: float
@@ -51,7 +51,7 @@ def score(logits: Float[np.ndarray, "n k"], *, splits: int = 10) -> InceptionSco
 
 
 def caution(n: int, classes: int, splits: int) -> str | None:
-    """What has to be said of the score of n samples in so many parts, if a part has fewer than there are classes."""
+    """The warning about the score of n samples in so many parts, if a part has fewer samples than classes; else None."""
     if n // splits >= classes:
         return None
     return f"parts of {n // splits:,} samples cannot have an inception score above that, and there are {classes:,} classes"

@@ -18,7 +18,7 @@ ROWS = 1024
 
 
 class KernelDistance(NamedTuple):
-    """What `distance` finds.
+    """The result of `distance`.
 
     Fields:
       mean: the mean over the subsets; unbiased, so it may be below 0.
@@ -30,7 +30,7 @@ class KernelDistance(NamedTuple):
 
 
 def draw(n: int, *, subsets: int, size: int, seed: int) -> np.ndarray:
-    """Which of n examples each subset holds, `[subsets, size]`: without repetition within one.
+    """The numbers of the examples, of n, in each subset, `[subsets, size]`: without repetition within one.
 
     Raises:
       ValueError: if there are fewer examples than a subset holds.
@@ -82,7 +82,7 @@ def distance(
 
 
 def caution(n: int, m: int, size: int) -> str | None:
-    """What has to be said of subsets of n and of m examples, if there is but one of this size."""
+    """The warning about subsets of n and of m examples, if only one subset of this size exists; else None."""
     if max(n, m) > size:
         return None
     return f"every subset of {size:,} is the whole set, so that the kernel distance's standard deviation of 0 says nothing"

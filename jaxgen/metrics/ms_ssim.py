@@ -23,7 +23,7 @@ PAIRS = 64
 
 
 def fitting(height: int, width: int) -> int:
-    """How many of the five scales an image has: of each, the window fits into the image.
+    """The number of the five scales at which the window fits into an image.
 
     >>> fitting(28, 28), fitting(64, 64), fitting(160, 160), fitting(161, 161), fitting(10, 99)
     (2, 3, 4, 5, 0)
@@ -103,7 +103,7 @@ def diversity(
 
 
 def caution(n: int, pairs: int) -> str | None:
-    """What has to be said of so many pairs of n images, if there are not as many."""
+    """The warning about so many pairs of n images, if there are not as many; else None."""
     there = n * (n - 1) // 2
     return None if pairs <= there else f"{pairs:,} pairs are drawn of {n:,} images, which have {there:,}: the same ones again"
 

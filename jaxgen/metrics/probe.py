@@ -1,4 +1,4 @@
-"""What a classifier reads off features that were learnt without labels: a linear one, and the nearest neighbours' vote."""
+"""Classifiers of features that were learnt without labels: a linear one, and the nearest neighbours' vote."""
 
 import numpy as np
 from jaxtyping import Float, Int

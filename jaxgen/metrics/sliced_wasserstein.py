@@ -180,7 +180,7 @@ def of_patches(
 
 
 def caution(n: int, dimension: int) -> str | None:
-    """What has to be said of n descriptors of this dimension, if they are too few."""
+    """The warning about n descriptors of this dimension, if they are too few; else None."""
     if n > dimension:
         return None
     return f"a sliced Wasserstein distance of {n:,} patches of {dimension:,} numbers is one of what was drawn, not of the sets"

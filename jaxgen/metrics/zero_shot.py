@@ -1,4 +1,4 @@
-"""A classifier out of words: the class whose descriptions are nearest to the image."""
+"""Zero-shot classification: the class whose descriptions are nearest to the image."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -7,7 +7,7 @@ from jaxgen.losses.classification import of_class
 from jaxgen.losses.contrastive import normalize
 
 RESOLUTION = 1e-6
-"""Cosines that differ by less are equal: float32 does not tell them apart."""
+"""Cosines that differ by less are equal: float32 does not distinguish them."""
 
 
 def ensemble(prompts: Float[Array, "k t d"]) -> Float[Array, "k d"]:

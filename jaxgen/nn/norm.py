@@ -1,7 +1,7 @@
 """Normalisation layers, computed in float32.
 
 All take the variance as the mean of squared deviations. The difference of the mean square and the squared mean, which takes one
-pass less, cancels in float32 where the mean is large beside the deviations.
+pass less, cancels in float32 where the mean is large against the deviations.
 """
 
 import functools

@@ -32,9 +32,9 @@ def code_likelihood(
     its codes are had by `apply(vqvae, state.params, state.vars, batch["image"], name="autoencoder", method=...)`.
 
     Args:
-      model: a linen module that maps codes `[B, h, w]`, and a label `[B]` if it is told one, to logits `[B, h, w, K]`.
+      model: a linen module that maps codes `[B, h, w]`, and a label `[B]` if it has one, to logits `[B, h, w, K]`.
       codes: a function of the state and the batch that gives the codes; by default the batch has them.
-      condition: the batch's feature that the model is told, such as the label.
+      condition: the batch's feature that the model is conditioned on, such as the label.
       name: the parameters' name.
       feature: the batch's feature of codes, where there is no such function.
 
@@ -75,7 +75,7 @@ def log_prob(
       params: parameters by name.
       vars: variables by name.
       codes: the codes.
-      label: the classes of the grids, where the model is told one.
+      label: the classes of the grids, where the model is conditioned on them.
       name: the parameters' name.
 
     Returns:
@@ -89,7 +89,7 @@ def log_prob(
 
 
 def _whole(codes: Array) -> Array:
-    """The codes in int32, whatever integers they are stored as."""
+    """The codes in int32, from integers of any type."""
     if not jnp.issubdtype(codes.dtype, jnp.integer) or codes.ndim != 3:
         raise InputError(
             f"Codes are integers [B, h, w], and not {codes.dtype} of the shape {tuple(codes.shape)}; "

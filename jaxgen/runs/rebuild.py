@@ -237,7 +237,7 @@ def _sources(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def written_by(folder: workdir.Workdir) -> str:
-    """Which version wrote a run's record, where it is another than this one."""
+    """The version that wrote a run's record, where it is another than this one."""
     versions = folder.record.get("versions")
     wrote = versions.get("jaxgen") if isinstance(versions, dict) else None
     return (
@@ -252,7 +252,7 @@ def _as_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_data(make: Make, flags: Mapping[str, Any], record: Sequence[Mapping[str, Any]], why: str) -> Experiment:
-    """The experiment from stand-ins of its sources; whatever would show or measure their examples is refused."""
+    """The experiment from stand-ins of its sources; evaluators and pictures, which need their examples, are refused."""
 
     def built(fill: int) -> Experiment:
         with replayed(record, why, fill=fill):

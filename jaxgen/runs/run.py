@@ -37,7 +37,7 @@ SAMPLES = 64
 
 @dataclass(frozen=True)
 class Run:
-    """What `fit` and `load` return.
+    """A trained run, which `fit` and `load` return.
 
     Attributes:
       experiment: the experiment that was trained.
@@ -185,10 +185,10 @@ class Run:
           track: a function that shows the progress.
 
         Returns:
-          `{split: {name: value}}`; the standard error of a value `nll` is `nll_stderr`, beside it.
+          `{split: {name: value}}`; the standard error of a value `nll` is the value `nll_stderr`.
 
         Raises:
-          UserError: if the data are not those that the run was trained beside, or the run does not evaluate on the split.
+          UserError: if the data are not those that the run was trained with, or the run does not evaluate on the split.
         """
         seed = self.seed if seed is None else seed
         made = self.experiment
@@ -242,7 +242,7 @@ class Run:
           split: the split whose images are the real ones: `test`, `train`, or `validation` of a run that has one; of several
             domains one, `test/photos`. The floor is the value of other real images: those of training, or for `train` those
             that were held out.
-          extractor: the network in whose features; None means pixels.
+          extractor: the network whose features are compared; None means pixels.
           seed: the seed of the draw and of every subset; None means the run's.
           checkpoint: the way in which this checkpoint was chosen, for the protocol.
           track: a function that shows the progress.

@@ -1,4 +1,4 @@
-"""What a step that is not finite went wrong in: the player and the leaf, then the operation."""
+"""The search for a step that is not finite: the step itself, the player and the leaf, then the operation."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where the first value that is not finite came from: a function interpreted operation by operation."""
+"""The origin of the first value that is not finite: a function is interpreted operation by operation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Players that are told the class: a label joined to what a generator or a discriminator takes."""
+"""Class-conditional generators and discriminators: a label is joined to their input."""
 
 import flax.linen as nn
 import jax
@@ -31,7 +31,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A discriminator that sees the class, of one-hot y, beside the example.
+    """A discriminator that sees the class, as one-hot y, together with the example.
 
     Source: Mirza & Osindero 2014, section 3.2; y as channels of a convolutional network: Radford et al. 2015, their conditional
     MNIST model.

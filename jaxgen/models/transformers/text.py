@@ -1,4 +1,4 @@
-"""The text encoder: a causal Transformer that is read off at the text's end."""
+"""The text encoder: a causal Transformer whose output at the end token is the text's vector."""
 
 import math
 from typing import Any
