@@ -39,7 +39,7 @@ CHUNK = 240
 """Test pairs that are encoded at a time."""
 
 ADAM = {"resnet": (0.999, 1e-8), "vit": (0.98, 1e-6)}
-"""By image encoder: beta2 and epsilon (Radford et al. 2021, appendix F, "common hyperparameters")."""
+"""Adam's beta2 and epsilon by image encoder (Radford et al. 2021, appendix F, "common hyperparameters")."""
 
 Estimate = tuple[Array, Array | None]
 """A value, and its standard error where it has one."""
@@ -58,10 +58,10 @@ EMOJI: tuple[tuple[str, ...], ...] = (
     ("sign", "arrow", "button", "square", "circle", "symbol", "letter"),
     ("flag", "triangular flag", "crossed flags"),
 )
-"""What the emoji's nine groups hold, in words: "activities and events" is no name that a caption would have."""
+"""Names of the emoji's nine groups in words: "activities and events" is no name that a caption would have."""
 
 SAME: Mapping[str, tuple[str, ...]] = {"captioned_digits": tuple(captioned_digits.ATTRIBUTES)}
-"""By dataset: the labels that a caption states in full. Any caption that agrees on them is a right answer, in any words. In
+"""The labels that a caption states in full, by dataset. Any caption that agrees on them is a right answer, in any words. In
 other sets, captions are the same that differ in no more than case and spaces."""
 
 

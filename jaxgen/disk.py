@@ -18,10 +18,10 @@ from jaxgen.errors import UserError
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 GO_ON = "free space, or mend what is said, and give the same command again: it goes on from its last checkpoint."
-"""How the sentence ends where a run that is under way was refused."""
+"""The end of the sentence where the disk refused a run in progress."""
 
 MAKE_ROOM = "free space there, or set TMPDIR to a folder on another disk."
-"""How the sentence ends where a temporary file was refused."""
+"""The end of the sentence where the disk refused a temporary file."""
 
 
 def write(path: Path, text: str | bytes) -> None:

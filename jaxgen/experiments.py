@@ -19,12 +19,12 @@ from typing import Any
 from jaxgen.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
-"""Where the experiments are written."""
+"""The folder of the experiments."""
 
 __path__ = [str(FOLDER)]  # what makes a module a package, whose submodules are the files there
 
 PREFIX = "experiments."
-"""Begins the name that a run records of an experiment from `FOLDER`: `experiments.vae`."""
+"""The beginning of the name that a run records of an experiment from `FOLDER`: `experiments.vae`."""
 
 
 def names() -> list[str]:

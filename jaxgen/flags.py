@@ -46,22 +46,22 @@ class Range(NamedTuple):
 
 
 Count: TypeAlias = Annotated[int, Range("1 or more", lambda n: n >= 1)]
-"""Of examples, layers, channels, samples: 1, 2, 3 ..."""
+"""A number of examples, layers, channels or samples: 1, 2, 3 ..."""
 
 Whole: TypeAlias = Annotated[int, Range("0 or more", lambda n: n >= 0)]
-"""0, 1, 2 ..."""
+"""A number that may be zero: 0, 1, 2 ..."""
 
 Counts: TypeAlias = Annotated[tuple[Count, ...], Range("one number or more", lambda counts: len(counts) >= 1)]
-"""Of channels by level: one or more, each 1 or more."""
+"""Numbers of channels by level: one level or more, each with 1 or more."""
 
 Positive: TypeAlias = Annotated[float, Range("a number above 0", lambda x: x > 0)]
-"""A rate, a width, a bound."""
+"""A number above 0: a rate, a width, a bound."""
 
 NonNegative: TypeAlias = Annotated[float, Range("0 or more", lambda x: x >= 0)]
-"""A weight of a term, which 0 leaves out; a budget."""
+"""A number that is 0 or more: the weight of a term, which 0 leaves out; a budget."""
 
 Share: TypeAlias = Annotated[float, Range("0 or more and less than 1", lambda x: 0 <= x < 1)]
-"""A probability to drop, a decay of averages."""
+"""A number from 0 to less than 1: a probability to drop, a decay of averages."""
 
 
 class AfterTraining:
@@ -75,7 +75,7 @@ It may be given anew to `jaxgen sample`, `jaxgen evaluate` and `jaxgen.load`, an
 """
 
 Seed: TypeAlias = Annotated[int, Range("a number from 0 to 4294967295", lambda n: 0 <= n < 2**32)]
-"""Of 32 bits."""
+"""A seed of 32 bits."""
 
 
 def place(path: str | Path) -> Path:

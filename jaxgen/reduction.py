@@ -37,7 +37,7 @@ class Weighted:
 
 
 Values: TypeAlias = Array | Weighted
-"""What a loss or a metric gives: one value an example, `[B]`, or a scalar of the whole batch; with weights or without."""
+"""The values of a loss or a metric: one value an example, `[B]`, or a scalar of the whole batch; with weights or without."""
 
 
 def weighted_mean(values: Array, weights: Array) -> Weighted:

@@ -1,6 +1,7 @@
 """Docstrings: arguments, fields and first lines begin with a noun that says what the thing is; the words are today's."""
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,14 @@ def documented(path: Path) -> Iterator[tuple[int, ast.AST, str]]:
             yield node.lineno, node, ast.get_docstring(node) or ""
 
 
+def constants(path: Path) -> Iterator[tuple[int, str]]:
+    """The line and the first line of the text below every constant and type of a file."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    for before, node in itertools.pairwise(body):
+        if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(node, ast.Expr):
+            yield node.lineno, str(ast.literal_eval(node.value)).partition("\n")[0]
+
+
 def is_riddle(first_line: str) -> bool:
     """Whether a first line begins with a question or a preposition, and so names no thing."""
     return re.split(r"[\s,;:.]", first_line)[0].lower() in RIDDLES
@@ -130,6 +139,17 @@ def test_every_first_line_names_a_thing(path: Path) -> None:
     heads = [(number, node, doc.partition("\n")[0]) for number, node, doc in documented(path) if doc]
     wrong = [f"{path}:{number}: {head}" for number, _, head in heads if is_riddle(head)]
     wrong += [f"{path}:1: {head}" for _, node, head in heads if isinstance(node, ast.Module) and head.startswith("Whether")]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", READ, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_constant_and_every_result_is_a_thing(path: Path) -> None:
+    results = [
+        (number, line.strip())
+        for number, _, doc in documented(path)
+        for line in re.findall(r"^ *(?:Returns|Yields):\n(.+)", doc, flags=re.MULTILINE)
+    ]
+    wrong = [f"{path}:{number}: {line}" for number, line in [*constants(path), *results] if is_riddle(line)]
     assert not wrong, "\n".join(wrong)
 
 

@@ -19,7 +19,7 @@ from jaxgen.nn import conv
 from jaxgen.types import Array
 
 SHAPES = ((100, 28, 32), (64, 16, 64), (32, 16, 128), (32, 8, 256))
-"""Batch, side and channels."""
+"""Shapes of the inputs: batch, side and channels."""
 
 LOOP = 4
 

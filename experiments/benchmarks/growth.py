@@ -99,7 +99,7 @@ AXES: Mapping[str, Mapping[int, Callable[[], Measured]]] = {
     "Transformer: depth, blocks in a loop": {n: partial(transformer, depth=n, loop=True) for n in (1, 2, 4, 8, 16)},
     "Transformer: depth, blocks one by one": {n: partial(transformer, depth=n, loop=False) for n in (1, 2, 4, 8, 16)},
 }
-"""By axis and size, what is measured."""
+"""The measures, by axis and size."""
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:

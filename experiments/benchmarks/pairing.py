@@ -29,7 +29,7 @@ def pair(contenders: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[
       rounds: the number of times that each is measured.
 
     Returns:
-      By name: the median, the least and the greatest measure, and the median of the ratios to the first, round by round.
+      The summary by name: the median, the least and the greatest measure, and the median of the ratios to the first by round.
     """
     measures: dict[str, list[float]] = {name: [] for name in contenders}
     for count in range(rounds + 1):

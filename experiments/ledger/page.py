@@ -25,7 +25,7 @@ STATUSES: Mapping[Status, str] = {
     Status.BASELINE: "a figure of this project's own, compared with nothing.",
     Status.NOT_RUN: "no run by the row's command is on record.",
 }
-"""What each status means, on the page."""
+"""The meaning of each status, for the page."""
 
 
 def number(value: float, error: float | None) -> str:

@@ -28,16 +28,16 @@ ROOT = Path(__file__).parents[2]
 """The clone, where there is one."""
 
 MADE = ("README.md", "experiments/ledger/README.md", "experiments/ledger/results")
-"""What the ledger itself writes in a clone: no change of the code."""
+"""Files that the ledger itself writes in a clone; they are no change of the code."""
 
 DATA = "D"
 """The word in a command that stands for the folder of prepared sets."""
 
 CODES, SECONDS = "code.jsonl", "seconds.txt"
-"""The file in a run's folder that notes which code made the run, and how long that took."""
+"""Files in a run's folder: one notes which code made the run, the other how long that took."""
 
 MINUTE = 60.0
-"""After so many seconds the time that a run took is on record, lest a run that is killed took none."""
+"""Seconds between two records of a run's time, so that a run that is killed has a time too."""
 
 
 def arguments(row: Row, data_dir: str) -> tuple[str, list[str]]:

@@ -27,7 +27,7 @@ MetricName = Literal[
     "ms_ssim",
     "classification_accuracy",
 ]
-"""Those of `jaxgen.measuring.table`, written here so that `--help` need not import it; a test holds that they are the same."""
+"""The names in `jaxgen.measuring.table`, written here so that `--help` need not import it; a test compares the two."""
 
 
 @checked

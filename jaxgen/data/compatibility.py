@@ -6,7 +6,7 @@ from jaxgen.data.source import Source
 from jaxgen.errors import UserError
 
 LOOKED_AT = 1024
-"""Examples whose labels are looked at before a set is used: reading all of them may take hours."""
+"""Examples whose labels are checked before a set is used: reading all of them may take hours."""
 
 
 def common_shape(feature: str, *sources: Source) -> tuple[int, ...]:

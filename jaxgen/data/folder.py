@@ -15,13 +15,13 @@ from jaxgen.data.source import Source, from_examples, noted, reading
 from jaxgen.errors import UserError
 
 DECODER = 1
-"""Raised when the decoder gives other pixels of the same bytes: no cache of the former is then read."""
+"""The version of the decoder, raised when it gives other pixels of the same bytes: old caches are then not read."""
 
 BOOKKEEPING = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
 """Files that systems put among a user's files, in lower case; names that begin with a dot are theirs as well."""
 
 EXAMPLES = 3
-"""How many names a message shows of many."""
+"""The number of names that a message shows of many."""
 
 
 class Found(NamedTuple):

@@ -17,10 +17,10 @@ from jaxgen.data.views import in_bytes, map_examples, part
 from jaxgen.errors import UserError
 
 ExampleMap: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""Deterministic, on the host: one example to one example, `{feature: value}`."""
+"""A deterministic function on the host from one example to one example, `{feature: value}`."""
 
 Given: TypeAlias = Source | tuple[Source, Source]
-"""A dataset that is a value in Python: the training examples, or these and the test examples.
+"""A dataset that is a value in Python: the training examples, or a pair of the training and the test examples.
 
 Of one source a tenth is set aside as the test split (`TEST`)."""
 

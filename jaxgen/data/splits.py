@@ -42,7 +42,7 @@ class HeldOut(NamedTuple):
           source: the set, of N examples; `round(share N)` of them are held out, and at least one.
 
         Returns:
-          What stays, and what is held out.
+          The examples that stay, and the examples that are held out.
 
         Raises:
           UserError: if one of the parts would be empty.
@@ -65,11 +65,11 @@ class HeldOut(NamedTuple):
 
 
 TEST = HeldOut(0.1, 0, "test")
-"""What is set aside of a source that comes alone: a tenth, by seed 0."""
+"""The test split of a source that comes alone: a tenth, by seed 0."""
 
 
 Open: TypeAlias = Callable[[str], Source]
-"""Opens a split of a dataset by the split's name."""
+"""A function that opens a split of a dataset by the split's name."""
 
 
 def load(opened: Open, split: str, *, key: Hashable) -> Source:

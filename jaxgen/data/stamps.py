@@ -18,7 +18,7 @@ from jaxgen.data.cache import cache_folder
 from jaxgen.errors import UserError
 
 SETTLED = 2.0
-"""Seconds. A file that changed this recently could change again within one tick of its clock: its stamp is not kept."""
+"""Seconds within which a changed file could change again in one tick of its clock: its stamp is not kept."""
 
 FORMAT = 1
 

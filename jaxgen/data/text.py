@@ -20,7 +20,7 @@ PAD, START, END, UNKNOWN = 0, 1, 2, 3
 """The tokens that no text contains; the last stays unused, since an unknown letter is spelled in bytes."""
 
 SPECIAL = 4 + 256
-"""These and the bytes come before the learned pieces."""
+"""The number of special tokens and bytes, which come before the learned pieces."""
 
 
 class Tokenizer(NamedTuple):

@@ -19,7 +19,7 @@ SAVING: Mapping[str, str] = {
     "remat": "--remat",
     "bf16": "--bf16",
 }
-"""By flag: what takes less memory, where an experiment has the flag."""
+"""Advice that saves memory, by the flag that an experiment has to have."""
 
 
 def exhausted(error: BaseException | None) -> bool:

@@ -24,7 +24,7 @@ SHARDED = ("params", "opt", "ema", "more_ema")
 """The fields of a state that the fsdp axis cuts."""
 
 SMALL = 1 << 10
-"""Leaves of fewer elements stay whole: to gather one costs more than it saves."""
+"""The number of elements below which a leaf stays whole: to gather it would cost more than it saves."""
 
 
 class Parallel(Protocol):

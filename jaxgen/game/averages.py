@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxgen.types import Array, Params, PyTree, Schedule, Vars
 
 Decay: TypeAlias = float | Schedule
-"""Of an average: a number is that of a debiased one, a schedule of the step is taken as it is (`game.make_train_step`)."""
+"""The decay of an average: a number for a debiased average, or a schedule of the step as it is (`game.make_train_step`)."""
 
 Decays: TypeAlias = Decay | tuple[Decay, ...]
-"""Of one average, or of several of the same parameters, of which the first is evaluated and sampled from; `()` is of none."""
+"""The decays of one average or of several, the first of which is evaluated and sampled from; `()` keeps no average."""
 
 
 class Averages(NamedTuple):

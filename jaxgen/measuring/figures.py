@@ -28,7 +28,7 @@ def of(
       checkpoint: a description of how this checkpoint was chosen.
 
     Returns:
-      By name, `test/nll`; nothing of a split that is not among the experiment's.
+      The figures by name, such as `test/nll`; none for a split that the experiment does not have.
     """
     config, found = experiment.config, {}
     if config is None:
@@ -87,7 +87,7 @@ def measure(
       track: a function that shows the progress.
 
     Returns:
-      By name, each value with its protocol and its floor.
+      The values by name, each with its protocol and its floor.
 
     Raises:
       UserError: if the model generates no images, there is no such split, or a metric cannot be had of them.

@@ -18,10 +18,10 @@ from jaxgen.measuring.features import Extractor, Outputs
 from jaxgen.models.cnn.inception_v3 import SIDE, InceptionV3, prepare
 
 INCEPTION_VERSION = "1"
-"""Of this code: raised whenever the same weights give other features."""
+"""The version of this code, raised whenever the same weights give other features."""
 
 REFERENCE = "6726825d"
-"""What the SHA-256 of `pt_inception-2015-12-05-6726825d.pth` begins with: the weights of all published distances."""
+"""The beginning of the SHA-256 of `pt_inception-2015-12-05-6726825d.pth`: the weights of all published distances."""
 
 _PARTS = {"kernel": "conv.weight", "scale": "bn.weight", "bias": "bn.bias", "mean": "bn.running_mean", "var": "bn.running_var"}
 
@@ -84,7 +84,7 @@ def convert(tensors: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
       name: the name of the place they are from, for messages.
 
     Returns:
-      What `InceptionV3().apply` takes.
+      The variables for `InceptionV3().apply`.
 
     Raises:
       UserError: if one is missing, too many, or of another shape: the first.

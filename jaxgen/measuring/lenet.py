@@ -12,7 +12,7 @@ from jaxgen.measuring.features import Extractor, Outputs
 from jaxgen.models.cnn import LeNet
 
 LENET_VERSION = "1"
-"""Of this code: raised whenever the same weights give other features."""
+"""The version of this code, raised whenever the same weights give other features."""
 
 
 def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int], weights: str) -> Extractor:

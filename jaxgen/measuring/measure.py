@@ -18,7 +18,7 @@ from jaxgen.progress import Track
 from jaxgen.progress import track as show
 
 CONVENTION = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
-"""What values are called in the features of the network and the weights that these names stand for, and nowhere else."""
+"""The names of values in the features of the conventional network and weights, and nowhere else."""
 
 
 def check(plan: Plan, metrics: Iterable[str], *, settings: Mapping[str, Any] | None = None) -> None:
@@ -76,7 +76,7 @@ def measure(
       track: a function that shows the progress.
 
     Returns:
-      By name, `frechet_lenet`, each value with its protocol and its floor.
+      The values by name, such as `frechet_lenet`, each with its protocol and its floor.
 
     Raises:
       UserError: if the sets cannot be compared, or a metric cannot be had of them, or the features of an image are not finite:

@@ -299,4 +299,4 @@ METRICS: Mapping[str, Metric] = {
         check=_has_labels,
     ),
 }
-"""By the name that the command line knows, with the conventions of the papers."""
+"""The metrics by the name that the command line knows, with the conventions of the papers."""

@@ -18,10 +18,10 @@ from jaxgen.metrics import blocks
 from jaxgen.progress import Track
 
 ROWS, COLUMNS = 1024, 4096
-"""Of a matrix of distances at a time: a device holds a block of it and the features of its sides, however many there are."""
+"""The size of a block of a matrix of distances: a device holds one block and the features of its sides at a time."""
 
 SPARE = 8
-"""How many neighbours are looked at twice beyond the one that is asked for: the product may have ordered them wrongly."""
+"""The number of neighbours beyond the k-th that are compared exactly: the product may have ordered them wrongly."""
 
 PAIRS = 1 << 22
 """Numbers on the host at a time, while the distances of single pairs are computed."""
@@ -150,8 +150,8 @@ def within(
       track: a function that shows the progress.
 
     Returns:
-      How many balls about rows of x hold each row of y, whether each ball about a row of x holds any row of y, and whether
-      each row of x lies in any ball about a row of y.
+      The number of balls about rows of x that hold each row of y, whether each ball about a row of x holds any row of y, and
+      whether each row of x lies in any ball about a row of y.
     """
     counts = np.zeros(len(y), np.int64)
     holds, held = np.zeros(len(x), bool), np.zeros(len(x), bool)

@@ -41,7 +41,7 @@ def moments(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
       rows: the number of rows on a device at a time; the moments do not depend on it.
 
     Returns:
-      Its moments.
+      The moments.
 
     Raises:
       InputError: if a feature is not finite.

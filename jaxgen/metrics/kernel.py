@@ -14,7 +14,7 @@ from jaxgen.progress import Track
 from jaxgen.progress import track as show
 
 ROWS = 1024
-"""Of a matrix of kernel values on a device at a time: memory is the square of it, however large a subset is."""
+"""The side of a block of a matrix of kernel values: a device holds one block at a time, for subsets of any size."""
 
 
 class KernelDistance(NamedTuple):
@@ -103,7 +103,7 @@ def mmd(
       of_b: the indices of the rows of b.
 
     Returns:
-      Its value, summed in float64: what is left of three means of large numbers is small.
+      The estimate, summed in float64, since it is a small difference of three means of large numbers.
 
     Raises:
       ValueError: if there are fewer than two rows of either set: the estimate is of pairs of different examples.

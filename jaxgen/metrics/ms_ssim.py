@@ -14,12 +14,12 @@ from jaxgen.progress import Track
 from jaxgen.progress import track as show
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the scales, from the finest on."""
+"""The weights of the scales, from the finest on."""
 
 WINDOW, STD, K1, K2 = 11, 1.5, 0.01, 0.03
 
 PAIRS = 64
-"""On a device at a time: memory is theirs, however many there are."""
+"""Pairs on a device at a time: memory does not grow with their number."""
 
 
 def fitting(height: int, width: int) -> int:

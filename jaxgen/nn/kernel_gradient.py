@@ -16,7 +16,7 @@ FEW = 64
 """Numbers under a window up to which its patches are gathered, so that all of the kernel is one product."""
 
 MANY = 64
-"""Channels from which 3x3 kernels are had with fewer multiplications."""
+"""Channels from which the gradients of 3x3 kernels are computed with fewer multiplications."""
 
 
 def best(

@@ -22,7 +22,7 @@ from jaxgen.types import PyTree
 TRASH = ".deleted"
 
 FORMAT = 1
-"""Of the checkpoints that this version writes; it reads all up to this one."""
+"""The format of the checkpoints that this version writes; it reads all formats up to this one."""
 
 
 class Restored(NamedTuple):

@@ -217,7 +217,7 @@ class Run:
           checkpoint: the way in which this checkpoint was chosen.
 
         Returns:
-          By name, `test/nll`; nothing of a split that is not among the experiment's.
+          The figures by name, such as `test/nll`; none for a split that the experiment does not have.
         """
         seed = self.seed if seed is None else seed
         return figures.of(self.experiment, values, seed=seed, checkpoint=self._of_average(checkpoint))
@@ -248,7 +248,7 @@ class Run:
           track: a function that shows the progress.
 
         Returns:
-          By name, each value with its protocol and its floor.
+          The values by name, each with its protocol and its floor.
 
         Raises:
           UserError: if the model generates no images, or a metric cannot be had of them.

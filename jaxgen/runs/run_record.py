@@ -16,10 +16,10 @@ from jaxgen.network import FrozenNetwork
 from jaxgen.runs import parts
 
 FORMAT = 3
-"""Since 2 a state has averages of variables, and an experiment may have no value that marks the best checkpoint; since 3 it may
-be the maximum of a value that marks it."""
+"""The format of a record. Since 2 a state has averages of variables, and an experiment may have no value that marks the best
+checkpoint; since 3 it may be the maximum of a value that marks it."""
 MAY_CHANGE = ("steps", "data_dir", "cache_budget")
-"""Flags that may differ on resume: how long, and from where the same examples come."""
+"""Flags that may differ on resume: the number of steps, and the place and the cache of the same examples."""
 
 RECORD: Mapping[str, tuple[type, ...]] = {
     "experiment": (str, type(None)),

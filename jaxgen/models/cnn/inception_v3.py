@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, UInt8
 from jaxgen.nn import BatchNorm
 
 SIDE = 299
-"""Pixels along either side of what the network sees."""
+"""Pixels along either side of the images that the network sees."""
 
 Layer: TypeAlias = tuple[str, int, tuple[int, int]]
 """Name, features and kernel size."""
