@@ -265,7 +265,7 @@ def experiment(
 
 
 def over_examples(values: Array) -> Estimate:
-    """The mean of one value a query and its standard error over the queries; the candidates are given."""
+    """The mean of one value per query and its standard error over the queries; the candidates are given."""
     return values.mean(), values.std(ddof=1) / jnp.sqrt(len(values))
 
 

@@ -29,7 +29,8 @@ class Config(NamedTuple):
 
     Fields:
       function: the function that made it.
-      flags: its arguments; of `common_flags.common` those of a validation split only where there is one.
+      flags: the arguments of the function, and the flags of `common_flags.common`; those of a validation split only if there is
+        one.
       opened: every split of every set that it opened, to train on or to evaluate on.
     """
 

@@ -198,7 +198,7 @@ def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
 
     Args:
       function: the function whose keyword arguments are flags.
-      flags: their values by name.
+      flags: the values of the flags by name.
 
     Raises:
       UserError: names the flag, its value, and what to give.

@@ -46,8 +46,8 @@ class FrozenNetwork(NamedTuple):
 
     Fields:
       module: the module.
-      params: its parameters, on the host.
-      vars: its other collections, such as batch statistics or a codebook.
+      params: the parameters of the module, on the host.
+      vars: the other collections of the module, such as batch statistics or a codebook.
       digest: a hash of parameters and variables.
       given: the other run, as it was named.
       run: the absolute path of the other run.

@@ -37,7 +37,7 @@ class Weighted:
 
 
 Values: TypeAlias = Array | Weighted
-"""The values of a loss or a metric: one value an example, `[B]`, or a scalar of the whole batch; with weights or without."""
+"""The values of a loss or a metric: one value per example, `[B]`, or a scalar of the whole batch; with weights or without."""
 
 
 def weighted_mean(values: Array, weights: Array) -> Weighted:
@@ -113,7 +113,7 @@ def reduce(values: Values, mask: Array | None = None) -> Mean:
     r"""Masked sum of per-example values, $(\sum_b m_b w_b v_b, \sum_b m_b w_b)$, in float32; without weights $w_b$ is 1.
 
     Args:
-      values: the values `[B]`, one value an example; or a scalar that describes the whole batch. A scalar without a weight has
+      values: the values `[B]`, one value per example; or a scalar that describes the whole batch. A scalar without a weight has
         that of the batch's examples.
       mask: the mask `[B]`, 1 for an example and 0 for padding; None means that every row is an example.
 
@@ -205,7 +205,7 @@ def moments(values: Values, mask: Array | None = None) -> Moments | WeightedMome
     """The moments of a batch, in float32.
 
     Args:
-      values: the values `[B]`, one value an example; or a scalar that describes the whole batch.
+      values: the values `[B]`, one value per example; or a scalar that describes the whole batch.
       mask: the mask `[B]`, 1 for an example and 0 for padding; None means that every row is an example.
 
     Returns:

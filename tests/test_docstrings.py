@@ -16,7 +16,8 @@ VERBS = (
     "wrap wraps say says compute computes computed recompute add adds added apply applied change changes cut divides drawn "
     "filled finish has have learn learns mirror need needs pass passed pool print train wait write keep keeps is are was does"
 )
-BARE = set(f"{PREPOSITIONS} {QUESTIONS} {VERBS} none no".split())
+PRONOUNS = "it its they them their those he his"
+BARE = set(f"{PREPOSITIONS} {QUESTIONS} {VERBS} {PRONOUNS} none no".split())
 
 RIDDLES = {"what", "which", "how", "where", "who", "of", "by", "from", "in", "for"}
 """First words of a first line that names no thing: "What a loop asks of a stream" instead of "The methods of a stream"."""
@@ -32,6 +33,7 @@ ARCHAIC = {
     r"\bheld? against\b": "compared with",
     r"\bat hand\b": "available",
     r"\bhas to be said of\b": "the warning about",
+    r"\b[Oo]ne (value|row|vector|logit|line|file) an? \w+": "one value per example",
 }
 """Turns that a reader of today's English stumbles over, and what to write instead."""
 
@@ -101,7 +103,17 @@ def without_a_noun(description: str) -> bool:
 
 @pytest.mark.parametrize(
     "description",
-    ["of k classes.", "at first.", "use the best.", "how many.", "`[B]`.", "$\\lambda$.", "k; 1 is none.", "None is no label."],
+    [
+        "of k classes.",
+        "at first.",
+        "use the best.",
+        "how many.",
+        "`[B]`.",
+        "$\\lambda$.",
+        "k; 1 is none.",
+        "None is no label.",
+        "its number.",
+    ],
 )
 def test_what_has_no_noun_is_noticed(description: str) -> None:
     assert without_a_noun(description)

@@ -56,7 +56,7 @@ def steps(players: Mapping[str, jaxgen.Player], networks: Mapping[str, jaxgen.Ne
 
     Args:
       players: the players of a game.
-      networks: their networks.
+      networks: the networks of the players.
       batch: the batch of every step.
     """
     params, variables = jaxgen.initialize(networks)(jax.random.key(0))

@@ -82,7 +82,7 @@ def bound(row: Row, found: Verdict) -> str:
 
 
 def table(results: Path = RESULTS) -> str:
-    """The short table, for the README: a line a row."""
+    """The short table, for the README: one line per row."""
     records = read(results)
     lines = ["| row | system and figure | paper | ours | counts as the paper's within | status |", "| --- " * 6 + "|"]
     for name, row in ROWS.items():

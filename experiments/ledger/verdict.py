@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
 
     Fields:
       value: the value of the run, or the mean over the seeds.
-      error: its standard error: of several seeds that of their mean, of one run that of its evaluation; None if not on record.
+      error: the standard error: with several seeds that of their mean, with one that of its evaluation; None if not on record.
       deviation: the standard deviation over the seeds; None for one.
       seeds: the number of seeds.
     """
@@ -46,7 +46,7 @@ class Bound(NamedTuple):
     """An interval, and why it is this one.
 
     Fields:
-      centre: its middle.
+      centre: the middle of the interval.
       half: half of its width.
       reason: the origin of both.
     """

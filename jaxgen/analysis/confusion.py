@@ -13,7 +13,7 @@ def confusions(
 
     Args:
       images: the images, in [0, 1].
-      label: their classes.
+      label: the classes of the images.
       p: probabilities, or anything that grows with them.
       classes: the number of classes to show, from the first on, k at most.
 

@@ -24,7 +24,7 @@ def optimal_logits(log_p: LogDensity, log_q: LogDensity, x: Float[Array, " n"]) 
       x: the points at which D is evaluated.
 
     Returns:
-      One logit a point.
+      One logit per point.
 
     Source: Goodfellow et al. 2014, proposition 1.
     """

@@ -15,7 +15,7 @@ class Palette(NamedTuple):
 
     Fields:
       classes: the classes' numbers, `[k]`, in ascending order.
-      colours: their colours as bytes, `[k, 3]`.
+      colours: the colours of the classes as bytes, `[k, 3]`.
     """
 
     classes: Int[np.ndarray, " k"]

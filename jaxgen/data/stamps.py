@@ -46,7 +46,7 @@ def hashes(root: Path, files: Sequence[tuple[str, Stamp]], *, track: Track | Non
         description.
 
     Returns:
-      64 hexadecimal digits a file.
+      64 hexadecimal digits per file.
 
     Raises:
       UserError: if a file cannot be read.

@@ -157,7 +157,7 @@ def texts(source: Source, feature: str = "caption", *, rows: int = 1024) -> list
       rows: examples at a time, which bounds the memory that their images take.
 
     Returns:
-      One string an example.
+      One string per example.
 
     Raises:
       UserError: if there is no such feature, or it is no text.

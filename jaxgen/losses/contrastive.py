@@ -72,7 +72,7 @@ def clip_loss(
       mask: the mask, 0 for padding, which is nobody's negative.
 
     Returns:
-      One value an example, in nats; $\log n$ where all embeddings are equal.
+      One value per example, in nats; $\log n$ where all embeddings are equal.
 
     >>> clip_loss(jnp.ones((4, 2)), jnp.ones((4, 2)), jnp.array(5.0)).round(4).tolist() == [1.3862999677658081] * 4
     True

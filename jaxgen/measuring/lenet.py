@@ -19,7 +19,7 @@ def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int], weights
     """The features of a LeNet before its logits, and its logits.
 
     Args:
-      params: its parameters.
+      params: the parameters of the LeNet.
       shape: the shape H, W and C of the images that it was trained on; it is asked of no others.
       weights: a hash of the parameters, for the version.
 

@@ -41,7 +41,7 @@ class Measurement(NamedTuple):
     Fields:
       value: the number.
       protocol: the way in which it was measured.
-      std: its standard deviation over what the settings name (subsets, splits), or None: the spread of one of these, not the
+      std: the standard deviation over what the settings name (subsets, splits), or None: the spread of one of these, not the
         error of the value.
       floor: the value of other real images in the samples' place: what even the data does not get below (or above).
       floor_n: the number of these images.

@@ -13,7 +13,7 @@ class Reliability(NamedTuple):
 
     Fields:
       n: answers in the bin, `[b]`.
-      confidence: their mean, `[b]`.
+      confidence: the mean confidence of the bin's answers, `[b]`.
       accuracy: the share of them that are right, `[b]`.
     """
 

@@ -44,7 +44,7 @@ def beta_vae(
 
     Args:
       codes: the codes of the examples: the means of an encoder.
-      factors: their factors' values, as integers. Examples that cover the factors' combinations evenly are wanted.
+      factors: the values of the examples' factors, as integers. The examples should cover all combinations evenly.
       seed: the seed of the draws.
       train: points that the classifier is fitted to.
       test: points that it is asked about.
@@ -88,7 +88,7 @@ def mutual_information_gap(codes: Float[np.ndarray, "n d"], factors: Int[np.ndar
 
     Args:
       codes: the codes of the examples: the means of an encoder.
-      factors: their factors' values, as integers.
+      factors: the values of the examples' factors, as integers.
       bins: the number of bins for each coordinate; 20 by convention.
 
     Returns:
@@ -136,7 +136,7 @@ def dci(
 
     Args:
       codes: the codes of the examples: the means of an encoder.
-      factors: their factors' values, as integers.
+      factors: the values of the examples' factors, as integers.
       seed: the seed of the split and of the trees.
       trees: the number of trees of a random forest for each factor, each split of which looks at all coordinates: a forest that
         is shown a few at a time finds importance in coordinates that have none.

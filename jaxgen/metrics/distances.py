@@ -72,7 +72,7 @@ def exact(
       j: rows of y, as many.
 
     Returns:
-      One value a pair, summed in float64.
+      One value per pair, summed in float64.
 
     >>> exact(np.array([[0, 0], [3, 4]]), np.array([[0, 0]]), np.array([0, 1]), np.array([0, 0])).tolist()
     [0.0, 25.0]
@@ -100,7 +100,7 @@ def kth(
       track: a function that shows the progress.
 
     Returns:
-      One value a row, as `exact` computes it.
+      One value per row, as `exact` computes it.
     """
     return np.concatenate([_kth(x, y, span, k, of) for span in track(blocks.spans(len(x), ROWS), description=description)])
 

@@ -24,7 +24,7 @@ def score(logits: Float[np.ndarray, "n k"], *, splits: int = 10) -> InceptionSco
     r"""$\exp \mathbb E_x KL(p(y | x) \| p(y))$ of each of equal parts of the samples.
 
     Args:
-      logits: the logits of the classifier, one row a sample; may be memory-mapped. One of minus infinity is a probability of 0.
+      logits: the logits of the classifier, one row per sample; may be memory-mapped. Minus infinity is a probability of 0.
       splits: the number of parts; the convention is ten.
 
     Returns:

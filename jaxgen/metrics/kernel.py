@@ -52,10 +52,10 @@ def distance(
     r"""Squared MMD under the polynomial kernel $k(x, y) = (x^\top y / d + 1)^3$, averaged over pairs of subsets.
 
     Args:
-      a: features, one row an example; may be memory-mapped.
+      a: features, one row per example; may be memory-mapped.
       b: the other set's.
       of_a: the subsets of a, as `draw` gives them; the convention is 100 of 1,000.
-      of_b: those of b.
+      of_b: the subsets of b.
       track: a function that shows the progress over them.
 
     Returns:
@@ -97,7 +97,7 @@ def mmd(
     - \frac{2}{kl} \sum_{i,j} k(a_i, b_j)$.
 
     Args:
-      a: features, one row an example.
+      a: features, one row per example.
       b: the other set's.
       of_a: the indices of the rows of a.
       of_b: the indices of the rows of b.

@@ -50,7 +50,7 @@ def ms_ssim(
         of one. One is SSIM.
 
     Returns:
-      One value a pair, in [0, 1] for M > 1; 1 for equal images. In float32, good to 1e-5.
+      One value per pair, in [0, 1] for M > 1; 1 for equal images. In float32, good to 1e-5.
 
     Raises:
       ValueError: if the window does not fit into the coarsest scale (it says how many scales fit), or a pixel is not finite.

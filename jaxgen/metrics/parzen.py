@@ -49,7 +49,7 @@ def log_density(
       track: a function that shows the progress.
 
     Returns:
-      One value a point, in nats.
+      One value per point, in nats.
 
     Raises:
       ValueError: if sigma is not above 0, there is no sample, or a point or a sample is not finite.

@@ -69,7 +69,7 @@ def recall(similarity: Float[Array, "n m"], relevant: Bool[Array, "n m"], k: int
       k: the number of candidates that are looked at.
 
     Returns:
-      One value a query, in [0, 1]; 0 for a query without a right answer, and nan for one with a similarity of nan.
+      One value per query, in [0, 1]; 0 for a query without a right answer, and nan for one with a similarity of nan.
 
     Raises:
       ValueError: if k is below one.

@@ -121,7 +121,7 @@ def over(source: Source, *, seed: int, patches: int = 128, batch_size: int = 256
       track: a function that shows the progress.
 
     Returns:
-      The patches, in the form of `descriptors`: 25 kB an image, level and channel on the host.
+      The patches, in the form of `descriptors`: 25 kB per image, level and channel on the host.
     """
     source, rng, found = in_bytes(source), np.random.default_rng(seed), {}
     starts = range(0, source.length, batch_size)

@@ -79,7 +79,7 @@ def log_prob(
       name: the parameters' name.
 
     Returns:
-      One value a grid; nan if it holds a number that is no code.
+      One value per grid; nan if it holds a number that is no code.
 
     Raises:
       InputError: if the codes are no grids of integers.

@@ -2,7 +2,7 @@
 
 run.json            experiment, flags, seed, data, versions
 checkpoints/STEP/   states
-metrics.jsonl       one line a report
+metrics.jsonl       one line per report
 samples/            pictures, NAME_STEP.png
 tensorboard/        the same for TensorBoard
 not_finite/STEP/    what a step that was not finite began with, for `jaxgen replay`

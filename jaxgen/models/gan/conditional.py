@@ -15,7 +15,7 @@ class Generator(nn.Module):
 
     Fields:
       generator: the generator to condition, `z [B, L + width] -> x`.
-      classes: their number.
+      classes: the number of classes.
       width: the width of the embedding e.
     """
 
@@ -38,7 +38,7 @@ class Discriminator(nn.Module):
 
     Fields:
       discriminator: the discriminator to condition, `x -> logits [B]`.
-      classes: their number.
+      classes: the number of classes.
       planes: whether y is a constant channel for each class; otherwise x is flattened and y follows it, for a dense network.
     """
 
