@@ -85,7 +85,7 @@ class Experiment(NamedTuple):
       splits: the data by split: `train` and `test`, or several domains, as `train/photos` and `test/photos`. Samples are
         measured against them, and figures name them. With a validation split (`common_flags`) there is `validation` as well.
       evaluators: the functions that are run every `evaluate_every` steps; the name is the split they report on.
-      final: the evaluators that are run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
+      final: the evaluators that are run at the end of training, and by `jaxgen evaluate`: those that are too slow for more.
         With a validation split (`common_flags`) the evaluation of the test split is here too.
       pictures: the pictures that are drawn at every evaluation, `(state, key) -> Picture`.
       sample: the sampler, `(state, key, given) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; pure, so that it can be
@@ -170,7 +170,7 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
     The function gets the flags of `common_flags.common` too. `data_dir` and `cache_budget` are those of every `data.load`
     within it that is not given others. With `validation`, `data.load` gives it fewer training examples, and the held-out ones
     are evaluated as the test examples would be: its evaluators of `test` report on `validation` instead, its `best` follows,
-    and the test split is evaluated when training is through.
+    and the test split is evaluated at the end of training.
 
     Args:
       function: returns an `Experiment`; its arguments are numbers, strings, booleans, None or tuples of these, and in Python

@@ -39,7 +39,7 @@ STDERR: Any = _Stderr()
 
 
 def track(iterable: Iterable[Any], *, description: str, total: int | None = None, quiet: bool = False) -> Iterator[Any]:
-    """The iterable, with a progress bar that disappears when it is through."""
+    """The iterable, with a progress bar that disappears at its end."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     style = {"leave": False, "mininterval": pause(), "delay": 0.5, "dynamic_ncols": True, "file": STDERR}

@@ -33,6 +33,10 @@ ARCHAIC = {
     r"\bheld? against\b": "compared with",
     r"\bat hand\b": "available",
     r"\bhas to be said of\b": "the warning about",
+    r"\b(is|are|be) had\b": "is computed, comes from, free",
+    r"\bin the manner of\b": "as in",
+    r"\b(is|are) through\b": "has ended, at the end of",
+    r"\bwithout a word\b": "without a message, without communication",
     r"\b[Oo]ne (value|row|vector|logit|line|file) an? \w+": "one value per example",
 }
 """Turns that a reader of today's English stumbles over, and what to write instead."""

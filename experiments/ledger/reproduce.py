@@ -63,7 +63,7 @@ def reproduce(
 ) -> records.Record:
     """Runs a row's command with each of its seeds, going on where a run was stopped, and records what was measured.
 
-    The record is written once, when the last of the seeds is through: until then the one that was there stays in force.
+    The record is written once, after the last of the seeds: until then the old record stays in force.
 
     Args:
       name: the name of the row in `ROWS`.

@@ -43,8 +43,8 @@ def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = Fal
 
     Every format that Pillow decodes counts, and links are followed. A folder with pictures is a class, called by its path
     below `folder`, and pictures next to class folders have no class and are left out. So are hidden files and files of other
-    kinds. What is left out is counted and said. Class names that are all whole numbers are in the order of the numbers, others
-    in that of their characters; pictures are in the order of their classes and then of their names.
+    kinds. A message counts the files that are left out. Class names that are all whole numbers are in the order of the
+    numbers, others in that of their characters; pictures are in the order of their classes and then of their names.
 
     Args:
       folder: the folder, whose pictures lie as `folder/*.png` or `folder/CLASS/*.png`.

@@ -79,7 +79,7 @@ def size(spec: PyTree) -> int:
 
 
 def available() -> int | None:
-    """Bytes that can still be had where arrays lie by default: the first device, or the host; None if unknown."""
+    """Free bytes of the memory in which arrays lie by default: the first device's, or the host's; None if unknown."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return host()
@@ -88,7 +88,7 @@ def available() -> int | None:
 
 
 def host() -> int | None:
-    """Bytes of the host's memory that can still be had, also within the limit of a container; None if unknown."""
+    """Free bytes of the host's memory, within the limit of a container if there is one; None if unknown."""
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -104,7 +104,7 @@ def host() -> int | None:
 
 
 def check(spec: PyTree, flags: Mapping[str, Any] | None, *, parts: int = 1) -> None:
-    """Refuses a state that cannot be held, before it is made: the system would end the process without a word.
+    """Refuses a state that cannot be held, before it is made: the system would end the process without a message.
 
     Args:
       spec: shapes and dtypes of the state.

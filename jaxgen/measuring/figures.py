@@ -90,7 +90,7 @@ def measure(
       The values by name, each with its protocol and its floor.
 
     Raises:
-      UserError: if the model generates no images, there is no such split, or a metric cannot be had of them.
+      UserError: if the model generates no images, there is no such split, or a metric cannot be computed from them.
     """
     # Here and not above: what measures sets of images takes a quarter of a second to import.
     from jaxgen.measuring import images

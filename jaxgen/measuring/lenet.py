@@ -20,7 +20,7 @@ def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int], weights
 
     Args:
       params: the parameters of the LeNet.
-      shape: the shape H, W and C of the images that it was trained on; it is asked of no others.
+      shape: the shape H, W and C of the images that it was trained on; the extractor takes no others.
       weights: a hash of the parameters, for the version.
 
     Returns:

@@ -30,7 +30,7 @@ def check(plan: Plan, metrics: Iterable[str], *, settings: Mapping[str, Any] | N
       settings: the settings of the metrics, as those of `measure`.
 
     Raises:
-      UserError: if there are too few images, or a metric cannot be had of such.
+      UserError: if there are too few images, or a metric cannot be computed from them.
 
     Warns:
       FewExamplesWarning: for each metric with fewer images than its values need to mean what they are taken for.
@@ -79,8 +79,8 @@ def measure(
       The values by name, such as `frechet_lenet`, each with its protocol and its floor.
 
     Raises:
-      UserError: if the sets cannot be compared, or a metric cannot be had of them, or the features of an image are not finite:
-        it names the set and the image.
+      UserError: if the sets cannot be compared, or a metric cannot be computed from them, or the features of an image are not
+        finite: it names the set and the image.
 
     Warns:
       FewExamplesWarning: as `check`. What it says of a value, or of its floor, is the measurement's `caution`.

@@ -116,7 +116,7 @@ class Metric(NamedTuple):
       settings: the settings that its protocol names, with the field's conventions.
       pixels: whether it looks at the images and not at features, so that no extractor is in its name.
       least: a function of the settings: the least number of images of either set.
-      check: a function of a plan and the settings, which raises a `UserError` where it cannot be had.
+      check: a function of a plan and the settings, which raises a `UserError` where the metric cannot be computed.
       caution: the function `caution(plan, n, settings)`: the warning about its values where the smaller set has n
         examples, if they are too few; else None.
     """

@@ -1,6 +1,6 @@
 """Rows of a set on the devices of this host, block by block: each device has its part of a block, or all have the whole.
 
-A program whose rows have nothing to do with each other then runs on every device at once, without a word between them.
+A program whose rows are independent then runs on every device at once, without communication.
 """
 
 from collections.abc import Callable

@@ -43,7 +43,7 @@ def convolve(
 
     Returns:
       The output, as `lax.conv_general_dilated` gives it. On a CPU it is differentiated in reverse mode, to any order. Forward
-      mode (`jax.jvp`) is had there by reverse mode twice: the derivative of y = f(x) along v is
+      mode (`jax.jvp`) is replaced there by reverse mode twice: the derivative of y = f(x) along v is
       `jax.vjp(lambda u: jax.vjp(f, x)[1](u), jnp.zeros_like(y))[1]((v,))`.
 
     Raises:

@@ -29,7 +29,7 @@ def code_likelihood(
     It is exact: one pass gives all terms, since each is conditioned on the codes of the data. The codes are a feature of the
     batch, or a function makes them. Of the levels of an image it is `lambda state, batch: levels_of(batch["image"], 16)`. A
     frozen VQ-VAE is in the state under a name of its own, `state.params["autoencoder"]` and `state.vars["autoencoder"]`, and
-    its codes are had by `apply(vqvae, state.params, state.vars, batch["image"], name="autoencoder", method=...)`.
+    its codes come from `apply(vqvae, state.params, state.vars, batch["image"], name="autoencoder", method=...)`.
 
     Args:
       model: a linen module that maps codes `[B, h, w]`, and a label `[B]` if it has one, to logits `[B, h, w, K]`.

@@ -91,7 +91,7 @@ class Checkpoints:
           meta: a record that can be written as JSON: the data's position, the config, the versions.
 
         Raises:
-          UserError: if the disk refuses, be it this checkpoint or the one before, of which only now is known.
+          UserError: if the disk refuses this checkpoint, or refused the one before, whose error appears only now.
         """
         own = serialization.without(state, self._frozen)
         items = {"state": serialization.to_tree(own), "beside": flax.serialization.to_state_dict(beside)}

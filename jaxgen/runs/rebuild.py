@@ -211,7 +211,7 @@ def find_experiment(given: Callable[..., Experiment] | str | None, folder: workd
 
 
 def _made(make: Make, flags: dict[str, Any], folder: workdir.Workdir, *, anew: bool) -> Experiment:
-    """The experiment with its data, or with stand-ins where these are not to be had or are others."""
+    """The experiment with its data, or with stand-ins where the data are missing or have changed."""
     where = flags.get("data_dir")
     moved = not anew and where is not None and not Path(where).expanduser().is_dir()
     try:

@@ -180,7 +180,7 @@ class Run:
         Args:
           split: the split to evaluate on, in all its domains, or one domain of it: `test`, or `validation` of a run that has
             one; None means all that it has.
-          final: whether to run also the evaluators that run only when training is through.
+          final: whether to run also the evaluators that otherwise run only at the end of training.
           seed: the seed of what they draw; None means the run's.
           track: a function that shows the progress.
 
@@ -251,7 +251,7 @@ class Run:
           The values by name, each with its protocol and its floor.
 
         Raises:
-          UserError: if the model generates no images, or a metric cannot be had of them.
+          UserError: if the model generates no images, or a metric cannot be computed from them.
         """
         return figures.measure(
             self.experiment,

@@ -103,7 +103,7 @@ def make_advance(step: TrainStep, chunk: int) -> Advance:
       chunk: the most steps of a call; 1 compiles the bare step, without a loop.
 
     Returns:
-      A pure function that returns the state and the window, with a token that is ready when the call is through.
+      A pure function that returns the state and the window, with a token that is ready when the call has ended.
     """
 
     def once(state: TrainState, window: Metrics, batch: Batch) -> tuple[TrainState, Metrics]:

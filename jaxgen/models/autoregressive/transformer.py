@@ -14,7 +14,7 @@ from jaxgen.nn import Attention, Embed, KVCache, LayerNorm, LearnedPositions, Tr
 
 
 class TransformerPrior(nn.Module):
-    """A causal Transformer over the codes of a grid, row by row, in the manner of GPT-2.
+    """A causal Transformer over the codes of a grid, row by row, as in GPT-2.
 
     The input at a position is the vector of the code before it and the vector of the position. Before the first code there is a
     learned vector, or that of the class, which every position attends to.

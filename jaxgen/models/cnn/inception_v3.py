@@ -235,7 +235,7 @@ class BlockE(nn.Module):
     """Branches of 1x1, 3x3 and two 3x3, whose last parts are a 1x3 and a 3x1 in parallel, and an average or a maximum.
 
     Fields:
-      maximum: whether to pool by the maximum: what the graph has in its last block, and the paper has not.
+      maximum: whether to pool by the maximum, as the graph does in its last block and the paper does not.
       dtype: the dtype of the computation.
     """
 
