@@ -108,7 +108,7 @@ def _over(
     batch_size: int,
     transform: Transform,
 ) -> Callable[[TrainState, Key, Track], dict[str, T]]:
-    """What a measure gives over a whole split: reduced with the mask batch by batch on the device, then merged on the host."""
+    """A measure over a whole split: reduced with the mask batch by batch on the device, then merged on the host."""
 
     @jax.jit
     def partial(state: TrainState, batch: Batch, key: Key) -> dict[str, T]:

@@ -240,7 +240,7 @@ def flag_name(name: str) -> str:
 
 
 def _mend(kind: Any, value: Any) -> str | None:
-    """What to give instead of a value that its type does not hold; None where it does."""
+    """The values to give instead of one that its type does not hold; None where it does."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         ranges = (r for r in args[1:] if isinstance(r, Range))

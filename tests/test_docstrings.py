@@ -72,11 +72,11 @@ def described(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def documented(path: Path) -> Iterator[tuple[int, ast.AST, str]]:
-    """The line, the node and the docstring of a file's module, classes and functions; private ones are left out."""
+    """The line, the node and the docstring of a file's module, classes and functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     yield 1, tree, ast.get_docstring(tree) or ""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.lineno, node, ast.get_docstring(node) or ""
 
 

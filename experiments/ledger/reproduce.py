@@ -136,7 +136,7 @@ def code_version(root: Path = ROOT) -> dict[str, Any]:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What git answers; None where there is no git or no repository."""
+    """The output of a git command; None where there is no git or no repository."""
     try:
         answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
     except OSError:

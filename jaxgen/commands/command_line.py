@@ -99,7 +99,7 @@ def parse(function: Callable[..., Experiment], args: list[str] | None = None, *,
 
 
 def _description(doc: str, prog: str, name: str) -> str:
-    """What `--help` says above the flags: each example on a line of its own, typed as this command was."""
+    """The text of `--help` above the flags: each example on its own line, typed as this command was."""
     lines = inspect.cleandoc(doc).splitlines()
     # The parser joins lines that begin with a letter.
     lines = [

@@ -96,7 +96,7 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def _difference(first: str, one: tuple[str, ...], name: str, other: tuple[str, ...]) -> str:
-    """Which classes are in one of two sets only, where the first five do not show it."""
+    """The classes that only one of two sets has, where the first five do not show it."""
     if len(one) <= 5 and len(other) <= 5:
         return ""
     only = [

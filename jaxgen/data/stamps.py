@@ -79,7 +79,7 @@ def _hash(path: str, own: Stamp) -> tuple[str, bool]:
 
 
 def _recall(memory: Path) -> dict[str, list]:
-    """What is remembered; nothing where the file is not there, or damaged: it only costs reading the files again."""
+    """The remembered hashes; none where their file is missing or damaged: it only costs reading the files again."""
     try:
         told, _, text = memory.read_text(encoding="utf-8").partition("\n")
         if told != sha256(text.encode()):  # a bit that flipped in the memory itself must not stand for a hash

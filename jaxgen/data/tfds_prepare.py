@@ -180,7 +180,7 @@ def _builder(dataset: str, data_dir: str | None) -> tuple[tfds.core.DatasetBuild
 
 
 def _nearby(dataset: str, data_dir: str) -> str:
-    """Where the set lies that was looked for in the wrong folder, as the end of a sentence: a level too deep, or too high."""
+    """The folder of a set that was looked for a level too deep or too high, as the end of a sentence."""
     name, folder = dataset.split(":")[0], Path(data_dir).absolute()
     below = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     for other in (*folder.parents[:3], *below[:1000]):

@@ -65,7 +65,7 @@ def _upper_bits(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def _other_splits(dataset: str, split: str, there: Sequence[str]) -> str:
-    """How to read a set whose splits are not called train and test, as the end of a sentence."""
+    """Advice for a set whose splits are not called train and test, as the end of a sentence."""
     if split not in ("train", "test") or not there:
         return ""
     train = "train" if "train" in there else there[0]

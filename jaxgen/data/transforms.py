@@ -167,7 +167,7 @@ def center_crop(size: int, *, feature: str = "image") -> Transform:
 
 
 def _intensity(x: Array, feature: str) -> Array:
-    """What lies in [0, 1]: floats as they are, bytes divided by 255."""
+    """The intensities in [0, 1]: floats as they are, bytes divided by 255."""
     if x.dtype == jnp.uint8:
         return x.astype(jnp.float32) / 255
     if not jnp.issubdtype(x.dtype, jnp.floating):

@@ -124,7 +124,7 @@ def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _turned(a: np.ndarray) -> np.ndarray:
-    """From `[out, in, h, w]` to `[h, w, in, out]`, from `[out, in]` to `[in, out]`."""
+    """A weight turned from `[out, in, h, w]` to `[h, w, in, out]`, or from `[out, in]` to `[in, out]`."""
     return a.transpose(2, 3, 1, 0) if a.ndim == 4 else a.T
 
 

@@ -183,7 +183,7 @@ def _check(codes: np.ndarray, factors: np.ndarray) -> None:
 
 
 def _lonely(factors: np.ndarray) -> str | None:
-    """What has to be said where a factor's value has one example alone."""
+    """The warning about a value of a factor that has one example alone; None if there is none."""
     for j, column in enumerate(factors.T):
         values, count = np.unique(column, return_counts=True)
         if count.min() < 2:
@@ -192,13 +192,13 @@ def _lonely(factors: np.ndarray) -> str | None:
 
 
 def _entropy(counts: np.ndarray) -> float:
-    """In nats, of shares that are in proportion to these."""
+    """The entropy, in nats, of shares that are in proportion to the counts."""
     p = counts[counts > 0] / counts.sum()
     return float(-(p * np.log(p)).sum())
 
 
 def _unevenness(importance: np.ndarray) -> float:
-    """1 if one term has it all, 0 if all have the same, or none has any."""
+    """The unevenness of importances: 1 if one term has all, 0 if all have the same, or none has any."""
     if not importance.sum() > 0:
         return 0.0
     return 1 - _entropy(importance) / np.log(len(importance)) if len(importance) > 1 else 1.0

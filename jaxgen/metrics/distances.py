@@ -215,14 +215,14 @@ def _nearest(a: Array, b: Array, squared: Array, where: Array, first: Array) -> 
 
 
 def _decided(radius: Array, squared: Array, error: Array) -> tuple[Array, Array]:
-    """What lies within a radius for sure, and what may or may not."""
+    """Masks of the distances that are within a radius for sure, and of those in doubt."""
     sure = squared + error <= radius
     return sure, (squared - error <= radius) & ~sure
 
 
 @jax.jit
 def _within(x: Array, y: Array, x_radius: Array, y_radius: Array, slack: Array) -> tuple[Array, Array, Array, Array]:
-    """How many balls hold each row of y, which balls hold any, which rows of x are held, all for sure; and who is in doubt."""
+    """The sure counts of balls that hold each row of y, masks of balls that hold any and of rows of x held; and of doubts."""
     squared, lengths = _squared(x, y)
     in_x, x_doubt = _decided(x_radius[:, None], squared, slack * lengths)
     in_y, y_doubt = _decided(y_radius, squared, slack * lengths)

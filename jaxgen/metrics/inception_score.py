@@ -58,7 +58,7 @@ def caution(n: int, classes: int, splits: int) -> str | None:
 
 
 def _information(logits: np.ndarray) -> float:
-    """Of the answer about the sample: the entropy of the mean answer, less the mean entropy of an answer."""
+    """The information of an answer about its sample: the entropy of the mean answer, less the mean entropy of an answer."""
     total, negative_entropy = np.zeros(logits.shape[1]), 0.0
     for start in range(0, len(logits), ROWS):
         part = np.asarray(logits[start : start + ROWS], np.float64)

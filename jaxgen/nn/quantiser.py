@@ -288,7 +288,7 @@ def _weights(x: Array, mask: Array | None) -> Array:
 
 
 def _choices(x: Array, codes: Array, mask: Array | None, k: int) -> tuple[Array, Array]:
-    """How many vectors of the global batch chose each code, `[K]`, and their sums, `[K, D]`."""
+    """The number of vectors of the global batch that chose each code, `[K]`, and their sums, `[K, D]`."""
     # By a product and not by a scatter, which adds in another order each time on a GPU.
     chosen = jax.nn.one_hot(codes.ravel(), k) * _weights(x, mask)[:, None]
     sums = jnp.matmul(chosen.T, lax.stop_gradient(x).reshape(-1, x.shape[-1]), precision="highest")

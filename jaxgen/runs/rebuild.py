@@ -167,7 +167,7 @@ def check_late(make: Make, names: Iterable[str], run: str, others: Iterable[str]
 
 
 def _absent(given: Mapping[str, str]) -> data.Source:
-    """In the place of sources that a run was given in Python, while the experiment is built from its record."""
+    """A source in place of those that a run was given in Python, while the experiment is built from its record."""
 
     def gather(indices: np.ndarray) -> NoReturn:
         raise UserError(f"The data {values.shown(given)} were given in Python and are not at hand; give the same again.")
@@ -232,7 +232,7 @@ def _made(make: Make, flags: dict[str, Any], folder: workdir.Workdir, *, anew: b
 
 
 def _sources(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What a run records of the sources that it read; the records of earlier versions have none that could stand in."""
+    """The records of the sources that a run read; those of earlier versions cannot stand in and are left out."""
     return [source for source in record["data"].get("sources", ()) if "features" in source]
 
 

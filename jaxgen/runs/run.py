@@ -62,7 +62,7 @@ class Run:
         return "\n".join(self._told())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the same, and the last values of each split as a table."""
+        """The text that a notebook shows: the same three lines, and the last values of each split as a table."""
         first, *rest = map(html.escape, self._told())
         rows = [[split, name, f"{value:.4g}"] for split, values in self._last().items() for name, value in values.items()]
         table = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in rows)

@@ -141,7 +141,7 @@ class _Walk:
 
 
 def _parts_of_scan(params: Mapping[str, Any]) -> tuple[int, int]:
-    """How many of a scan's inputs are constants, and how many are carried."""
+    """The numbers of a scan's inputs that are constants, and that are carried."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]
     consts, carry, _ = params["ft_in"].unpack()  # since jax 0.12
