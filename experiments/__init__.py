@@ -1,4 +1,4 @@
-"""Experiments: one file a model, each a command, each to be copied and changed."""
+"""Experiments: one file per model, each a command, each to be copied and changed."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Classifier-free diffusion guidance (Ho & Salimans 2022): one diffusion model that is told a class or a caption, or nothing.
+"""Classifier-free diffusion guidance (Ho & Salimans 2022): one diffusion model of classes or captions, and of none.
 
 python -m experiments.classifier_free_guidance                       # digits of a class, nothing to download
 python -m experiments.classifier_free_guidance --told caption --dataset captioned_digits       # coloured digits from words
@@ -6,14 +6,14 @@ python -m experiments.classifier_free_guidance --dataset mnist --data-dir D --ch
 jaxgen sample runs/classifier_free_guidance --label 7 --guidance 4
 jaxgen evaluate runs/classifier_free_guidance --metrics frechet classification_accuracy --guidance 0 1 1.5 2 4 8
 
---guidance is s of eps_u + s (eps_c - eps_u), as all code has it: 0 tells nothing, 1 does not guide. The paper writes w = s - 1.
+--guidance is s of eps_u + s (eps_c - eps_u), as all code has it: 0 has no condition, 1 no guidance. The paper has w = s - 1.
 It is a flag of sampling, as are --interval, --rescale, --threshold, the sampler and its steps: each may be given anew to a run.
 
 Where this differs from the paper: the noise is that of the discrete cosine schedule (Nichol & Dhariwal 2021) and not of
 continuous time with log-SNR in [-20, 20], the network is DDPM's U-Net and not ADM's, and the reverse variance the posterior's.
 
 The first command takes 19 minutes on 2 busy cores, gives digits that a person reads, and reaches 4.679 +- 0.029 bits a
-dimension on the test images where their classes are told (seed 0, n = 360).
+dimension on the test images, conditioned on their classes (seed 0, n = 360).
 """
 
 from collections.abc import Mapping
@@ -65,16 +65,16 @@ def experiment(
     remat: bool = False,
     nll_samples: Late[Count] = 20,
 ) -> jaxgen.Experiment:
-    """A diffusion model that is told a class or a caption, guided without a classifier.
+    """A diffusion model conditioned on a class or a caption, guided without a classifier.
 
     Args:
-      told: the condition that the model is told: each image's class, or its caption by cross-attention.
-      drop: share of the training examples that are told nothing; the paper has 0.1 or 0.2.
+      told: the condition of the model: each image's class, or its caption by cross-attention.
+      drop: share of the training examples whose condition is dropped; the paper has 0.1 or 0.2.
       vocabulary: byte pairs of the tokenizer, which is trained on the training captions; 260 of them are special or bytes.
       text_length: tokens of a caption, start and end included; longer ones are cut.
       text_width: the width of the captions' encoder.
       text_depth: blocks of the captions' encoder.
-      guidance: the scale s; 0 tells nothing, and 1 does not guide.
+      guidance: the scale s; with 0 there is no condition, and with 1 no guidance.
       interval: the range of sigma / alpha within which samples are guided; None guides at all levels.
       rescale: share by which the guided images' contrast is brought back to that of the conditional ones.
       threshold: quantile of the dynamic threshold on predicted images, such as 0.995; None clips them to the range of the data.

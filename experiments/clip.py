@@ -1,4 +1,4 @@
-"""Contrastive language-image pre-training (Radford et al. 2021): images and their captions into one space.
+"""Contrastive language-image pre-training (Radford et al. 2021): encoders of images and of captions into one space.
 
 python -m experiments.clip                    # captioned digits, nothing to download
 python -m experiments.clip --cosine           # text to image recall@1 89.4 %, image to text 78.2 % of 2,160 (chance 0.13 %);
@@ -10,8 +10,8 @@ python -m experiments.clip --dataset emoji --data-dir D --text-width 96 --vocabu
 
 The last two took 26 and 53 minutes on 2 cores that a dozen other programs shared.
 
-The mean of a class's prompts finds what the text encoder codes by itself. The ground it codes together with the rest of the
-caption: told by whole captions that differ in nothing else it is right each time, and the mean of prompts hardly knows it.
+The mean of a class's prompts finds what the text encoder codes by itself. It codes the ground together with the rest
+of the caption: whole captions that differ in the ground alone find it each time, and the mean of prompts hardly does.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ CHUNK = 240
 """Test pairs that are encoded at a time."""
 
 ADAM = {"resnet": (0.999, 1e-8), "vit": (0.98, 1e-6)}
-"""By image encoder: beta2 and epsilon (Radford et al. 2021, appendix F, "common hyperparameters")."""
+"""Adam's beta2 and epsilon by image encoder (Radford et al. 2021, appendix F, "common hyperparameters")."""
 
 Estimate = tuple[Array, Array | None]
 """A value, and its standard error where it has one."""
@@ -58,10 +58,10 @@ EMOJI: tuple[tuple[str, ...], ...] = (
     ("sign", "arrow", "button", "square", "circle", "symbol", "letter"),
     ("flag", "triangular flag", "crossed flags"),
 )
-"""What the emoji's nine groups hold, in words: "activities and events" is no name that a caption would have."""
+"""Names of the emoji's nine groups in words: "activities and events" is no name that a caption would have."""
 
 SAME: Mapping[str, tuple[str, ...]] = {"captioned_digits": tuple(captioned_digits.ATTRIBUTES)}
-"""By dataset: the labels that a caption tells in full. Any caption that agrees on them is a right answer, in whatever words. Of
+"""The labels that a caption states in full, by dataset. Any caption that agrees on them is a right answer, in any words. In
 other sets, captions are the same that differ in no more than case and spaces."""
 
 
@@ -131,7 +131,7 @@ def experiment(
       text_depth: blocks of the text encoder.
       embedding: dimension of the common space.
       crop: pixels by which a training image is shifted at most, each way.
-      flip: whether to mirror training images; not where captions tell left from right.
+      flip: whether to mirror training images; not where captions name left and right.
       batch_size: pairs in a step: each has the others as its negatives.
       learning_rate: AdamW's learning rate.
       warmup: steps over which the learning rate rises from zero.
@@ -265,7 +265,7 @@ def experiment(
 
 
 def over_examples(values: Array) -> Estimate:
-    """The mean of one value a query and its standard error over the queries; the candidates are given."""
+    """The mean of one value per query and its standard error over the queries; the candidates are given."""
     return values.mean(), values.std(ddof=1) / jnp.sqrt(len(values))
 
 

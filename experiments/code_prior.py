@@ -65,7 +65,7 @@ def experiment(
       autoencoder: the run of `experiments.vqvae` whose codes are modelled.
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`). Its
         images have the size of those that the autoencoder was trained on.
-      labels: whether to tell the model each image's class, and sample a class after the other.
+      labels: whether to condition the model on each image's class, and sample a class after the other.
       network: the kind of the model: a gated PixelCNN, or a Transformer.
       width: channels of each stack of the pixelcnn, or of the transformer's vectors.
       depth: blocks; those of the pixelcnn have the dilations 1, 2, 1, 4, 1, 2, 1 over and over.
@@ -151,7 +151,7 @@ def experiment(
     counts_over = jaxgen.sum_over(test, chosen, **over_test)
 
     def references(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        """What the codes cost without a model of their order: by their frequencies in the test images, and all alike."""
+        """The bits of a code without a model of the order: by the codes' frequencies in the test images, and by equal ones."""
         counts = counts_over(state, key, track)["counts"]
         p = counts[counts > 0] / counts.sum()
         return {"unigram_bits_per_code": float(-(p * np.log2(p)).sum()), "uniform_bits_per_code": math.log2(codes)}

@@ -1,4 +1,4 @@
-"""Conditional GAN (Mirza & Osindero 2014): both players are told the class.
+"""Conditional GAN (Mirza & Osindero 2014): both players are conditioned on the class.
 
 python -m experiments.conditional_gan                                                    # digits, nothing to download; a minute
 python -m experiments.conditional_gan --network mlp                                      # the paper's kind of network
@@ -12,8 +12,8 @@ Against the paper (section 4.1):
 | batches | of 100 | of 128 |
 | z | 100 numbers, uniform in the unit hypercube | 100 numbers, normal |
 | pixels | in [0, 1], from a sigmoid | in [-1, 1], from tanh |
-| class, generator | z and y have layers of 200 and 1,000 units, then one of 1,200 | a learned vector of 50 beside z |
-| class, discriminator | image and y have maxout layers of 240 and 50 units, then one of 240 | one-hot y beside the pixels |
+| class, generator | z and y have layers of 200 and 1,000 units, then one of 1,200 | a learned vector of 50, joined to z |
+| class, discriminator | image and y have maxout layers of 240 and 50 units, then one of 240 | one-hot y, joined to the pixels |
 | dropout | 0.5, of both players | 0.3 of the units of the mlp's discriminator, none in the conv networks |
 
 The conv networks are the DCGAN's. Its authors' conditional code (github.com/Newmu/dcgan_code, mnist/train_cond_dcgan.py) joins

@@ -1,4 +1,4 @@
-"""Deep convolutional GAN (Radford et al. 2015), with the latent space that it was looked into for.
+"""Deep convolutional GAN (Radford et al. 2015), with walks and arithmetic in its latent space.
 
 python -m experiments.dcgan                                                           # digits, nothing to download; 2 minutes
 python -m experiments.dcgan --dataset mnist --data-dir D --channels 64 128

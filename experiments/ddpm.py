@@ -73,12 +73,12 @@ def experiment(
     """A diffusion model of the images of any dataset.
 
     Args:
-      labels: whether to tell the model each image's class, and sample a class after the other.
+      labels: whether to condition the model on each image's class, and sample a class after the other.
       schedule: variances of the forward process, linear in t or by a cosine.
       parameterisation: the quantity that the network predicts.
       variance: the variance of the reverse steps, that of the posterior (small) or of the forward process (large).
       sampling_steps: steps of the sampler, evenly spaced in T; by None all T.
-      modulation: the way in which a block is told the time: a shift, or a scale and a shift of its normalisation.
+      modulation: the way in which a block is conditioned on the time: a shift, or a scale and a shift of its normalisation.
       warmup: steps over which the learning rate rises from zero along a line; the paper's code has 5,000.
       nll_samples: transitions of each test image, drawn by importance, from which the final bound is estimated; T - 1 are all.
     """

@@ -57,7 +57,7 @@ def mixture_of(source: data.Source) -> mixtures.Mixture:
 
 
 class Method(NamedTuple):
-    """What a method brings: its players, their networks, how to draw points `[n, 2]`, and from which averages."""
+    """A method: its players, networks and sampler of points `[n, 2]`, and the decay of the averages that it samples from."""
 
     players: Mapping[str, jaxgen.Player]
     networks: Mapping[str, jaxgen.Network]

@@ -10,8 +10,8 @@ test images (seed 0).
 
 What is otherwise than in the paper and its code:
 - The network is the U-Net of `experiments.ddpm` and not a RefineNet; by default it has the paper's conditional instance
-  normalisation. Its output is divided by sigma (technique 3 of Song & Ermon 2020), and it is told log sigma and not the number
-  of the level.
+  normalisation. Its output is divided by sigma (technique 3 of Song & Ermon 2020), and its condition is log sigma and
+  not the number of the level.
 - The most noise is 3 by default and not 1 (technique 1 of Song & Ermon 2020); `--largest 1` is the paper's.
 - As in the paper's code Adam has a rate of 1e-3; there it takes 200,000 steps of 128 images, without clipping and averages.
 - The loss is the mean over the pixels of the error of the noise; theirs is half the sum.
@@ -77,7 +77,7 @@ def experiment(
       smallest: the standard deviation of the least noise.
       langevin_steps: the number of steps of the dynamics at each level.
       step_size: the step size of the dynamics at the least noise; it grows with the variance of the noise.
-      modulation: the way in which a block is told the level: by conditional instance normalisation or one of the U-Net's own.
+      modulation: the condition of a block on the level: by conditional instance normalisation, or one of the U-Net's own.
     """
     train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)

@@ -48,7 +48,7 @@ from jaxgen.uncertainty import named
 LOSSES = {"non_saturating": adversarial.non_saturating, "least_squares": adversarial.least_squares()}
 
 VOID = {"camvid64": 11}
-"""By dataset: the number of pixels whose class is not known."""
+"""The class number of pixels whose class is not known, by dataset."""
 
 CHUNK = 16
 """Test images that are translated at a time; no value depends on it."""

@@ -19,7 +19,7 @@ the paper's own figures is not public):
 | length | thousands of epochs (5,000 in the paper, quoted from memory; 10,000 by default in the notebook) | 33 epochs |
 | k | from 100 to its end along a line over the first half (the paper) | the same |
 | codes | the alpha k largest, alpha by validation | the same with alpha 3 |
-| classifier | logistic regression; nothing more is told | L-BFGS with l2 and one factor for all codes, by validation |
+| classifier | logistic regression; no more is published | L-BFGS with l2 and one factor for all codes, by validation |
 | images | 50,000, and 10,000 for validation | 60,000 in the end |
 
 The notebook moves by --optimizer momentum --learning-rate 0.005 --final-learning-rate 0.005, since its gradient is that of

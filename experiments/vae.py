@@ -6,12 +6,12 @@ python -m experiments.vae --dataset mnist --data-dir D --binarization dynamic --
 python -m experiments.vae --dataset cifar10 --data-dir D --network residual --likelihood logistic --latents 128
 
 Grey pixels have a Gaussian likelihood whose width is learned. With a Bernoulli likelihood, of which they are no samples, most
-latents stay at the prior and samples are blurred. The width starts at 1, which makes the likelihood weak beside the KL: the
+latents stay at the prior and samples are blurred. The width starts at 1, which makes the likelihood weak against the KL: the
 latents would fall to the prior before the width has shrunk, so the weight of the KL grows from 0 at first. Binarised pixels
 have a Bernoulli likelihood and the whole KL from the first step, as in Kingma & Welling.
 
 The optimizer is Adam, where Kingma & Welling have Adagrad. The best checkpoint is that of the highest ELBO, with a weight of 1
-on the KL whatever --beta, --beta-warmup and --max-kl train with.
+on the KL, also where --beta, --beta-warmup or --max-kl train with another.
 """
 
 import math

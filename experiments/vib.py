@@ -1,4 +1,4 @@
-"""Deep variational information bottleneck (Alemi et al. 2017): a classifier whose code tells little of the image but its label.
+"""Deep variational information bottleneck (Alemi et al. 2017): a classifier whose code holds little of the image but its label.
 
 python -m experiments.vib                                                    # digits, nothing to download; error 5.8 %
 python -m experiments.vib --latents 2 --covariance full --decay 1 --learning-rate 1e-3 --steps 2000   # drawn as in figure 2
@@ -61,7 +61,7 @@ def experiment(
       dataset: a TFDS name, or a folder with the subfolders train and test, whose images have a label; in Python also sources of
         arrays (`data.Given`).
       covariance: the covariance of p(z | x); the full one has a layer of latents squared outputs: for few latents.
-      beta: weight of the rate, KL(p(z | x) || r(z)); with 0 the code is as wide as it likes and still noisy.
+      beta: weight of the rate, KL(p(z | x) || r(z)); with 0 nothing bounds the information in the code, which is still noisy.
       latents: the dimension K of z.
       hidden: widths of the encoder's layers.
       samples: the number of samples of z for each test image; the prediction is the mean of their class probabilities.

@@ -1,4 +1,4 @@
-"""Which checkpoint is the best: an evaluated value whose minimum marks it, or whose maximum does."""
+"""The best checkpoint: an evaluated value marks it by its minimum or by its maximum."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -55,7 +55,7 @@ def renamed(best: Best | None, rename: Callable[[str], str]) -> Best | None:
 
 
 def to_json(best: Best | None) -> str | dict[str, str] | None:
-    """What a record holds of it; of a minimum the name alone, as ever."""
+    """The value and its direction as a record holds them; for a minimum the name alone, as in older records."""
     return {"largest": best.value} if isinstance(best, Largest) else best
 
 

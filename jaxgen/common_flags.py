@@ -1,4 +1,4 @@
-"""Flags that many experiments have: what each of them means, said once, and those that every experiment has.
+"""Flags that many experiments have, described once; and the flags that every experiment has.
 
 An experiment's docstring describes the flags that are its own. `jaxgen.recorded` adds the descriptions of those that are
 listed here; where an experiment means something else by one of them, its docstring says so, and that counts.
@@ -44,7 +44,7 @@ def common(
     validation: Share = 0.0,
     validation_seed: Seed | None = None,
 ) -> HeldOut | None:
-    """What the flags say that every experiment has.
+    """The flags that every experiment has, as keyword arguments.
 
     Args:
       data_dir: the folder of the prepared sets; by default $TFDS_DATA_DIR or TFDS's own folder.
@@ -54,7 +54,7 @@ def common(
       validation_seed: the seed of the choice of the held-out examples, 0 by default; it does not depend on the seed of the run.
 
     Returns:
-      What to hold out, if anything.
+      The share of the training examples to hold out for validation; None holds out nothing.
     """
     if validation_seed is not None and not validation:
         raise UserError("--validation-seed goes with --validation; give a share such as --validation 0.1, or leave it out.")

@@ -18,10 +18,10 @@ from jaxgen.errors import UserError
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 GO_ON = "free space, or mend what is said, and give the same command again: it goes on from its last checkpoint."
-"""How the sentence ends where a run that is under way was refused."""
+"""The end of the sentence where the disk refused a run in progress."""
 
 MAKE_ROOM = "free space there, or set TMPDIR to a folder on another disk."
-"""How the sentence ends where a temporary file was refused."""
+"""The end of the sentence where the disk refused a temporary file."""
 
 
 def write(path: Path, text: str | bytes) -> None:
@@ -125,7 +125,7 @@ def scratch(what: str) -> Iterator[Path]:
 
 
 class Lock:
-    """Keeps a second process off a folder; the system lets go of it when its holder ends, however that comes about."""
+    """A lock that keeps a second process out of a folder; the system releases it when its holder ends for any reason."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / ".lock"
@@ -148,7 +148,7 @@ class Lock:
         return True
 
     def holder(self) -> str:
-        """Who has it, for a message."""
+        """The process that has the lock, for a message."""
         try:
             holder = json.loads(self._path.read_text(encoding="utf-8"))
             return f"process {holder['process']} on {holder['host']}"
@@ -156,7 +156,7 @@ class Lock:
             return "another process"
 
     def release(self) -> None:
-        """Lets go."""
+        """Releases the lock."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

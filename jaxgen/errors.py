@@ -1,11 +1,11 @@
-"""What a user can mend: one sentence that names the cause and the mend, and an exit code."""
+"""Errors that a user can correct: one sentence that names the cause and the correction, and an exit code."""
 
 import traceback
 from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake or a circumstance that the user can mend; the command line prints it without a traceback."""
+    """A mistake or a circumstance that the user can correct; the command line prints it without a traceback."""
 
     exit_code = 2
 

@@ -108,7 +108,7 @@ def _over(
     batch_size: int,
     transform: Transform,
 ) -> Callable[[TrainState, Key, Track], dict[str, T]]:
-    """What a measure gives over a whole split: reduced with the mask batch by batch on the device, then merged on the host."""
+    """A measure over a whole split: reduced with the mask batch by batch on the device, then merged on the host."""
 
     @jax.jit
     def partial(state: TrainState, batch: Batch, key: Key) -> dict[str, T]:
@@ -142,7 +142,7 @@ def _over(
 
 
 def loss_of(player: Player, name: str = "loss") -> Measure:
-    """What a player is trained on, measured with `train=False`: its loss and its metrics, example by example.
+    """The measure of a player's loss and metrics with `train=False`, example by example.
 
     Args:
       player: the player.

@@ -1,4 +1,4 @@
-"""An experiment: the data, the players and what to look at, as one value; and the record of the flags that made it."""
+"""An experiment as one value: data, players, evaluators and pictures; and the record of the flags that made it."""
 
 import functools
 import inspect
@@ -25,11 +25,12 @@ T = TypeVar("T")
 
 
 class Config(NamedTuple):
-    """How an experiment was made: which function, with which flags, and which data it opened.
+    """The record of an experiment: the function that made it, the flags, and the data that it opened.
 
     Fields:
       function: the function that made it.
-      flags: its arguments; of `common_flags.common` those of a validation split only where there is one.
+      flags: the arguments of the function, and the flags of `common_flags.common`; those of a validation split only if there is
+        one.
       opened: every split of every set that it opened, to train on or to evaluate on.
     """
 
@@ -65,12 +66,12 @@ class Config(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Where the function is written."""
+        """The path of the file in which the function is written."""
         return str(Path(inspect.getfile(inspect.unwrap(self.function))).resolve())
 
 
 class Experiment(NamedTuple):
-    """What `fit` runs.
+    """The data, the players and all else that `fit` runs.
 
     Fields:
       train: the stream of training batches.
@@ -82,16 +83,16 @@ class Experiment(NamedTuple):
       frozen: the networks of other runs that stay as they are (`jaxgen.frozen`), by the name that their parameters and
         variables have in a state. A run keeps them once in its folder, and not in its checkpoints.
       splits: the data by split: `train` and `test`, or several domains, as `train/photos` and `test/photos`. Samples are
-        measured against them, and figures name them. With a validation split (`common_flags`) `validation` comes beside `test`.
+        measured against them, and figures name them. With a validation split (`common_flags`) there is `validation` as well.
       evaluators: the functions that are run every `evaluate_every` steps; the name is the split they report on.
-      final: the evaluators that are run when training is through, and by `jaxgen evaluate`: what is too slow to do more often.
+      final: the evaluators that are run at the end of training, and by `jaxgen evaluate`: those that are too slow for more.
         With a validation split (`common_flags`) the evaluation of the test split is here too.
       pictures: the pictures that are drawn at every evaluation, `(state, key) -> Picture`.
       sample: the sampler, `(state, key, given) -> images [n, H, W, C]` in [0, 1], or points `[n, D]`; pure, so that it can be
         traced. `given` is a batch of n rows (`jaxgen.given`): the samples' numbers, `index`, and what they are conditioned on.
         None where a model generates nothing.
       given: the conditions of samples, and what they are by default: classes, captions, images to translate or to complete.
-        None of a model that is told nothing.
+        None for a model without conditions.
       ema: decay of the averages of parameters and variables that are evaluated and sampled from, as in `make_train_step`: a
         number is the decay of a debiased average, a schedule is taken as it is, and None keeps no averages. Of several, as in
         `(0.9999, 0.999)`, the first is evaluated and sampled from, and `jaxgen.load(W, ema=1)` takes the second. They are those
@@ -140,7 +141,7 @@ class Experiment(NamedTuple):
         return {**params, **of_frozen}, {**vars, **{name: part.vars for name, part in self.frozen.items() if part.vars}}
 
     def variables(self, params: Params, vars: Vars, name: str) -> dict[str, PyTree]:
-        """What `module.apply` takes of one of the networks: `{"params": ..., "batch_stats": ...}`.
+        """The variables of one of the networks for `module.apply`: `{"params": ..., "batch_stats": ...}`.
 
         Args:
           params: parameters by name, as a state has them.
@@ -169,7 +170,7 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
     The function gets the flags of `common_flags.common` too. `data_dir` and `cache_budget` are those of every `data.load`
     within it that is not given others. With `validation`, `data.load` gives it fewer training examples, and the held-out ones
     are evaluated as the test examples would be: its evaluators of `test` report on `validation` instead, its `best` follows,
-    and the test split is evaluated when training is through.
+    and the test split is evaluated at the end of training.
 
     Args:
       function: returns an `Experiment`; its arguments are numbers, strings, booleans, None or tuples of these, and in Python
@@ -239,7 +240,7 @@ def _validated(make: Callable[[], Experiment], held_out: HeldOut) -> Experiment:
 
 
 def of_split(by_split: Mapping[str, T], split: str) -> dict[str, T]:
-    """What belongs to a split, or to a domain of it.
+    """The entries of a split and of its domains.
 
     >>> of_split({"train": 1, "test/photos": 2, "test/paintings": 3}, "test")
     {'test/photos': 2, 'test/paintings': 3}

@@ -1,8 +1,8 @@
-"""The experiments that come with this package, found by their place beside it and never by the name `experiments`.
+"""The experiments that come with this package, found by their folder's place and never by the name `experiments`.
 
-The folder `experiments/` lies beside the folder `jaxgen/`, in a clone as in an installed package. A user may well have a folder
-of that name too, which Python then finds first. So this module makes the folder a part of the package: `jaxgen.experiments.vae`
-is the file `experiments/vae.py`, whatever else is called `experiments`.
+The folder `experiments/` lies next to the folder `jaxgen/`, in a clone as in an installed package. A user may well have a
+folder of that name too, which Python then finds first. So this module makes the folder a part of the package:
+`jaxgen.experiments.vae` is the file `experiments/vae.py`, even if something else is called `experiments`.
 
 >>> from jaxgen.experiments import names
 >>> "vae" in names()
@@ -19,12 +19,12 @@ from typing import Any
 from jaxgen.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
-"""Where the experiments are written."""
+"""The folder of the experiments."""
 
 __path__ = [str(FOLDER)]  # what makes a module a package, whose submodules are the files there
 
 PREFIX = "experiments."
-"""Begins the name that a run records of an experiment from `FOLDER`: `experiments.vae`."""
+"""The beginning of the name that a run records of an experiment from `FOLDER`: `experiments.vae`."""
 
 
 def names() -> list[str]:
@@ -61,7 +61,7 @@ def find(name: str) -> Callable[..., Any]:
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """What somebody who typed a wrong name may have meant, as a part of a sentence.
+    """The names that somebody who typed a wrong name may have meant, as a part of a sentence.
 
     >>> nearest("vea", ["dcgan", "vae", "wgan"])
     'perhaps you meant vae'

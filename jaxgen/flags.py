@@ -1,4 +1,4 @@
-"""What a flag may be: its type and its range, declared in an experiment's signature and held wherever the flag comes from.
+"""Types and ranges of flags: declared in an experiment's signature, and checked wherever the flag comes from.
 
 `latents: Count = 16` is refused below 1 on the command line, in Python, and where a run is built again from its record.
 """
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Range(NamedTuple):
-    """Which values of its type a flag takes.
+    """The range of a flag: the values of its type that it takes.
 
     Fields:
       words: the end of a sentence that says what to give instead of a wrong value: "1 or more".
@@ -46,22 +46,22 @@ class Range(NamedTuple):
 
 
 Count: TypeAlias = Annotated[int, Range("1 or more", lambda n: n >= 1)]
-"""Of examples, layers, channels, samples: 1, 2, 3 ..."""
+"""A number of examples, layers, channels or samples: 1, 2, 3 ..."""
 
 Whole: TypeAlias = Annotated[int, Range("0 or more", lambda n: n >= 0)]
-"""0, 1, 2 ..."""
+"""A number that may be zero: 0, 1, 2 ..."""
 
 Counts: TypeAlias = Annotated[tuple[Count, ...], Range("one number or more", lambda counts: len(counts) >= 1)]
-"""Of channels by level: one or more, each 1 or more."""
+"""Numbers of channels by level: one level or more, each with 1 or more."""
 
 Positive: TypeAlias = Annotated[float, Range("a number above 0", lambda x: x > 0)]
-"""A rate, a width, a bound."""
+"""A number above 0: a rate, a width, a bound."""
 
 NonNegative: TypeAlias = Annotated[float, Range("0 or more", lambda x: x >= 0)]
-"""A weight of a term, which 0 leaves out; a budget."""
+"""A number that is 0 or more: the weight of a term, which 0 leaves out; a budget."""
 
 Share: TypeAlias = Annotated[float, Range("0 or more and less than 1", lambda x: 0 <= x < 1)]
-"""A probability to drop, a decay of averages."""
+"""A number from 0 to less than 1: a probability to drop, a decay of averages."""
 
 
 class AfterTraining:
@@ -75,7 +75,7 @@ It may be given anew to `jaxgen sample`, `jaxgen evaluate` and `jaxgen.load`, an
 """
 
 Seed: TypeAlias = Annotated[int, Range("a number from 0 to 4294967295", lambda n: 0 <= n < 2**32)]
-"""Of 32 bits."""
+"""A seed of 32 bits."""
 
 
 def place(path: str | Path) -> Path:
@@ -194,11 +194,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
     """Refuses flags that a function does not have, or that are not of their declared types and ranges.
 
-    Numbers are finite, whatever their range. Types that no command line knows are let through.
+    Numbers have to be finite in every range. Types that no command line knows are let through.
 
     Args:
       function: the function whose keyword arguments are flags.
-      flags: their values by name.
+      flags: the values of the flags by name.
 
     Raises:
       UserError: names the flag, its value, and what to give.
@@ -231,7 +231,7 @@ def check(function: Callable[..., Any], flags: Mapping[str, Any]) -> None:
 
 
 def flag_name(name: str) -> str:
-    """How a keyword argument is typed.
+    """The flag of a keyword argument as it is typed.
 
     >>> flag_name("batch_size")
     '--batch-size'
@@ -240,7 +240,7 @@ def flag_name(name: str) -> str:
 
 
 def _mend(kind: Any, value: Any) -> str | None:
-    """What to give instead of a value that its type does not hold; None where it does."""
+    """The values to give instead of one that its type does not hold; None where it does."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         ranges = (r for r in args[1:] if isinstance(r, Range))

@@ -1,4 +1,4 @@
-"""What an array, a state and a record are told from others by: SHA-256 over their bits."""
+"""Hashes of arrays, states and records: SHA-256 over their bits."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ def verify(tree: PyTree, written: Mapping[str, str]) -> None:
 
 
 def signature(record: Any) -> str:
-    """A hash of what can be written as JSON, whatever the order of its names."""
+    """A hash of a value that can be written as JSON; the order of names does not matter."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Random keys: the numbers that are folded into them, and a key of its own for every example of a batch.
+"""Random keys: the numbers that are folded into them, and a separate key for every example of a batch.
 
 A number that is drawn with an example's key belongs to the example: it is the same number however the batch around it is cut,
 over devices, into micro-batches, or by the batch size of an evaluation.
@@ -14,16 +14,16 @@ from jaxgen.devices import collectives
 from jaxgen.types import Array, Batch, Key
 
 PARAMETERS, STEPS, SAMPLE, EVALUATE, DRAW = 0, 1, 2, 3, 4
-"""Folded into the key of a run's seed: for the initial parameters, the steps, samples, evaluations and pictures."""
+"""The numbers folded into the key of a run's seed: for the initial parameters, the steps, samples, evaluations and pictures."""
 
 DATA = 1 << 30
-"""Folded into a step's key for the stream's transforms; the players fold in 0, 1, 2 ..."""
+"""The number folded into a step's key for the stream's transforms; the players fold in 0, 1, 2 ..."""
 
 HELD_OUT = 1 << 60
-"""Beside a seed, for the choice of the examples that are held out; the orders of epochs have 0, 1, 2 ... there."""
+"""The number that joins a seed for the choice of the held-out examples; the orders of epochs have 0, 1, 2 ... there."""
 
 TRANSFORM, NOISE = 0, 1
-"""Folded into an evaluation's key: for the transforms of the examples, and for what a measure draws."""
+"""The numbers folded into an evaluation's key: for the transforms of the examples, and for the draws of a measure."""
 
 Sampler = Callable[[Key, Sequence[int]], Array]
 """`sampler(key, shape) -> [*shape]`, such as `jax.random.normal`."""

@@ -1,4 +1,4 @@
-"""A network as a value: a linen module with example inputs; and where its parameters and variables lie in a state."""
+"""A network as a value: a linen module with example inputs; and the place of its parameters and variables in a state."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -46,8 +46,8 @@ class FrozenNetwork(NamedTuple):
 
     Fields:
       module: the module.
-      params: its parameters, on the host.
-      vars: its other collections, such as batch statistics or a codebook.
+      params: the parameters of the module, on the host.
+      vars: the other collections of the module, such as batch statistics or a codebook.
       digest: a hash of parameters and variables.
       given: the other run, as it was named.
       run: the absolute path of the other run.
@@ -93,5 +93,5 @@ def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params,
 
 
 def variables(params: Params, vars: Vars, name: str) -> dict[str, PyTree]:
-    """What `module.apply` takes of a network: `{"params": ..., "batch_stats": ...}`, from parameters and variables by name."""
+    """The arguments `{"params": ..., "batch_stats": ...}` of `module.apply`, from parameters and variables by name."""
     return {"params": params[name], **vars.get(name, {})}

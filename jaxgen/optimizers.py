@@ -1,4 +1,4 @@
-"""What experiments ask of optax: a learning rate over the steps of a training, and a bound on the norm of a gradient."""
+"""Learning rates over the steps of a training, and the bound on a gradient's norm."""
 
 import optax
 

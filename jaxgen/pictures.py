@@ -22,7 +22,7 @@ class Picture(NamedTuple):
     Fields:
       images: the images, `[N, H, W, C]` in [0, 1], row by row, with one channel or three.
       columns: images in a row.
-      caption: a sentence that says what is to be seen.
+      caption: a sentence that describes the picture.
     """
 
     images: Any
@@ -34,7 +34,7 @@ class Picture(NamedTuple):
         return f"Picture of {n} images of {'x'.join(map(str, sides))}, {self.columns} in a row: {self.caption}"
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows of it."""
+        """The PNG that a notebook shows."""
         return encode(self, width=800)
 
 

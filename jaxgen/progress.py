@@ -1,4 +1,4 @@
-"""What a process shows while it works: lines and progress bars on the standard error, and the bar of a training."""
+"""Progress on the standard error: lines, progress bars, and the bar of a training."""
 
 import contextlib
 import errno
@@ -39,7 +39,7 @@ STDERR: Any = _Stderr()
 
 
 def track(iterable: Iterable[Any], *, description: str, total: int | None = None, quiet: bool = False) -> Iterator[Any]:
-    """The iterable, with a progress bar that disappears when it is through."""
+    """The iterable, with a progress bar that disappears at its end."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     style = {"leave": False, "mininterval": pause(), "delay": 0.5, "dynamic_ncols": True, "file": STDERR}
@@ -79,7 +79,7 @@ def say(text: str) -> None:
 class Bar(tqdm):
     """The progress bar of a training, redrawn in terminals and notebooks; in a log file a line each half minute.
 
-    Its rate and its ETA are those of the training steps alone. What takes time beside them (compiling, evaluating, drawing,
+    Its rate and its ETA are those of the training steps alone. Other work that takes time (compiling, evaluating, drawing,
     saving) is done within `beside`, which says so in the bar and stops its clock.
 
     >>> bar = Bar(total=10, quiet=True)
@@ -127,7 +127,7 @@ class Bar(tqdm):
         """While the context lasts, the bar says what is done instead of training, and its clock stands still.
 
         Args:
-          what: such as "compiling".
+          what: the other work, such as "compiling".
         """
         if self._since is not None:  # within another
             with self._says(what):

@@ -37,7 +37,7 @@ class Weighted:
 
 
 Values: TypeAlias = Array | Weighted
-"""What a loss or a metric gives: one value an example, `[B]`, or a scalar of the whole batch; with weights or without."""
+"""The values of a loss or a metric: one value per example, `[B]`, or a scalar of the whole batch; with weights or without."""
 
 
 def weighted_mean(values: Array, weights: Array) -> Weighted:
@@ -69,8 +69,8 @@ def weighted_mean(values: Array, weights: Array) -> Weighted:
 def penalised(values: Values, penalty: Array) -> Values:
     """The values of a loss with a penalty that belongs to no example: one of the parameters alone, or of a whole batch.
 
-    The mean over any batch is larger by the penalty, so that its gradient is added once, whatever the weights and however the
-    batch is cut over devices and micro-batches. With `accumulate` a penalty of the parameters is computed in every
+    The mean over any batch is larger by the penalty, so that its gradient is added once, for any weights and any cut of
+    the batch over devices and micro-batches. With `accumulate` a penalty of the parameters is computed in every
     micro-batch, which costs time and changes nothing; one of a batch, such as an entropy of its mean, is computed of every
     micro-batch by itself, which makes it another penalty. Where no example has a weight there is no loss, and no penalty.
 
@@ -113,7 +113,7 @@ def reduce(values: Values, mask: Array | None = None) -> Mean:
     r"""Masked sum of per-example values, $(\sum_b m_b w_b v_b, \sum_b m_b w_b)$, in float32; without weights $w_b$ is 1.
 
     Args:
-      values: the values `[B]`, one value an example; or a scalar that describes the whole batch. A scalar without a weight has
+      values: the values `[B]`, one value per example; or a scalar that describes the whole batch. A scalar without a weight has
         that of the batch's examples.
       mask: the mask `[B]`, 1 for an example and 0 for padding; None means that every row is an example.
 
@@ -166,7 +166,7 @@ class Moments(NamedTuple):
 
 
 class WeightedMoments(NamedTuple):
-    r"""What a mean of weighted values, $R = \sum_b w_b v_b / \sum_b w_b$, and its standard error follow from.
+    r"""The sums from which a mean of weighted values, $R = \sum_b w_b v_b / \sum_b w_b$, and its standard error follow.
 
     Fields:
       count: examples, those of weight zero among them.
@@ -205,7 +205,7 @@ def moments(values: Values, mask: Array | None = None) -> Moments | WeightedMome
     """The moments of a batch, in float32.
 
     Args:
-      values: the values `[B]`, one value an example; or a scalar that describes the whole batch.
+      values: the values `[B]`, one value per example; or a scalar that describes the whole batch.
       mask: the mask `[B]`, 1 for an example and 0 for padding; None means that every row is an example.
 
     Returns:

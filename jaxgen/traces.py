@@ -1,4 +1,4 @@
-"""What a traced function holds: its own program, and those of the calls, branches and loops within it."""
+"""The programs in a traced function: its own, and those of the calls, branches and loops within it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

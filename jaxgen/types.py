@@ -1,4 +1,4 @@
-"""The few types that every room speaks of."""
+"""The few types that every room uses."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -14,7 +14,7 @@ Params: TypeAlias = Mapping[str, PyTree]
 """Parameters by player: `{"generator": ..., "discriminator": ...}`; a name without a player is frozen."""
 
 Vars: TypeAlias = Mapping[str, PyTree]
-"""What is learned without a gradient: batch statistics, codebook averages, adaptive probabilities."""
+"""Variables that are learned without a gradient: batch statistics, codebook averages, adaptive probabilities."""
 
 Batch: TypeAlias = Mapping[str, Any]
 """Arrays whose first axis counts examples; `mask`, where present, is 0 for padding."""

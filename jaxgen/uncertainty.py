@@ -1,10 +1,10 @@
-"""Estimates and their standard errors: how they are named, paired, printed and put together."""
+"""Names, pairs and print-outs of estimates and their standard errors."""
 
 import math
 from collections.abc import Mapping
 
 SUFFIX = "_stderr"
-"""What the standard error of `nll` is called: `nll_stderr`, beside it."""
+"""The ending of a standard error's name: that of `nll` is `nll_stderr`."""
 
 
 def named(values: Mapping[str, tuple[float, float | None]]) -> dict[str, float]:

@@ -1,6 +1,6 @@
-"""Values that a flag takes in Python and no command line can type: a source, a loss, an activation.
+"""Values of flags that only Python can give, and no command line: a source, a loss, an activation.
 
-A record holds of such a value what it is called and a fingerprint, which tells it from others. A folder's record never makes
+A record holds the name of such a value and a fingerprint, which distinguishes it from others. A folder's record never makes
 code run, so the value itself has to be given once more where a run is loaded.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from jaxgen.data import Source
 
 PACKAGES = ("jaxgen", "jax", "jaxlib", "flax", "optax", "numpy")
-"""Packages whose functions are told by their own code, without what that calls: a version of the package stands for it."""
+"""Packages whose functions are identified by their own code, without the code that they call: the version covers that."""
 
 
 def plain(value: Any) -> bool:
@@ -35,7 +35,7 @@ def plain(value: Any) -> bool:
 
 
 def described(value: Any) -> Any:
-    """What a record holds of a flag's value, as JSON."""
+    """The entry of a flag's value in a record, as JSON."""
     return value if plain(value) else {"value": shown(value), "fingerprint": fingerprint(value)}
 
 
@@ -64,8 +64,8 @@ def shown(value: Any) -> str:
 def fingerprint(value: Any) -> str:
     """A hash of a value, 16 hexadecimal digits: of a source's examples, of arrays, and of functions with what they close over.
 
-    A function is told by its compiled code and by the functions, classes and constants of its own file that it names. So an
-    edit of a comment changes nothing; another version of Python may.
+    A function is identified by its compiled code and by the functions, classes and constants of its own file that it names. So
+    an edit of a comment changes nothing; another version of Python may.
 
     >>> def power(n):
     ...     return lambda x: x**n
@@ -79,7 +79,7 @@ def fingerprint(value: Any) -> str:
 
 
 def _parts(x: Any, seen: dict[int, Any]) -> Iterator[bytes]:
-    """The bytes that tell a value."""
+    """The bytes that identify a value."""
     if x is None or isinstance(x, bool | int | float | complex | str | bytes):
         yield f"{type(x).__name__} {x!r}".encode()
         return

@@ -1,4 +1,4 @@
-"""The version of this package, said once, and those of the packages that it stands on.
+"""The version of this package, and the versions of the packages that it needs.
 
 `setup.py` reads this file before anything is installed, so it imports the standard library alone.
 """

@@ -1,6 +1,8 @@
 """The documents' code runs as it is printed."""
 
+import importlib.util
 import math
+import pkgutil
 import re
 from pathlib import Path
 
@@ -111,3 +113,21 @@ def test_the_documents_name_only_what_exists() -> None:
             assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), f"{document} names {module}"
         for path in set(re.findall(r"`((?:tests|experiments|jaxgen)/[\w/]+\.\w+)`", text)):
             assert (ROOT / path).exists(), f"{document} names {path}"
+
+
+def test_the_documents_name_only_what_the_modules_define() -> None:
+    files = [path.relative_to(ROOT).with_suffix("").as_posix() for path in (ROOT / "jaxgen").rglob("*.py")]
+    modules = [file.replace("/", ".").removesuffix(".__init__") for file in files]
+    for document in ("CONTRIBUTING.md", "jaxgen/README.md"):
+        text = re.sub("```.*?```", "", (ROOT / document).read_text(encoding="utf-8"), flags=re.S)
+        for name in set(re.findall(r"`(?:jaxgen\.)?(\w+(?:\.\w+)+)`", text)):
+            first, _, rest = name.partition(".")
+            homes = [module for module in modules if module.endswith(f".{first}")]
+            if homes and rest not in ("py", "json", "jsonl"):
+                assert any(exists(f"{home}.{rest}") for home in homes), f"{document} names {name}"
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module, or what a module or a class defines."""
+    owner, _, attribute = name.rpartition(".")
+    return hasattr(pkgutil.resolve_name(owner), attribute) or importlib.util.find_spec(name) is not None

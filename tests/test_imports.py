@@ -1,6 +1,7 @@
 """Imports run one way, in the package, the experiments and the notebooks."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -79,6 +80,18 @@ def test_imports_run_one_way(name: str) -> None:
         if other != room(name):
             assert floor[other] < floor[room(name)], f"{name} imports {other}, which is not on a floor below"
             assert other not in NEVER.get(room(name), set()), f"{room(name)} must not know {other}"
+
+
+def test_the_architecture_page_lists_the_floors() -> None:
+    page = (ROOT / "jaxgen" / "README.md").read_text(encoding="utf-8")
+    table = page.partition("## Which imports which")[2].split("```")[1]
+    listed: list[set[str]] = []
+    for floor, names in re.findall(r"^( ?\d+| *)  (\w+(?:, \w+)*)/?  ", table, flags=re.MULTILINE):
+        if floor.strip():
+            assert int(floor) == len(listed) + 1
+            listed.append(set())
+        listed[-1] |= set(names.split(", "))
+    assert listed == FLOORS
 
 
 def test_no_module_is_in_a_circle_of_imports() -> None:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def alone(contender: Callable[[], T]) -> Callable[[], T]:
-    """A contender in a new process at each measurement, so that nobody else's program, threads or memory lie beside it.
+    """A contender in a new process at each measurement, so that no other program, threads or memory share the process.
 
     Args:
       contender: a function of a module; it imports what it compares itself.
@@ -56,7 +56,7 @@ def steps(players: Mapping[str, jaxgen.Player], networks: Mapping[str, jaxgen.Ne
 
     Args:
       players: the players of a game.
-      networks: their networks.
+      networks: the networks of the players.
       batch: the batch of every step.
     """
     params, variables = jaxgen.initialize(networks)(jax.random.key(0))

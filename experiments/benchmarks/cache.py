@@ -1,4 +1,4 @@
-"""How fast the memory-mapped cache hands out shuffled batches of MNIST's size, on one core.
+"""Speed at which the memory-mapped cache gives shuffled batches of MNIST's size, on one core.
 
 python -m experiments.benchmarks.cache --json cache.json                # half a minute
 """

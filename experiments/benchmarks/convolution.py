@@ -19,7 +19,7 @@ from jaxgen.nn import conv
 from jaxgen.types import Array
 
 SHAPES = ((100, 28, 32), (64, 16, 64), (32, 16, 128), (32, 8, 256))
-"""Batch, side and channels."""
+"""Shapes of the inputs: batch, side and channels."""
 
 LOOP = 4
 
@@ -40,7 +40,7 @@ def xla(x: Array, kernel: Array, *, dilation: int, groups: int) -> Array:
 
 
 def ours(x: Array, kernel: Array, *, dilation: int, groups: int) -> Array:
-    """What the package takes on this backend, 3x3."""
+    """The package's 3x3 convolution on this backend."""
     return conv.convolve(x, kernel, (1, 1), dilation=(dilation, dilation), groups=groups)
 
 

@@ -1,4 +1,4 @@
-"""What more devices cost: 1 to 8 simulated ones with equal work for each, under a mesh, `fsdp` and `pmap`.
+"""The cost of more devices: 1 to 8 simulated ones with equal work for each, under a mesh, `fsdp` and `pmap`.
 
 python -m experiments.benchmarks.devices --json devices.json            # 5 minutes on 2 cores
 
@@ -51,12 +51,12 @@ def communicated(program: str) -> int:
 
 
 def examples_per_second(kind: Literal["jit", "pmap"], *, cut: bool = False) -> float:
-    """Of the VAE of `overhead`, on all devices of the process."""
+    """The examples per second of the VAE of `overhead`, on all devices of the process."""
     return _measure(kind, cut)[0]
 
 
 def kilobytes(kind: Literal["jit", "pmap"], *, cut: bool = False) -> float:
-    """What a device receives in a step, in kB."""
+    """The data that a device receives in a step, in kB."""
     return _measure(kind, cut)[1] / 1e3
 
 

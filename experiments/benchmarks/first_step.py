@@ -1,4 +1,4 @@
-"""How long the default experiment takes to its first step, cold and with JAX's cache on disk, and how much memory it claims.
+"""Time to the first step of the default experiment, cold and with JAX's cache on disk, and its memory.
 
 python -m experiments.benchmarks.first_step --json first_step.json      # 4 minutes on 2 cores
 """

@@ -1,10 +1,10 @@
-"""How a training step's time, its temporary memory and its compilation grow with the sizes of a model and of its batch.
+"""Growth of a training step's time, temporary memory and compilation with the sizes of a model and of its batch.
 
 python -m experiments.benchmarks.growth --out growth                    # 20 minutes on 2 cores
 
 For every axis: the measures, a plot, and the exponent of the power law through the larger half of the sizes. Work that a step
 cannot avoid is linear in the batch, the depth, the number of pixels and, per channel of input, in the channels: exponents of 1,
-1, 2 in the side and 2 in the channels, where attention or overheads are small beside convolutions.
+1, 2 in the side and 2 in the channels, where attention or overheads are small against convolutions.
 """
 
 import json
@@ -30,7 +30,7 @@ from jaxgen.types import Array, Batch, Key, Params
 
 
 class Measured(NamedTuple):
-    """Of one size.
+    """The measures at one size.
 
     Fields:
       milliseconds: the time of a training step, by the median.
@@ -99,7 +99,7 @@ AXES: Mapping[str, Mapping[int, Callable[[], Measured]]] = {
     "Transformer: depth, blocks in a loop": {n: partial(transformer, depth=n, loop=True) for n in (1, 2, 4, 8, 16)},
     "Transformer: depth, blocks one by one": {n: partial(transformer, depth=n, loop=False) for n in (1, 2, 4, 8, 16)},
 }
-"""By axis and size, what is measured."""
+"""The measures, by axis and size."""
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:

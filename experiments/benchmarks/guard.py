@@ -1,4 +1,4 @@
-"""What it costs to be sure that what is saved is finite and can be verified, when all is well; 784-200-200-50 VAE, batch 100.
+"""The cost of checks that a saved state is finite, and of its hashes, when all is well; 784-200-200-50 VAE, batch 100.
 
 python -m experiments.benchmarks.guard --json guard.json          # 2 to 4 minutes on 2 cores
 

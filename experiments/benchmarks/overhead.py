@@ -1,4 +1,4 @@
-"""What the loop costs: examples/s of `fit` against a bare jitted `lax.scan` over the same step; 784-200-200-50 VAE, batch 100.
+"""The cost of the loop: examples/s of `fit` against a bare jitted `lax.scan` over the same step; 784-200-200-50 VAE, batch 100.
 
 python -m experiments.benchmarks.overhead --json overhead.json          # 2 to 4 minutes on 2 cores
 """

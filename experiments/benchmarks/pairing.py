@@ -1,4 +1,4 @@
-"""How every benchmark measures: contenders in turn, A B A B ..., so that a machine's drift hits all of them alike."""
+"""The method of every benchmark: contenders in turn, A B A B ..., so that a machine's drift hits all of them alike."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import jaxlib
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Wall-clock seconds of one call, with whatever it returns ready on the device."""
+    """Wall-clock seconds of one call, until its results are ready on the device."""
     start = time.perf_counter()
     jax.block_until_ready(work())
     return time.perf_counter() - start
@@ -29,7 +29,7 @@ def pair(contenders: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[
       rounds: the number of times that each is measured.
 
     Returns:
-      By name: the median, the least and the greatest measure, and the median of the ratios to the first, round by round.
+      The summary by name: the median, the least and the greatest measure, and the median of the ratios to the first by round.
     """
     measures: dict[str, list[float]] = {name: [] for name in contenders}
     for count in range(rounds + 1):

@@ -1,4 +1,4 @@
-"""How long a newcomer waits for `python -m experiments.vae --help`, next to the import of jax alone.
+"""Time that `python -m experiments.vae --help` takes, next to the import of jax alone.
 
 python -m experiments.benchmarks.startup --json startup.json            # half a minute
 """

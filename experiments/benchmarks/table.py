@@ -30,7 +30,7 @@ def latest(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def rows(name: str, table: dict[str, Any]) -> Iterator[str]:
-    """A line for each contender but the first, beside which it stands.
+    """A line for each contender but the first, with which it is compared.
 
     >>> results = {"pythae": {"median": 2e4, "ratio": 1.0}, "jaxgen": {"median": 5e4, "ratio": 2.5}}
     >>> print(*rows("vae", {"benchmark": "VAE", "unit": "examples/s", "results": results}))

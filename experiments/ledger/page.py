@@ -25,7 +25,7 @@ STATUSES: Mapping[Status, str] = {
     Status.BASELINE: "a figure of this project's own, compared with nothing.",
     Status.NOT_RUN: "no run by the row's command is on record.",
 }
-"""What each status means, on the page."""
+"""The meaning of each status, for the page."""
 
 
 def number(value: float, error: float | None) -> str:
@@ -41,7 +41,7 @@ def number(value: float, error: float | None) -> str:
 
 
 def ours(found: Estimate | None) -> str:
-    """What was measured, with its standard error and the number of seeds."""
+    """The measured value, with its standard error and the number of seeds."""
     if found is None:
         return ""
     error = "" if found.error is not None else "; no error on record"
@@ -62,13 +62,13 @@ def status(row: Row, found: Verdict) -> str:
 
 
 def distance(row: Row, value: float) -> str:
-    """How far a value is from the paper's, and on which side."""
+    """The distance of a value from the paper's, and the side on which it lies."""
     size = f"{abs(value):.2g}" if abs(value) < 10 else f"{abs(value):.3g}"
     return f"{size} {row.unit}".rstrip() + (" above" if value > 0 else " below")
 
 
 def bound(row: Row, found: Verdict) -> str:
-    """Within what the value would count as the paper's, and why; or why nothing is compared."""
+    """The interval within which a value counts as the paper's, and the reason; or the reason why nothing is compared."""
     if found.status is Status.OTHER_SYSTEM:
         return "none: another system"
     if row.paper is None:
@@ -82,7 +82,7 @@ def bound(row: Row, found: Verdict) -> str:
 
 
 def table(results: Path = RESULTS) -> str:
-    """The short table, for the README: a line a row."""
+    """The short table, for the README: one line per row."""
     records = read(results)
     lines = ["| row | system and figure | paper | ours | counts as the paper's within | status |", "| --- " * 6 + "|"]
     for name, row in ROWS.items():

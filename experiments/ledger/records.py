@@ -1,4 +1,4 @@
-"""The records: of each row one JSON file that names the evaluated lines of its runs, and what was measured before.
+"""The records: for each row one JSON file that names the evaluated lines of its runs, and earlier values.
 
     NAME.json               the command, its runs, and the history
     NAME/SEED-HASH.jsonl    the evaluations of a run, as `metrics.jsonl` had them
@@ -108,7 +108,7 @@ def merged(old: Record | None, new: Record, reason: str | None = None) -> Record
 
 
 def metrics_file(name: str, seed: int, text: str) -> tuple[str, str]:
-    """Where the evaluations of a run go, below the folder of records, and their hash."""
+    """The path of a run's evaluations below the folder of records, and their hash."""
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     return f"{name}/{seed}-{sha256[:12]}.jsonl", sha256
 

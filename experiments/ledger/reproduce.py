@@ -28,16 +28,16 @@ ROOT = Path(__file__).parents[2]
 """The clone, where there is one."""
 
 MADE = ("README.md", "experiments/ledger/README.md", "experiments/ledger/results")
-"""What the ledger itself writes in a clone: no change of the code."""
+"""Files that the ledger itself writes in a clone; they are no change of the code."""
 
 DATA = "D"
-"""Stands in a command for the folder of prepared sets."""
+"""The word in a command that stands for the folder of prepared sets."""
 
 CODES, SECONDS = "code.jsonl", "seconds.txt"
-"""What is noted in a run's folder beside the run: which code made it, and how long that took."""
+"""Files in a run's folder: one notes which code made the run, the other how long that took."""
 
 MINUTE = 60.0
-"""After so many seconds the time that a run took is on record, lest a run that is killed took none."""
+"""Seconds between two records of a run's time, so that a run that is killed has a time too."""
 
 
 class Stage(NamedTuple):
@@ -45,8 +45,8 @@ class Stage(NamedTuple):
 
     Fields:
       module: the module that the command runs.
-      flags: its flags.
-      run: the folder of its run.
+      flags: the flags of the command, without those that every row's run is given.
+      run: the folder of the command's run.
     """
 
     module: str
@@ -65,7 +65,7 @@ def stages(row: Row, data_dir: str, folder: Path) -> list[Stage]:
     Args:
       row: the row.
       data_dir: the folder of prepared sets.
-      folder: the folder of the last command's run; those before have folders beside it.
+      folder: the folder of the last command's run; those before have folders next to it.
     """
     commands = row.command.split(" && ")
     runs = [folder.with_name(f"{folder.name}-{i + 1}") for i in range(len(commands) - 1)] + [folder]
@@ -89,7 +89,7 @@ def reproduce(
 ) -> records.Record:
     """Runs a row's command with each of its seeds, going on where a run was stopped, and records what was measured.
 
-    The record is written once, when the last of the seeds is through: until then the one that was there stays in force.
+    The record is written once, after the last of the seeds: until then the old record stays in force.
 
     Args:
       name: the name of the row in `ROWS`.
@@ -146,14 +146,14 @@ def value_of(row: Row, lines: list[dict[str, Any]]) -> tuple[int, float]:
 
 
 def error_of(row: Row, lines: list[dict[str, Any]], step: int) -> float | None:
-    """The standard error that an evaluation wrote beside the value; None if it wrote none."""
+    """The standard error that an evaluation wrote for the value; None if it wrote none."""
     # `_error` is what the Parzen windows' was called at first, and committed runs have it.
     names = (f"{row.value}{suffix}" for suffix in ("_stderr", "_error"))
     return next((found[step] for name in names if step in (found := best.evaluated(lines, name))), None)
 
 
 def code_version(root: Path = ROOT) -> dict[str, Any]:
-    """Which code this is: the commit, and whether files differ from it; both are None outside of a clone."""
+    """The version of the code: the commit, and whether files differ from it; both are None outside of a clone."""
     # A package may be installed below a repository of the user's own, whose commit says nothing of it.
     commit = _git(root, "rev-parse", "HEAD") if _git(root, "rev-parse", "--show-toplevel") == str(root.resolve()) else None
     if commit is None:
@@ -163,7 +163,7 @@ def code_version(root: Path = ROOT) -> dict[str, Any]:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What git answers; None where there is no git or no repository."""
+    """The output of a git command; None where there is no git or no repository."""
     try:
         answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
     except OSError:
@@ -172,7 +172,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def _collect(row: Row, name: str, seed: int, folders: Sequence[Path]) -> tuple[dict[str, Any], str]:
-    """What a record says of the last of a row's runs, and that run's evaluations, to be written beside it."""
+    """The record's entry of the last of a row's runs, and that run's evaluations, which are written to a file of their own."""
     ran = workdir.read(folders[-1])
     lines = journal.read_jsonl(ran.metrics)
     step, value = value_of(row, lines)

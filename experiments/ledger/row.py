@@ -1,4 +1,4 @@
-"""What a row of the ledger says: a system, a command, a paper's figure with its source, and how the settings were chosen."""
+"""A row of the ledger: a system, a command, a paper's figure with its source, and the origin of the settings."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Chosen(StrEnum):
-    """Where a hyper-parameter comes from."""
+    """The origin of a hyper-parameter."""
 
     PAPER = "given by the paper"
     CODE = "taken from the authors' code"
@@ -21,7 +21,7 @@ class Figure(NamedTuple):
 
     Fields:
       value: the value as it was published.
-      error: the error that was published beside it; None where there is none.
+      error: the error that was published with it; None where there is none.
       source: the publication, and the place in it.
       read_in: the place where it was read: the publication's text, or a repository and a file; empty if it was read nowhere.
     """
@@ -49,7 +49,7 @@ class Row(NamedTuple):
       other_system: a text that says what is different if the system is not the paper's; empty if it is.
       reduced: a text that says what the protocol leaves out for lack of time; empty if nothing.
       differs: a text that says what else is different from the paper's protocol; empty if nothing.
-      also: other values that are shown beside it.
+      also: other values that are shown with it.
       seeds: the number of seeds: the row runs with the seeds 0 to this minus 1.
       remark: a text that says what else a reader should know; if the figure is missed, why.
     """

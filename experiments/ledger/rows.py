@@ -1,4 +1,4 @@
-"""The rows: which figure of which publication, by which command, and how each setting was chosen."""
+"""The rows of the ledger: figures of publications, the commands that measure them, and the origin of each setting."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -271,4 +271,4 @@ ROWS: Mapping[str, Row] = {
         remark="from step 1,000,000 on with XLA_FLAGS=--xla_cpu_prefer_vector_width=512",
     ),
 }
-"""By the name that `jaxgen reproduce` knows."""
+"""The rows, by the name that `jaxgen reproduce` knows."""

@@ -1,4 +1,4 @@
-"""What became of a row: a pure function of the row and its record.
+"""Verdicts on the rows of the ledger: a pure function of a row and its record.
 
 A figure is *reproduced* by the same system, with the paper's protocol, if the value is within the paper's own error. Where the
 paper gives none, it has to be within two standard errors of ours about the paper's value, or within two standard errors (of the
@@ -16,7 +16,7 @@ from .row import Chosen, Row
 
 
 class Status(StrEnum):
-    """What became of a row."""
+    """The status of a row."""
 
     NOT_RUN = "not run"
     BASELINE = "baseline"
@@ -27,11 +27,11 @@ class Status(StrEnum):
 
 
 class Estimate(NamedTuple):
-    """What was measured.
+    """The measured value of a row.
 
     Fields:
       value: the value of the run, or the mean over the seeds.
-      error: its standard error: of several seeds that of their mean, of one run that of its evaluation; None if not on record.
+      error: the standard error: with several seeds that of their mean, with one that of its evaluation; None if not on record.
       deviation: the standard deviation over the seeds; None for one.
       seeds: the number of seeds.
     """
@@ -46,7 +46,7 @@ class Bound(NamedTuple):
     """An interval, and why it is this one.
 
     Fields:
-      centre: its middle.
+      centre: the middle of the interval.
       half: half of its width.
       reason: the origin of both.
     """
@@ -63,13 +63,13 @@ class Bound(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of a row.
+    """The verdict on a row: its status and the reasons.
 
     Fields:
       status: the status in one word.
       distance: the value minus the paper's; None where they are not compared.
       bounds: the bounds within which the value would count as the paper's; empty if no error is known to derive one from.
-      short_of: the reasons why the figure does not count as reproduced, whatever its value.
+      short_of: the reasons why the figure cannot count as reproduced at any value.
     """
 
     status: Status
@@ -135,18 +135,18 @@ def unknown(row: Row, ours: Estimate) -> bool:
 
 
 def verdict(row: Row, record: Mapping[str, Any] | None) -> Verdict:
-    """What became of a row.
+    """Judges a row by its record.
 
     - `baseline` and `other system` are compared with nothing, since there is nothing that they should equal.
     - `reproduced`: inside a bound, and the row falls short of nothing.
     - `near`: inside a bound, where the row falls short of something; within twice the bound's width; by a protocol that is
-      reduced and says so; or where neither side has an error, so that only the distance can be told.
+      reduced and says so; or where neither side has an error, so that only the distance is known.
     - `missed`: everything else. Nobody can come near to a figure that was not read: there, only a value inside the bound is
       `near`.
 
     Args:
       row: the row that was to be reproduced.
-      record: the record of what was measured by its command; None if nothing was.
+      record: the record of the values that its command measured; None if there is none.
 
     Returns:
       The verdict.

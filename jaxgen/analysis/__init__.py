@@ -1,1 +1,1 @@
-"""Looking inside a trained model."""
+"""Analyses of trained models: studies and pictures."""

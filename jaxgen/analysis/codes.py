@@ -1,4 +1,4 @@
-"""Pictures of models whose code is a grid of whole numbers: where each code is chosen, and what it is decoded to."""
+"""Pictures of models whose code is a grid of whole numbers: maps of the codes, and the images that codes are decoded to."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ MOST = 200
 
 
 def palette(count: int) -> Float[Array, "k 3"]:
-    """Colours of the codes 0 to K - 1 that are told apart: numbers that follow one another are a golden angle apart.
+    """Distinct colours of the codes 0 to K - 1: numbers that follow one another are a golden angle apart.
 
     Args:
       count: the number K of codes.
@@ -62,7 +62,7 @@ def album(
     Args:
       encode: the encoder, `(state, x [N, H, W, C]) -> codes [N, h, w]`.
       decode: the decoder, `(state, codes) -> images [N, H, W, C]` in [0, 1].
-      x: test images. The first 32 are shown; all of them tell how often each code is chosen.
+      x: test images. The first 32 are shown; all of them are counted for how often each code is chosen.
       count: the number of codes.
       pixels: the values of black and white in x.
 

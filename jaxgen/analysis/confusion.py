@@ -1,4 +1,4 @@
-"""What a classifier takes for what, in images."""
+"""Confusion matrices of a classifier as pictures: an example image for each pair of a class and an answer."""
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -13,7 +13,7 @@ def confusions(
 
     Args:
       images: the images, in [0, 1].
-      label: their classes.
+      label: the classes of the images.
       p: probabilities, or anything that grows with them.
       classes: the number of classes to show, from the first on, k at most.
 

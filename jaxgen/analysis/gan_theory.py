@@ -1,4 +1,4 @@
-"""What is known of the game on the line: the optimal discriminator, the game's value there, and the generator's slope.
+"""Theory of the adversarial game in one dimension: the optimal discriminator, the game's value, the generator's slope.
 
 Densities are given by their logarithms; integrals are sums over a fine grid.
 """
@@ -24,7 +24,7 @@ def optimal_logits(log_p: LogDensity, log_q: LogDensity, x: Float[Array, " n"]) 
       x: the points at which D is evaluated.
 
     Returns:
-      One logit a point.
+      One logit per point.
 
     Source: Goodfellow et al. 2014, proposition 1.
     """

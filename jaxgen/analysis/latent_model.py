@@ -1,4 +1,4 @@
-"""A model with a latent space as a value: how a run of it encodes, decodes and samples, and what is drawn of it."""
+"""A model with a latent space as a value: its encoder, decoder and sampler as functions of a state, and its pictures."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -43,8 +43,9 @@ class LatentModel(NamedTuple):
           x: test images, `[N, H, W, C]`, 32 or as many as there are; for a model that has an encoder.
 
         Returns:
-          Of a model with an encoder the `reconstructions` and `interpolations` of test images; if it has a law as well also
-          `traversals`, and `samples`. Of one without an encoder `samples`, `interpolations` and `arithmetic`.
+          The pictures by name. A model with an encoder has `reconstructions` and `interpolations` of test images; with a law as
+          well it has `traversals` and `samples` too. A model without an encoder has `samples`, `interpolations` and
+          `arithmetic`.
         """
         if self.encode is None:
             assert self.law is not None, "a model without an encoder draws its latents"

@@ -23,7 +23,7 @@ def reconstructions(x: Float[Array, "n h w c"], decoded: Float[Array, "n h w c"]
 
     Args:
       x: images.
-      decoded: their reconstructions.
+      decoded: the reconstructions of the images.
       columns: the number of columns of the grid. A last row that is not full is filled up with white images.
 
     Returns:
@@ -73,7 +73,7 @@ def traversals(decode: Decode, z: Float[Array, " l"], dimensions: Sequence[int],
 
 
 def arithmetic(decode: Decode, a: Float[Array, "n l"], b: Float[Array, "n l"], c: Float[Array, "n l"]) -> Array:
-    """What is a to b as the result is to c: `a`, `b`, `c` and `a - b + c`, a row each.
+    """Arithmetic of codes, `a - b + c`: a row of the images of `a`, `b`, `c` and the result for each.
 
     Args:
       decode: the decoder.
@@ -96,12 +96,12 @@ def by_label(decode: Callable[[Array, Array], Array], z: Float[Array, "n l"], la
     Args:
       decode: the decoder, `(z [N, L], label [N]) -> images [N, H, W, C]`.
       z: the columns' codes.
-      labels: their number.
+      labels: the number of labels.
 
     Returns:
       `[labels * n, H, W, C]`.
 
-    Source: Mirza & Osindero 2014, figure 2 (a row a label).
+    Source: Mirza & Osindero 2014, figure 2 (one row per label).
     """
     return decode(jnp.tile(z, (labels, 1)), jnp.repeat(jnp.arange(labels), len(z)))
 

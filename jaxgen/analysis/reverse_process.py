@@ -1,4 +1,4 @@
-"""The samples and the pictures that diffusion models have in common: noise, and what becomes of it step by step."""
+"""Samples and pictures of diffusion models: the way from noise to images, step by step."""
 
 from collections.abc import Callable, Mapping
 
@@ -25,7 +25,7 @@ def walk(
     """The way from noise to samples, compiled.
 
     Args:
-      denoise: the function `(state, given) -> denoise`: the model as it is told of the samples.
+      denoise: the function `(state, given) -> denoise`: the model with the conditions of the samples.
       sampler: the sampler.
       start: the level of the noise that it starts from.
       shape: the shape of one sample.

@@ -1,1 +1,1 @@
-"""What people type: the command `jaxgen` with its subcommands, and the command line of an experiment."""
+"""Command lines: the command `jaxgen` with its subcommands, and the command line of an experiment."""

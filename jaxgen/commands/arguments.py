@@ -1,4 +1,4 @@
-"""What is typed behind a command: numbers and tuples as people write them, switches, and the flags of `--help` in groups."""
+"""Words behind a command: numbers and tuples as people write them, switches, and the flags of `--help` in groups."""
 
 import dataclasses
 import inspect
@@ -99,7 +99,7 @@ READERS: Mapping[Any, Callable[[str], Any]] = {int: whole, float: real}
 
 
 def registry() -> ConstructorRegistry:
-    """How the parser reads numbers, alone, in tuples and where None is allowed, so that its errors are sentences."""
+    """The parser's rules for numbers, alone, in tuples and where None is allowed; its errors are sentences."""
     made = ConstructorRegistry()
 
     @made.primitive_rule
@@ -136,7 +136,7 @@ def _bare(kind: Any) -> Any:
 
 
 def spelled_out(args: Sequence[str], functions: Sequence[Function]) -> list[str]:
-    """What was typed, as the parser reads it: `--hidden 400,400` becomes `--hidden 400 400`.
+    """The typed words as the parser reads them: `--hidden 400,400` becomes `--hidden 400 400`.
 
     Args:
       args: the words that were typed.
@@ -181,7 +181,7 @@ def _value(flag: str, kind: Any, text: str) -> list[str]:
 
 
 def own_flags_last(args: Sequence[str], known: Collection[str]) -> list[str]:
-    """What was typed, with the flags of a run's experiment as words of the flag `--anew`.
+    """The typed words, with the flags of a run's experiment as words of the flag `--anew`.
 
     Args:
       args: the words that were typed behind the run.
@@ -305,7 +305,7 @@ def grouped(
 
 
 def helps(*functions: Function) -> dict[str, str]:
-    """What the docstrings of functions say of their arguments, by name, with a capital letter first."""
+    """The descriptions of arguments in the docstrings of functions, by name, with a capital letter first."""
     found = {}
     for function in functions:
         section = (inspect.getdoc(function) or "").partition("Args:\n")[2].partition("\n\n")[0]

@@ -27,7 +27,7 @@ LONGEST = 200
 
 
 class Command(NamedTuple):
-    """What a command line says: the experiment's own flags, those of `fit`, and those of `join_hosts`."""
+    """The flags on a command line: the experiment's own flags, those of `fit`, and those of `join_hosts`."""
 
     own: dict[str, Any]
     loop: dict[str, Any]
@@ -99,7 +99,7 @@ def parse(function: Callable[..., Experiment], args: list[str] | None = None, *,
 
 
 def _description(doc: str, prog: str, name: str) -> str:
-    """What `--help` says above the flags: each example on a line of its own, typed as this command was."""
+    """The text of `--help` above the flags: each example on its own line, typed as this command was."""
     lines = inspect.cleandoc(doc).splitlines()
     # The parser joins lines that begin with a letter.
     lines = [

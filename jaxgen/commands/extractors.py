@@ -1,4 +1,4 @@
-"""The feature extractor that a user names: a LeNet that was trained here, or a file of InceptionV3's weights."""
+"""The feature extractor that a user names: the run of a trained LeNet, or a file of InceptionV3's weights."""
 
 from pathlib import Path
 

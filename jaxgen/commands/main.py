@@ -1,4 +1,4 @@
-"""The command `jaxgen`: its subcommands, and what is said to a line that names none of them."""
+"""The command `jaxgen`: its subcommands, and the message for a line that names none of them."""
 
 import difflib
 import inspect
@@ -33,7 +33,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 OTHER_WORDS = {"train": "run", "fit": "run", "generate": "sample", "draw": "sample"}
-"""What others call a subcommand, where its letters do not tell."""
+"""Other names that users try for a subcommand, where its spelling is no hint."""
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Subcommands for values: evaluate a run, measure sets of images, compare what was measured."""
+"""Subcommands for values: evaluate a run, measure sets of images, compare measured values."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ MetricName = Literal[
     "ms_ssim",
     "classification_accuracy",
 ]
-"""Those of `jaxgen.measuring.table`, written here so that `--help` need not import it; a test holds that they are the same."""
+"""The names in `jaxgen.measuring.table`, written here so that `--help` need not import it; a test compares the two."""
 
 
 @checked
@@ -148,7 +148,7 @@ def measure(
 def compare(a: Positional[Place], b: Positional[Place]) -> None:
     """Compare the values in two files that `--json` wrote; values of different protocols are refused.
 
-    Where both have standard errors, the difference is told with its own, as of independent values.
+    Where both have standard errors, the difference is given with its own, as for independent values.
 
     Args:
       a: the file of the first values.

@@ -68,7 +68,7 @@ def sample(
       given: the images that the samples are made from: a folder of pictures, an .npy or an .npz file.
       resize: whether to resize the central square of every given picture to the model's size.
       out: the picture to write; .npy writes the array, [n, H, W, C] in [0, 1] or points [n, D], instead, and a folder,
-        which ends in a /, one picture a sample. Both are written as the samples are drawn.
+        which ends in a /, one picture per sample. Both are written as the samples are drawn.
       seed: the seed of the samples; by default the run's.
       best: whether to use the best checkpoint instead of the last.
       step: the step of the checkpoint to use; by default the last one's.

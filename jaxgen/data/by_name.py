@@ -1,4 +1,4 @@
-"""Which set a name means: a prepared TFDS set, one of our own builders, a folder of images, or a file of arrays."""
+"""Names of datasets: each means a prepared TFDS set, one of our own builders, a folder of images, or a file of arrays."""
 
 import os
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ ROWS = 1024  # decoded at a time: bounds the memory and paces the progress bar
 
 
 def cache_folder() -> Path:
-    """Where the caches lie: `$JAXGEN_CACHE`, or `jaxgen` in the user's cache folder."""
+    """The folder of the caches: `$JAXGEN_CACHE`, or `jaxgen` in the user's cache folder."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxgen"
     return Path(os.environ.get("JAXGEN_CACHE") or default)
 
@@ -80,7 +80,7 @@ def cached(
 
 
 def _digest(target: Path, arrays: dict[str, np.ndarray]) -> str:
-    """The hash of a cache's examples, which lies beside them once it was computed."""
+    """The hash of a cache's examples, which lies in the same folder once it was computed."""
     file = target / "digest"
     try:
         known = file.read_text(encoding="ascii")

@@ -1,4 +1,4 @@
-"""Whether sets go together: images of one shape, labels that mean the same."""
+"""Checks that sets go together: images of one shape, labels that mean the same."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from jaxgen.data.source import Source
 from jaxgen.errors import UserError
 
 LOOKED_AT = 1024
-"""Examples whose labels are looked at before a set is used: reading all of them may take hours."""
+"""Examples whose labels are checked before a set is used: reading all of them may take hours."""
 
 
 def common_shape(feature: str, *sources: Source) -> tuple[int, ...]:
@@ -49,7 +49,7 @@ def common_classes(feature: str, *sources: Source) -> tuple[str, ...]:
 
 
 def same_classes(feature: str, a: Source, b: Source) -> None:
-    """Refuses two sets whose labels cannot be held against each other, because they are not known to mean the same.
+    """Refuses two sets whose labels cannot be compared, because they are not known to mean the same.
 
     A set without names calls its classes by their numbers, and goes with another one without names, or with names 0, 1, 2 ...
 
@@ -96,7 +96,7 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def _difference(first: str, one: tuple[str, ...], name: str, other: tuple[str, ...]) -> str:
-    """Which classes are in one of two sets only, where the first five do not show it."""
+    """The classes that only one of two sets has, where the first five do not show it."""
     if len(one) <= 5 and len(other) <= 5:
         return ""
     only = [

@@ -52,7 +52,7 @@ def convert(
       track: a function that wraps an iterable with a progress bar; it is given the iterable and a description.
 
     Returns:
-      How many examples each split has.
+      The number of examples in each split.
 
     Raises:
       UserError: if the set cannot be read or cut so, its images differ in size, or the file cannot be written.

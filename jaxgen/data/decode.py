@@ -39,7 +39,7 @@ def decode(content: bytes, path: str, *, size: int | None = None, grey: bool = F
 
     Args:
       content: the bytes of the file.
-      path: its name, for messages.
+      path: the path of the file, for messages.
       size: side in pixels that the central square is resized to, with Lanczos' filter; None keeps the picture as it is.
       grey: whether to read one channel instead of three.
 

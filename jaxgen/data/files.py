@@ -59,7 +59,7 @@ def of_arrays(
 
     Args:
       image: the images, `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1].
-      label: its classes, in any form of `labels.numbered`.
+      label: the classes of the images, in any form of `labels.numbered`.
       name: the name of the set, for messages.
       names: the names of the classes.
 

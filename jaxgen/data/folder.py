@@ -1,4 +1,4 @@
-"""Folders of pictures: what counts as an example, what its class is, and what is left out, which is said."""
+"""Folders of pictures as sources: which files are examples, which class each has, and a message about the files left out."""
 
 import hashlib
 import os
@@ -15,17 +15,17 @@ from jaxgen.data.source import Source, from_examples, noted, reading
 from jaxgen.errors import UserError
 
 DECODER = 1
-"""Raised when the decoder gives other pixels of the same bytes: no cache of the former is then read."""
+"""The version of the decoder, raised when it gives other pixels of the same bytes: old caches are then not read."""
 
 BOOKKEEPING = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
-"""What systems put beside a user's files, in lower case; names that begin with a dot are theirs as well."""
+"""Files that systems put among a user's files, in lower case; names that begin with a dot are theirs as well."""
 
 EXAMPLES = 3
-"""How many names a message shows of many."""
+"""The number of names that a message shows of many."""
 
 
 class Found(NamedTuple):
-    """What lies below a folder.
+    """The pictures below a folder, and the files that are no examples.
 
     Fields:
       pictures: path, class and stamp of every example, in order.
@@ -42,9 +42,9 @@ def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = Fal
     """A source over the pictures below a folder; the names of its subfolders, if any, are the labels.
 
     Every format that Pillow decodes counts, and links are followed. A folder with pictures is a class, called by its path
-    below `folder`, and pictures beside class folders have no class and are left out. So are hidden files and files of other
-    kinds. What is left out is counted and said. Class names that are all whole numbers are in the order of the numbers, others
-    in that of their characters; pictures are in the order of their classes and then of their names.
+    below `folder`, and pictures next to class folders have no class and are left out. So are hidden files and files of other
+    kinds. A message counts the files that are left out. Class names that are all whole numbers are in the order of the
+    numbers, others in that of their characters; pictures are in the order of their classes and then of their names.
 
     Args:
       folder: the folder, whose pictures lie as `folder/*.png` or `folder/CLASS/*.png`.

@@ -1,4 +1,4 @@
-"""What a label says of its class: numbers as they are, names and one-hot rows as numbers, and nothing guessed."""
+"""Labels as class numbers: numbers stay, names and one-hot rows become numbers, and nothing is guessed."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""One split of a dataset, of whatever kind: by its name, by the place of its files, or as sources in Python."""
+"""One split of a dataset of any kind: by its name, by the place of its files, or as sources in Python."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -17,16 +17,16 @@ from jaxgen.data.views import in_bytes, map_examples, part
 from jaxgen.errors import UserError
 
 ExampleMap: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""Deterministic, on the host: one example to one example, `{feature: value}`."""
+"""A deterministic function on the host from one example to one example, `{feature: value}`."""
 
 Given: TypeAlias = Source | tuple[Source, Source]
-"""A dataset that is a value in Python: the training examples, or these and the test examples.
+"""A dataset that is a value in Python: the training examples, or a pair of the training and the test examples.
 
 Of one source a tenth is set aside as the test split (`TEST`)."""
 
 
 class Where(NamedTuple):
-    """Where prepared sets lie, and how much of them is cached, as `load` takes it."""
+    """The folder of the prepared sets and the size of their cache, as `load` takes them."""
 
     data_dir: str | None = None
     cache_budget: float = 4.0
@@ -78,7 +78,7 @@ def load(
 
     Raises:
       UserError: if the dataset or the split does not exist, the set is not prepared and cannot be here, or its images are
-        neither bytes nor such as become bytes.
+        neither bytes nor numbers that can become bytes.
 
     >>> from jaxgen.data.source import from_arrays
     >>> mine = from_arrays({"image": np.zeros((50, 8, 8, 1), np.uint8)})

@@ -15,7 +15,7 @@ class Palette(NamedTuple):
 
     Fields:
       classes: the classes' numbers, `[k]`, in ascending order.
-      colours: their colours as bytes, `[k, 3]`.
+      colours: the colours of the classes as bytes, `[k, 3]`.
     """
 
     classes: Int[np.ndarray, " k"]
@@ -68,7 +68,7 @@ def coloured(*, feature: str = "segmentation", into: str = "label_rgb") -> Calla
 
 
 def palette_of(*sources: Source, feature: str = "segmentation", shown: str = "label_rgb") -> Palette:
-    """The colours in which sets show their classes, as their examples tell.
+    """The colours in which sets show their classes, as their examples have them.
 
     Args:
       *sources: the sets, such as the splits of one; they are read once, whole.

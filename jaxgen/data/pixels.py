@@ -1,4 +1,4 @@
-"""What an image's numbers mean: bytes from 0 to 255 or floats from 0 to 1, checked and never assumed."""
+"""The meaning of an image's numbers: bytes from 0 to 255 or floats from 0 to 1, checked and never assumed."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where examples come from: a length and a way to gather a batch of them by index."""
+"""Sources of examples: a length and a function that gathers a batch of examples by index."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ class Source(NamedTuple):
       gather: the function `gather(indices [n]) -> {feature: array [n, ...]}`, whole batches at once. By convention `image` is
         `[n, H, W, C]`, bytes or floats in [0, 1], and `label` a class's number `[n]`.
       classes: the names of a label feature's values, by feature.
-      digest: a hash of every example as it is gathered, in whatever files it lies; None where nothing has read them all.
+      digest: a hash of all examples as they are gathered, independent of their files; None where nobody has read them all.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Opened(NamedTuple):
     Fields:
       source: the source that was opened.
       dataset: the name, the place or the sources that `load` was asked for; None of a source that was made otherwise.
-      split: the split that was asked for, likewise.
+      split: the split that was asked for; None of a source that was made otherwise.
     """
 
     source: Source
@@ -231,7 +231,7 @@ def variance(feature: str, source: Source, *, batch_size: int = 1000) -> float:
 
 
 def contents(source: Source, *, most: int = 256) -> str:
-    """A hash of the examples themselves: the same wherever and in whatever files they lie.
+    """A hash of the examples themselves, which does not depend on their files.
 
     A source's `fingerprint` is that of its files, and preparing a set once more may lay its records out otherwise.
 

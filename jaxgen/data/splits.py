@@ -42,7 +42,7 @@ class HeldOut(NamedTuple):
           source: the set, of N examples; `round(share N)` of them are held out, and at least one.
 
         Returns:
-          What stays, and what is held out.
+          The examples that stay, and the examples that are held out.
 
         Raises:
           UserError: if one of the parts would be empty.
@@ -65,11 +65,11 @@ class HeldOut(NamedTuple):
 
 
 TEST = HeldOut(0.1, 0, "test")
-"""What is set aside of a source that comes alone: a tenth, by seed 0."""
+"""The test split of a source that comes alone: a tenth, by seed 0."""
 
 
 Open: TypeAlias = Callable[[str], Source]
-"""Opens a split of a dataset by the split's name."""
+"""A function that opens a split of a dataset by the split's name."""
 
 
 def load(opened: Open, split: str, *, key: Hashable) -> Source:
@@ -78,7 +78,7 @@ def load(opened: Open, split: str, *, key: Hashable) -> Source:
     Args:
       opened: the function that opens a split.
       split: the split's name.
-      key: a value that tells the dataset from others; each of its splits is opened, and put on record, once.
+      key: a value that identifies the dataset; each of its splits is opened, and put on record, once.
     """
     validated = _VALIDATED.get()
     return opened(split) if validated is None else validated.load(opened, split, key)
@@ -99,7 +99,7 @@ class Validated:
     """The splits that experiments read where a part of the training examples is held out for validation.
 
     Attributes:
-      held_out: which part.
+      held_out: the part of the training examples that is held out.
       in_place_of_test: whether `load` gives the validation examples to those who ask for the test split.
       used: whether anything asked for the training examples.
     """

@@ -1,4 +1,4 @@
-"""What files hold, told by SHA-256 of every byte; a file that was hashed before and is seen to be untouched is not read again.
+"""Hashes of files, SHA-256 over every byte; a file that was hashed before and has not changed is not read again.
 
 A stamp is a file's size, times, inode and device. An equal stamp says "the same"; another one says nothing, and the file is
 read. Writing to a file, replacing it and setting its times back all change the time of its last status change, which no
@@ -18,7 +18,7 @@ from jaxgen.data.cache import cache_folder
 from jaxgen.errors import UserError
 
 SETTLED = 2.0
-"""Seconds. A file that changed this recently could change again within one tick of its clock: its stamp is not kept."""
+"""Seconds within which a changed file could change again in one tick of its clock: its stamp is not kept."""
 
 FORMAT = 1
 
@@ -27,7 +27,7 @@ Track = Callable[[Iterable[int], str], Iterable[int]]
 
 
 def stamp(found: os.stat_result) -> Stamp:
-    """What is compared of a file."""
+    """The stamp of a file: size, times, inode and device."""
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
@@ -46,7 +46,7 @@ def hashes(root: Path, files: Sequence[tuple[str, Stamp]], *, track: Track | Non
         description.
 
     Returns:
-      64 hexadecimal digits a file.
+      64 hexadecimal digits per file.
 
     Raises:
       UserError: if a file cannot be read.
@@ -79,7 +79,7 @@ def _hash(path: str, own: Stamp) -> tuple[str, bool]:
 
 
 def _recall(memory: Path) -> dict[str, list]:
-    """What is remembered; nothing where the file is not there, or damaged: it only costs reading the files again."""
+    """The remembered hashes; none where their file is missing or damaged: it only costs reading the files again."""
     try:
         told, _, text = memory.read_text(encoding="utf-8").partition("\n")
         if told != sha256(text.encode()):  # a bit that flipped in the memory itself must not stand for a hash

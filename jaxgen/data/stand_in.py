@@ -1,4 +1,4 @@
-"""Stand-ins for sources that are not at hand: with the shapes and classes that a run has on record, and without examples."""
+"""Stand-ins for sources that are not available: with the shapes and classes on a run's record, and without examples."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +71,7 @@ def replayed(record: Sequence[Mapping[str, Any]], why: str, *, fill: int) -> Ite
 
 
 def described(one: Opened) -> dict[str, Any]:
-    """What a run records of a source, as JSON: enough to build its experiment again, and to know the same examples again."""
+    """The record of a source, as JSON: enough to build its experiment again, and to recognise the same examples."""
     source = one.source
     example = source.gather(np.zeros(1, np.int64))
     return {

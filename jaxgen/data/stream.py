@@ -15,7 +15,7 @@ from jaxgen.types import Array, Batch, Key
 
 
 class Stream(Protocol):
-    """What the loop asks of a stream; `shuffled` and `join` make them."""
+    """The methods of a stream that the loop calls; `shuffled` and `join` make streams."""
 
     @property
     def batch_size(self) -> int:
@@ -27,7 +27,7 @@ class Stream(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the examples do."""
+        """A hash that changes when the examples do."""
 
     @property
     def epoch_steps(self) -> float:
@@ -37,7 +37,7 @@ class Stream(Protocol):
         """The batches `position .. position + steps - 1`, arrays `[steps, B / shards, ...]` on the host."""
 
     def transform(self, batch: Batch, key: Key) -> Batch:
-        """What happens to a batch on the device, inside the compiled step."""
+        """Transforms a batch on the device, inside the compiled step."""
 
 
 class Shuffled(NamedTuple):
@@ -60,7 +60,7 @@ class Shuffled(NamedTuple):
         return self.source.length / self.batch_size
 
     def indices(self, position: int, *, seed: int, steps: int = 1) -> np.ndarray:
-        """Which examples the batches at `position` hold, `[steps, B]`: a permutation of the source each epoch."""
+        """The numbers of the examples in the batches at `position`, `[steps, B]`: a permutation of the source each epoch."""
         n = self.source.length
         count = np.arange(position * self.batch_size, (position + steps) * self.batch_size, dtype=np.int64)
         epochs, offsets = np.divmod(count, n)

@@ -20,7 +20,7 @@ PAD, START, END, UNKNOWN = 0, 1, 2, 3
 """The tokens that no text contains; the last stays unused, since an unknown letter is spelled in bytes."""
 
 SPECIAL = 4 + 256
-"""These and the bytes come before the learned pieces."""
+"""The number of special tokens and bytes, which come before the learned pieces."""
 
 
 class Tokenizer(NamedTuple):
@@ -34,12 +34,12 @@ class Tokenizer(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many tokens there are, special ones and bytes included."""
+        """The number of tokens, special ones and bytes included."""
         return _processor(self.model).vocab_size()
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the vocabulary does: it belongs into the name of a cache of tokens."""
+        """A hash that changes when the vocabulary does: it is a part of the name of a cache of tokens."""
         return hashlib.sha256(self.model).hexdigest()[:12]
 
 
@@ -126,7 +126,7 @@ def detokenise(tokenizer: Tokenizer, tokens: Sequence[int] | np.ndarray) -> str:
 
 
 def tokenised(tokenizer: Tokenizer, length: int, *, feature: str = "caption", into: str = "tokens") -> dict[str, Any]:
-    """What `data.load` needs to add a text's tokens to every example: `data.load("emoji", "train", **tokenised(...))`.
+    """Arguments with which `data.load` adds a text's tokens to every example: `data.load("emoji", "train", **tokenised(...))`.
 
     Args:
       tokenizer: a trained one.
@@ -157,7 +157,7 @@ def texts(source: Source, feature: str = "caption", *, rows: int = 1024) -> list
       rows: examples at a time, which bounds the memory that their images take.
 
     Returns:
-      One string an example.
+      One string per example.
 
     Raises:
       UserError: if there is no such feature, or it is no text.

@@ -1,4 +1,4 @@
-"""Which TFDS datasets there are, and how one is prepared: our own builders, those that lie prepared, and the official ones."""
+"""TFDS datasets: a list of them, and their preparation. They are our own builders, prepared sets, and TFDS's official ones."""
 
 import contextlib
 import difflib
@@ -160,7 +160,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def tfds_folder() -> str:
-    """Where TFDS keeps prepared sets unless told otherwise."""
+    """The folder in which TFDS keeps prepared sets by default."""
     return str(Path("~/tensorflow_datasets").expanduser())
 
 
@@ -180,7 +180,7 @@ def _builder(dataset: str, data_dir: str | None) -> tuple[tfds.core.DatasetBuild
 
 
 def _nearby(dataset: str, data_dir: str) -> str:
-    """Where the set lies that was looked for in the wrong folder, as the end of a sentence: a level too deep, or too high."""
+    """The folder of a set that was looked for a level too deep or too high, as the end of a sentence."""
     name, folder = dataset.split(":")[0], Path(data_dir).absolute()
     below = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     for other in (*folder.parents[:3], *below[:1000]):
@@ -191,6 +191,6 @@ def _nearby(dataset: str, data_dir: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What TFDS says in an error, on one line of at most 300 characters."""
+    """TFDS's error message on one line of at most 300 characters."""
     # Without TFDS's preface, which is `... builder_kwargs "{...}": `.
     return " ".join(str(error).split()).rpartition('}": ')[2][:300]

@@ -65,7 +65,7 @@ def _upper_bits(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def _other_splits(dataset: str, split: str, there: Sequence[str]) -> str:
-    """How to read a set whose splits are not called train and test, as the end of a sentence."""
+    """Advice for a set whose splits are not called train and test, as the end of a sentence."""
     if split not in ("train", "test") or not there:
         return ""
     train = "train" if "train" in there else there[0]
@@ -75,7 +75,7 @@ def _other_splits(dataset: str, split: str, there: Sequence[str]) -> str:
 
 
 class _Records:
-    """TFDS's examples; what is wrong with their files is told in a sentence."""
+    """TFDS's examples; faults of their files are reported in a sentence."""
 
     def __init__(self, examples: Any, name: str, folder: Any) -> None:
         self._examples, self._name, self._folder = examples, name, folder
@@ -104,7 +104,7 @@ class _Records:
 
 
 def _fingerprint(mark: str, paths: list[Path]) -> str:
-    """A hash of the files, every byte of them: their sizes do not tell, they are padded."""
+    """A hash of the files, every byte of them: their sizes say nothing, since they are padded."""
     digest = hashlib.sha256(mark.encode())
     paths = sorted(paths)
     stats = [path.stat() for path in paths]

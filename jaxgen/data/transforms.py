@@ -1,4 +1,4 @@
-"""What happens to one example on the device: pure functions `(example, key) -> example`, composed with `chain`.
+"""Transforms of one example on the device: pure functions `(example, key) -> example`, composed with `chain`.
 
 They run inside the compiled step, vmapped over the batch. Each example has a key of its own, so that what is drawn does not
 depend on the batch size of an evaluation or on how many devices share a batch.
@@ -167,7 +167,7 @@ def center_crop(size: int, *, feature: str = "image") -> Transform:
 
 
 def _intensity(x: Array, feature: str) -> Array:
-    """What lies in [0, 1]: floats as they are, bytes divided by 255."""
+    """The intensities in [0, 1]: floats as they are, bytes divided by 255."""
     if x.dtype == jnp.uint8:
         return x.astype(jnp.float32) / 255
     if not jnp.issubdtype(x.dtype, jnp.floating):

@@ -16,7 +16,7 @@ def take(source: Source, indices: np.ndarray) -> Source:
 
     Args:
       source: the source that the examples come from.
-      indices: their numbers, `[n]`.
+      indices: the numbers of the examples, `[n]`.
 
     Returns:
       A source of n examples.

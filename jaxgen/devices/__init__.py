@@ -1,1 +1,1 @@
-"""Where the work runs: devices and their memory, replicas, and the processes of several hosts."""
+"""Devices and their memory, replicas, and the processes of several hosts."""

@@ -1,4 +1,4 @@
-"""What replicas of a program share. Under `pmap` each replica sees its part of the batch, and these functions reach the others.
+"""Sums and gathers over replicas. Under `pmap` each replica sees its part of the batch; these functions reach the others.
 
 Everywhere else (`jit` on one device, or over a mesh of many) a program sees the whole batch: there is one replica, and every
 function here is the identity. So a loss or a layer that looks across examples is written once, with these, and never asks how
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def named() -> bool:
-    """Whether this is traced under `pmap`."""
+    """Whether the program is being traced under `pmap`."""
     try:
         lax.axis_size(AXIS)
     except NameError:
@@ -28,7 +28,7 @@ def named() -> bool:
 
 
 def count() -> int:
-    """How many replicas there are."""
+    """The number of replicas."""
     return lax.axis_size(AXIS) if named() else 1
 
 
@@ -48,7 +48,7 @@ def gather(x: Array) -> Array:
 
 
 def offset(x: Array) -> Array | int:
-    """Where this replica's rows begin in `gather(x)`."""
+    """The row of `gather(x)` at which this replica's rows begin."""
     return lax.axis_index(AXIS) * x.shape[0] if named() else 0
 
 

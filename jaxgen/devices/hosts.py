@@ -1,4 +1,4 @@
-"""How several processes, on one host or several, come together to train as one."""
+"""Several processes that train together, on one host or several."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Memory that does not suffice is told in a sentence, with what to lower: where possible before the system ends the process."""
+"""Errors of memory as sentences that name the flags to lower: where possible before the system ends the process."""
 
 import contextlib
 import math
@@ -19,7 +19,7 @@ SAVING: Mapping[str, str] = {
     "remat": "--remat",
     "bf16": "--bf16",
 }
-"""By flag: what takes less memory, where an experiment has the flag."""
+"""Advice that saves memory, by the flag that an experiment has to have."""
 
 
 def exhausted(error: BaseException | None) -> bool:
@@ -43,7 +43,7 @@ def explained(what: str, flags: Mapping[str, Any] | None = None, *, mend: str | 
     Args:
       what: the beginning of the sentence, which says what needs the memory: "Training".
       flags: the flags of the experiment; those of them that save memory are named.
-      mend: a sentence that says what helps, instead of these.
+      mend: a sentence that says what helps, in place of the flags.
 
     Raises:
       UserError: in place of the error.
@@ -59,7 +59,7 @@ def explained(what: str, flags: Mapping[str, Any] | None = None, *, mend: str | 
 
 
 def advice(flags: Mapping[str, Any] | None) -> str:
-    """What takes less memory: the flags of an experiment that save some, or a smaller network.
+    """Advice on how to use less memory: the flags of an experiment that save some, or a smaller network.
 
     >>> advice({"batch_size": 64, "bf16": False, "beta": 1.0})
     'a smaller --batch-size (now 64), --bf16, or a smaller network'
@@ -79,7 +79,7 @@ def size(spec: PyTree) -> int:
 
 
 def available() -> int | None:
-    """Bytes that can still be had where arrays lie by default: the first device, or the host; None if unknown."""
+    """Free bytes of the memory in which arrays lie by default: the first device's, or the host's; None if unknown."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return host()
@@ -88,7 +88,7 @@ def available() -> int | None:
 
 
 def host() -> int | None:
-    """Bytes of the host's memory that can still be had, also within the limit of a container; None if unknown."""
+    """Free bytes of the host's memory, within the limit of a container if there is one; None if unknown."""
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -104,7 +104,7 @@ def host() -> int | None:
 
 
 def check(spec: PyTree, flags: Mapping[str, Any] | None, *, parts: int = 1) -> None:
-    """Refuses a state that cannot be held, before it is made: the system would end the process without a word.
+    """Refuses a state that cannot be held, before it is made: the system would end the process without a message.
 
     Args:
       spec: shapes and dtypes of the state.
@@ -123,7 +123,7 @@ def check(spec: PyTree, flags: Mapping[str, Any] | None, *, parts: int = 1) -> N
 
 
 def _largest(flags: Mapping[str, Any] | None) -> str:
-    """The numbers among the flags that are likely to blame: the largest one, and what stands beside it."""
+    """The flag with the largest number, which is likely to blame, as the end of a sentence."""
 
     def greatest(value: Any) -> int:
         numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if type(n) is int]

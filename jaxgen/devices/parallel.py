@@ -1,4 +1,4 @@
-"""Where a step runs: `jit` over a mesh of one device or many, or `pmap` over replicas; on one host or several.
+"""Two ways to run a step: `jit` over a mesh of one device or many, or `pmap` over replicas; on one host or several.
 
 The step is the same function each time. Under `jit` it sees the global batch, and XLA cuts the work; under `pmap` it sees its
 replica's part, and what looks across examples goes through `jaxgen.devices.collectives`.
@@ -24,15 +24,15 @@ SHARDED = ("params", "opt", "ema", "more_ema")
 """The fields of a state that the fsdp axis cuts."""
 
 SMALL = 1 << 10
-"""Leaves of fewer elements stay whole: to gather one costs more than it saves."""
+"""The number of elements below which a leaf stays whole: to gather it would cost more than it saves."""
 
 
 class Parallel(Protocol):
-    """What the loop asks of a way to run."""
+    """The methods of a way to run that the loop calls."""
 
     @property
     def devices(self) -> int:
-        """Over how many devices, of all hosts, a batch is cut."""
+        """The number of devices, of all hosts, that a batch is cut over."""
 
     def compile(self, advance: Callable[..., Any], state: PyTree, window: PyTree) -> Callable[..., Any]:
         """`(state, window, batches, n, first) -> (state, window, token)`, compiled; it takes the first two arguments over."""
@@ -162,7 +162,7 @@ class Pmap(NamedTuple):
 
 
 def choose(kind: Literal["auto", "jit", "pmap"] = "auto", *, fsdp: int = 1) -> Parallel:
-    """How to run.
+    """Chooses the way to run.
 
     Args:
       kind: the way to run: `jit` over all devices of all hosts, or `pmap` over them; `auto` is `jit`, but on one device where

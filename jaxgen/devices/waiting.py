@@ -19,7 +19,7 @@ _abandoned = False
 def wait(tree: T, *, whole: bool = False) -> T:
     """Returns a tree of arrays when all of them are computed, as `jax.block_until_ready` does.
 
-    That function runs no Python code before the devices are through, so that Ctrl-C is not heard while they compute.
+    That function runs no Python code before the devices have finished, so that Ctrl-C is not heard while they compute.
 
     Args:
       tree: the arrays; other leaves are let through.

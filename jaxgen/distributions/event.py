@@ -1,4 +1,4 @@
-"""From element-wise log-probabilities to those of an example."""
+"""The log-probability of an example, from those of its elements."""
 
 from jaxtyping import Array, Float
 

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxgen.types import Array, Params, PyTree, Schedule, Vars
 
 Decay: TypeAlias = float | Schedule
-"""Of an average: a number is that of a debiased one, a schedule of the step is taken as it is (`game.make_train_step`)."""
+"""The decay of an average: a number for a debiased average, or a schedule of the step as it is (`game.make_train_step`)."""
 
 Decays: TypeAlias = Decay | tuple[Decay, ...]
-"""Of one average, or of several of the same parameters, of which the first is evaluated and sampled from; `()` is of none."""
+"""The decays of one average or of several, the first of which is evaluated and sampled from; `()` keeps no average."""
 
 
 class Averages(NamedTuple):
@@ -79,7 +79,7 @@ def moved(kept: Averages, decays: Mapping[str, Decay], params: Params, vars: Var
 
 
 def of(networks: Collection[str], tree: Mapping[str, PyTree]) -> dict[str, PyTree]:
-    """What a tree has of the networks."""
+    """The entries of a tree that belong to the networks."""
     return {name: tree[name] for name in networks if name in tree}
 
 

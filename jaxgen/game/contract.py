@@ -42,7 +42,7 @@ class TrainState(NamedTuple):
 
 
 class Aux(NamedTuple):
-    """What a loss returns beside its values: updates of `TrainState.vars`, and metrics by name, of the same forms as a loss."""
+    """The second result of a loss: updates of `TrainState.vars`, and metrics by name, of the same forms as a loss."""
 
     vars: Vars = MappingProxyType({})
     metrics: Mapping[str, Any] = MappingProxyType({})
@@ -70,7 +70,7 @@ class Player(NamedTuple):
     Fields:
       loss: the loss.
       tx: the optimizer. Of several networks it sees all gradients at once, so that a bound on their norm is one on all.
-      every: it moves in every `every`-th step, first in step `every`.
+      every: the interval of the player's turns, in steps: it moves in step `every`, 2 `every`, and so on.
       owns: the names of its networks; none means the one of the player's own name. A network has one owner.
       when: whether it moves, `when(state, metrics) -> bool`, of the state before its turn and the values of the turns before it
         in this step, by the names that the step reports them under: `metrics["discriminator/accuracy"] > 0.6`. A turn that did

@@ -1,4 +1,4 @@
-"""How the replicas and the micro-batches of a step merge the variables that a loss returns.
+"""Rules by which the replicas and the micro-batches of a step merge the variables that a loss returns.
 
 Under `jit` a step sees the global batch, and there is nothing to merge over replicas. Under `pmap` each replica makes variables
 of its own, which must be the same on all of them after the step. With `accumulate` the micro-batches take turns: each gets the
@@ -51,11 +51,12 @@ total = Merge(_total)
 no such sum: it makes its sums global by `collectives.total` before it decays, and is `same`."""
 
 same = Merge(_same)
-"""As each replica has it, because all have computed the same: from gathered examples (`collectives.gather`), from sums over the
-replicas, and from draws with the keys of the examples. Such are an EMA codebook and the history of a loss."""
+"""The value of each replica, because all have computed the same: from gathered examples (`collectives.gather`), from sums over
+the replicas, and from draws with the keys of the examples. Examples are an EMA codebook and the history of a loss."""
 
 whole = same._replace(micro_batches=False)
-"""The same on all replicas, and written once a step, of the whole batch: an image pool or a queue. It refuses `accumulate`."""
+"""The value that is the same on all replicas and written once a step, from the whole batch: an image pool or a queue. It
+refuses `accumulate`."""
 
 
 def over_replicas(before: Vars, after: Vars, rules: Mapping[str, Merge]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Losses: arrays in, one value an example out. They know of no model, no parameters and no training."""
+"""Losses: functions of arrays that give one value per example. They know no model, no parameters and no training."""

@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 
 def logits(real: Float[Array, " b"], fake: Float[Array, " b"]) -> Mapping[str, Float[Array, " b"]]:
-    """What a discriminator says, as it is."""
+    """The discriminator's logits of data and of samples, as metrics."""
     return {"real_logit": real, "fake_logit": fake}
 
 
 def probabilities(real: Float[Array, " b"], fake: Float[Array, " b"]) -> Mapping[str, Float[Array, " b"]]:
-    """What a discriminator takes for the probability of being real; both are 1/2 where it cannot tell."""
+    """The discriminator's probabilities that data and samples are real; both are 1/2 where it cannot distinguish them."""
     return {"real_probability": jax.nn.sigmoid(real), "fake_probability": jax.nn.sigmoid(fake)}
 
 
@@ -24,7 +24,7 @@ def distance(real: Float[Array, " b"], fake: Float[Array, " b"]) -> Mapping[str,
 
 
 class AdversarialLoss(NamedTuple):
-    """Two losses to descend, one value an example.
+    """Two losses to descend, one value per example.
 
     Fields:
       discriminator: the discriminator's loss, a function `(real [B], fake [B]) -> [B]` of the logits of data and of samples.
@@ -84,7 +84,7 @@ def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Adversarial
 
     Args:
       a: the discriminator's target for samples.
-      b: its target for data.
+      b: the discriminator's target for data.
       c: the generator's target for the discriminator's value of samples.
 
     Returns:
@@ -107,7 +107,7 @@ def over_maps(loss: AdversarialLoss) -> AdversarialLoss:
       loss: the losses of single logits.
 
     Returns:
-      Losses and metrics of maps `[B, ...]`, one value an example; of logits `[B]` they are those of `loss`.
+      Losses and metrics of maps `[B, ...]`, one value per example; of logits `[B]` they are those of `loss`.
 
     >>> over_maps(wasserstein).generator(jnp.arange(4.0).reshape(2, 2, 1, 1)).tolist()
     [-0.5, -2.5]
@@ -124,7 +124,7 @@ def over_maps(loss: AdversarialLoss) -> AdversarialLoss:
 
 
 def per_example(maps: Float[Array, "b *map"]) -> Float[Array, " b"]:
-    """The mean of each example's map; of one value an example the value itself.
+    """The mean of each example's map; of one value per example the value itself.
 
     >>> per_example(jnp.arange(4.0).reshape(2, 2)).tolist()
     [0.5, 2.5]

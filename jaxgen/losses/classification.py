@@ -13,7 +13,7 @@ def of_class(values: Float[Array, "b k"], label: Int[Array, " b"]) -> Float[Arra
       label: the classes, 0 to k - 1. As an index, -1 would be the last class.
 
     Returns:
-      One value an example.
+      One value per example.
 
     >>> of_class(jnp.array([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]), jnp.array([1, -1, 2])).tolist()
     [2.0, nan, nan]
@@ -32,7 +32,7 @@ def cross_entropy(logits: Float[Array, "b k"], label: Int[Array, " b"], *, smoot
       smoothing: the share $\epsilon$ that is spread over all classes; 0 is the negative log-likelihood.
 
     Returns:
-      One value an example, in nats, computed in float32; nan for a label that is no class.
+      One value per example, in nats, computed in float32; nan for a label that is no class.
 
     >>> cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3])).round(4).tolist() == [1.3862999677658081] * 2
     True

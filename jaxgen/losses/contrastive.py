@@ -57,7 +57,7 @@ def clip_loss(
     scale: Float[Array, ""],
     mask: Shaped[Array, " b"] | None = None,
 ) -> Float[Array, " b"]:
-    r"""The cross-entropy of telling each image's text among all, and each text's image, averaged.
+    r"""The cross-entropy of finding each image's text among all texts, and each text's image, averaged.
 
     $L_i = -\tfrac 1 2 \log \frac{e^{s\, u_i \cdot v_i}}{\sum_j e^{s\, u_i \cdot v_j}}
     - \tfrac 1 2 \log \frac{e^{s\, u_i \cdot v_i}}{\sum_j e^{s\, u_j \cdot v_i}}$ with u and v of unit length and j over the
@@ -72,7 +72,7 @@ def clip_loss(
       mask: the mask, 0 for padding, which is nobody's negative.
 
     Returns:
-      One value an example, in nats; $\log n$ where nothing is told apart.
+      One value per example, in nats; $\log n$ where all embeddings are equal.
 
     >>> clip_loss(jnp.ones((4, 2)), jnp.ones((4, 2)), jnp.array(5.0)).round(4).tolist() == [1.3862999677658081] * 4
     True

@@ -1,4 +1,4 @@
-"""What keeps a critic smooth: penalties on its gradient in the input, and limits of its weights.
+"""Penalties on a critic's gradient in its input, and limits of its weights: they keep it smooth.
 
 A penalty is `(critic, real, fake, key, step) -> [B]`, with a critic `x [B, ...] -> [B]` that looks at each example by itself
 (so no batch normalisation, which mixes them). It already bears its weight, and is added to the discriminator's loss.

@@ -1,4 +1,4 @@
-"""Feature extractors: the network in whose eyes two sets of images are compared, and all it sees of a set."""
+"""Feature extractors: networks whose features two sets of images are compared in, and the features of a set."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from jaxgen.progress import track as show
 
 
 class Outputs(NamedTuple):
-    """What a network says of images.
+    """The features and the logits of a batch of images.
 
     Fields:
       features: the features, `[n, d]`.
@@ -33,7 +33,7 @@ class Outputs(NamedTuple):
 
 
 class Extractor(NamedTuple):
-    """A network with its weights, and what has to be said of it beside a number.
+    """A network with its weights, and the facts about it that belong to a number.
 
     Fields:
       name: the name that metrics in its features end in: `frechet_lenet`.
@@ -82,7 +82,7 @@ def extract(
       source: the set.
       extractor: the network.
       batch_size: images at once, over all devices; the features do not depend on it.
-      role: the role of the set in messages, beside its name: "the real images".
+      role: the role of the set in messages, in addition to its name: "the real images".
       track: a function that shows the progress.
 
     Yields:

@@ -1,4 +1,4 @@
-"""The figures of a run that are to be compared, each with its protocol: what it evaluates, and its samples against its data."""
+"""The figures of a run, each with its protocol: its evaluated values, and the metrics of its samples against its data."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,7 +28,7 @@ def of(
       checkpoint: a description of how this checkpoint was chosen.
 
     Returns:
-      By name, `test/nll`; nothing of a split that is not among the experiment's.
+      The figures by name, such as `test/nll`; none for a split that the experiment does not have.
     """
     config, found = experiment.config, {}
     if config is None:
@@ -79,7 +79,7 @@ def measure(
       metrics: names in `jaxgen.measuring.table.METRICS`.
       n: the number of samples.
       split: the split whose images are the real ones.
-      extractor: the network in whose features; None means pixels.
+      extractor: the network whose features are compared; None means pixels.
       seed: the seed of every subset.
       key: the key of the samples.
       name: the name of the samples, for messages.
@@ -87,10 +87,10 @@ def measure(
       track: a function that shows the progress.
 
     Returns:
-      By name, each value with its protocol and its floor.
+      The values by name, each with its protocol and its floor.
 
     Raises:
-      UserError: if the model generates no images, there is no such split, or a metric cannot be had of them.
+      UserError: if the model generates no images, there is no such split, or a metric cannot be computed from them.
     """
     # Here and not above: what measures sets of images takes a quarter of a second to import.
     from jaxgen.measuring import images

@@ -1,4 +1,4 @@
-"""Sets of images to compare, as sources of bytes: of a model's samples, a file, or a folder."""
+"""Sets of images to compare, as sources of bytes: a model's samples, a file, or a folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,7 +99,7 @@ def of_arrays(image: np.ndarray, label: np.ndarray | None = None, *, name: str =
 
     Args:
       image: the images, `[n, H, W, C]` or `[n, H, W]`, bytes or floats in [0, 1].
-      label: its classes `[n]`: numbers, names, or one-hot rows.
+      label: the classes of the images, `[n]`: numbers, names, or one-hot rows.
       name: the name of the set, for the protocol and for messages.
 
     Returns:

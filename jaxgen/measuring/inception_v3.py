@@ -18,10 +18,10 @@ from jaxgen.measuring.features import Extractor, Outputs
 from jaxgen.models.cnn.inception_v3 import SIDE, InceptionV3, prepare
 
 INCEPTION_VERSION = "1"
-"""Of this code: raised whenever the same weights give other features."""
+"""The version of this code, raised whenever the same weights give other features."""
 
 REFERENCE = "6726825d"
-"""What the SHA-256 of `pt_inception-2015-12-05-6726825d.pth` begins with: the weights of all published distances."""
+"""The beginning of the SHA-256 of `pt_inception-2015-12-05-6726825d.pth`: the weights of all published distances."""
 
 _PARTS = {"kernel": "conv.weight", "scale": "bn.weight", "bias": "bn.bias", "mean": "bn.running_mean", "var": "bn.running_var"}
 
@@ -36,7 +36,7 @@ def load(path: str | Path) -> Extractor:
         which takes PyTorch to read.
 
     Returns:
-      The extractor; `is_reference` tells whether its weights are those that the names of the metrics stand for.
+      The extractor; `is_reference` says whether its weights are those that the names of the metrics stand for.
 
     Raises:
       UserError: if there is no such file, it cannot be read, or its tensors are not the network's.
@@ -84,7 +84,7 @@ def convert(tensors: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
       name: the name of the place they are from, for messages.
 
     Returns:
-      What `InceptionV3().apply` takes.
+      The variables for `InceptionV3().apply`.
 
     Raises:
       UserError: if one is missing, too many, or of another shape: the first.
@@ -124,7 +124,7 @@ def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _turned(a: np.ndarray) -> np.ndarray:
-    """From `[out, in, h, w]` to `[h, w, in, out]`, from `[out, in]` to `[in, out]`."""
+    """A weight turned from `[out, in, h, w]` to `[h, w, in, out]`, or from `[out, in]` to `[in, out]`."""
     return a.transpose(2, 3, 1, 0) if a.ndim == 4 else a.T
 
 

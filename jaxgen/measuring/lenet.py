@@ -1,4 +1,4 @@
-"""The extractor that is a trained LeNet: for images of few pixels, which networks of large photographs know nothing of."""
+"""The extractor of a trained LeNet, for images of few pixels; networks of large photographs were not trained on such images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +12,15 @@ from jaxgen.measuring.features import Extractor, Outputs
 from jaxgen.models.cnn import LeNet
 
 LENET_VERSION = "1"
-"""Of this code: raised whenever the same weights give other features."""
+"""The version of this code, raised whenever the same weights give other features."""
 
 
 def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int], weights: str) -> Extractor:
     """The features of a LeNet before its logits, and its logits.
 
     Args:
-      params: its parameters.
-      shape: the shape H, W and C of the images that it was trained on; it is asked of no others.
+      params: the parameters of the LeNet.
+      shape: the shape H, W and C of the images that it was trained on; the extractor takes no others.
       weights: a hash of the parameters, for the version.
 
     Returns:

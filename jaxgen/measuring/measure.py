@@ -1,4 +1,4 @@
-"""Two sets of images against each other: values that carry their protocol, beside those of real against real."""
+"""Measures of one set of images against another: values with their protocol, and the same values between real images."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from jaxgen.progress import Track
 from jaxgen.progress import track as show
 
 CONVENTION = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
-"""What values are called in the features of the network and the weights that these names stand for, and nowhere else."""
+"""The names of values in the features of the conventional network and weights, and nowhere else."""
 
 
 def check(plan: Plan, metrics: Iterable[str], *, settings: Mapping[str, Any] | None = None) -> None:
@@ -30,7 +30,7 @@ def check(plan: Plan, metrics: Iterable[str], *, settings: Mapping[str, Any] | N
       settings: the settings of the metrics, as those of `measure`.
 
     Raises:
-      UserError: if there are too few images, or a metric cannot be had of such.
+      UserError: if there are too few images, or a metric cannot be computed from them.
 
     Warns:
       FewExamplesWarning: for each metric with fewer images than its values need to mean what they are taken for.
@@ -65,9 +65,9 @@ def measure(
     Args:
       real: the set that the samples are compared with: a source with the feature `image`, bytes or floats in [0, 1],
         `[H, W, C]`.
-      fake: the samples, likewise.
+      fake: the samples, a source with the same feature.
       metrics: names in `METRICS`.
-      extractor: the network in whose features; None means pixels.
+      extractor: the network whose features are compared; None means pixels.
       others: other real images, which take the samples' place for the floor; without them, two halves of the real ones do.
       checkpoint: the way in which the samples' checkpoint was chosen, for the protocol.
       seed: the seed of every subset, and, for the protocol, of the samples.
@@ -76,11 +76,11 @@ def measure(
       track: a function that shows the progress.
 
     Returns:
-      By name, `frechet_lenet`, each value with its protocol and its floor.
+      The values by name, such as `frechet_lenet`, each with its protocol and its floor.
 
     Raises:
-      UserError: if the sets cannot be compared, or a metric cannot be had of them, or the features of an image are not finite:
-        it names the set and the image.
+      UserError: if the sets cannot be compared, or a metric cannot be computed from them, or the features of an image are not
+        finite: it names the set and the image.
 
     Warns:
       FewExamplesWarning: as `check`. What it says of a value, or of its floor, is the measurement's `caution`.

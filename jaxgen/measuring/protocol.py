@@ -1,4 +1,4 @@
-"""What a number is worth only together with: how it was measured. Values of different protocols are not compared."""
+"""Protocols: a record of how a value was measured. Values of different protocols are not compared."""
 
 import json
 import math
@@ -13,7 +13,7 @@ class Protocol(NamedTuple):
     """All that two values have to share to be compared: everything but whose samples they are of.
 
     Fields:
-      metric: the name of the metric, which says in whose features: `frechet_lenet`.
+      metric: the name of the metric, which names the features: `frechet_lenet`.
       extractor: name and version of the network; its version is a hash of its weights.
       resizer: the way in which images came to the network's size.
       real: the real images that the samples were compared with: set, split and a hash of the examples.
@@ -41,7 +41,7 @@ class Measurement(NamedTuple):
     Fields:
       value: the number.
       protocol: the way in which it was measured.
-      std: its standard deviation over what the settings name (subsets, splits), or None: the spread of one of these, not the
+      std: the standard deviation over what the settings name (subsets, splits), or None: the spread of one of these, not the
         error of the value.
       floor: the value of other real images in the samples' place: what even the data does not get below (or above).
       floor_n: the number of these images.
@@ -71,7 +71,7 @@ class Measurement(NamedTuple):
 
 
 def difference(a: Measurement, b: Measurement) -> float:
-    """How much larger the one value is than the other.
+    """The difference of two values of one protocol.
 
     Args:
       a: a measurement.

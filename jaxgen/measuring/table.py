@@ -1,4 +1,4 @@
-"""What is measured of two sets of images, by name: the metrics with the conventions of their papers."""
+"""The metrics of two sets of images, by name, with the conventions of their papers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Side:
 
     @cached_property
     def moments(self) -> frechet.Moments:
-        """Of the features; the real set's are wanted twice."""
+        """The moments of the features; those of the real set are used twice."""
         return frechet.moments(self.features)
 
     @property
@@ -81,7 +81,7 @@ def _at_most(x: np.ndarray, n: int, seed: int) -> np.ndarray:
 
 
 class Plan(NamedTuple):
-    """What is known before a sample is drawn.
+    """The plan of a measurement, before a sample is drawn.
 
     Fields:
       real: the set that the samples are to be compared with.
@@ -102,7 +102,7 @@ class Plan(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What every metric is told: the seed of all it draws, and how the progress is shown."""
+    """The context of every metric: the seed of all its draws, and the function that shows its progress."""
 
     seed: int
     track: Track
@@ -116,8 +116,8 @@ class Metric(NamedTuple):
       settings: the settings that its protocol names, with the field's conventions.
       pixels: whether it looks at the images and not at features, so that no extractor is in its name.
       least: a function of the settings: the least number of images of either set.
-      check: a function of a plan and the settings, which raises a `UserError` where it cannot be had.
-      caution: the function `caution(plan, n, settings)`: what has to be said of its values where the smaller set has n
+      check: a function of a plan and the settings, which raises a `UserError` where the metric cannot be computed.
+      caution: the function `caution(plan, n, settings)`: the warning about its values where the smaller set has n
         examples, if they are too few; else None.
     """
 
@@ -299,4 +299,4 @@ METRICS: Mapping[str, Metric] = {
         check=_has_labels,
     ),
 }
-"""By the name that the command line knows, with the conventions of the papers."""
+"""The metrics by the name that the command line knows, with the conventions of the papers."""

@@ -1,1 +1,1 @@
-"""Metrics: what samples are worth, as functions of arrays. They know of no model and no training."""
+"""Metrics: functions of arrays that give the quality of samples and features. They know no model and no training."""

@@ -1,6 +1,6 @@
 """Rows of a set on the devices of this host, block by block: each device has its part of a block, or all have the whole.
 
-A program whose rows have nothing to do with each other then runs on every device at once, without a word between them.
+A program whose rows are independent then runs on every device at once, without communication.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def cut(x: Shaped[np.ndarray, "n ..."]) -> Shaped[Array, "n ..."]:
 
 
 def whole(x: Shaped[np.ndarray, "..."]) -> Shaped[Array, "..."]:
-    """All of it on each device of this host."""
+    """An array, whole on each device of this host."""
     return jax.device_put(x, NamedSharding(_mesh(), PartitionSpec()))
 
 
@@ -54,7 +54,7 @@ def per_device(program: Callable[..., Any], *blocks: Array) -> Any:
       *blocks: the blocks that the program is given.
 
     Returns:
-      Its rows, as cut as the blocks are.
+      The rows that the program returns, cut over the devices as the blocks are.
     """
     return _apart(program, _mesh(), tuple(_spec(block) for block in blocks))(*blocks)
 

@@ -9,11 +9,11 @@ from jaxgen.metrics.inputs import check_finite, check_labels, warn_few
 
 
 class Reliability(NamedTuple):
-    """What `reliability` finds, a row for each bin that holds an answer, from the least sure to the surest.
+    """The result of `reliability`: a row for each bin that holds an answer, from the least sure to the surest.
 
     Fields:
       n: answers in the bin, `[b]`.
-      confidence: their mean, `[b]`.
+      confidence: the mean confidence of the bin's answers, `[b]`.
       accuracy: the share of them that are right, `[b]`.
     """
 
@@ -70,7 +70,7 @@ def reliability(
 def expected_error(table: Reliability) -> float:
     r"""Expected calibration error, $\sum_b \frac{n_b}{n} |\mathrm{acc}_b - \mathrm{conf}_b|$.
 
-    It depends on the bins, and is biased upward where a bin holds few answers: say their number and kind beside the value.
+    It depends on the bins, and is biased upward where a bin holds few answers: state their number and kind with the value.
 
     Args:
       table: the table that `reliability` returns.
@@ -92,7 +92,7 @@ def expected_error(table: Reliability) -> float:
 
 
 def caution(n: int, bins: int) -> str | None:
-    """What has to be said of a calibration error of n answers in so many bins, if a bin holds hardly any."""
+    """The warning about a calibration error of n answers in so many bins, if a bin holds hardly any; else None."""
     if n >= 2 * bins:
         return None
     return f"{n:,} answers in {bins} bins are fewer than two in each, of which a calibration error is far too large"

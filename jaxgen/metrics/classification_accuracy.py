@@ -1,4 +1,4 @@
-"""Classification accuracy score: what a classifier that saw samples alone is worth on real images."""
+"""Classification accuracy score: the accuracy on real images of a classifier that was trained on samples alone."""
 
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ CHUNK = 20
 
 
 class Recipe(NamedTuple):
-    """How the classifier is made and trained: all of it belongs to the protocol.
+    """The settings by which the classifier is made and trained; all of them belong to the protocol.
 
     Fields:
       channels: the numbers of channels of the LeNet's convolutions.
@@ -47,9 +47,9 @@ class Recipe(NamedTuple):
 def score(train: Source, test: Source, *, classes: int, recipe: Recipe = Recipe(), track: Track = show) -> float:  # noqa: B008
     """Trains a LeNet on one set of labelled images and counts on another.
 
-    The classifier is small, so that the score is within reach of a laptop: it is no figure to hold against those of the paper,
-    whose classifier is a ResNet-50. What it can be held against is its own floor, that is the score of as many real images in
-    the samples' place, and other samples' by the same recipe.
+    The classifier is small, so that the score is within reach of a laptop: it is not comparable with those of the paper,
+    whose classifier is a ResNet-50. It is comparable with its own floor, that is the score of as many real images in the
+    samples' place, and with other samples' scores by the same recipe.
 
     Args:
       train: samples as bytes `image`, and the classes that they were asked for, `label`. Or real images, for the floor.

@@ -10,14 +10,14 @@ from jaxgen.metrics.inputs import check_finite, check_labels, warn_few
 
 
 class DCI(NamedTuple):
-    """What `dci` finds.
+    """The result of `dci`.
 
     Fields:
-      disentanglement: whether a coordinate tells of one factor alone: 1 if so, 0 if of all alike. A coordinate that tells of
-        none counts nothing, and a code of nothing else, such as a constant one, is 0.
-      completeness: whether a factor is told by one coordinate alone, likewise; 0 for a factor that no coordinate tells of.
-      informativeness: share of the held-out examples whose factor is told, averaged over the factors. Not 0 for an empty code:
-        that is guessing's.
+      disentanglement: the degree to which a coordinate depends on one factor alone: 1 if it does, 0 if on all factors alike. A
+        coordinate that depends on none does not count, and a code of such coordinates, a constant one for instance, has 0.
+      completeness: the degree to which one coordinate alone gives a factor, from 0 to 1; 0 for a factor that none gives.
+      informativeness: share of the held-out examples whose factor is predicted, averaged over the factors. An empty code has
+        the share of guessing, which is not 0.
       importance: the importance of each coordinate for each factor, `[d, k]`, columns that sum to 1, or are 0 where none has
         any.
     """
@@ -37,14 +37,14 @@ def beta_vae(
     test: int = 5_000,
     pairs: int = 64,
 ) -> float:
-    r"""The beta-VAE metric: accuracy of telling by the codes which factor pairs of examples share.
+    r"""The beta-VAE metric: accuracy of a classifier that says from the codes which factor pairs of examples share.
 
     A point is $\frac 1 L \sum_l |z_l - z'_l|$ over L pairs of examples that have one factor j in common, and its label is j:
     the coordinates of that factor differ little. A linear classifier is fitted to such points and asked about others.
 
     Args:
       codes: the codes of the examples: the means of an encoder.
-      factors: their factors' values, as integers. Examples that cover the factors' combinations evenly are wanted.
+      factors: the values of the examples' factors, as integers. The examples should cover all combinations evenly.
       seed: the seed of the draws.
       train: points that the classifier is fitted to.
       test: points that it is asked about.
@@ -88,11 +88,11 @@ def mutual_information_gap(codes: Float[np.ndarray, "n d"], factors: Int[np.ndar
 
     Args:
       codes: the codes of the examples: the means of an encoder.
-      factors: their factors' values, as integers.
+      factors: the values of the examples' factors, as integers.
       bins: the number of bins for each coordinate; 20 by convention.
 
     Returns:
-      The gap in [0, 1]: 0 if two coordinates tell the same of each factor, or none tells anything.
+      The gap in [0, 1]: 0 if two coordinates are equally informative of each factor, or none is informative.
 
     Raises:
       ValueError: if there are fewer than two factors, or one has one value alone or a negative one (withheld), or a code is
@@ -136,7 +136,7 @@ def dci(
 
     Args:
       codes: the codes of the examples: the means of an encoder.
-      factors: their factors' values, as integers.
+      factors: the values of the examples' factors, as integers.
       seed: the seed of the split and of the trees.
       trees: the number of trees of a random forest for each factor, each split of which looks at all coordinates: a forest that
         is shown a few at a time finds importance in coordinates that have none.
@@ -183,7 +183,7 @@ def _check(codes: np.ndarray, factors: np.ndarray) -> None:
 
 
 def _lonely(factors: np.ndarray) -> str | None:
-    """What has to be said where a factor's value has one example alone."""
+    """The warning about a value of a factor that has one example alone; None if there is none."""
     for j, column in enumerate(factors.T):
         values, count = np.unique(column, return_counts=True)
         if count.min() < 2:
@@ -192,13 +192,13 @@ def _lonely(factors: np.ndarray) -> str | None:
 
 
 def _entropy(counts: np.ndarray) -> float:
-    """In nats, of shares that are in proportion to these."""
+    """The entropy, in nats, of shares that are in proportion to the counts."""
     p = counts[counts > 0] / counts.sum()
     return float(-(p * np.log(p)).sum())
 
 
 def _unevenness(importance: np.ndarray) -> float:
-    """1 if one term has it all, 0 if all have the same, or none has any."""
+    """The unevenness of importances: 1 if one term has all, 0 if all have the same, or none has any."""
     if not importance.sum() > 0:
         return 0.0
     return 1 - _entropy(importance) / np.log(len(importance)) if len(importance) > 1 else 1.0

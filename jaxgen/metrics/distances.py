@@ -1,4 +1,4 @@
-"""Squared Euclidean distances that can be compared: what is equally far is equally far, on any device and in any block.
+"""Squared Euclidean distances that can be compared: equal distances are equal numbers on any device and in any block.
 
 A matrix product finds all distances of two sets quickly, as |x|^2 + |y|^2 - 2 x.y, but rounds equal distances differently. It
 decides only where its error, which is bounded, cannot change the answer. The few other pairs are decided on the host by *the*
@@ -18,17 +18,17 @@ from jaxgen.metrics import blocks
 from jaxgen.progress import Track
 
 ROWS, COLUMNS = 1024, 4096
-"""Of a matrix of distances at a time: a device holds a block of it and the features of its sides, however many there are."""
+"""The size of a block of a matrix of distances: a device holds one block and the features of its sides at a time."""
 
 SPARE = 8
-"""How many neighbours are looked at twice beyond the one that is asked for: the product may have ordered them wrongly."""
+"""The number of neighbours beyond the k-th that are compared exactly: the product may have ordered them wrongly."""
 
 PAIRS = 1 << 22
 """Numbers on the host at a time, while the distances of single pairs are computed."""
 
 
 class Space(NamedTuple):
-    """How the distances of some sets are computed by a product.
+    """The centre and the error bound by which a product computes the distances of some sets.
 
     Fields:
       centre: the vector that is subtracted from every row first: squares of large numbers would not leave their small
@@ -72,7 +72,7 @@ def exact(
       j: rows of y, as many.
 
     Returns:
-      One value a pair, summed in float64.
+      One value per pair, summed in float64.
 
     >>> exact(np.array([[0, 0], [3, 4]]), np.array([[0, 0]]), np.array([0, 1]), np.array([0, 0])).tolist()
     [0.0, 25.0]
@@ -100,7 +100,7 @@ def kth(
       track: a function that shows the progress.
 
     Returns:
-      One value a row, as `exact` computes it.
+      One value per row, as `exact` computes it.
     """
     return np.concatenate([_kth(x, y, span, k, of) for span in track(blocks.spans(len(x), ROWS), description=description)])
 
@@ -138,7 +138,7 @@ def within(
     description: str,
     track: Track,
 ) -> tuple[Int[np.ndarray, " m"], Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Which rows of two sets lie in each other's balls; what lies exactly on a ball's surface lies in it.
+    """Counts of the rows of two sets that lie in each other's balls; a row exactly on a ball's surface lies in it.
 
     Args:
       x: the rows of one set.
@@ -150,8 +150,8 @@ def within(
       track: a function that shows the progress.
 
     Returns:
-      How many balls about rows of x hold each row of y, whether each ball about a row of x holds any row of y, and whether
-      each row of x lies in any ball about a row of y.
+      The number of balls about rows of x that hold each row of y, whether each ball about a row of x holds any row of y, and
+      whether each row of x lies in any ball about a row of y.
     """
     counts = np.zeros(len(y), np.int64)
     holds, held = np.zeros(len(x), bool), np.zeros(len(x), bool)
@@ -215,14 +215,14 @@ def _nearest(a: Array, b: Array, squared: Array, where: Array, first: Array) -> 
 
 
 def _decided(radius: Array, squared: Array, error: Array) -> tuple[Array, Array]:
-    """What lies within a radius for sure, and what may or may not."""
+    """Masks of the distances that are within a radius for sure, and of those in doubt."""
     sure = squared + error <= radius
     return sure, (squared - error <= radius) & ~sure
 
 
 @jax.jit
 def _within(x: Array, y: Array, x_radius: Array, y_radius: Array, slack: Array) -> tuple[Array, Array, Array, Array]:
-    """How many balls hold each row of y, which balls hold any, which rows of x are held, all for sure; and who is in doubt."""
+    """The sure counts of balls that hold each row of y, masks of balls that hold any and of rows of x held; and of doubts."""
     squared, lengths = _squared(x, y)
     in_x, x_doubt = _decided(x_radius[:, None], squared, slack * lengths)
     in_y, y_doubt = _decided(y_radius, squared, slack * lengths)

@@ -41,7 +41,7 @@ def moments(features: Float[np.ndarray, "n d"], rows: int = 8192) -> Moments:
       rows: the number of rows on a device at a time; the moments do not depend on it.
 
     Returns:
-      Its moments.
+      The moments.
 
     Raises:
       InputError: if a feature is not finite.
@@ -64,7 +64,7 @@ def merge(a: Moments, b: Moments) -> Moments:
       b: the moments of n_b others; $\delta$ is the difference of the means.
 
     Returns:
-      Those of all, in whatever order and whatever parts they come.
+      The moments of all examples; neither the order of the parts nor their sizes matter.
 
     Source: Chan, Golub & LeVeque 1979.
     """
@@ -112,7 +112,7 @@ def distance(a: Moments, b: Moments) -> float:
 
 
 def caution(n: int, dimension: int) -> str | None:
-    """What has to be said of a distance of n examples, if they are too few for features of this dimension."""
+    """The warning about a distance of n examples, if they are too few for features of this dimension; else None."""
     if n > dimension:
         return None
     return (

@@ -14,7 +14,7 @@ ROWS = 8192
 
 
 class InceptionScore(NamedTuple):
-    """What `score` finds: mean and standard deviation over the splits."""
+    """The result of `score`: mean and standard deviation over the splits."""
 
     mean: float
     std: float
@@ -24,7 +24,7 @@ def score(logits: Float[np.ndarray, "n k"], *, splits: int = 10) -> InceptionSco
     r"""$\exp \mathbb E_x KL(p(y | x) \| p(y))$ of each of equal parts of the samples.
 
     Args:
-      logits: the logits of the classifier, one row a sample; may be memory-mapped. One of minus infinity is a probability of 0.
+      logits: the logits of the classifier, one row per sample; may be memory-mapped. Minus infinity is a probability of 0.
       splits: the number of parts; the convention is ten.
 
     Returns:
@@ -51,14 +51,14 @@ def score(logits: Float[np.ndarray, "n k"], *, splits: int = 10) -> InceptionSco
 
 
 def caution(n: int, classes: int, splits: int) -> str | None:
-    """What has to be said of the score of n samples in so many parts, if a part has fewer than there are classes."""
+    """The warning about the score of n samples in so many parts, if a part has fewer samples than classes; else None."""
     if n // splits >= classes:
         return None
     return f"parts of {n // splits:,} samples cannot have an inception score above that, and there are {classes:,} classes"
 
 
 def _information(logits: np.ndarray) -> float:
-    """Of the answer about the sample: the entropy of the mean answer, less the mean entropy of an answer."""
+    """The information of an answer about its sample: the entropy of the mean answer, less the mean entropy of an answer."""
     total, negative_entropy = np.zeros(logits.shape[1]), 0.0
     for start in range(0, len(logits), ROWS):
         part = np.asarray(logits[start : start + ROWS], np.float64)

@@ -1,4 +1,4 @@
-"""What metrics ask of their arguments: numbers that are finite, labels that are classes, and examples in sufficient number."""
+"""Checks of the arguments of metrics: numbers that are finite, labels that are classes, and enough examples."""
 
 import warnings
 from collections.abc import Iterator

@@ -14,11 +14,11 @@ from jaxgen.progress import Track
 from jaxgen.progress import track as show
 
 ROWS = 1024
-"""Of a matrix of kernel values on a device at a time: memory is the square of it, however large a subset is."""
+"""The side of a block of a matrix of kernel values: a device holds one block at a time, for subsets of any size."""
 
 
 class KernelDistance(NamedTuple):
-    """What `distance` finds.
+    """The result of `distance`.
 
     Fields:
       mean: the mean over the subsets; unbiased, so it may be below 0.
@@ -30,7 +30,7 @@ class KernelDistance(NamedTuple):
 
 
 def draw(n: int, *, subsets: int, size: int, seed: int) -> np.ndarray:
-    """Which of n examples each subset holds, `[subsets, size]`: without repetition within one.
+    """The numbers of the examples, of n, in each subset, `[subsets, size]`: without repetition within one.
 
     Raises:
       ValueError: if there are fewer examples than a subset holds.
@@ -52,10 +52,10 @@ def distance(
     r"""Squared MMD under the polynomial kernel $k(x, y) = (x^\top y / d + 1)^3$, averaged over pairs of subsets.
 
     Args:
-      a: features, one row an example; may be memory-mapped.
+      a: features, one row per example; may be memory-mapped.
       b: the other set's.
       of_a: the subsets of a, as `draw` gives them; the convention is 100 of 1,000.
-      of_b: those of b.
+      of_b: the subsets of b.
       track: a function that shows the progress over them.
 
     Returns:
@@ -82,7 +82,7 @@ def distance(
 
 
 def caution(n: int, m: int, size: int) -> str | None:
-    """What has to be said of subsets of n and of m examples, if there is but one of this size."""
+    """The warning about subsets of n and of m examples, if only one subset of this size exists; else None."""
     if max(n, m) > size:
         return None
     return f"every subset of {size:,} is the whole set, so that the kernel distance's standard deviation of 0 says nothing"
@@ -97,13 +97,13 @@ def mmd(
     - \frac{2}{kl} \sum_{i,j} k(a_i, b_j)$.
 
     Args:
-      a: features, one row an example.
+      a: features, one row per example.
       b: the other set's.
       of_a: the indices of the rows of a.
       of_b: the indices of the rows of b.
 
     Returns:
-      Its value, summed in float64: what is left of three means of large numbers is small.
+      The estimate, summed in float64, since it is a small difference of three means of large numbers.
 
     Raises:
       ValueError: if there are fewer than two rows of either set: the estimate is of pairs of different examples.

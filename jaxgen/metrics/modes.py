@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 
 class Modes(NamedTuple):
-    r"""What `modes` finds.
+    r"""The result of `modes`.
 
     Fields:
       captured: modes that are nearest to at least one sample of high quality.

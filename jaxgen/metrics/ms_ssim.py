@@ -14,16 +14,16 @@ from jaxgen.progress import Track
 from jaxgen.progress import track as show
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the scales, from the finest on."""
+"""The weights of the scales, from the finest on."""
 
 WINDOW, STD, K1, K2 = 11, 1.5, 0.01, 0.03
 
 PAIRS = 64
-"""On a device at a time: memory is theirs, however many there are."""
+"""Pairs on a device at a time: memory does not grow with their number."""
 
 
 def fitting(height: int, width: int) -> int:
-    """How many of the five scales an image has: of each, the window fits into the image.
+    """The number of the five scales at which the window fits into an image.
 
     >>> fitting(28, 28), fitting(64, 64), fitting(160, 160), fitting(161, 161), fitting(10, 99)
     (2, 3, 4, 5, 0)
@@ -50,7 +50,7 @@ def ms_ssim(
         of one. One is SSIM.
 
     Returns:
-      One value a pair, in [0, 1] for M > 1; 1 for equal images. In float32, good to 1e-5.
+      One value per pair, in [0, 1] for M > 1; 1 for equal images. In float32, good to 1e-5.
 
     Raises:
       ValueError: if the window does not fit into the coarsest scale (it says how many scales fit), or a pixel is not finite.
@@ -103,7 +103,7 @@ def diversity(
 
 
 def caution(n: int, pairs: int) -> str | None:
-    """What has to be said of so many pairs of n images, if there are not as many."""
+    """The warning about so many pairs of n images, if there are not as many; else None."""
     there = n * (n - 1) // 2
     return None if pairs <= there else f"{pairs:,} pairs are drawn of {n:,} images, which have {there:,}: the same ones again"
 

@@ -1,4 +1,4 @@
-"""What nearest neighbours in a feature space tell: precision and recall, density and coverage, and a two-sample test."""
+"""Metrics of nearest neighbours in a feature space: precision and recall, density and coverage, a two-sample test."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from jaxgen.progress import track as show
 
 
 class Manifolds(NamedTuple):
-    r"""What `manifolds` finds, of samples against real examples.
+    r"""The result of `manifolds`, for samples against real examples.
 
     Fields:
       precision: share of the samples that lie in the real manifold.
@@ -72,14 +72,14 @@ def manifolds(real: Num[np.ndarray, "n d"], fake: Num[np.ndarray, "m d"], *, k: 
 
 
 def caution(n: int, k: int) -> str | None:
-    """What has to be said of balls to the k-th neighbour among n examples, if they are few."""
+    """The warning about balls to the k-th neighbour among n examples, if they are few; else None."""
     if n >= 4 * k:
         return None
     return f"balls to the {k}-th of {n:,} examples hold more than a quarter of them: precision, recall and coverage are high"
 
 
 def two_sample(real: Num[np.ndarray, "n d"], fake: Num[np.ndarray, "m d"], *, track: Track = show) -> tuple[float, float]:
-    """Leave-one-out accuracy of the nearest neighbour that tells samples from real examples: 1/2 where it cannot.
+    """Leave-one-out accuracy of the nearest neighbour as a classifier of samples and real examples: 1/2 is chance.
 
     Where the nearest other example of the own set and the nearest of the other set are equally far, the answer is a guess and
     counts 1/2.

@@ -1,4 +1,4 @@
-"""Parzen-window estimate of the log-likelihood, by which models of 2014 were compared that have none of their own."""
+"""Parzen-window estimate of the log-likelihood, for models without a likelihood; papers of 2014 compared models by it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,7 +21,7 @@ SIGMAS = tuple(float(s) for s in np.logspace(-1, 0, 10))
 
 
 class LogLikelihood(NamedTuple):
-    r"""What `estimate` finds.
+    r"""The result of `estimate`.
 
     Fields:
       mean: the mean over the test points, in nats.
@@ -49,7 +49,7 @@ def log_density(
       track: a function that shows the progress.
 
     Returns:
-      One value a point, in nats.
+      One value per point, in nats.
 
     Raises:
       ValueError: if sigma is not above 0, there is no sample, or a point or a sample is not finite.

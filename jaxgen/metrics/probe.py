@@ -1,4 +1,4 @@
-"""What a classifier reads off features that were learnt without labels: a linear one, and the nearest neighbours' vote."""
+"""Classifiers of features that were learnt without labels: a linear one, and the nearest neighbours' vote."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -29,13 +29,13 @@ def linear(
 
     Args:
       train_features: the features, one row for each example.
-      train_labels: their classes, whole numbers from 0 on.
+      train_labels: the classes of the training examples, whole numbers from 0 on.
       test_features: the features of the examples that are counted.
-      test_labels: their classes.
+      test_labels: the classes of the test examples.
       l2: the weight $\lambda$ of the squared norm, relative to the mean of the losses, not to their sum: it means the same for
         any n.
-      each: each feature's variance is 1; else their mean is, by one factor for all of them, so that of sparse features those
-        that are seldom active do not weigh as much as the others.
+      each: whether each feature is scaled to a variance of 1; else one factor brings their mean variance to 1, so that sparse
+        features that are seldom active do not weigh as much as the others.
       max_iter: the largest number of iterations of L-BFGS. Where it does not converge, scikit-learn's `ConvergenceWarning` says
         so: give it more.
 
@@ -81,9 +81,9 @@ def nearest(
 
     Args:
       train_features: the features, one row for each example.
-      train_labels: their classes, whole numbers from 0 on.
+      train_labels: the classes of the training examples, whole numbers from 0 on.
       test_features: the features of the examples that are counted.
-      test_labels: their classes.
+      test_labels: the classes of the test examples.
       k: the number of neighbours that vote: 200 in the paper, 20 in most of what came after it.
       temperature: the temperature $\tau$.
 

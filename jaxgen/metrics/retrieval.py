@@ -1,4 +1,4 @@
-"""How often a query finds what belongs to it among the first k candidates."""
+"""Retrieval: the share of queries that find their own target among the first k candidates."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 RESOLUTION = 1e-6
-"""Similarities that differ by less than this share of the largest are equal: float32 does not tell them apart."""
+"""Similarities that differ by less than this share of the largest are equal: float32 does not distinguish them."""
 
 
 def groups(items: Iterable[str] | Iterable[Shaped[np.ndarray, "..."]]) -> Int[np.ndarray, " n"]:
-    """A number for each text or each array, the same for equal ones: what cannot be told apart is the same answer.
+    """A number for each text or each array, the same for equal ones: equal items are the same answer.
 
     Args:
       items: texts, which are equal if they are so in lower case and with single spaces; or arrays, such as images, equal in
@@ -30,7 +30,7 @@ def groups(items: Iterable[str] | Iterable[Shaped[np.ndarray, "..."]]) -> Int[np
 
 
 def relevant(query: Int[np.ndarray, " n"], target: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
-    """Which targets are right for which queries, of n pairs in which queries and targets may occur several times.
+    """The mask of the targets that are right for each query, for n pairs in which both may occur several times.
 
     Right is the target of any pair with an equal query, and any target that is equal to it. Vectors that are perfect then score
     a recall at 1 of one.
@@ -69,7 +69,7 @@ def recall(similarity: Float[Array, "n m"], relevant: Bool[Array, "n m"], k: int
       k: the number of candidates that are looked at.
 
     Returns:
-      One value a query, in [0, 1]; 0 for a query without a right answer, and nan for one with a similarity of nan.
+      One value per query, in [0, 1]; 0 for a query without a right answer, and nan for one with a similarity of nan.
 
     Raises:
       ValueError: if k is below one.
@@ -95,7 +95,7 @@ def recall(similarity: Float[Array, "n m"], relevant: Bool[Array, "n m"], k: int
 
 
 def chance(relevant: Bool[Array, "n m"], k: int) -> Float[Array, " n"]:
-    """What guessing scores: k / m where one of m candidates is right, and more where several are.
+    """The recall of guessing: k / m where one of m candidates is right, and more where several are.
 
     >>> chance(jnp.eye(4, dtype=bool), 2).tolist()
     [0.5, 0.5, 0.5, 0.5]

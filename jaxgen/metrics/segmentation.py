@@ -9,7 +9,7 @@ from jaxgen.errors import InputError
 
 
 class Scores(NamedTuple):
-    """What is made of a confusion matrix: numbers, or of several matrices arrays of as many.
+    """The scores of a confusion matrix; for several matrices, arrays of as many scores.
 
     Fields:
       pixel_accuracy: the share of the pixels that have their right class.

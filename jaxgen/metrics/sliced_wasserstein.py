@@ -121,7 +121,7 @@ def over(source: Source, *, seed: int, patches: int = 128, batch_size: int = 256
       track: a function that shows the progress.
 
     Returns:
-      As `descriptors`: 25 kB an image, level and channel on the host.
+      The patches, in the form of `descriptors`: 25 kB per image, level and channel on the host.
     """
     source, rng, found = in_bytes(source), np.random.default_rng(seed), {}
     starts = range(0, source.length, batch_size)
@@ -180,7 +180,7 @@ def of_patches(
 
 
 def caution(n: int, dimension: int) -> str | None:
-    """What has to be said of n descriptors of this dimension, if they are too few."""
+    """The warning about n descriptors of this dimension, if they are too few; else None."""
     if n > dimension:
         return None
     return f"a sliced Wasserstein distance of {n:,} patches of {dimension:,} numbers is one of what was drawn, not of the sets"

@@ -19,7 +19,7 @@ def wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], *, p: 
     points against 2,000, and eight for 4,000.
 
     In many dimensions it is the sets that are far apart and not their laws: the distance falls as $n^{-1/d}$. Compare values of
-    equal n, beside the value of two sets of the data.
+    equal n, and with the value of two sets of the data.
 
     Args:
       x: points.

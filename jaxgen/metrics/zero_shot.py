@@ -1,4 +1,4 @@
-"""A classifier out of words: the class whose descriptions are nearest to the image."""
+"""Zero-shot classification: the class whose descriptions are nearest to the image."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -7,11 +7,11 @@ from jaxgen.losses.classification import of_class
 from jaxgen.losses.contrastive import normalize
 
 RESOLUTION = 1e-6
-"""Cosines that differ by less are equal: float32 does not tell them apart."""
+"""Cosines that differ by less are equal: float32 does not distinguish them."""
 
 
 def ensemble(prompts: Float[Array, "k t d"]) -> Float[Array, "k d"]:
-    """One unit vector a class: the mean of its prompts' unit vectors.
+    """One unit vector per class: the mean of its prompts' unit vectors.
 
     Args:
       prompts: the vectors of t descriptions of each of k classes.
@@ -35,7 +35,7 @@ def correct(image: Float[Array, "n d"], classes: Float[Array, "k d"], label: Int
       label: the images' classes.
 
     Returns:
-      One value an image, in [0, 1]; nan for a label that is no class, or a vector that is not finite.
+      One value per image, in [0, 1]; nan for a label that is no class, or a vector that is not finite.
 
     >>> correct(jnp.eye(2), jnp.eye(2), jnp.array([0, 0])).tolist()
     [1.0, 0.0]

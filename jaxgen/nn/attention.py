@@ -36,7 +36,7 @@ def attend(
       key: the key of the dropout; None drops nothing, as outside of training.
 
     Returns:
-      One mixture of values a query.
+      One mixture of values per query.
 
     Source: Vaswani et al. 2017, equation 1.
     """

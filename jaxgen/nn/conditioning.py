@@ -1,4 +1,4 @@
-"""Normalisations that are told something of each example: a time, a noise level, a class, a style, a map of labels.
+"""Conditional normalisations: their condition is a time, a noise level, a class, a style or a map of labels.
 
 All but `SpatiallyAdaptiveNorm` are called as `norm(x [B, H, W, C], condition [B, F])`, so that a network takes one of them as a
 field.

@@ -1,7 +1,7 @@
 """Every convolution and transposed convolution of the package, so that their formulation is chosen in one place.
 
 On an accelerator a convolution is XLA's. On a CPU it is put together from what runs at full speed also inside of a loop
-(several steps a call, samplers, gradient accumulation), which the gradient in a kernel by XLA's own rule is not:
+(several steps per call, samplers, gradient accumulation), which the gradient in a kernel by XLA's own rule is not:
 `jaxgen.nn.conv_on_cpu`. Forward-mode differentiation is the price. On a CPU `jax.jvp` and `jax.jacfwd` of a convolution raise
 an error, and the derivative of y = f(x) along v is taken by reverse mode twice:
 `jax.vjp(lambda u: jax.vjp(f, x)[1](u), jnp.zeros_like(y))[1]((v,))`.
@@ -43,7 +43,7 @@ def convolve(
 
     Returns:
       The output, as `lax.conv_general_dilated` gives it. On a CPU it is differentiated in reverse mode, to any order. Forward
-      mode (`jax.jvp`) is had there by reverse mode twice: the derivative of y = f(x) along v is
+      mode (`jax.jvp`) is replaced there by reverse mode twice: the derivative of y = f(x) along v is
       `jax.vjp(lambda u: jax.vjp(f, x)[1](u), jnp.zeros_like(y))[1]((v,))`.
 
     Raises:

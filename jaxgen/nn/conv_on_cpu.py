@@ -110,7 +110,7 @@ _dense.defvjp(_dense_forward, _dense_backward)
 
 
 def _input_gradient(dy: Array, kernel: Array, pads: Pads, dilation: Steps) -> Array:
-    """Of `_dense`: again a convolution, with the kernel turned around."""
+    """The gradient of `_dense` in its input: again a convolution, with the kernel turned around."""
     return _dense(dy, kernel[::-1, ::-1].swapaxes(2, 3), _around(kernel, pads, dilation), dilation)
 
 
@@ -122,7 +122,7 @@ def _around(kernel: Array, pads: Pads, dilation: Steps) -> Pads:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _kernel_gradient(x: Array, dy: Array, pads: Pads, dilation: Steps) -> Array:
-    """Of `_dense`, whose other gradients follow from it: the map is linear in the input and in the output's gradient."""
+    """The gradient of `_dense` in its kernel; its own gradients follow, since it is linear in the input and in dy."""
     return kernel_gradient.best(_padded(x, pads), dy, dilation)
 
 
@@ -188,7 +188,7 @@ _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def _shifted(x: Array, size: tuple[int, ...], dilation: Steps) -> list[list[Array]]:
-    """By position of the kernel: the padded input that it meets."""
+    """The padded input that each position of the kernel meets."""
     h, w = (n - (k - 1) * d for n, k, d in zip(x.shape[1:3], size, dilation, strict=True))
     rows, columns = ([d * i for i in range(k)] for k, d in zip(size, dilation, strict=True))
     return [[x[:, i : i + h, j : j + w] for j in columns] for i in rows]

@@ -1,4 +1,4 @@
-"""Numbers as vectors: what a network is told of the time, the noise level or the class."""
+"""Embeddings: vectors of a time, a noise level or a class, for a network to be conditioned on."""
 
 import math
 from typing import Any
@@ -39,7 +39,7 @@ def sinusoidal(t: Float[Array, " b"], features: int, *, period: float = 10_000.0
 
 
 class Sinusoidal(nn.Module):
-    """Sines and cosines of a time, for networks that are told steps 1 ... T.
+    """Sines and cosines of a time, for networks that are conditioned on steps 1 ... T.
 
     Fields:
       features: an even number.
@@ -59,7 +59,7 @@ class Sinusoidal(nn.Module):
 class RandomFourier(nn.Module):
     r"""$[\sin(2 \pi w_i t), \cos(2 \pi w_i t)]$ with frequencies $w_i \sim N(0, s^2)$ that are drawn once and not trained.
 
-    They lie in the collection `constants`, beside the parameters, so that they are saved and no optimizer sees them.
+    They lie in the collection `constants` and not among the parameters, so that they are saved and no optimizer sees them.
     Source: Tancik et al. 2020; Song et al. 2021, appendix C.1.
 
     Fields:

@@ -82,7 +82,7 @@ def bicubic_antialiased(old: int, new: int) -> Matrix:
 
 
 def _areas(old: int, new: int) -> np.ndarray:
-    """Where the centres of the new pixels lie among the old ones."""
+    """The places of the new pixels' centres among the old ones."""
     return (np.arange(new) + 0.5) * (old / new) - 0.5
 
 

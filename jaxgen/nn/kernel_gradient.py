@@ -16,7 +16,7 @@ FEW = 64
 """Numbers under a window up to which its patches are gathered, so that all of the kernel is one product."""
 
 MANY = 64
-"""Channels from which 3x3 kernels are had with fewer multiplications."""
+"""Channels from which the gradients of 3x3 kernels are computed with fewer multiplications."""
 
 
 def best(
@@ -78,7 +78,7 @@ def winograd(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 o"]) -> Float
 
 
 def _shifted(x: Array, dy: Array, dilation: tuple[int, int]) -> list[list[Array]]:
-    """By position of the kernel: the input that it meets, `[B, H2, W2, C]`."""
+    """The input that each position of the kernel meets, `[B, H2, W2, C]`."""
     h, w = dy.shape[1:3]
     rows, columns = range(0, x.shape[1] - h + 1, dilation[0]), range(0, x.shape[2] - w + 1, dilation[1])
     return [[x[:, i : i + h, j : j + w] for j in columns] for i in rows]

@@ -1,4 +1,4 @@
-"""From a decoder's output to a distribution over images.
+"""Likelihoods: layers from a decoder's output to a distribution over images.
 
 Each says how many numbers it wants for an element of the image (`outputs`), and in which range the pixels are (`pixels`).
 """

@@ -1,7 +1,7 @@
 """Normalisation layers, computed in float32.
 
 All take the variance as the mean of squared deviations. The difference of the mean square and the squared mean, which takes one
-pass less, cancels in float32 where the mean is large beside the deviations.
+pass less, cancels in float32 where the mean is large against the deviations.
 """
 
 import functools
@@ -79,7 +79,7 @@ class GroupNorm(nn.Module):
 
 
 class SpectralNorm(nn.SpectralNorm):
-    r"""Divides a layer's kernel by its largest singular value, $W / \sigma(W)$, which is followed by a power iteration a call.
+    r"""Divides a layer's kernel by its largest singular value, $W / \sigma(W)$, which one power iteration per call tracks.
 
     `SpectralNorm(layer)(x, update_stats=train)`. The iteration starts from the singular vector of the initial kernel, as it is
     found by a singular value decomposition. From a random vector, where Flax starts, the first value of sigma would be 15 to

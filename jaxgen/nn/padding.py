@@ -1,4 +1,4 @@
-"""How far images are padded: the conventions of TensorFlow and PyTorch as pixels on each side, and reflected borders."""
+"""Padding of images: the conventions of TensorFlow and PyTorch as pixels on each side, and reflected borders."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias

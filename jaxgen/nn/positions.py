@@ -1,4 +1,4 @@
-"""What a Transformer is told of the places of patches: learned vectors, sines and cosines, and biases of relative positions.
+"""Positions of patches for a Transformer: learned vectors, sines and cosines, and biases of relative positions.
 
 A grid is the rows and columns of patches, which follow one another row by row. Tables that were learned on one grid are
 interpolated to another, so that a network can see images of another size.

@@ -19,7 +19,7 @@ from jaxgen.types import Key
 
 
 class Quantised(NamedTuple):
-    """What a quantiser makes of a batch.
+    """The quantised batch, its codes and its loss.
 
     Fields:
       vectors: the vectors of the codes. Their gradient is passed on to the input unchanged (straight through).
@@ -162,9 +162,9 @@ class VectorQuantiserEMA(nn.Module):
     The averages lie in the collection `codebook`, which has to be mutable in training, like the statistics of a `BatchNorm`.
     Counts and sums are those of the global batch: replicas add them up before the division, so all have the same codebook.
 
-    With gradient accumulation the layer sees a batch as several micro-batches. If it is told their number (`micro_batches`), it
-    adds up their counts and sums, and moves after the last one to where the whole batch would have moved it. If it is not told,
-    it moves once for each micro-batch, which is another algorithm. The perplexity is always that of a micro-batch.
+    With gradient accumulation the layer sees a batch as several micro-batches. If `micro_batches` gives their number, it
+    adds up their counts and sums, and moves after the last one to where the whole batch would have moved it. Without it, it
+    moves once for each micro-batch, which is another algorithm. The perplexity is always that of a micro-batch.
 
     The average of a code that is never chosen is zero. With `restart`, such a code becomes one of the batch's vectors (of the
     last micro-batch's), drawn with the rng "sample" from those of all replicas, the same on all of them. Its averages become
@@ -288,7 +288,7 @@ def _weights(x: Array, mask: Array | None) -> Array:
 
 
 def _choices(x: Array, codes: Array, mask: Array | None, k: int) -> tuple[Array, Array]:
-    """How many vectors of the global batch chose each code, `[K]`, and their sums, `[K, D]`."""
+    """The number of vectors of the global batch that chose each code, `[K]`, and their sums, `[K, D]`."""
     # By a product and not by a scatter, which adds in another order each time on a GPU.
     chosen = jax.nn.one_hot(codes.ravel(), k) * _weights(x, mask)[:, None]
     sums = jnp.matmul(chosen.T, lax.stop_gradient(x).reshape(-1, x.shape[-1]), precision="highest")

@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConditionalResidualBlock(nn.Module):
-    """Pre-activation block whose second normalisation is told a condition, with dropout before its last convolution.
+    """Pre-activation block whose second normalisation has a condition, with dropout before its last convolution.
 
     Source: Ho et al. 2020, appendix B; the last convolution starts at zero there too.
 

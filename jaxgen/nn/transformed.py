@@ -27,7 +27,7 @@ def call_transformed(layer: nn.Module, transform: Transform, *args: Any, **kwarg
       **kwargs: further arguments of the layer.
 
     Returns:
-      What the layer returns.
+      The output of the layer.
     """
 
     def transformed(variables: PyTree) -> PyTree:

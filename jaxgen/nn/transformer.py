@@ -30,7 +30,7 @@ def causal_mask(n: int) -> Bool[Array, "1 {n} {n}"]:
 
 
 class Transformer(nn.Module):
-    r"""A stack of blocks, pre-norm ones unless told otherwise, without embeddings before or a norm after.
+    r"""A stack of blocks, pre-norm ones by default, without embeddings before or a norm after.
 
     A sequence is decoded position by position with a cache, which is an ordinary value that a loop carries; it is causal:
 

@@ -1,4 +1,4 @@
-"""The one way in which an objective calls a linen module."""
+"""The function by which every objective calls a linen module."""
 
 from collections.abc import Mapping
 from typing import Any

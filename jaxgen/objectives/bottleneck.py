@@ -1,4 +1,4 @@
-"""The variational information bottleneck: a code that tells the label and little else of its input.
+"""The variational information bottleneck: a code that holds the label and little else of its input.
 
 A model is any linen module with `encode(x, train) -> p(z | x)` and `decode(z, train) -> logits of q(y | z)`. The distribution
 of the code has `sample(keys [B], samples=k)` and `kl(prior)`, element-wise or of whole vectors.
@@ -22,7 +22,7 @@ PRIOR = Normal(0.0, 1.0)
 
 
 class Prediction(NamedTuple):
-    """What k samples of each example's code say of its label.
+    """The predictions of each example's label from k samples of its code.
 
     Fields:
       rate: the KL of the code to the prior, in nats.

@@ -29,12 +29,12 @@ def code_likelihood(
     It is exact: one pass gives all terms, since each is conditioned on the codes of the data. The codes are a feature of the
     batch, or a function makes them. Of the levels of an image it is `lambda state, batch: levels_of(batch["image"], 16)`. A
     frozen VQ-VAE is in the state under a name of its own, `state.params["autoencoder"]` and `state.vars["autoencoder"]`, and
-    its codes are had by `apply(vqvae, state.params, state.vars, batch["image"], name="autoencoder", method=...)`.
+    its codes come from `apply(vqvae, state.params, state.vars, batch["image"], name="autoencoder", method=...)`.
 
     Args:
-      model: a linen module that maps codes `[B, h, w]`, and a label `[B]` if it is told one, to logits `[B, h, w, K]`.
+      model: a linen module that maps codes `[B, h, w]`, and a label `[B]` if it has one, to logits `[B, h, w, K]`.
       codes: a function of the state and the batch that gives the codes; by default the batch has them.
-      condition: the batch's feature that the model is told, such as the label.
+      condition: the batch's feature that the model is conditioned on, such as the label.
       name: the parameters' name.
       feature: the batch's feature of codes, where there is no such function.
 
@@ -75,11 +75,11 @@ def log_prob(
       params: parameters by name.
       vars: variables by name.
       codes: the codes.
-      label: the classes of the grids, where the model is told one.
+      label: the classes of the grids, where the model is conditioned on them.
       name: the parameters' name.
 
     Returns:
-      One value a grid; nan if it holds a number that is no code.
+      One value per grid; nan if it holds a number that is no code.
 
     Raises:
       InputError: if the codes are no grids of integers.
@@ -89,7 +89,7 @@ def log_prob(
 
 
 def _whole(codes: Array) -> Array:
-    """The codes in int32, whatever integers they are stored as."""
+    """The codes in int32, from integers of any type."""
     if not jnp.issubdtype(codes.dtype, jnp.integer) or codes.ndim != 3:
         raise InputError(
             f"Codes are integers [B, h, w], and not {codes.dtype} of the shape {tuple(codes.shape)}; "

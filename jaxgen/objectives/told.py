@@ -1,4 +1,4 @@
-"""What a network is told of an example beside the noisy data: labels, texts, images; and what it is told instead of nothing."""
+"""Conditions of a network, such as labels, texts and images: keyword arguments of its call, each with a null value."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ from jaxgen.types import Array, Batch, Key
 
 
 class Told(NamedTuple):
-    """Something that a network is told, by a keyword of its call.
+    """A condition of a network, which is a keyword argument of its call.
 
     Fields:
       feature: the batch's feature.
-      nothing: the value that stands for nothing, of the shape of one example's: the number after the last class, or the tokens
-        of an empty text. None where nothing is never told.
-      drop: the share of the training examples that are told nothing, so that one model learns the conditional and the
+      nothing: the null value, which stands for no condition, of the shape of one example's: the number after the last class, or
+        the tokens of an empty text. None where the condition is never dropped.
+      drop: the share of the training examples whose condition is dropped, so that one model learns the conditional and the
         unconditional score.
 
     Source: Ho & Salimans 2022, algorithm 1.
@@ -29,12 +29,12 @@ class Told(NamedTuple):
 
 
 def tell(told: Mapping[str, Told], batch: Batch, key: Key | None = None) -> dict[str, Array]:
-    """The keyword arguments of a network's call.
+    """The conditions of a batch, as keyword arguments of the network's call.
 
     Args:
-      told: the features that the network is told, by keyword.
-      batch: the batch, with the features that are told.
-      key: the key or the keys `[B]` by which examples are told nothing; None tells all of them everything.
+      told: the conditions of the network, by keyword.
+      batch: the batch, with the features of the conditions.
+      key: the key or the keys `[B]` that draw which examples lose a condition; None drops no condition.
 
     Returns:
       The features by keyword.
@@ -54,14 +54,14 @@ def tell(told: Mapping[str, Told], batch: Batch, key: Key | None = None) -> dict
 
 
 def tell_nothing(told: Mapping[str, Told], batch: Batch) -> dict[str, Array]:
-    """The same for examples that are told nothing at all, as the unconditional model is.
+    """The null values of all conditions for every example of a batch, as the unconditional model gets them.
 
     Args:
-      told: the features that the network is told, by keyword.
+      told: the conditions of the network, by keyword.
       batch: the batch, whose values give the shapes.
 
     Returns:
-      For every example the value that stands for nothing, by keyword.
+      The null values by keyword, one for each example.
 
     >>> tell_nothing({"label": Told("class", nothing=10)}, {"class": jnp.array([3, 4])})["label"].tolist()
     [10, 10]

@@ -16,7 +16,7 @@ def vector_quantisation(model: nn.Module, *, data_variance: float = 1.0, name: s
     Args:
       model: a linen module that maps `(x, mask)` to the reconstruction and a `nn.Quantised`.
       data_variance: the variance $\sigma^2$ of the training images' numbers, in the units of x (`data.variance`). The larger it
-        is, the less the reconstruction counts beside the commitment.
+        is, the less the reconstruction counts against the commitment.
       name: the parameters' name.
       feature: the batch's feature x.
 

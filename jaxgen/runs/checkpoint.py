@@ -22,11 +22,11 @@ from jaxgen.types import PyTree
 TRASH = ".deleted"
 
 FORMAT = 1
-"""Of the checkpoints that this version writes; it reads all up to this one."""
+"""The format of the checkpoints that this version writes; it reads all formats up to this one."""
 
 
 class Restored(NamedTuple):
-    """What a checkpoint holds."""
+    """The contents of a checkpoint."""
 
     state: TrainState
     beside: PyTree
@@ -41,8 +41,8 @@ class Checkpoints:
 
     Args:
       folder: the folder of the checkpoints.
-      keep: the number of last checkpoints to keep, beside the best; the folder is made, and cleared of what a writer that died
-        left behind. None reads only.
+      keep: the number of last checkpoints to keep, in addition to the best; the folder is made, and cleared of the files that a
+        dead writer left behind. None reads only.
       keep_every: the number whose multiples are the steps that are kept for good; None keeps no further ones. A checkpoint says
         of itself that it is kept, so that a later writer with another number deletes none of these.
       best: the function that chooses the best of the committed steps, if any is; it is asked whenever checkpoints are deleted.
@@ -85,13 +85,13 @@ class Checkpoints:
 
         Args:
           state: the training state.
-          beside: arrays beside the state: the metrics accumulated since the last log, so that a resumed run logs what an
-            unbroken one does.
+          beside: the arrays that are saved with the state: the metrics accumulated since the last log, so that a resumed
+            run logs what an unbroken one does.
           step: the state's step, known on the host.
           meta: a record that can be written as JSON: the data's position, the config, the versions.
 
         Raises:
-          UserError: if the disk refuses, be it this checkpoint or the one before, of which only now is known.
+          UserError: if the disk refuses this checkpoint, or refused the one before, whose error appears only now.
         """
         own = serialization.without(state, self._frozen)
         items = {"state": serialization.to_tree(own), "beside": flax.serialization.to_state_dict(beside)}
@@ -122,7 +122,7 @@ class Checkpoints:
         return self._best(self.steps())
 
     def meta(self, step: int) -> Mapping[str, Any]:
-        """What was saved beside the arrays."""
+        """The metadata of a checkpoint: all that is saved and is no array."""
         with self._reading(step):
             meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
             if meta.pop("signature") != hashes.signature(meta):
@@ -144,16 +144,16 @@ class Checkpoints:
         return tree
 
     def restore(self, step: int, state: TrainState, beside: PyTree) -> Restored:
-        """The checkpoint of a step, in the shapes of a state and of what lies beside it in the same experiment.
+        """The checkpoint of a step, in the shapes of a state and of the other arrays of the same experiment.
 
         Args:
           step: the step of the checkpoint.
           state: shapes, dtypes and shardings to restore to (`jax.eval_shape` gives them without an array); without a sharding
             a leaf comes to the first device, wherever it was saved from.
-          beside: the shapes, dtypes and shardings of what lies beside the state; None leaves it out.
+          beside: the shapes, dtypes and shardings of the arrays that were saved with the state; None leaves them out.
 
         Returns:
-          The state, what lies beside it and the meta data. A state that was saved before averages of variables were kept has
+          The state, the other arrays and the metadata. A state that was saved before averages of variables were kept has
           none (`game.with_averaged_variables` begins them).
 
         Raises:
@@ -188,7 +188,7 @@ class Checkpoints:
 
         Args:
           state: the shapes, dtypes and shardings of the state, as in `restore`.
-          beside: the shapes of what lies beside it, as in `restore`.
+          beside: the shapes of the other arrays, as in `restore`.
           aside: the folder that damaged ones are moved to.
           say: a function that is given a sentence about each damaged checkpoint.
 
@@ -216,7 +216,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, and lets go of the folder."""
+        """Waits for the writer, and releases the folder."""
         try:
             with self._explained("Saving"):
                 self._manager.close()

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is asked for: the last, the best, or that of a step."""
+"""The choice of a run's checkpoint: the last, the best, or that of a step."""
 
 from jaxgen.best import described
 from jaxgen.errors import UserError

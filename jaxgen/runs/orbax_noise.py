@@ -1,4 +1,4 @@
-"""What orbax and tensorstore say of errors that jaxgen raises in its own words is not shown a second time."""
+"""A filter of orbax's and tensorstore's messages about errors that jaxgen reports itself."""
 
 import logging
 import os

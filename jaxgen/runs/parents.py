@@ -1,4 +1,4 @@
-"""What a run takes from another one: networks that stay as they are, or parameters to begin with."""
+"""Networks and parameters that a run takes from another run: frozen networks, or parameters to begin with."""
 
 import contextvars
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Frozen parts on the disk: each network that a run takes from another lies once in its folder, whatever becomes of the other.
+"""Frozen parts on the disk: a run keeps one copy of each network that it takes from another run, in its own folder.
 
 frozen/DIGEST/run.json         the record of the run that the network is of, from which its module is built again
 frozen/DIGEST/network.msgpack  the network's name there, its parameters and its variables
@@ -40,7 +40,7 @@ def digest(params: PyTree, vars: Mapping[str, PyTree]) -> str:
 
 
 def described(frozen: Mapping[str, FrozenNetwork]) -> dict[str, dict[str, Any]]:
-    """What a run records of its frozen parts, as JSON, by their names."""
+    """The record of a run's frozen parts, as JSON, by their names."""
     return {
         name: {
             "run": str(part.run),
@@ -97,7 +97,7 @@ def kept_in(path: Path) -> Iterator[None]:
 
 
 def find(run: Path, network: str, asked: str) -> tuple[Path, int] | None:
-    """Where the run that an experiment is made for keeps a network of another run, and of which of its steps; within `kept_in`.
+    """The copy of another run's network that the run keeps, for which an experiment is made, and its step; within `kept_in`.
 
     Args:
       run: the folder of the other run, which need not be there any more.
@@ -118,7 +118,7 @@ def find(run: Path, network: str, asked: str) -> tuple[Path, int] | None:
 
 
 def valid(record: Any) -> bool:
-    """Whether a record tells of frozen parts what `described` writes."""
+    """Whether a record of frozen parts has the form that `described` writes."""
     kinds = {"run": str, "network": str, "asked": str, "step": int, "digest": str}
     return isinstance(record, dict) and all(
         isinstance(told, dict) and all(type(told.get(name)) is kind for name, kind in kinds.items()) for told in record.values()

@@ -1,4 +1,4 @@
-"""Which of a run's checkpoints are kept when a new one is saved."""
+"""The rule that says which of a run's checkpoints are kept when a new one is saved."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ class Preserved:
         return step in self.marked or (self._every is not None and step % self._every == 0)
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """For each checkpoint whether to keep it."""
+        """Whether to keep each of the checkpoints."""
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = {*sorted(steps)[-self._keep :], self._best()}
         return [step in kept or self.for_good(step) for step in steps]

@@ -167,7 +167,7 @@ def check_late(make: Make, names: Iterable[str], run: str, others: Iterable[str]
 
 
 def _absent(given: Mapping[str, str]) -> data.Source:
-    """In the place of sources that a run was given in Python, while the experiment is built from its record."""
+    """A source in place of those that a run was given in Python, while the experiment is built from its record."""
 
     def gather(indices: np.ndarray) -> NoReturn:
         raise UserError(f"The data {values.shown(given)} were given in Python and are not at hand; give the same again.")
@@ -211,7 +211,7 @@ def find_experiment(given: Callable[..., Experiment] | str | None, folder: workd
 
 
 def _made(make: Make, flags: dict[str, Any], folder: workdir.Workdir, *, anew: bool) -> Experiment:
-    """The experiment with its data, or with stand-ins where these are not to be had or are others."""
+    """The experiment with its data, or with stand-ins where the data are missing or have changed."""
     where = flags.get("data_dir")
     moved = not anew and where is not None and not Path(where).expanduser().is_dir()
     try:
@@ -232,12 +232,12 @@ def _made(make: Make, flags: dict[str, Any], folder: workdir.Workdir, *, anew: b
 
 
 def _sources(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What a run records of the sources that it read; the records of earlier versions have none that could stand in."""
+    """The records of the sources that a run read; those of earlier versions cannot stand in and are left out."""
     return [source for source in record["data"].get("sources", ()) if "features" in source]
 
 
 def written_by(folder: workdir.Workdir) -> str:
-    """Which version wrote a run's record, where it is another than this one."""
+    """The version that wrote a run's record, where it is another than this one."""
     versions = folder.record.get("versions")
     wrote = versions.get("jaxgen") if isinstance(versions, dict) else None
     return (
@@ -252,7 +252,7 @@ def _as_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_data(make: Make, flags: Mapping[str, Any], record: Sequence[Mapping[str, Any]], why: str) -> Experiment:
-    """The experiment from stand-ins of its sources; whatever would show or measure their examples is refused."""
+    """The experiment from stand-ins of its sources; evaluators and pictures, which need their examples, are refused."""
 
     def built(fill: int) -> Experiment:
         with replayed(record, why, fill=fill):

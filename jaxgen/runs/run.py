@@ -37,7 +37,7 @@ SAMPLES = 64
 
 @dataclass(frozen=True)
 class Run:
-    """What `fit` and `load` return.
+    """A trained run, which `fit` and `load` return.
 
     Attributes:
       experiment: the experiment that was trained.
@@ -62,7 +62,7 @@ class Run:
         return "\n".join(self._told())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the same, and the last values of each split as a table."""
+        """The text that a notebook shows: the same three lines, and the last values of each split as a table."""
         first, *rest = map(html.escape, self._told())
         rows = [[split, name, f"{value:.4g}"] for split, values in self._last().items() for name, value in values.items()]
         table = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in rows)
@@ -180,15 +180,15 @@ class Run:
         Args:
           split: the split to evaluate on, in all its domains, or one domain of it: `test`, or `validation` of a run that has
             one; None means all that it has.
-          final: whether to run also the evaluators that run only when training is through.
+          final: whether to run also the evaluators that otherwise run only at the end of training.
           seed: the seed of what they draw; None means the run's.
           track: a function that shows the progress.
 
         Returns:
-          `{split: {name: value}}`; the standard error of a value `nll` is `nll_stderr`, beside it.
+          `{split: {name: value}}`; the standard error of a value `nll` is the value `nll_stderr`.
 
         Raises:
-          UserError: if the data are not those that the run was trained beside, or the run does not evaluate on the split.
+          UserError: if the data are not those that the run was trained with, or the run does not evaluate on the split.
         """
         seed = self.seed if seed is None else seed
         made = self.experiment
@@ -217,7 +217,7 @@ class Run:
           checkpoint: the way in which this checkpoint was chosen.
 
         Returns:
-          By name, `test/nll`; nothing of a split that is not among the experiment's.
+          The figures by name, such as `test/nll`; none for a split that the experiment does not have.
         """
         seed = self.seed if seed is None else seed
         return figures.of(self.experiment, values, seed=seed, checkpoint=self._of_average(checkpoint))
@@ -242,16 +242,16 @@ class Run:
           split: the split whose images are the real ones: `test`, `train`, or `validation` of a run that has one; of several
             domains one, `test/photos`. The floor is the value of other real images: those of training, or for `train` those
             that were held out.
-          extractor: the network in whose features; None means pixels.
+          extractor: the network whose features are compared; None means pixels.
           seed: the seed of the draw and of every subset; None means the run's.
           checkpoint: the way in which this checkpoint was chosen, for the protocol.
           track: a function that shows the progress.
 
         Returns:
-          By name, each value with its protocol and its floor.
+          The values by name, each with its protocol and its floor.
 
         Raises:
-          UserError: if the model generates no images, or a metric cannot be had of them.
+          UserError: if the model generates no images, or a metric cannot be computed from them.
         """
         return figures.measure(
             self.experiment,

@@ -1,4 +1,4 @@
-"""What a run folder records of its experiment, as JSON; and how two records differ."""
+"""The record of an experiment in a run's folder, as JSON; and the differences of two records."""
 
 import json
 import os
@@ -16,10 +16,10 @@ from jaxgen.network import FrozenNetwork
 from jaxgen.runs import parts
 
 FORMAT = 3
-"""Since 2 a state has averages of variables, and an experiment may have no value that marks the best checkpoint; since 3 it may
-be the maximum of a value that marks it."""
+"""The format of a record. Since 2 a state has averages of variables, and an experiment may have no value that marks the best
+checkpoint; since 3 it may be the maximum of a value that marks it."""
 MAY_CHANGE = ("steps", "data_dir", "cache_budget")
-"""Flags that may differ on resume: how long, and from where the same examples come."""
+"""Flags that may differ on resume: the number of steps, and the place and the cache of the same examples."""
 
 RECORD: Mapping[str, tuple[type, ...]] = {
     "experiment": (str, type(None)),
@@ -30,11 +30,11 @@ RECORD: Mapping[str, tuple[type, ...]] = {
     "best": (str, dict, type(None)),
     "data": (dict,),
 }
-"""What a record holds, beside its format and the versions."""
+"""The entries of a record, without its format and the versions."""
 
 
 def describe(experiment: Experiment, seed: int) -> dict[str, Any]:
-    """What a run folder records of its experiment, as JSON."""
+    """The record of an experiment for a run's folder, as JSON."""
     config = experiment.config
     record = {
         "format": FORMAT,
@@ -128,7 +128,7 @@ def altered(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def told_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether an earlier version told such data by less than their contents: by times, or by parts of large files."""
+    """Whether an earlier version identified such data by less than their contents: by times, or by parts of large files."""
     return "sources" not in old and len(old["fingerprint"]) == 16 and len(new["fingerprint"]) == 32
 
 

@@ -1,8 +1,8 @@
-"""The folder of a run: what lies where, and whether a command fits the run that is there.
+"""The folder of a run: its files, and the check that a command fits the run that is there.
 
 run.json            experiment, flags, seed, data, versions
 checkpoints/STEP/   states
-metrics.jsonl       one line a report
+metrics.jsonl       one line per report
 samples/            pictures, NAME_STEP.png
 tensorboard/        the same for TensorBoard
 not_finite/STEP/    what a step that was not finite began with, for `jaxgen replay`
@@ -44,7 +44,7 @@ class Workdir:
 
     @property
     def arguments(self) -> str:
-        """What names this run to the command `jaxgen`: the folder, and the user's own file where it was made by one."""
+        """The words that name this run to the command `jaxgen`: the folder, and the user's own file where one made it."""
         name, file = self.record["experiment"], self.record["file"]
         words = [str(self.path)]
         if name is not None and not name.startswith("experiments."):
@@ -63,7 +63,7 @@ class Workdir:
 
     @property
     def damaged(self) -> Path:
-        """Where damaged checkpoints are put."""
+        """The folder that damaged checkpoints are moved to."""
         return self.path / "damaged"
 
     def checkpoints(
@@ -90,7 +90,7 @@ class Workdir:
                     parts.write(self.path, part)
 
     def incidents(self, *, keep: int | None = None) -> Checkpoints:
-        """What the steps that were not finite began with, each with its raw batch beside it."""
+        """The folder of the states and raw batches with which steps that were not finite began."""
         return Checkpoints(self.path / "not_finite", keep=keep)
 
     def journal(self, *, start: int, wandb: str | None = None) -> journal.Journal:

@@ -1,4 +1,4 @@
-"""What samples are conditioned on, such as classes, captions or images: by default, or as a user gives it."""
+"""Conditions of samples, such as classes, captions or images: the defaults, or those that a user gives."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ Features = Mapping[str, tuple[tuple[int, ...], np.dtype]]
 
 
 class Conditions:
-    """What the samples of a model are conditioned on.
+    """The conditions of a model's samples.
 
     Args:
       examples: the conditions of the samples by default: the i-th sample has those of the i-th example, and behind the last
@@ -73,7 +73,7 @@ class Conditions:
           The conditions.
 
         Raises:
-          UserError: if the model is told nothing of the kind, a shape is another one, or there is no such class.
+          UserError: if the model has no such condition, a shape is another one, or there is no such class.
         """
         with data.reading():  # what samples are made from is no data of the run
             source = data.in_bytes(given if isinstance(given, data.Source) else self._source(given))
@@ -110,7 +110,7 @@ class Conditions:
         return Conditions(examples, example_map=self.example_map, features=self.features)
 
     def told(self) -> str:
-        """What samples are made from, for messages."""
+        """The conditions in words, for messages."""
         return ", ".join(self.features) + (" or a caption" if self.example_map is not None else "")
 
     def _source(self, given: Mapping[str, Any]) -> data.Source:
@@ -139,11 +139,11 @@ class Conditions:
 
 
 def given(n: int, conditions: Conditions | None = None, *, start: int = 0) -> Batch:
-    """What a sampler is given for n samples: a batch of the samples' numbers, and of their conditions if there are any.
+    """The batch that a sampler gets for n samples: the samples' numbers, and their conditions if there are any.
 
     Args:
       n: the number of samples.
-      conditions: the conditions of the samples; None of a model that is told nothing.
+      conditions: the conditions of the samples; None for a model without conditions.
       start: the number of the first sample.
 
     Returns:
@@ -161,7 +161,7 @@ def given(n: int, conditions: Conditions | None = None, *, start: int = 0) -> Ba
 
 
 def images_of(path: Path, conditions: Conditions | None, *, resize: bool = False) -> data.Source:
-    """The images that a user names to make samples from, read as the model was told its own.
+    """The images that a user names to make samples from, read in the form that the model was trained with.
 
     Args:
       path: a folder of pictures, or an `.npy` or `.npz` file.

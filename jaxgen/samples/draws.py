@@ -1,4 +1,4 @@
-"""A model's samples in chunks of one size: memory is bounded, and the first thousand of ten thousand are the thousand."""
+"""A model's samples in chunks of one size: memory is bounded, and the first samples do not depend on how many follow."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -40,7 +40,7 @@ def chunks(
       n: the number of samples.
       size: samples in a chunk. What is drawn depends on it, and does not depend on n.
       name: the name of the model, for the progress bar.
-      conditions: the conditions of the samples; None of a model that is told nothing.
+      conditions: the conditions of the samples; None for a model without conditions.
       track: a function that shows the progress.
 
     Yields:

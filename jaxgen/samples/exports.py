@@ -53,7 +53,7 @@ def to_folder(parts: Iterator[np.ndarray], n: int, folder: Path, *, names: Seque
       parts: images `[m, H, W, C]` in [0, 1], n altogether.
       n: the number of images.
       folder: the folder to write to; its parent is made.
-      names: other names for the files, one an image; they may have folders in them, `cats/a.png`.
+      names: other names for the files, one per image; they may have folders in them, `cats/a.png`.
 
     Raises:
       UserError: if the disk cannot hold them, the folder holds files, or the samples are no images.

@@ -1,1 +1,1 @@
-"""The training loop: what it compiles, reports and saves, and what it says of a step that is not finite."""
+"""The training loop: its compiled calls, its reports and its signals, and the search for a step that is not finite."""

@@ -1,4 +1,4 @@
-"""The loop: step, log, evaluate, save, then draw the next batch. One loop, whatever the game."""
+"""The training loop, one for all games: step, log, evaluate, save, then draw pictures."""
 
 import contextlib
 import functools
@@ -59,9 +59,9 @@ def fit(
       log_every: steps between lines of training metrics, which are means over these steps.
       evaluate_every: steps between evaluations, each with its pictures and a checkpoint; the last step always has one.
       save_every: steps between further checkpoints.
-      keep: the number of last checkpoints to keep, beside the best if the experiment has a value that marks it.
-      keep_every: steps between checkpoints that are kept for good, beside these: for figures over the course of a training, or
-        averages that are made afterwards. Each takes the disk space of a whole state. None keeps no further ones.
+      keep: the number of last checkpoints to keep, in addition to the best if the experiment has a value that marks it.
+      keep_every: steps between checkpoints that are kept for good, in addition to these: for figures over the course of a
+        training, or averages that are made afterwards. Each takes the disk space of a whole state. None keeps no further ones.
       steps_per_call: steps in one compiled call; None takes as many as 8 MiB of batches hold, up to 20.
       parallel: the way to run: jit over all devices, or pmap over them; auto is jit, on one device where there is only a CPU.
       fsdp: the number of devices that parameters and optimizers are cut over as well; the batch is cut over all devices.

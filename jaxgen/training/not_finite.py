@@ -1,4 +1,4 @@
-"""What a step that is not finite went wrong in: the player and the leaf, then the operation."""
+"""The search for a step that is not finite: the step itself, the player and the leaf, then the operation."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -99,7 +99,7 @@ def keep(experiment: Experiment, before: TrainState, seed: int, what: str, folde
       folder: the run's folder to keep it in, if there is one.
 
     Returns:
-      What happened and what helps.
+      The message: what happened, and what helps.
     """
     # As host arrays: what follows runs on one device, whatever the run is cut over.
     state = from_tree(before, jax.tree.map(np.asarray, to_tree(before)))

@@ -1,4 +1,4 @@
-"""Where the first value that is not finite came from: a function interpreted operation by operation."""
+"""The origin of the first value that is not finite: a function is interpreted operation by operation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ class Finding(NamedTuple):
       order: the place of the operation in the order in which they ran.
       kind: the kind of the number: "nan" or "inf".
       operation: JAX's primitive.
-      result: its dtype and shape.
+      result: the dtype and the shape of the operation's result.
       inputs: the ranges of its inputs.
       place: the line that asked for it, and the module.
       cause: the operation whose infinity it met, if any.
@@ -42,7 +42,7 @@ def origins(function: Callable[..., PyTree], *args: Any) -> list[Finding]:
 
     Args:
       function: a function that JAX can trace.
-      *args: its arguments, concrete.
+      *args: the function's arguments, concrete.
 
     Returns:
       The operations in their order: the one that made an infinity, if that was the cause, and the one that made the first NaN;
@@ -141,7 +141,7 @@ class _Walk:
 
 
 def _parts_of_scan(params: Mapping[str, Any]) -> tuple[int, int]:
-    """How many of a scan's inputs are constants, and how many are carried."""
+    """The numbers of a scan's inputs that are constants, and that are carried."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]
     consts, carry, _ = params["ft_in"].unpack()  # since jax 0.12

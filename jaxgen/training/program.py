@@ -1,4 +1,4 @@
-"""How steps reach the device: several in one compiled call, with the next batches already on their way."""
+"""The compiled program of a training: several steps in one call, while the next batches are read."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -91,7 +91,7 @@ def with_data(step: TrainStep, stream: Stream) -> TrainStep:
 
 
 def held_still(step: TrainStep, frozen: Collection[str]) -> TrainStep:
-    """The step; the variables of frozen parts stay as they are to the bit, whatever losses return and replicas average."""
+    """The step; the variables of frozen parts keep every bit, although losses return them and replicas average them."""
     if not frozen:
         return step
 
@@ -153,7 +153,7 @@ def make_advance(step: TrainStep, chunk: int) -> Advance:
       chunk: the most steps of a call; 1 compiles the bare step, without a loop.
 
     Returns:
-      A pure function that returns the state and the window, with a token that is ready when the call is through.
+      A pure function that returns the state and the window, with a token that is ready when the call has ended.
     """
 
     def once(state: TrainState, window: Metrics, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -177,7 +177,7 @@ def make_advance(step: TrainStep, chunk: int) -> Advance:
 
 
 def fitting(batch: PyTree, steps: int) -> int:
-    """How many steps of those asked for in a call have batches that memory can hold, 512 MiB of them; one at least.
+    """The number of steps in a call, of those asked for, whose batches memory can hold, 512 MiB of them; one at least.
 
     Args:
       batch: shapes and dtypes of a raw batch.
@@ -188,7 +188,7 @@ def fitting(batch: PyTree, steps: int) -> int:
 
 
 class Pace:
-    """How many steps to put into the next call, so that no call of several takes much longer than `CALL` seconds.
+    """The number of steps of the next call, so that no call of several steps takes much longer than `CALL` seconds.
 
     The number of steps is an argument of the compiled program: how a run is cut into calls changes none of its bits.
 

@@ -1,4 +1,4 @@
-"""What a training shows of its model between two steps: evaluations, pictures, and a summary at the end."""
+"""Reports of a training between two steps: evaluations, pictures, and a summary at the end."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ class Reports:
         self._compiled: set[Any] = set()  # what was called before, and need not be compiled
 
     def evaluate(self, evaluators: Mapping[str, Evaluator], state: TrainState, step: int, bar: Bar, stop: StopRequest) -> None:
-        """Runs the evaluators and reports their values; one that fails is told, and the run goes on."""
+        """Runs the evaluators and reports their values; one that fails gives a message, and the run goes on."""
         for split, evaluator in evaluators.items():
             values: Mapping[str, Mapping[str, float]] = {}
             with (
@@ -38,7 +38,7 @@ class Reports:
             self._report(values, step)
 
     def draw(self, state: TrainState, step: int, bar: Bar, *, only_missing: bool = False) -> None:
-        """Draws the pictures into the folder; one that fails is told, and the run goes on.
+        """Draws the pictures into the folder; one that fails gives a message, and the run goes on.
 
         Args:
           state: the state whose pictures are drawn.
@@ -104,7 +104,7 @@ class Reports:
 
     @contextlib.contextmanager
     def _goes_on(self, what: str, missing: str, step: int) -> Iterator[None]:
-        """Tells of what failed beside the training, in a sentence also where the run is quiet, and lets the run go on."""
+        """Reports a failed evaluation or picture in a sentence, also where the run is quiet, and lets the run go on."""
         try:
             yield
         except (Stopped, NotFiniteError):

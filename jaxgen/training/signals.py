@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: asked once, the loop saves and leaves; Ctrl-C twice, it leaves at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: after one signal the loop saves and ends; after a second Ctrl-C it ends at once."""
 
 import contextlib
 import signal

@@ -32,7 +32,7 @@ GRID = Mixture(np.stack(np.meshgrid(_TICKS, _TICKS, indexing="ij"), -1).reshape(
 
 
 class _Points:
-    """What the two builders share; no builder itself, or TFDS would list it."""
+    """The code that the two builders share; it is no builder itself, or TFDS would list it."""
 
     VERSION = tfds.core.Version("1.0.0")
     MIXTURE: Mixture

@@ -1,4 +1,4 @@
-"""`segmented_digits`: pictures of several bundled digits, and what colour each pixel is of. No download, no TensorFlow."""
+"""`segmented_digits`: pictures of several bundled digits, and the class of each pixel's colour. No download, no TensorFlow."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ CELL = 16
 """The side of a quarter of the picture, in which a digit lies."""
 
 CLASSES = (*GROUNDS, *COLOURS)
-"""What a pixel is of: one of two grounds, or one of six inks."""
+"""The classes of a pixel: two grounds and six inks."""
 
 FILLED = 0.75
 """The share of the quarters that have a digit; that of the picture's own number always has."""

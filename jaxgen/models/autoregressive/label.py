@@ -1,4 +1,4 @@
-"""Whether a model gets the classes that it was made for."""
+"""A check that a model gets labels exactly if it was made for classes."""
 
 from jaxgen.errors import InputError
 from jaxgen.types import Array

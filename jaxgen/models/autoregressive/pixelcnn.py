@@ -14,7 +14,7 @@ from jaxgen.nn import Conv, Embed
 
 
 class PixelCache(NamedTuple):
-    """What is known of the rows and columns before a position, as far as the kernels reach.
+    """The cache of the rows and columns before a position, as far as the kernels reach.
 
     Every array of rows has the current row at its end. The columns are those of the grid with a margin of zeros on both sides.
 
@@ -53,7 +53,7 @@ class GatedPixelCNN(nn.Module):
       kernel: the side of the kernels in the blocks; an odd number.
       embedding: the width of a code's vector.
       head: the channels of a 1x1 convolution before the one that gives the logits; 0 has none.
-      classes: the number of classes that the model is told of; 0 for a model that is told none.
+      classes: the number of classes that the model is conditioned on; 0 for an unconditional model.
       dropout: share of the gated values that are dropped in training, in each block.
       dtype: the dtype of the computation; the parameters are float32.
 
@@ -92,7 +92,7 @@ class GatedPixelCNN(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How far the first kernel sees upwards and to both sides."""
+        """The distance that the first kernel sees upwards and to both sides."""
         return self.first_kernel // 2
 
     def __call__(
@@ -102,7 +102,7 @@ class GatedPixelCNN(nn.Module):
 
         Args:
           codes: the codes.
-          label: the classes of the grids, if the model is told them.
+          label: the classes of the grids, for a model that is conditioned on them.
           train: whether values are dropped, which the rng "dropout" draws.
         """
         check_label(self.classes, label)
@@ -117,7 +117,7 @@ class GatedPixelCNN(nn.Module):
         return self._head(h)
 
     def init_cache(self, batch: int, grid: tuple[int, int]) -> PixelCache:
-        """What is known before the first position: nothing.
+        """The cache before the first position, which is empty.
 
         Args:
           batch: the number of grids.
@@ -149,7 +149,7 @@ class GatedPixelCNN(nn.Module):
           before: the codes of the position before; at position 0 they have no effect.
           cache: the cache after the position before.
           position: the number of the position, from 0, row by row.
-          label: the classes of the grids, if the model is told them.
+          label: the classes of the grids, for a model that is conditioned on them.
         """
         check_label(self.classes, label)
         reach, width = self.reach, cache.codes.shape[2] - 2 * self.reach
@@ -221,7 +221,7 @@ class GatedBlock(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How far the kernels see, and so how wide the margins are."""
+        """The distance that the kernels see, which is the width of the margins."""
         return self.kernel // 2 * self.dilation
 
     def vertical(self, v: Array, label: Array | None, *, train: bool) -> tuple[Array, Array]:

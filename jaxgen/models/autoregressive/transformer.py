@@ -14,7 +14,7 @@ from jaxgen.nn import Attention, Embed, KVCache, LayerNorm, LearnedPositions, Tr
 
 
 class TransformerPrior(nn.Module):
-    """A causal Transformer over the codes of a grid, row by row, in the manner of GPT-2.
+    """A causal Transformer over the codes of a grid, row by row, as in GPT-2.
 
     The input at a position is the vector of the code before it and the vector of the position. Before the first code there is a
     learned vector, or that of the class, which every position attends to.
@@ -25,7 +25,7 @@ class TransformerPrior(nn.Module):
       width: the width of the vectors.
       depth: the number of blocks.
       heads: the number of heads; it divides the width.
-      classes: the number of classes that the model is told of; 0 for a model that is told none.
+      classes: the number of classes that the model is conditioned on; 0 for an unconditional model.
       dropout: share of the inputs, of the attention's weights and of the values in the blocks that are dropped in training.
       remat: whether to recompute the blocks in the backward pass to save memory.
       dtype: the dtype of the computation; the parameters are float32.
@@ -62,7 +62,7 @@ class TransformerPrior(nn.Module):
 
         Args:
           codes: the codes.
-          label: the classes of the grids, if the model is told them.
+          label: the classes of the grids, for a model that is conditioned on them.
           train: whether values are dropped, which the rng "dropout" draws.
         """
         self._check_grid(codes.shape[1:])
@@ -72,7 +72,7 @@ class TransformerPrior(nn.Module):
         return self._head(y).reshape(*codes.shape, self.codes)
 
     def init_cache(self, batch: int, grid: tuple[int, int]) -> tuple[KVCache, ...]:
-        """What is known before the first position: nothing.
+        """The cache before the first position, which is empty.
 
         Args:
           batch: the number of grids.
@@ -97,7 +97,7 @@ class TransformerPrior(nn.Module):
           before: the codes of the position before; at position 0 they have no effect.
           cache: the cache after the position before.
           position: the number of the position, from 0, row by row.
-          label: the classes of the grids, if the model is told them.
+          label: the classes of the grids, for a model that is conditioned on them.
         """
         position = jnp.asarray(position, jnp.int32)
         x = jnp.where(position > 0, self.embed(before), self._first(len(before), label)) + self.positions()[position]

@@ -1,4 +1,4 @@
-"""The pair of encoders, and their temperature."""
+"""CLIP's pair of encoders, and the temperature of their logits."""
 
 import math
 from typing import Any
@@ -39,7 +39,7 @@ class CLIP(nn.Module):
         return self.text(tokens, train=train).astype(jnp.float32)
 
     def scale(self, *, train: bool = False) -> Float[Array, ""]:
-        r"""What cosines are multiplied by to be logits, $e^t = 1 / \tau$."""
+        r"""The factor $e^t = 1 / \tau$ that turns cosines into logits."""
         return jnp.exp(self.logit_scale)
 
     def __call__(self, x: Float[Array, "b h w c"], tokens: Int[Array, "b n"], *, train: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""The image encoder that is a residual network, with attention in place of the average at its end."""
+"""CLIP's residual network as an image encoder, with attention in place of the average at its end."""
 
 import math
 from typing import Any
@@ -45,7 +45,7 @@ class AttentionPool(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Convolutions of 1x1, 3x3 and 1x1 beside a shortcut; it halves the side by averaging, which does not alias.
+    """Convolutions of 1x1, 3x3 and 1x1 with a shortcut; it halves the side by averaging, which does not alias.
 
     The last norm's gain starts at zero, so that a block starts as its shortcut.
 

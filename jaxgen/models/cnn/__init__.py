@@ -1,4 +1,4 @@
-"""Classifiers: images to logits, by way of the features that sets of images are compared in."""
+"""Convolutional classifiers: images to logits, and the features that sets of images are compared in."""
 
 from jaxgen.models.cnn.lenet import LeNet
 

@@ -1,4 +1,4 @@
-"""InceptionV3 as the Fréchet inception distance and the inception score know it: the TensorFlow graph of 2015-12-05.
+"""InceptionV3 of the Fréchet inception distance and the inception score: the TensorFlow graph of 2015-12-05.
 
 It is not the network of the paper, nor the one that later releases distribute: 1008 classes, an average over 3x3 that does not
 count the border, and in the last block a maximum in the average's place. Numbers are comparable by exactly this network.
@@ -17,14 +17,14 @@ from jaxtyping import Array, Float, UInt8
 from jaxgen.nn import BatchNorm
 
 SIDE = 299
-"""Pixels along either side of what the network sees."""
+"""Pixels along either side of the images that the network sees."""
 
 Layer: TypeAlias = tuple[str, int, tuple[int, int]]
 """Name, features and kernel size."""
 
 
 class Seen(NamedTuple):
-    """What the network makes of images.
+    """The network's features and logits of images.
 
     Fields:
       features: the averages of the last block's maps, `[B, 2048]`.
@@ -232,10 +232,10 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """Branches of 1x1, 3x3 and two 3x3, whose last parts are a 1x3 beside a 3x1, and an average or a maximum.
+    """Branches of 1x1, 3x3 and two 3x3, whose last parts are a 1x3 and a 3x1 in parallel, and an average or a maximum.
 
     Fields:
-      maximum: whether to pool by the maximum: what the graph has in its last block, and the paper has not.
+      maximum: whether to pool by the maximum, as the graph does in its last block and the paper does not.
       dtype: the dtype of the computation.
     """
 

@@ -1,4 +1,4 @@
-"""Players that are told the class: a label joined to what a generator or a discriminator takes."""
+"""Class-conditional generators and discriminators: a label is joined to their input."""
 
 import flax.linen as nn
 import jax
@@ -15,7 +15,7 @@ class Generator(nn.Module):
 
     Fields:
       generator: the generator to condition, `z [B, L + width] -> x`.
-      classes: their number.
+      classes: the number of classes.
       width: the width of the embedding e.
     """
 
@@ -31,14 +31,14 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A discriminator that sees the class, of one-hot y, beside the example.
+    """A discriminator that sees the class, as one-hot y, together with the example.
 
     Source: Mirza & Osindero 2014, section 3.2; y as channels of a convolutional network: Radford et al. 2015, their conditional
     MNIST model.
 
     Fields:
       discriminator: the discriminator to condition, `x -> logits [B]`.
-      classes: their number.
+      classes: the number of classes.
       planes: whether y is a constant channel for each class; otherwise x is flattened and y follows it, for a dense network.
     """
 

@@ -60,8 +60,8 @@ class Discriminator(nn.Module):
       kernel_size: the height and the width of the convolutions' kernels.
       normalised: whether it has batch normalisation; a critic with a gradient penalty has to judge each example by itself, so
         without.
-      spectral: whether every kernel is divided by its spectral norm (Miyato et al. 2018), which is followed by one power
-        iteration a call.
+      spectral: whether every kernel is divided by its spectral norm (Miyato et al. 2018), which one power iteration per
+        call tracks.
       dtype: the dtype of the computation; the parameters are float32.
     """
 

@@ -1,4 +1,4 @@
-"""The text encoder: a causal Transformer that is read off at the text's end."""
+"""The text encoder: a causal Transformer whose output at the end token is the text's vector."""
 
 import math
 from typing import Any
@@ -52,7 +52,7 @@ class TextTransformer(nn.Module):
         positions = self.param("positions", normal(0.01), (self.length, self.width), jnp.float32)
         x = embed(tokens) + positions[:n].astype(self.dtype)
         x = Transformer(self.depth, self.heads, True, 4, quick_gelu, self.remat, self.dtype, name="transformer")(x)
-        # Before the norm, which then has one vector a text to do.
+        # Before the norm, which then has one vector per text to do.
         end = (tokens == self.end).argmax(1)
         x = jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0]
         x = LayerNorm(dtype=self.dtype, name="norm")(x)

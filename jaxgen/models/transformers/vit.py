@@ -1,4 +1,4 @@
-"""The image encoder that is a Transformer over patches."""
+"""The Vision Transformer: an image encoder over patches."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""The U-Net that translates images: halved down to a few pixels and doubled again, with a skip between maps of one size."""
+"""The U-Net that translates images: it halves maps to a few pixels and doubles them again, with skips between equal sizes."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class UNetTranslator(nn.Module):
 
     Each convolution but the first follows a leaky rectifier of slope 0.2, each transposed one a rectifier. Batch normalisation
     follows all of them but the first, the innermost convolution and the last. The innermost has none because a map of one pixel
-    and one example would become zero. A decoder layer sees the encoder's map of its size beside what is below it. Dropout after
+    and one example would become zero. A decoder layer sees the encoder's map of its size and the layer below it. Dropout after
     the three innermost decoder layers is the only noise.
 
     Source: Isola et al. 2017, section 3.2 and appendix 6.1; the innermost layer without a normalisation is the authors' later
