@@ -175,7 +175,7 @@ def late(function: Callable[..., Any]) -> dict[str, Any]:
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which refuses arguments that are not of their declared types and ranges.
 
-    >>> @held
+    >>> @checked
     ... def sample(n: Count = 64): ...
     >>> sample(n=0)
     Traceback (most recent call last):
