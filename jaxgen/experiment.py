@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from jaxgen import experiments, values
 from jaxgen.best import Best, renamed
 from jaxgen.common_flags import common, described
-from jaxgen.data import HeldOut, Opened, Source, Stream, lying, noted, reading, validating
+from jaxgen.data import HeldOut, Opened, Source, Stream, located, record_opened, recording_opened, validating
 from jaxgen.errors import UserError
 from jaxgen.evaluate import Evaluator, joined
 from jaxgen.flags import checked
@@ -190,13 +190,13 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
         where: dict[str, Any] = {
             name: shared.get(name, more[name].default) for name in ("data_dir", "cache_budget") if name in more
         }
-        with reading() as opened, lying(**{name: value for name, value in where.items() if name in shared}):
+        with recording_opened() as opened, located(**{name: value for name, value in where.items() if name in shared}):
             made = make(*args, **flags) if held_out is None else _validated(lambda: make(*args, **flags), held_out)
         bound = signature.bind(*args, **flags)
         bound.apply_defaults()
         chosen = {} if held_out is None else {"validation": held_out.share, "validation_seed": held_out.seed}
         for one in opened:  # the function of another experiment may have called this one
-            noted(*one)
+            record_opened(*one)
         return made._replace(config=Config(build, {**bound.arguments, **where, **chosen}, tuple(opened)))
 
     last = [p for p in signature.parameters.values() if p.kind is inspect.Parameter.VAR_KEYWORD]

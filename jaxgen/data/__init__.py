@@ -5,10 +5,20 @@ from jaxgen.data.cache import cached
 from jaxgen.data.compatibility import common_classes, common_shape, same_classes
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
-from jaxgen.data.load import Given, load, lying, train_and_test
+from jaxgen.data.load import Given, load, located, train_and_test
 from jaxgen.data.palette import Palette, coloured, palette_of, voc_colours
 from jaxgen.data.pixels import resize
-from jaxgen.data.source import Opened, Source, contents, from_arrays, from_examples, mean, noted, reading, variance
+from jaxgen.data.source import (
+    Opened,
+    Source,
+    contents,
+    from_arrays,
+    from_examples,
+    mean,
+    record_opened,
+    recording_opened,
+    variance,
+)
 from jaxgen.data.splits import HeldOut, validating
 from jaxgen.data.stream import Joined, Shuffled, Stream, apply_transform, examples, in_order, join, prefetch, shuffled
 from jaxgen.data.text import Tokenizer, detokenise, texts, tokenise, tokenised, train_tokenizer
@@ -67,11 +77,10 @@ __all__ = [
     "join",
     "jointly",
     "load",
-    "lying",
+    "located",
     "map_examples",
     "mean",
     "names",
-    "noted",
     "pad",
     "palette_of",
     "part",
@@ -79,7 +88,8 @@ __all__ = [
     "prefetch",
     "prepare",
     "prepared",
-    "reading",
+    "record_opened",
+    "recording_opened",
     "resample",
     "resize",
     "same_classes",

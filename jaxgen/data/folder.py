@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jaxgen import progress
 from jaxgen.data import decode, stamps
 from jaxgen.data.labels import ordered
-from jaxgen.data.source import Source, from_examples, noted, reading
+from jaxgen.data.source import Source, from_examples, record_opened, recording_opened
 from jaxgen.errors import UserError
 
 DECODER = 1
@@ -74,14 +74,14 @@ def from_folder(folder: str | Path, *, size: int | None = None, grey: bool = Fal
     mark = hashlib.sha256(repr((DECODER, found.classes, size, grey)).encode())
     for (_, label, _), content in zip(found.pictures, hashed, strict=True):
         mark.update(f"{label} {content}\n".encode())
-    with reading():
+    with recording_opened():
         source = from_examples(
             examples,
             name=name,
             fingerprint=mark.hexdigest()[:32],
             classes={"label": found.classes} if found.classes else {},
         )
-    return noted(source)
+    return record_opened(source)
 
 
 COMMON = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".webp")

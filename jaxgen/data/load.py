@@ -11,7 +11,7 @@ import numpy as np
 from jaxgen import progress
 from jaxgen.data import by_name, splits
 from jaxgen.data.cache import cached, cached_bytes
-from jaxgen.data.source import Source, noted, reading
+from jaxgen.data.source import Source, record_opened, recording_opened
 from jaxgen.data.stand_in import DataError, stand_in
 from jaxgen.data.views import in_bytes, map_examples, part
 from jaxgen.errors import UserError
@@ -25,24 +25,24 @@ Given: TypeAlias = Source | tuple[Source, Source]
 Of one source a tenth is set aside as the test split (`TEST`)."""
 
 
-class Where(NamedTuple):
+class Location(NamedTuple):
     """The folder of the prepared sets and the size of their cache, as `load` takes them."""
 
     data_dir: str | None = None
     cache_budget: float = 4.0
 
 
-_WHERE: ContextVar[Where | None] = ContextVar("where prepared sets lie", default=None)
+_WHERE: ContextVar[Location | None] = ContextVar("where prepared sets lie", default=None)
 
 
 @contextmanager
-def lying(**where: Any) -> Iterator[None]:
+def located(**where: Any) -> Iterator[None]:
     """While the context lasts, `load` looks for prepared sets in a folder and caches within a budget.
 
     Args:
-      **where: fields of `Where`, for calls of `load` that are not given others; what is left out stays as it was.
+      **where: fields of `Location`, for calls of `load` that are not given others; what is left out stays as it was.
     """
-    token = _WHERE.set((_WHERE.get() or Where())._replace(**where))
+    token = _WHERE.set((_WHERE.get() or Location())._replace(**where))
     try:
         yield
     finally:
@@ -68,8 +68,8 @@ def load(
         images a split, or of an `.npz` file with `train_image` and `test_image` (`jaxgen.data.files`); a folder that has
         the name of a dataset is `./mnist`. Or a source, or a pair of sources `(train, test)`, such as `from_arrays` makes.
       split: the split: `train`, `test`, or anything that TFDS understands (`train[:90%]`).
-      data_dir: the folder of the prepared sets; None means that of `lying`, else `$TFDS_DATA_DIR`, or TFDS's default.
-      cache_budget: GiB that a split's cache may take; 0 streams everything. None means that of `lying`, else 4.
+      data_dir: the folder of the prepared sets; None means that of `located`, else `$TFDS_DATA_DIR`, or TFDS's default.
+      cache_budget: GiB that a split's cache may take; 0 streams everything. None means that of `located`, else 4.
       example_map: deterministic host-side `{feature: value} -> {feature: value}` for one example, before caching.
       example_map_name: the name of what `example_map` does; a cache made under another name is not used.
 
@@ -85,7 +85,7 @@ def load(
     >>> load(mine, "train").length, load(mine, "test").length
     (45, 5)
     """
-    where = _WHERE.get() or Where()
+    where = _WHERE.get() or Location()
     folder = where.data_dir if data_dir is None else data_dir
     budget = where.cache_budget if cache_budget is None else cache_budget
 
@@ -93,11 +93,11 @@ def load(
         source = stand_in(split)
         if source is None:
             try:
-                with reading():  # what it is made of does not count beside the whole
+                with recording_opened():  # what it is made of does not count beside the whole
                     source = _ready(_found(dataset, split, folder), dataset, budget, example_map, example_map_name)
             except UserError as error:
                 raise DataError(str(error)) from error
-        return noted(source, dataset, split)
+        return record_opened(source, dataset, split)
 
     which = dataset if isinstance(dataset, str) else id(dataset)
     return splits.load(opened, split, key=(which, folder, budget, example_map_name))

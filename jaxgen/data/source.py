@@ -67,7 +67,7 @@ _READ: ContextVar[list[Opened] | None] = ContextVar("sources that were opened", 
 
 
 @contextmanager
-def reading() -> Iterator[list[Opened]]:
+def recording_opened() -> Iterator[list[Opened]]:
     """Gathers the sources that are opened within: what a run records of all the data that it reads."""
     opened: list[Opened] = []
     token = _READ.set(opened)
@@ -77,8 +77,8 @@ def reading() -> Iterator[list[Opened]]:
         _READ.reset(token)
 
 
-def noted(source: Source, dataset: Any = None, split: str | None = None) -> Source:
-    """The source, which `reading` has heard of."""
+def record_opened(source: Source, dataset: Any = None, split: str | None = None) -> Source:
+    """The source, which `recording_opened` has heard of."""
     opened = _READ.get()
     if opened is not None:
         opened.append(Opened(source, dataset, split))
@@ -129,7 +129,7 @@ def from_arrays(
         if arrays[feature].dtype.kind in "SUO" or (feature in named and arrays[feature].ndim > 1):
             arrays[feature], names = labels.numbered(arrays[feature], name, names=named.get(feature, ()))
             named[feature] = names
-    return noted(over(arrays, name=name, fingerprint=fingerprint, classes=named))
+    return record_opened(over(arrays, name=name, fingerprint=fingerprint, classes=named))
 
 
 def over(
@@ -182,7 +182,7 @@ def from_examples(
         stacked = stack(rows, name)
         return {feature: a[inverse] for feature, a in stacked.items()}
 
-    return noted(Source(name, fingerprint, len(examples), gather, classes or {}))
+    return record_opened(Source(name, fingerprint, len(examples), gather, classes or {}))
 
 
 def mean(feature: str, source: Source, *, batch_size: int = 1000) -> np.ndarray:

@@ -16,7 +16,7 @@ from jaxgen.progress import Track
 from jaxgen.uncertainty import paired
 
 
-def of(
+def evaluated(
     experiment: Experiment, evaluated: Mapping[str, Mapping[str, float]], *, seed: int, checkpoint: str
 ) -> dict[str, Measurement]:
     """Evaluated values with their protocol: those that the experiment says are figures to compare.

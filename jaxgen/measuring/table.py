@@ -212,13 +212,13 @@ def _has_levels(plan: Plan, settings: Settings) -> None:
 
 def _ms_ssim(real: Side, fake: Side, how: Context, *, n: int, pairs: int, scales: int | str) -> Mapping[str, Value]:
     images = at_most(fake.source, n, how.seed).gather(np.arange(min(n, fake.source.length)))["image"]
-    fitting = ms_ssim.fitting(*images.shape[1:3]) if isinstance(scales, str) else scales
+    fitting = ms_ssim.scales_that_fit(*images.shape[1:3]) if isinstance(scales, str) else scales
     return {"ms_ssim": Value(ms_ssim.diversity(images, pairs=pairs, seed=how.seed, scales=fitting, track=how.track))}
 
 
 def _has_scales(plan: Plan, settings: Settings) -> None:
     height, width, *_ = plan.real.shape("image")
-    fit, scales = ms_ssim.fitting(height, width), settings["scales"]
+    fit, scales = ms_ssim.scales_that_fit(height, width), settings["scales"]
     wanted = 1 if isinstance(scales, str) else scales
     if fit < wanted:
         raise UserError(

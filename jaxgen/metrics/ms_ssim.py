@@ -22,11 +22,11 @@ PAIRS = 64
 """Pairs on a device at a time: memory does not grow with their number."""
 
 
-def fitting(height: int, width: int) -> int:
+def scales_that_fit(height: int, width: int) -> int:
     """The number of the five scales at which the window fits into an image.
 
-    >>> fitting(28, 28), fitting(64, 64), fitting(160, 160), fitting(161, 161), fitting(10, 99)
-    (2, 3, 4, 5, 0)
+    >>> [scales_that_fit(*shape) for shape in ((28, 28), (64, 64), (160, 160), (161, 161), (10, 99))]
+    [2, 3, 4, 5, 0]
     """
     return sum(math.ceil(min(height, width) / 2**scale) >= WINDOW for scale in range(len(WEIGHTS)))
 
@@ -58,7 +58,7 @@ def ms_ssim(
     Source: Wang, Simoncelli & Bovik 2003, equation 7.
     """
     check_finite(images_a=a, images_b=b)
-    fit = fitting(*a.shape[1:3])
+    fit = scales_that_fit(*a.shape[1:3])
     if not 1 <= scales <= fit:
         raise ValueError(
             f"images of {a.shape[1]}x{a.shape[2]} have {fit} scales into which a window of {WINDOW} fits; got scales={scales}"

@@ -220,7 +220,7 @@ class Run:
           The figures by name, such as `test/nll`; none for a split that the experiment does not have.
         """
         seed = self.seed if seed is None else seed
-        return figures.of(self.experiment, values, seed=seed, checkpoint=self._of_average(checkpoint))
+        return figures.evaluated(self.experiment, values, seed=seed, checkpoint=self._of_average(checkpoint))
 
     @checked
     def measure(

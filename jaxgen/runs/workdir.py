@@ -112,7 +112,7 @@ class Workdir:
         return best_step(self.best, journal.read_jsonl(self.metrics), steps)
 
 
-def occupy(path: Path) -> disk.Lock:
+def lock(path: Path) -> disk.Lock:
     """Makes the folder of a run, and keeps other processes off it until the lock is released; the first host does.
 
     Raises:

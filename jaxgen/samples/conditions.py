@@ -75,7 +75,7 @@ class Conditions:
         Raises:
           UserError: if the model has no such condition, a shape is another one, or there is no such class.
         """
-        with data.reading():  # what samples are made from is no data of the run
+        with data.recording_opened():  # what samples are made from is no data of the run
             source = data.in_bytes(given if isinstance(given, data.Source) else self._source(given))
         if self.example_map is not None and "caption" in source.gather(np.zeros(1, np.int64)):
             source = data.map_examples(source, self.example_map, name="given")
@@ -178,7 +178,7 @@ def images_of(path: Path, conditions: Conditions | None, *, resize: bool = False
         from_ = "nothing but noise" if conditions is None else conditions.told()
         raise UserError(f"Samples of this model are made from {from_}, and from no images; leave {path} out.")
     shape = conditions.features["image"][0]
-    with data.reading():
+    with data.recording_opened():
         if path.is_dir():
             return data.from_folder(path, size=shape[0] if resize else None, grey=shape[-1] == 1)
         if not path.is_file():

@@ -147,7 +147,7 @@ class _Loop:
         self._number = functools.cache(self.parallel.number)
 
         if path is not None:
-            resources.callback(workdir.occupy(path).release)
+            resources.callback(workdir.lock(path).release)
             self.folder, notes = workdir.matching_run(path, experiment, seed)
             hosts.barrier("every host has read what is in the workdir")
             best = lambda steps: best_step(experiment.best, self.journal.history, steps)  # noqa: E731

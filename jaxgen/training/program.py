@@ -69,14 +69,14 @@ def compiled(
     sizes = sorted({x.shape[0] for x in jax.tree.leaves(batch)})
     parallel.check(sizes, devices=way.devices, accumulate=experiment.accumulate)
     window, several = trace(step, state, batch)
-    chunk = fitting(batch, steps_per_call) if steps_per_call else several
+    chunk = steps_that_fit(batch, steps_per_call) if steps_per_call else several
     return Program(way.compile(make_advance(step, chunk), state, window), state, window, chunk)
 
 
 def step_of(experiment: Experiment) -> TrainStep:
     """The training step of an experiment on raw batches."""
     train = make_train_step(experiment.players, ema=experiment.ema, accumulate=experiment.accumulate)
-    return with_data(held_still(train, experiment.frozen), experiment.train)
+    return with_data(with_frozen(train, experiment.frozen), experiment.train)
 
 
 def with_data(step: TrainStep, stream: Stream) -> TrainStep:
@@ -90,7 +90,7 @@ def with_data(step: TrainStep, stream: Stream) -> TrainStep:
     return whole
 
 
-def held_still(step: TrainStep, frozen: Collection[str]) -> TrainStep:
+def with_frozen(step: TrainStep, frozen: Collection[str]) -> TrainStep:
     """The step; the variables of frozen parts keep every bit, although losses return them and replicas average them."""
     if not frozen:
         return step
@@ -176,7 +176,7 @@ def make_advance(step: TrainStep, chunk: int) -> Advance:
     return advance
 
 
-def fitting(batch: PyTree, steps: int) -> int:
+def steps_that_fit(batch: PyTree, steps: int) -> int:
     """The number of steps in a call, of those asked for, whose batches memory can hold, 512 MiB of them; one at least.
 
     Args:

@@ -6,7 +6,7 @@ from scipy.ndimage import zoom
 from scipy.signal import convolve2d
 
 from jaxgen.metrics import ms_ssim as module
-from jaxgen.metrics.ms_ssim import diversity, fitting, ms_ssim
+from jaxgen.metrics.ms_ssim import diversity, ms_ssim, scales_that_fit
 
 RNG = np.random.default_rng(0)
 
@@ -99,7 +99,7 @@ def test_small_images_are_refused_with_the_scales_that_fit() -> None:
         sizes = [side]
         while len(sizes) < 5:
             sizes.append(halved(np.zeros((sizes[-1], 1))).shape[0])
-        assert fitting(side, 200) == sum(s >= 11 for s in sizes)
+        assert scales_that_fit(side, 200) == sum(s >= 11 for s in sizes)
 
 
 @pytest.mark.filterwarnings("ignore::jaxgen.errors.FewExamplesWarning")

@@ -223,9 +223,9 @@ def test_a_wait_is_stopped_by_a_check_unless_it_is_whole() -> None:
 
 def test_many_steps_in_a_call_take_bounded_memory() -> None:
     batch = {"image": jax.ShapeDtypeStruct((128, 28, 28, 1), jnp.uint8)}
-    assert program.fitting(batch, 20) == 20
-    assert program.fitting(batch, 10**9) * 128 * 28 * 28 <= program.MOST
-    assert program.fitting({"image": jax.ShapeDtypeStruct((1 << 31, 1), jnp.uint8)}, 5) == 1
+    assert program.steps_that_fit(batch, 20) == 20
+    assert program.steps_that_fit(batch, 10**9) * 128 * 28 * 28 <= program.MOST
+    assert program.steps_that_fit({"image": jax.ShapeDtypeStruct((1 << 31, 1), jnp.uint8)}, 5) == 1
 
 
 def test_how_a_chunk_is_cut_into_calls_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
