@@ -57,7 +57,7 @@ def experiment(
     scales: Count = 2,
     width: Count = 16,
     blocks: Whole = 1,
-    steps: Whole = 2000,
+    steps: Whole = 1500,
     batch_size: Count = 64,
     learning_rate: Positive = 1e-3,
     clip: Positive | None = 100.0,

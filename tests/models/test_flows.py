@@ -20,6 +20,7 @@ from jaxgen.models.flows import (
     ChannelCoupling,
     CheckerboardCoupling,
     ConvNet,
+    Flow,
     InvertibleConv,
     LearnedPrior,
     Logit,
@@ -120,6 +121,7 @@ def test_the_inverse_gives_the_data_back(name: str) -> None:
     flow, x = LAYERS[name][0](), data_of(name)
     variables = made(flow, data_of(name, n=FIRST))
     z, log_det = apply(flow, variables, x)
+    assert isinstance(flow, Flow)
     assert (z.shape, log_det.shape) == (x.shape, x.shape[:1])
     assert np.abs(np.asarray(z - x)).max() > 0.1
     back = apply(flow, variables, z, method="inverse")

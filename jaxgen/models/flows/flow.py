@@ -1,12 +1,13 @@
 """What all flows have in common, and flows one after another."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+@runtime_checkable
 class Flow(Protocol):
     r"""An invertible map between data and latents of one number of dimensions.
 
