@@ -75,7 +75,18 @@ def test_the_adversarial_game() -> None:
     assert [len(axes.get_lines()) for axes in names["figure"].axes] == [6, 3, 2]
 
 
-PICTURES = {"a_new_loss.py": 2, "the_adversarial_game.py": 1}
+@pytest.mark.slow
+def test_flows_of_the_plane() -> None:
+    names = run("flows_of_the_plane.py", 1500)
+    for (energy, steps), value in names["divergence"].items():
+        assert value > -0.02, "no law is nearer than the density itself"
+        assert value < {2: 2.5, 8: 1.5, 32: 1.0}[steps], f"{energy} by {steps} steps"
+    # The mass of the wave of U2 is its length, with the slopes of both walls, times that of a normal law across.
+    mass = (8 + np.sqrt(np.pi / 5)) * 0.4 * np.sqrt(2 * np.pi)
+    assert np.exp(names["log_constant"](names["ENERGIES"]["U2"])) == pytest.approx(mass, rel=1e-3)
+
+
+PICTURES = {"a_new_loss.py": 2, "flows_of_the_plane.py": 1, "the_adversarial_game.py": 1}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.py")))

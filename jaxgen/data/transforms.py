@@ -99,20 +99,25 @@ def binarize_statically(seed: int = 0, *, feature: str = "image") -> Transform:
     return transform
 
 
-def dequantize(*, feature: str = "image") -> Transform:
-    r"""Uniform dequantisation, $x \mapsto (x + u) / 256$ with $u \sim U[0, 1)$; $\log p(x)$ loses $\log 256$ a dimension.
+def dequantize(bits: int = 8, *, feature: str = "image") -> Transform:
+    r"""Uniform dequantisation, $x \mapsto (\lfloor x / 2^{8 - n} \rfloor + u) / 2^n$ with $u \sim U[0, 1)$, for n bits.
 
-    The transform raises a `UserError` for what is not bytes: nothing else has 256 levels.
+    $\log p(x)$ loses $n \log 2$ a dimension. With fewer bits than 8 the lowest ones of the bytes are dropped. The transform
+    raises a `UserError` for what is not bytes: nothing else has 256 levels.
 
-    Source: Uria et al. 2013; Theis et al. 2016, section 3.1.
+    Source: Uria et al. 2013; Theis et al. 2016, section 3.1; Kingma & Dhariwal 2018 for fewer bits.
+
+    Args:
+      bits: the number of bits n, from 1 to 8.
+      feature: the feature that is changed.
     """
 
     def draw(x: Array, key: Key) -> Array:
         if x.dtype != jnp.uint8:
             raise UserError(f"dequantize() is of bytes, and the {feature} is {x.dtype}; put it before scale(), or give bytes.")
-        x = x.astype(jnp.float32)
+        x = (x >> (8 - bits)).astype(jnp.float32)
         # The sum rounds to x + 1 now and then, and a white pixel to 1, whose logit is infinite.
-        return jnp.minimum(x + jax.random.uniform(key, x.shape), jnp.nextafter(x + 1, x)) / 256
+        return jnp.minimum(x + jax.random.uniform(key, x.shape), jnp.nextafter(x + 1, x)) / 2**bits
 
     return _on(feature, draw)
 

@@ -7,8 +7,17 @@ a probabilistic language along, and neither has the discretised logistic. The te
 from jaxgen.distributions.bernoulli import Bernoulli
 from jaxgen.distributions.discretized_normal import DiscretizedNormal
 from jaxgen.distributions.event import sum_event
+from jaxgen.distributions.flow_posterior import FlowPosterior
 from jaxgen.distributions.logistic import DiscretizedLogistic
 from jaxgen.distributions.multivariate_normal import MultivariateNormal
 from jaxgen.distributions.normal import Normal
 
-__all__ = ["Bernoulli", "DiscretizedLogistic", "DiscretizedNormal", "MultivariateNormal", "Normal", "sum_event"]
+__all__ = [
+    "Bernoulli",
+    "DiscretizedLogistic",
+    "DiscretizedNormal",
+    "FlowPosterior",
+    "MultivariateNormal",
+    "Normal",
+    "sum_event",
+]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxgen import keys
+from jaxgen.distributions.event import sum_event
 
 
 class Normal(NamedTuple):
@@ -43,6 +44,23 @@ class Normal(NamedTuple):
         shape = jnp.shape(self.mean) if samples is None else (samples, *jnp.shape(self.mean))
         normal = functools.partial(jax.random.normal, dtype=jnp.result_type(self.mean, jnp.float32))
         return self.mean + self.std * keys.draw(normal, key, shape, axis=0 if samples is None else 1)
+
+    def sample_and_log_prob(
+        self, key: Key[Array, "..."], *, samples: int
+    ) -> tuple[Float[Array, "k b *event"], Float[Array, "k b"]]:
+        """Samples of each example, and their log-densities: of an example, the sum over its elements.
+
+        Args:
+          key: the key of the draw: one key, or a key for each example, `[B]`.
+          samples: the number of samples k.
+
+        Returns:
+          `[k, B, ...]` and `[k, B]`.
+        """
+        z = self.sample(key, samples=samples)
+        # One row for each sample of each example, so that an example is summed as it is elsewhere.
+        rows = self.log_prob(z).reshape(-1, *z.shape[2:])
+        return z, sum_event(rows).reshape(z.shape[:2])
 
     def kl(self, other: "Normal") -> Float[Array, "..."]:
         r"""$KL(p \| q) = \log \frac{\sigma_q}{\sigma_p} + \frac{\sigma_p^2 + (\mu_p - \mu_q)^2}{2 \sigma_q^2} - \frac 1 2$.

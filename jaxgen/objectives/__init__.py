@@ -4,7 +4,8 @@ from jaxgen.objectives.adversarial import adversarial
 from jaxgen.objectives.apply import apply
 from jaxgen.objectives.bottleneck import Prediction, bottleneck, bottleneck_prediction
 from jaxgen.objectives.contrastive import clip_scale, contrastive
-from jaxgen.objectives.elbo import constrained_elbo, elbo, importance_weighted, importance_weighted_bound
+from jaxgen.objectives.elbo import constrained_elbo, elbo, free_energy, importance_weighted, importance_weighted_bound
+from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.score_matching import Weight, by_variance, denoiser_of, denoising_score_matching, uniform
@@ -35,7 +36,10 @@ __all__ = [
     "contrastive",
     "denoiser_of",
     "denoising_score_matching",
+    "dequantised_bound",
     "elbo",
+    "flow_likelihood",
+    "free_energy",
     "importance_weighted",
     "importance_weighted_bound",
     "k_sparse",

@@ -1,7 +1,8 @@
 """Bounds on the evidence of a latent variable model: the ELBO, its constrained form, and the importance-weighted bound.
 
-A model is any linen module with `encode(x, train) -> q(z | x)` and `decode(z, train) -> p(x | z)`. Both distributions have
-element-wise `log_prob`; the posterior has `sample(keys [B], samples=k)` and, for an analytic KL, `kl(prior)`.
+A model is any linen module with `encode(x, train) -> q(z | x)` and `decode(z, train) -> p(x | z)`. The likelihood has an
+element-wise `log_prob`. The posterior has `sample_and_log_prob(keys [B], samples=k) -> (z [k, B, ...], log q [k, B])` and, for
+an analytic KL, `kl(prior)`. So it needs no density of any z but its own samples (`distributions.FlowPosterior`).
 """
 
 import math
@@ -72,6 +73,49 @@ def elbo(
         weight = beta(state.step) if callable(beta) else beta
         metrics = {"elbo": likelihood - kl, "log_likelihood": likelihood, "kl": kl}
         return weight * kl - likelihood, Aux(vars, metrics)
+
+    return loss
+
+
+def free_energy(
+    model: nn.Module,
+    *,
+    beta: float | Schedule = 1.0,
+    samples: int = 1,
+    prior: Normal = PRIOR,
+    name: str = "model",
+    feature: str = "image",
+) -> LossFn:
+    r"""The free energy with an inverse temperature on the model's joint density, by samples.
+
+    $\frac 1 k \sum_{i=1}^k \log q(z_i | x) - \beta\, [\log p(x | z_i) + \log p(z_i)]$, $z_i \sim q(z | x)$. While beta is small
+    the posterior is drawn to a wide density, where the ELBO with a weight on the KL would draw it to a point.
+
+    Args:
+      model: a latent variable model.
+      beta: the inverse temperature, or a schedule of the step; 1 gives the negative ELBO with a sampled KL.
+      samples: the number of samples k.
+      prior: the prior p(z).
+      name: the parameters' name.
+      feature: the batch's feature x.
+
+    Returns:
+      A loss with the metrics `elbo` (that of beta = 1), `log_likelihood` and `kl`, in nats.
+
+    Source: Rezende & Mohamed 2015, equation 20.
+    """
+
+    def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
+        own = keys.per_example(key, batch)
+        _, terms, vars = evidence(model, params, state.vars, batch[feature], own, samples, prior, name, train)
+        likelihood, log_prior, log_posterior = (term.mean(0) for term in terms)
+        weight = beta(state.step) if callable(beta) else beta
+        metrics = {
+            "elbo": likelihood + log_prior - log_posterior,
+            "log_likelihood": likelihood,
+            "kl": log_posterior - log_prior,
+        }
+        return log_posterior - weight * (likelihood + log_prior), Aux(vars, metrics)
 
     return loss
 
@@ -248,12 +292,11 @@ def _terms(
 ) -> tuple[Terms, Vars]:
     k, b = samples, x.shape[0]
     noise, layers = (keys.fold_in(key, i) for i in range(2))
-    z = q.sample(noise, samples=k)
+    z, log_posterior = q.sample_and_log_prob(noise, samples=k)
     # The samples lie along the batch axis, so that the decoder is one large matrix product and not k small ones.
     flat = z.reshape(k * b, *z.shape[2:])
     p, vars = apply(model, params, vars, flat, key=layers, name=name, method="decode", train=train)
     targets = jnp.broadcast_to(x, (k, *x.shape)).reshape(k * b, *x.shape[1:])
     log_likelihood = sum_event(p.log_prob(targets)).reshape(k, b)
     log_prior = sum_event(prior.log_prob(flat)).reshape(k, b)
-    log_posterior = sum_event(q.log_prob(z).reshape(flat.shape)).reshape(k, b)
     return Terms(log_likelihood, log_prior, log_posterior), vars

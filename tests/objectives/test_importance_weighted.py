@@ -31,12 +31,10 @@ class Given(NamedTuple):
     q: Normal
     noise: jax.Array
 
-    def sample(self, key: jax.Array, *, samples: int) -> jax.Array:
+    def sample_and_log_prob(self, key: jax.Array, *, samples: int) -> tuple[jax.Array, jax.Array]:
         assert samples == len(self.noise)
-        return self.q.mean + self.q.std * self.noise
-
-    def log_prob(self, z: jax.Array) -> jax.Array:
-        return self.q.log_prob(z)
+        z = self.q.mean + self.q.std * self.noise
+        return z, jnp.asarray(self.q.log_prob(z)).sum(-1)
 
 
 class WithGivenNoise(lg.LinearGaussian):
