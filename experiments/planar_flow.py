@@ -15,7 +15,7 @@ Against the paper, most of whose settings are quoted from memory:
 | networks | one hidden layer of 400 maxout units of 4 pieces, 40 latents | the same layer; 16 latents for digits |
 | loss | log q(z) - beta_t log p(x, z), beta_t = min(1, 0.01 + t / 10,000) | the same, t / 1,000 for digits |
 | optimizer | RMSprop 1e-5 with momentum 0.9, batches of 100, 500,000 updates | Adam 1e-3 by default; --optimizer rmsprop |
-| parameters of the steps | not told | near zero at first, of a deviation of 0.01 |
+| parameters of the steps | not given | near zero at first, of a deviation of 0.01 |
 | likelihood of test images | importance samples | the same |
 | data | binarised MNIST | binarised at each visit by default, or once |
 """

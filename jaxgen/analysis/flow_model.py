@@ -15,7 +15,7 @@ from jaxgen.pictures import Picture
 from jaxgen.types import Array, Key
 
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0)
-"""Of the rows of samples in a picture."""
+"""The temperatures of the rows of samples in a picture."""
 
 
 def of_flow(model: nn.Module, shape: tuple[int, int, int], *, temperature: float = 1.0) -> LatentModel:

@@ -66,7 +66,7 @@ class FlowPosterior:
         raise UserError("The KL of a flow posterior has no closed form; take a sampled one, `elbo(..., analytic_kl=False)`.")
 
     def _moved(self, z: Float[Array, "*k b d"]) -> tuple[Float[Array, "*k b d"], Float[Array, "*k b"]]:
-        """What the steps make of z, and the sum of their logarithms of determinants."""
+        """The result of the steps from z, and the sum of their logarithms of determinants."""
 
         def move(carry: tuple[Array, Array], parameters: Any) -> tuple[tuple[Array, Array], None]:
             z, total = carry

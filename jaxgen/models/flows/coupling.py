@@ -1,6 +1,6 @@
 """Affine couplings: a part of x is shifted and scaled by numbers that a network makes of the other part.
 
-The network is a module `network(x, outputs, train=...) -> (shift, log_scale)`; for a checkerboard it is told the `mask` too.
+The network is a module `network(x, outputs, train=...) -> (shift, log_scale)`; for a checkerboard it gets the `mask` too.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ class CheckerboardCoupling(nn.Module):
     Source: Dinh et al. 2017, equations 6 to 9 and figure 3; the shift before the scale is that of the authors' code.
 
     Fields:
-      network: the network f, which is told the mask.
+      network: the network f, which gets the mask too.
       odd: whether the pixels stay whose row and column add up to an odd number.
     """
 

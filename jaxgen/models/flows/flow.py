@@ -1,4 +1,4 @@
-"""What all flows have in common, and flows one after another."""
+"""The interface of all flows, and a chain of flows."""
 
 from typing import Any, Protocol, runtime_checkable
 
