@@ -8,14 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.errors import ScopeParamNotFoundError
 from parameters import filled, normal
 
-from jaxgen.models.diffusion import CrossAttention, ResidualPyramid, SkipPyramid, UNet
+from jaxgen.models.diffusion import CrossAttention, ResidualPyramid, SkipPyramid, UNet, presets
 from jaxgen.nn import BINOMIAL, BOX, AdaptiveGroupNorm, Sinusoidal
 
 X, TIME, LABEL = normal(2, 6, 6, 1), jnp.array([3.0, 900.0]), jnp.array([0, 2])
 CONTEXT = normal(2, 3, 5, seed=7)
 BASE: dict[str, Any] = {"channels": (4, 8), "blocks": 1, "attention": (6,), "dropout": 0.0}
+SMALLEST = {**BASE, "blocks": 0}
 
 
 def paths(tree: Any) -> dict[str, Any]:
@@ -24,8 +26,8 @@ def paths(tree: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def base(**told: Any) -> Any:
-    return filled(UNet(**BASE), X, TIME)
+def base() -> Any:
+    return filled(UNet(**SMALLEST), X, TIME)
 
 
 def shared(model: nn.Module, *inputs: Any, **named: Any) -> Any:
@@ -47,8 +49,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "projected shortcuts": {"taps": BOX, "project_resampled": True},
     "PyTorch's padding": {"stride_padding": 1},
     "scale and shift": {"norm": AdaptiveGroupNorm},
-    "attention after the last block": {"attend_last": True, "blocks": 2},
-    "attention after every block": {"blocks": 2},
+    "attention after the last block": {"attend_last": True, "blocks": 1},
+    "attention after every block": {"blocks": 1},
     "attention by level": {"attention_levels": (1,)},
     "two heads": {"heads": 2},
     "width of a head": {"head_width": 2},
@@ -72,7 +74,7 @@ def outputs() -> dict[str, np.ndarray]:
     """The output of every network, all with the same parameters as far as they have the same."""
     found = {}
     for name, fields in {"": {}, **SWITCHES}.items():
-        model = UNet(**{**BASE, **fields})
+        model = UNet(**{**SMALLEST, **fields})
         found[name] = np.asarray(model.apply(shared(model, X, TIME), X, TIME))
     return found
 
@@ -97,28 +99,43 @@ def test_a_switch_changes_the_output(name: str, outputs: dict[str, np.ndarray]) 
 )
 def test_a_network_runs_at_two_resolutions_with_finite_gradients(fields: dict[str, Any]) -> None:
     """Where levels attend, and not sides, the parameters are the same at every size; odd sides come back too."""
-    model = UNet(**{**BASE, "attention_levels": (1,), **fields})
+    model = UNet(**{**SMALLEST, "attention_levels": (1,), **fields})
     context = {"context": CONTEXT} if "transformer_depth" in fields else {}
     variables = filled(model, X, TIME, **context)
-    for x in (X, normal(2, 9, 5, 1)):
-        out, gradient = jax.jit(jax.value_and_grad(lambda v, x=x: (model.apply(v, x, TIME, **context) ** 2).mean()))(variables)
-        assert np.isfinite(out)
-        for path, g in paths(gradient).items():
-            assert np.isfinite(g).all(), path
-            # A key's bias shifts all logits of a query alike. A map of a context that has one vector would be constant.
-            assert "key" in path or np.abs(g).max() > 0, path
+    y = model.apply(variables, normal(2, 9, 5, 1), TIME, **context)
+    assert y.shape == (2, 9, 5, model.outputs or 1)
+    assert np.isfinite(y).all()
+    gradient = jax.jit(jax.grad(lambda v: (model.apply(v, X, TIME, **context) ** 2).mean()))(variables)
+    for path, g in paths(gradient).items():
+        assert np.isfinite(g).all(), path
+        # A key's bias shifts all logits of a query alike.
+        assert "key" in path or np.abs(g).max() > 0, path
 
 
 def test_attention_by_side_belongs_to_one_resolution() -> None:
-    with pytest.raises(nn.errors.ScopeParamNotFoundError):
-        UNet(**BASE).apply(filled(UNet(**BASE), normal(1, 8, 8, 1), TIME[:1]), X, TIME)
+    with pytest.raises(ScopeParamNotFoundError):
+        UNet(**SMALLEST).apply(filled(UNet(**SMALLEST), normal(1, 8, 8, 1), TIME[:1]), X, TIME)
+
+
+@pytest.mark.trains  # JAX's attention promotes half precision by itself
+@pytest.mark.parametrize("make", [presets.ncsnpp, presets.adm, presets.stable_diffusion])
+def test_half_precision_reaches_all_layers(make) -> None:
+    """Only normalisations and attention's softmax go by float32; the output is float32."""
+    model = make(8, (1, 2), 1, (1,), dtype=jnp.bfloat16, classes=2)
+    told = {"label": LABEL, "context": CONTEXT}
+    variables = filled(model, X, TIME, **told)
+    text = str(jax.make_jaxpr(lambda v: model.apply(v, X, TIME, **told))(variables))
+    products = [line.split(" = ")[0] for line in text.splitlines() if "dot_general" in line or "conv_general" in line]
+    halves = sum("bf16" in line for line in products)
+    assert halves > 0.9 * len(products) > 20
+    assert jax.eval_shape(model.apply, variables, X, TIME, **told).dtype == jnp.float32
 
 
 class TestTold:
     """Labels, labels of augmentation and a context, and the lack of them."""
 
     def test_a_label_before_the_mlp_is_a_unit_vector_and_none_is_zero(self) -> None:
-        model = UNet(**BASE, classes=2, label_first=True)
+        model = UNet(**SMALLEST, classes=2, label_first=True)
         variables = filled(model, X, TIME, LABEL)
         assert variables["params"]["label"]["kernel"].shape == (2, 4)
         apply = lambda v, label: model.apply(v, X, TIME, jnp.full(2, label))
@@ -132,7 +149,7 @@ class TestTold:
 
     @pytest.mark.parametrize("label_first", [False, True])
     def test_labels_are_dropped_in_training_by_example(self, label_first: bool) -> None:
-        model = UNet(**BASE, classes=2, label_first=label_first, label_dropout=0.5)
+        model = UNet(**SMALLEST, classes=2, label_first=label_first, label_dropout=0.5)
         variables = filled(model, X, TIME, LABEL)
         same, time, label = jnp.broadcast_to(X[:1], (32, *X.shape[1:])), jnp.full(32, 5.0), jnp.zeros(32, jnp.int32)
         told, nothing = (model.apply(variables, same[:1], time[:1], jnp.array([k]))[0] for k in (0, 2))
@@ -144,14 +161,14 @@ class TestTold:
         np.testing.assert_allclose(model.apply(variables, same, time, label)[-1], told, rtol=1e-3, atol=1e-3)
 
     def test_no_augmentation_is_a_vector_of_zeros(self) -> None:
-        variables = filled(UNet(**BASE), X, TIME, augment=jnp.ones((2, 3)))
+        variables = filled(UNet(**SMALLEST), X, TIME, augment=jnp.ones((2, 3)))
         assert variables["params"]["augment"].keys() == {"kernel"}
-        apply = functools.partial(UNet(**BASE).apply, variables, X, TIME)
+        apply = functools.partial(UNet(**SMALLEST).apply, variables, X, TIME)
         assert np.abs(apply(augment=jnp.ones((2, 3))) - apply()).max() > 1e-4
         np.testing.assert_array_equal(apply(augment=jnp.zeros((2, 3))), apply())
 
     def test_a_transformer_looks_at_the_context_and_not_at_its_padding(self) -> None:
-        model = UNet(**BASE, transformer_depth=2)
+        model = UNet(**SMALLEST, transformer_depth=2)
         variables = filled(model, X, TIME, context=CONTEXT)
         mask = jnp.array([[True, True, False]] * 2)
         y = model.apply(variables, X, TIME, context=CONTEXT, mask=mask)
@@ -166,22 +183,21 @@ class TestStart:
 
     @staticmethod
     def started(**fields: Any) -> dict[str, Any]:
-        return paths(jax.jit(UNet(**{**BASE, **fields}).init)(jax.random.key(0), X, TIME)["params"])
+        return paths(jax.jit(UNet(**{**SMALLEST, **fields}).init)(jax.random.key(0), X, TIME)["params"])
 
     def test_every_kernel_starts_by_its_initializer(self) -> None:
         constant = nn.initializers.constant
         found = self.started(kernel_init=constant(1.0), last_init=constant(2.0), qkv_init=constant(3.0))
-        last = max(path for path in found if path.startswith("Conv_"))
+        last = max(path for path in found if path.startswith("Conv_") and path.endswith("kernel"))
         for path, p in found.items():
             if path.endswith("kernel"):
-                ends = path in (last.replace("bias", "kernel"),) or path.endswith(("Conv_1/kernel", "out/kernel"))
-                ends = ends and path != "Conv_1/kernel"
+                ends = path == last or path.endswith(("/Conv_1/kernel", "out/kernel"))
                 qkv = any(name in path for name in ("query", "key", "value"))
                 assert np.all(p == (2 if ends else 3 if qkv else 1)), path
 
     def test_a_network_that_starts_almost_at_zero_is_no_constant(self) -> None:
         almost = nn.initializers.variance_scaling(1e-10, "fan_avg", "uniform")
-        model = UNet(**BASE, last_init=almost)
+        model = UNet(**SMALLEST, last_init=almost)
         out = model.apply(jax.jit(model.init)(jax.random.key(0), X, TIME), X, TIME)
         assert 0 < np.abs(out).max() < 1e-3
 
