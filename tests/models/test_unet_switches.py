@@ -11,6 +11,7 @@ import pytest
 from flax.errors import ScopeParamNotFoundError
 from parameters import filled, normal
 
+from jaxgen.errors import InputError
 from jaxgen.models.diffusion import CrossAttention, ResidualPyramid, SkipPyramid, UNet, presets
 from jaxgen.nn import BINOMIAL, BOX, AdaptiveGroupNorm, Sinusoidal
 
@@ -146,6 +147,8 @@ class TestTold:
         without["params"]["label"]["kernel"] = jnp.zeros((2, 4))
         np.testing.assert_array_equal(apply(without, 0), apply(variables, 2))
         assert np.isnan(apply(variables, -1)).all()
+        with pytest.raises(InputError, match="2 where it has none"):
+            model.apply(variables, X, TIME)
 
     @pytest.mark.parametrize("label_first", [False, True])
     def test_labels_are_dropped_in_training_by_example(self, label_first: bool) -> None:

@@ -60,7 +60,7 @@ class AttentionPool(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b o"]:
         """Pools a batch of maps."""
         b, h, w, c = x.shape
-        known = self.get_variable("params", "positions")
+        known: Any = self.get_variable("params", "positions")
         if known is not None and len(known) != h * w + 1:
             raise SizeError(
                 f"The pool has positions for {len(known) - 1} pixels, and the smallest maps have {h}x{w}; give images of the "

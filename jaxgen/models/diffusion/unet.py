@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxgen.errors import InputError
 from jaxgen.models.diffusion.encoder import Block, UNetEncoder
 from jaxgen.nn import Embed, doubled
 
@@ -63,6 +64,9 @@ class UNet(UNetEncoder):
 
         Returns:
           An image each.
+
+        Raises:
+          InputError: if the model has classes and is given no labels.
         """
         condition = self._condition(time, label, augment, train)
         block = self.block_of(condition, context, mask, train=train)
@@ -81,19 +85,27 @@ class UNet(UNetEncoder):
         return out.astype(jnp.float32)
 
     def _condition(self, time: Array, label: Array | None, augment: Array | None, train: bool) -> Float[Array, "b f"]:
-        embedding = self.embedded(time)
-        if self.classes and train and self.label_dropout:
-            dropped = jax.random.bernoulli(self.make_rng("dropout"), self.label_dropout, label.shape)
-            label = jnp.where(dropped, self.classes, label)
+        embedding, told = self.embedded(time), self._told(label, train) if self.classes else None
         first: dict[str, Any] = {"features": embedding.shape[-1], "dtype": self.dtype, **self._kernels()}
-        if self.classes and self.label_first:
-            embedding = embedding + nn.Dense(name="label", **first)(_unit_vector(label, self.classes))
+        if told is not None and self.label_first:
+            embedding = embedding + nn.Dense(name="label", **first)(_unit_vector(told, self.classes))
         if augment is not None:
             embedding = embedding + nn.Dense(name="augment", use_bias=False, **first)(augment)
         condition = self.mapped(embedding)
-        if self.classes and not self.label_first:
-            condition = condition + Embed(self.classes + 1, condition.shape[-1], dtype=self.dtype)(label)
+        if told is not None and not self.label_first:
+            condition = condition + Embed(self.classes + 1, condition.shape[-1], dtype=self.dtype)(told)
         return jax.nn.swish(condition)
+
+    def _told(self, label: Array | None, train: bool) -> Int[Array, " b"]:
+        """The labels, a share of which is "unlabelled" in training."""
+        if label is None:
+            raise InputError(
+                f"A network with {self.classes} classes is told a label of each image, {self.classes} where it has none."
+            )
+        if not train or not self.label_dropout:
+            return label
+        dropped = jax.random.bernoulli(self.make_rng("dropout"), self.label_dropout, label.shape)
+        return jnp.where(dropped, self.classes, label)
 
     def _enlarged(self, h: Array, sides: tuple[int, ...], block: Block) -> Array:
         height, width = sides
