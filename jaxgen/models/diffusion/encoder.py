@@ -98,7 +98,7 @@ class UNetEncoder(nn.Module):
         """A function that runs one more block.
 
         Args:
-          condition: what the blocks are told.
+          condition: the vectors that the blocks are told.
           context: vectors that the maps look at.
           mask: a mask that is false for vectors that are not there.
           train: whether activations are dropped.
