@@ -43,7 +43,7 @@ def test_stable_diffusion_has_its_parameters() -> None:
     assert count(presets.stable_diffusion(), 64, 4, **context) == 859_520_964
 
 
-SMALL: dict[str, Any] = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention_levels": (1,)}
+SMALL: dict[str, Any] = {"channels": 8, "multipliers": (1, 2), "blocks": 0, "attention_levels": (1,)}
 MAKERS = {
     "ddpm": (presets.ddpm, {}, 2),
     "improved_ddpm": (presets.improved_ddpm, {}, 6),
@@ -67,6 +67,14 @@ def test_a_small_network_of_each_kind_runs(name: str) -> None:
     assert np.isfinite(y).all()
     assert set(variables) == ({"params", "constants"} if name == "ncsnpp" else {"params"})
     assert make(**SMALL, **fields, dropout=0.7, heads=3).dropout == 0.7
+
+
+def test_kernels_start_within_the_papers_bounds() -> None:
+    draw = lambda init: np.abs(init(jax.random.key(0), (3, 3, 40, 60))).max()
+    fan_in, fan_out = 9 * 40, 9 * 60
+    assert draw(presets.XAVIER) == pytest.approx((6 / (fan_in + fan_out)) ** 0.5, rel=1e-3)
+    assert draw(presets.ALMOST_ZERO) == pytest.approx(1e-5 * (6 / (fan_in + fan_out)) ** 0.5, rel=1e-3)
+    assert draw(presets.TORCH) == pytest.approx(fan_in**-0.5, rel=1e-3)
 
 
 def test_fractions_of_the_channels() -> None:

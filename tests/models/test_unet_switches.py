@@ -54,7 +54,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "attention after every block": {"blocks": 1},
     "attention by level": {"attention_levels": (1,)},
     "two heads": {"heads": 2},
-    "width of a head": {"head_width": 2},
+    "width of a head": {"head_width": 1},
     "transformer": {"transformer_depth": 1},
     "groups": {"groups": 4},
     "epsilon": {"epsilon": 1e-2},
@@ -103,7 +103,7 @@ def test_a_network_runs_at_two_resolutions_with_finite_gradients(fields: dict[st
     model = UNet(**{**SMALLEST, "attention_levels": (1,), **fields})
     context = {"context": CONTEXT} if "transformer_depth" in fields else {}
     variables = filled(model, X, TIME, **context)
-    y = model.apply(variables, normal(2, 9, 5, 1), TIME, **context)
+    y = jax.jit(model.apply)(variables, normal(2, 9, 5, 1), TIME, **context)
     assert y.shape == (2, 9, 5, model.outputs or 1)
     assert np.isfinite(y).all()
     gradient = jax.jit(jax.grad(lambda v: (model.apply(v, X, TIME, **context) ** 2).mean()))(variables)
@@ -154,14 +154,15 @@ class TestTold:
     def test_labels_are_dropped_in_training_by_example(self, label_first: bool) -> None:
         model = UNet(**SMALLEST, classes=2, label_first=label_first, label_dropout=0.5)
         variables = filled(model, X, TIME, LABEL)
-        same, time, label = jnp.broadcast_to(X[:1], (32, *X.shape[1:])), jnp.full(32, 5.0), jnp.zeros(32, jnp.int32)
-        told, nothing = (model.apply(variables, same[:1], time[:1], jnp.array([k]))[0] for k in (0, 2))
-        run = jax.jit(functools.partial(model.apply, train=True))
-        found = run(variables, same, time, label, rngs={"dropout": jax.random.key(0)})
-        near = [[np.abs(y - e).max() < 1e-3 for e in (told, nothing)] for y in found]
-        assert all(sum(pair) == 1 for pair in near)
-        assert 4 < sum(pair[1] for pair in near) < 28
-        np.testing.assert_allclose(model.apply(variables, same, time, label)[-1], told, rtol=1e-3, atol=1e-3)
+        told, nothing = (model.apply(variables, X, TIME, jnp.full(2, k)) for k in (0, 2))
+        label, kinds = jnp.zeros(2, jnp.int32), set()
+        for i in range(12):
+            y = model.apply(variables, X, TIME, label, train=True, rngs={"dropout": jax.random.key(i)})
+            near = [[np.abs(y[b] - e[b]).max() < 1e-4 for b in range(2)] for e in (told, nothing)]
+            assert np.sum(near, axis=0).tolist() == [1, 1]
+            kinds.add(tuple(near[1]))
+        assert kinds == {(False, False), (False, True), (True, False), (True, True)}
+        np.testing.assert_array_equal(model.apply(variables, X, TIME, label), told)
 
     def test_no_augmentation_is_a_vector_of_zeros(self) -> None:
         variables = filled(UNet(**SMALLEST), X, TIME, augment=jnp.ones((2, 3)))
@@ -197,12 +198,6 @@ class TestStart:
                 ends = path == last or path.endswith(("/Conv_1/kernel", "out/kernel"))
                 qkv = any(name in path for name in ("query", "key", "value"))
                 assert np.all(p == (2 if ends else 3 if qkv else 1)), path
-
-    def test_a_network_that_starts_almost_at_zero_is_no_constant(self) -> None:
-        almost = nn.initializers.variance_scaling(1e-10, "fan_avg", "uniform")
-        model = UNet(**SMALLEST, last_init=almost)
-        out = model.apply(jax.jit(model.init)(jax.random.key(0), X, TIME), X, TIME)
-        assert 0 < np.abs(out).max() < 1e-3
 
 
 def test_the_names_and_shapes_of_the_defaults_stay() -> None:
