@@ -37,12 +37,15 @@ from jaxgen.nn.pooling import adaptive_avg_pool, avg_pool, max_pool
 from jaxgen.nn.positions import LearnedPositions, RelativePositionBias, relative_positions, resized_positions, sinusoidal_2d
 from jaxgen.nn.quantiser import Quantised, VectorQuantiser, VectorQuantiserEMA, gumbel_softmax, perplexity, straight_through
 from jaxgen.nn.regularisation import drop_path, dropout
+from jaxgen.nn.resampling import BINOMIAL, BOX, Taps, doubled, halved
 from jaxgen.nn.residual import ConditionalResidualBlock, ResidualBlock
 from jaxgen.nn.transformer import Transformer, causal_mask, quick_gelu
 from jaxgen.nn.transformer_block import Initializers, TransformerBlock, scaled_by_depth, xavier
 from jaxgen.nn.weight_norm import Equalised, WeightNorm
 
 __all__ = [
+    "BINOMIAL",
+    "BOX",
     "AdaptiveGroupNorm",
     "AdaptiveInstanceNorm",
     "AdditiveGroupNorm",
@@ -76,6 +79,7 @@ __all__ = [
     "Sinusoidal",
     "SpatiallyAdaptiveNorm",
     "SpectralNorm",
+    "Taps",
     "Transformer",
     "TransformerBlock",
     "VectorQuantiser",
@@ -92,11 +96,13 @@ __all__ = [
     "bilinear_between_corners",
     "causal_mask",
     "channel_moments",
+    "doubled",
     "drop_path",
     "dropout",
     "from_patches",
     "grid_of",
     "gumbel_softmax",
+    "halved",
     "interpolate",
     "local_response_norm",
     "max_pool",

@@ -22,15 +22,21 @@ class AdditiveGroupNorm(nn.Module):
 
     Fields:
       dtype: the dtype of the computation; the parameters are float32.
+      groups: the most groups of channels, as in `GroupNorm`.
+      epsilon: the number that is added to the variances.
+      kernel_init: the initializer of the kernel that the condition is multiplied by.
     """
 
     dtype: Any = jnp.float32
+    groups: int | None = None
+    epsilon: float = 1e-6
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], condition: Float[Array, "b f"]) -> Float[Array, "b h w c"]:
         """Adds, then normalises."""
-        shift = nn.Dense(x.shape[-1], dtype=self.dtype)(condition)
-        return GroupNorm(dtype=self.dtype)(x + shift[:, None, None])
+        shift = nn.Dense(x.shape[-1], kernel_init=self.kernel_init, dtype=self.dtype)(condition)
+        return GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype)(x + shift[:, None, None])
 
 
 class AdaptiveGroupNorm(nn.Module):
@@ -40,15 +46,22 @@ class AdaptiveGroupNorm(nn.Module):
 
     Fields:
       dtype: the dtype of the computation; the parameters are float32.
+      groups: the most groups of channels, as in `GroupNorm`.
+      epsilon: the number that is added to the variances.
+      kernel_init: the initializer of the kernel that the condition is multiplied by.
     """
 
     dtype: Any = jnp.float32
+    groups: int | None = None
+    epsilon: float = 1e-6
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], condition: Float[Array, "b f"]) -> Float[Array, "b h w c"]:
         """Normalises, then scales and shifts."""
-        scale, shift = jnp.split(nn.Dense(2 * x.shape[-1], dtype=self.dtype)(condition)[:, None, None], 2, axis=-1)
-        return GroupNorm(dtype=self.dtype)(x) * (1 + scale) + shift
+        dense = nn.Dense(2 * x.shape[-1], kernel_init=self.kernel_init, dtype=self.dtype)
+        scale, shift = jnp.split(dense(condition)[:, None, None], 2, axis=-1)
+        return GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype)(x) * (1 + scale) + shift
 
 
 class AdaptiveInstanceNorm(nn.Module):
@@ -112,15 +125,17 @@ class ConditionalInstanceNorm(nn.Module):
     Fields:
       epsilon: the number that is added to the variances.
       dtype: the dtype of the computation; the parameters are float32.
+      kernel_init: the initializer of the kernel that the condition is multiplied by.
     """
 
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], condition: Float[Array, "b f"]) -> Float[Array, "b h w c"]:
         """Normalises each channel of each example, and puts its mean back."""
-        modulation = nn.Dense(3 * x.shape[-1], dtype=self.dtype)(condition).astype(jnp.float32)
+        modulation = nn.Dense(3 * x.shape[-1], kernel_init=self.kernel_init, dtype=self.dtype)(condition).astype(jnp.float32)
         scale, shift, share = jnp.split(modulation[:, None, None], 3, axis=-1)
         x = x.astype(jnp.float32)
         mean = x.mean((1, 2), keepdims=True)

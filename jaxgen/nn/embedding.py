@@ -11,21 +11,32 @@ from jaxtyping import Array, Float
 from jaxgen.errors import SizeError
 
 
-def sinusoidal(t: Float[Array, " b"], features: int, *, period: float = 10_000.0) -> Float[Array, "b f"]:
+def sinusoidal(
+    t: Float[Array, " b"],
+    features: int,
+    *,
+    period: float = 10_000.0,
+    endpoint: bool = True,
+    cosines_first: bool = False,
+) -> Float[Array, "b f"]:
     r"""$[\sin(\omega_i t), \cos(\omega_i t)]$ with frequencies $\omega_i$ that fall geometrically from 1 to 1 / period.
 
     Args:
       t: positions or times, in steps.
       features: an even number.
       period: the inverse of the least frequency.
+      endpoint: whether the least frequency is 1 / period itself, $\omega_i = p^{-i / (h - 1)}$ for i below half the features h;
+        otherwise it comes close, $\omega_i = p^{-i / h}$.
+      cosines_first: whether the cosines come before the sines.
 
     Returns:
-      All sines, then all cosines.
+      All sines, then all cosines, or the other way round.
 
     Raises:
       SizeError: if the features are not even in number, or fewer than four.
 
-    Source: Vaswani et al. 2017, section 3.5; in this order and with both ends included: Ho et al. 2020.
+    Source: Vaswani et al. 2017, section 3.5; in this order and with both ends included: Ho et al. 2020; with cosines first and
+    without the end: the code of Nichol & Dhariwal 2021.
     """
     half = features // 2
     if features % 2 or half < 2:
@@ -33,9 +44,10 @@ def sinusoidal(t: Float[Array, " b"], features: int, *, period: float = 10_000.0
             f"Sines and cosines make an even number of features, four or more, and not {features}; "
             "where a network has --channels, their first number decides it."
         )
-    frequencies = jnp.exp(-math.log(period) * jnp.arange(half, dtype=jnp.float32) / (half - 1))
+    frequencies = jnp.exp(-math.log(period) * jnp.arange(half, dtype=jnp.float32) / (half - 1 if endpoint else half))
     angles = t.astype(jnp.float32)[:, None] * frequencies
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    waves = (jnp.cos(angles), jnp.sin(angles)) if cosines_first else (jnp.sin(angles), jnp.cos(angles))
+    return jnp.concatenate(waves, axis=-1)
 
 
 class Sinusoidal(nn.Module):
@@ -45,15 +57,20 @@ class Sinusoidal(nn.Module):
       features: an even number.
       scale: the factor that the time is multiplied by first; 1000 for times in [0, 1].
       period: the inverse of the least frequency.
+      endpoint: whether the least frequency is 1 / period itself, as in `sinusoidal`.
+      cosines_first: whether the cosines come before the sines.
     """
 
     features: int
     scale: float = 1.0
     period: float = 10_000.0
+    endpoint: bool = True
+    cosines_first: bool = False
 
     def __call__(self, t: Float[Array, " b"]) -> Float[Array, "b f"]:
         """Embeds each number."""
-        return sinusoidal(self.scale * t, self.features, period=self.period)
+        order: dict[str, Any] = {"endpoint": self.endpoint, "cosines_first": self.cosines_first}
+        return sinusoidal(self.scale * t, self.features, period=self.period, **order)
 
 
 class RandomFourier(nn.Module):

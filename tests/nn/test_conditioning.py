@@ -37,6 +37,16 @@ def test_adaptive_scales_and_shifts_after_the_normalisation() -> None:
     np.testing.assert_allclose(AdaptiveGroupNorm().apply(variables, X, CONDITION), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", [AdditiveGroupNorm, AdaptiveGroupNorm])
+def test_groups_and_epsilon_are_those_of_the_normalisation(kind) -> None:
+    layer, without = kind(groups=2, epsilon=5.0), jnp.zeros_like(CONDITION)
+    variables = jax.tree.map(jnp.zeros_like, filled(layer, X, CONDITION))
+    variables["params"]["GroupNorm_0"]["GroupNorm_0"]["scale"] = jnp.ones(64)
+    y = np.asarray(X, np.float64).reshape(2, 4, 6, 2, -1)
+    y = (y - y.mean((1, 2, 4), keepdims=True)) / np.sqrt(y.var((1, 2, 4), keepdims=True) + 5.0)
+    np.testing.assert_allclose(layer.apply(variables, X, without), y.reshape(X.shape), rtol=1e-4, atol=1e-4)
+
+
 def test_instance_norm_keeps_the_channels_means() -> None:
     variables = filled(ConditionalInstanceNorm(), X, CONDITION)
     scale, shift, share = np.split(dense(variables["params"]["Dense_0"]), 3, axis=-1)

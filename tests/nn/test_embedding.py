@@ -24,6 +24,14 @@ def test_sinusoidal_is_ho_et_als() -> None:
         np.testing.assert_allclose(features[i], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("endpoint", [False, True])
+def test_cosines_first_and_the_least_frequency(endpoint: bool) -> None:
+    """As in the code of improved DDPM, where the frequencies are period^(-k / half)."""
+    features = Sinusoidal(8, period=100.0, endpoint=endpoint, cosines_first=True).apply({}, T)
+    angles = np.asarray(T, np.float64)[:, None] * 100.0 ** (-np.arange(4) / (3 if endpoint else 4))
+    np.testing.assert_allclose(features, np.concatenate([np.cos(angles), np.sin(angles)], axis=1), atol=2e-4)
+
+
 def test_scale_brings_unit_times_to_steps() -> None:
     np.testing.assert_array_equal(
         Sinusoidal(16, scale=1000.0).apply({}, T / 1000), Sinusoidal(16).apply({}, 1000.0 * (T / 1000))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from parameters import filled, normal
 
-from jaxgen.nn import ResidualBlock
+from jaxgen.nn import BINOMIAL, BOX, ConditionalResidualBlock, ResidualBlock, doubled, halved
 
 
 def resized(x: np.ndarray, resize: int) -> np.ndarray:
@@ -44,6 +44,20 @@ def test_block_of_another_width_starts_as_a_linear_map_of_each_pixel(resize: int
     expected = np.einsum("nhwc,cd->nhwd", resized(np.asarray(x), resize), kernel[0, 0])
     ours = jax.jit(ResidualBlock(16, resize=resize).apply)(started, x)
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("taps", [BOX, BINOMIAL])
+@pytest.mark.parametrize("resize", [-2, 1, 2])
+def test_a_conditional_block_starts_as_its_resampled_shortcut_times_its_scale(resize: int, taps) -> None:
+    x, condition = normal(2, 4, 6, 8), normal(2, 5, seed=1)
+    resample = {-2: lambda x: halved(x, taps), 1: lambda x: x, 2: lambda x: doubled(x, taps)}[resize]
+    block = ConditionalResidualBlock(8, resize=resize, taps=taps, scale=0.5)
+    started = block.init(jax.random.key(0), x, condition)
+    np.testing.assert_allclose(block.apply(started, x, condition), 0.5 * resample(x), rtol=1e-6, atol=1e-6)
+    projected = ConditionalResidualBlock(8, resize=resize, taps=taps, project=True)
+    started = projected.init(jax.random.key(0), x, condition)
+    expected = resample(x) @ started["params"]["Conv_2"]["kernel"][0, 0]
+    np.testing.assert_allclose(projected.apply(started, x, condition), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 8, 48])

@@ -1,7 +1,26 @@
 """Denoising networks: `(x_t, time, label or tokens) -> output`; what the output means belongs to the objective."""
 
+from jaxgen.models.diffusion.attention import CrossAttention, SelfAttention, SpatialTransformer
 from jaxgen.models.diffusion.captioned import Captioned, TokenEncoder
+from jaxgen.models.diffusion.encoder import UNetEncoder
+from jaxgen.models.diffusion.from_diffusers import from_diffusers
 from jaxgen.models.diffusion.mlp import MLP
+from jaxgen.models.diffusion.noisy_classifier import AttentionPool, NoisyClassifier
+from jaxgen.models.diffusion.pyramid import ResidualPyramid, SkipPyramid
 from jaxgen.models.diffusion.unet import UNet
 
-__all__ = ["MLP", "Captioned", "TokenEncoder", "UNet"]
+__all__ = [
+    "MLP",
+    "AttentionPool",
+    "Captioned",
+    "CrossAttention",
+    "NoisyClassifier",
+    "ResidualPyramid",
+    "SelfAttention",
+    "SkipPyramid",
+    "SpatialTransformer",
+    "TokenEncoder",
+    "UNet",
+    "UNetEncoder",
+    "from_diffusers",
+]

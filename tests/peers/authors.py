@@ -1,0 +1,43 @@
+"""Authors' repositories, run beside ours from a checkout that an environment variable names; nothing of them is kept here."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import pytest
+
+
+def checkout(variable: str, repository: str) -> Path:
+    """The folder of a checkout; tests that ask for it where the variable is not set are skipped."""
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"{variable} does not name a checkout of {repository}", allow_module_level=True)
+    return Path(folder)
+
+
+def edm() -> Any:
+    """The module `training.networks` of github.com/NVlabs/edm, whose licence is non-commercial."""
+    path = checkout("JAXGEN_EDM", "github.com/NVlabs/edm") / "training" / "networks.py"
+    # Their classes can be pickled with their source; without that they need no other file of theirs.
+    persistence = ModuleType("torch_utils.persistence")
+    persistence.persistent_class = lambda kind: kind  # type: ignore[attr-defined]
+    package = ModuleType("torch_utils")
+    package.persistence = persistence  # type: ignore[attr-defined]
+    with mock.patch.dict(sys.modules, {"torch_utils": package, "torch_utils.persistence": persistence}):
+        spec = importlib.util.spec_from_file_location("edm_networks", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+def guided_diffusion() -> Any:
+    """The module `guided_diffusion.unet` of github.com/openai/guided-diffusion."""
+    folder = checkout("JAXGEN_GUIDED_DIFFUSION", "github.com/openai/guided-diffusion")
+    with mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        return importlib.import_module("guided_diffusion.unet")
