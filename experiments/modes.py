@@ -4,6 +4,7 @@ python -m experiments.modes                                              # WGAN-
 python -m experiments.modes --dataset gaussian_grid                      # on the grid of 25
 python -m experiments.modes --dataset gaussian_grid --method gan         # loses modes
 python -m experiments.modes --dataset gaussian_grid --method ddpm        # a diffusion model on the same points
+python -m experiments.modes --method veegan                              # VEEGAN itself
 
 Means of the seeds 0 to 4: modes, share of high quality, reverse KL.
   wgan_gp  ring 8.0, 90.7%, 0.002; grid 25.0, 67.0%, 0.006
@@ -35,7 +36,7 @@ from jaxgen.models.diffusion import MLP
 from jaxgen.models.gan import mlp
 from jaxgen.nn import Sinusoidal
 from jaxgen.progress import Track
-from jaxgen.types import Array, Batch, Key
+from jaxgen.types import Array, Batch, Key, Params, Vars
 from jaxgen.uncertainty import named, of_share
 
 DRAWN = 2500
@@ -57,12 +58,13 @@ def mixture_of(source: data.Source) -> mixtures.Mixture:
 
 
 class Method(NamedTuple):
-    """What a method brings: its players, their networks, how to draw points `[n, 2]`, and from which averages."""
+    """What a method brings: its players, their networks, how to draw points `[n, 2]`, from which averages, and a start."""
 
     players: Mapping[str, jaxgen.Player]
     networks: Mapping[str, jaxgen.Network]
     sample: Callable[[jaxgen.TrainState, Key, Batch], Array]
     ema: float | None = 0.999
+    init: Callable[[Key], tuple[Params, Vars]] | None = None
 
 
 def game(
@@ -91,19 +93,50 @@ def game(
     return Method(players, networks, jax.jit(sample))
 
 
-def gan(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
+def gan(latents: int | None, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
     """The non-saturating GAN, without averages: its players circle, and a mean over their way is no player."""
     tx = optax.adam(learning_rate or 1e-3, b1=0.5)
-    return game(adversarial.non_saturating, latents, hidden, tx)._replace(ema=None)
+    return game(adversarial.non_saturating, latents or 2, hidden, tx)._replace(ema=None)
 
 
-def wgan_gp(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
+def wgan_gp(latents: int | None, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
     """The Wasserstein GAN with a gradient penalty, five critic steps to each of the generator."""
     tx = optax.adam(optax.cosine_decay_schedule(learning_rate or 3e-3, decay_steps), b1=0.0, b2=0.9)
-    return game(adversarial.wasserstein, latents, hidden, tx, penalty=penalty.gradient_penalty(1.0), every=5)
+    return game(adversarial.wasserstein, latents or 2, hidden, tx, penalty=penalty.gradient_penalty(1.0), every=5)
 
 
-def ddpm(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
+def veegan(latents: int | None, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
+    """VEEGAN, as its authors' code trains it: all three networks move at once, and the discriminator has one layer."""
+    size, noise = latents or 254, 1
+    start = nn.initializers.xavier_uniform()
+    generator = mlp.Generator((2,), hidden, output=lambda x: x, kernel_init=start)
+    reconstructor = mlp.Generator((size,), hidden, output=lambda z: z, kernel_init=start)
+    discriminator = mlp.Discriminator(hidden[:1], activation=nn.relu, kernel_init=start)
+    d_loss, g_loss = objectives.veegan(generator, reconstructor, discriminator, latents=size, noise=noise, feature="point")
+    # The generator and the reconstructor descend one loss, each in its own parameters.
+    losses = {"discriminator": d_loss, "generator": g_loss, "reconstructor": g_loss}
+    tx = optax.adam(learning_rate or 1e-3, b1=0.5)
+    player = jaxgen.Player(
+        objectives.simultaneous(losses), optax.multi_transform(dict.fromkeys(losses, tx), {name: name for name in losses})
+    )
+    networks = {
+        "generator": jaxgen.Network(generator, jnp.zeros((1, size))),
+        "reconstructor": jaxgen.Network(reconstructor, jnp.zeros((1, 2 + noise))),
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, size + 2))),
+    }
+
+    def init(key: Key) -> tuple[Params, Vars]:
+        params, vars = jaxgen.initialize(networks)(key)
+        return {"game": params}, vars
+
+    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
+        z = jax.random.normal(key, (len(given["index"]), size))
+        return objectives.apply(generator, state.params["game"], state.vars, z, name="generator")[0]
+
+    return Method({"game": player}, networks, jax.jit(sample), ema=None, init=init)
+
+
+def ddpm(latents: int | None, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
     """A diffusion model of 100 cosine steps that predicts the noise; its latents are as many as a point has numbers."""
     schedule = diffusion.cosine(100)
     model = MLP(hidden[0], len(hidden), Sinusoidal(64, scale=10.0))
@@ -120,15 +153,15 @@ def ddpm(latents: int, hidden: tuple[int, ...], learning_rate: float | None, dec
     return Method({"model": jaxgen.Player(loss, tx)}, networks, jax.jit(sample))
 
 
-METHODS: dict[str, Callable[..., Method]] = {"gan": gan, "wgan_gp": wgan_gp, "ddpm": ddpm}
+METHODS: dict[str, Callable[..., Method]] = {"gan": gan, "wgan_gp": wgan_gp, "veegan": veegan, "ddpm": ddpm}
 
 
 @jaxgen.recorded
 def experiment(
     *,
     dataset: Literal["gaussian_ring", "gaussian_grid"] | data.Given = "gaussian_ring",
-    method: Literal["gan", "wgan_gp", "ddpm"] | Callable[..., Method] = "wgan_gp",
-    latents: Count = 2,
+    method: Literal["gan", "wgan_gp", "veegan", "ddpm"] | Callable[..., Method] = "wgan_gp",
+    latents: Count | None = None,
     hidden: Counts = (128, 128),
     steps: Whole = 20_000,
     batch_size: Count = 500,
@@ -141,14 +174,15 @@ def experiment(
       dataset: the mixture: 8 Gaussians on a circle, or 25 on a grid; in Python also sources of a `point` `[N, 2]` with a
         `label`, its mode.
       method: the method to train; in Python also a function such as `gan` here.
-      hidden: widths of the layers, of every network.
+      latents: the dimension of z; None is the method's own, 254 of veegan and 2 of the GANs.
+      hidden: widths of the layers, of every network; the discriminator of veegan has the first alone.
       steps: training steps; of the discriminator, where players do not move equally often.
       learning_rate: Adam's learning rate; None is the method's own, 3e-3 of wgan_gp and 1e-3 of the others.
       decay_steps: the number of steps over which the learning rate of wgan_gp and ddpm falls to zero along a cosine.
     """
     train, test = data.train_and_test(dataset)
     mixture = MIXTURES[dataset] if isinstance(dataset, str) else mixture_of(train)
-    players, networks, sample, ema = value_of(METHODS, method)(latents, hidden, learning_rate, decay_steps)
+    players, networks, sample, ema, init = value_of(METHODS, method)(latents, hidden, learning_rate, decay_steps)
     centres = jnp.asarray(mixture.centres, jnp.float32)
     shown = data.examples(test, 10_000)["point"]
 
@@ -175,6 +209,7 @@ def experiment(
         players=players,
         steps=steps,
         networks=networks,
+        init=init,
         splits={"train": train, "test": test},
         evaluators={"test": count},
         pictures={"densities": densities},

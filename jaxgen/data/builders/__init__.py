@@ -2,7 +2,8 @@
 
 from jaxgen.data.builders.captioned_digits import CaptionedDigits
 from jaxgen.data.builders.digits import Digits
+from jaxgen.data.builders.inked_digits import InkedDigits
 from jaxgen.data.builders.mixtures import GaussianGrid, GaussianRing
 from jaxgen.data.builders.segmented_digits import SegmentedDigits
 
-__all__ = ["CaptionedDigits", "Digits", "GaussianGrid", "GaussianRing", "SegmentedDigits"]
+__all__ = ["CaptionedDigits", "Digits", "GaussianGrid", "GaussianRing", "InkedDigits", "SegmentedDigits"]
