@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from wiring import mutations_of_autoencoders, mutations_of_diffusion, mutations_of_games, mutations_of_likelihoods
+from wiring import (
+    mutations_of_autoencoders,
+    mutations_of_diffusion,
+    mutations_of_games,
+    mutations_of_likelihoods,
+    mutations_of_translation,
+)
 
 ROOT = Path(__file__).parents[1]
 RESUMES = ("tests/game/test_trajectories.py", "a_resumed_run")
@@ -71,7 +77,13 @@ MUTATIONS = [
 
 MUTATIONS += [
     Mutation(f"{Path(file).stem}: {what}", f"../{file}", text, becomes, (f"tests/{tests}", ""))
-    for table in (mutations_of_autoencoders, mutations_of_likelihoods, mutations_of_games, mutations_of_diffusion)
+    for table in (
+        mutations_of_autoencoders,
+        mutations_of_likelihoods,
+        mutations_of_games,
+        mutations_of_translation,
+        mutations_of_diffusion,
+    )
     for (file, tests), changes in table.FAULTS.items()
     for what, text, becomes in changes
 ]
