@@ -1,6 +1,6 @@
 """Image-to-image translation without pairs (CycleGAN; Zhu et al. 2017): images of one set into those of another, and back.
 
-python -m experiments.cyclegan                      # digits and the same in blue ink on paper, nothing to download
+python -m experiments.cyclegan                      # digits and the same in chalk on a board, nothing to download
 python -m experiments.cyclegan --dataset mnist --target usps --data-dir D --side 32
 python -m experiments.cyclegan --dataset HORSES --target ZEBRAS --side 256 --blocks 9 --width 64 --layers 3 --jitter 30 --flip \
 --batch-size 1 --steps 266800
@@ -45,7 +45,7 @@ CHUNK = 16
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    target: str | data.Given = "inked_digits",
+    target: str | data.Given = "chalk_digits",
     side: Count = 16,
     jitter: Whole = 0,
     flip: bool = False,

@@ -22,7 +22,7 @@ OWN = {
     "gaussian_ring": builders.GaussianRing,
     "gaussian_grid": builders.GaussianGrid,
     "segmented_digits": builders.SegmentedDigits,
-    "inked_digits": builders.InkedDigits,
+    "chalk_digits": builders.ChalkDigits,
 }
 
 

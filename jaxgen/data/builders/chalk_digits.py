@@ -1,4 +1,4 @@
-"""`inked_digits`: the bundled digits as if written in blue ink on paper. No download, no TensorFlow."""
+"""`chalk_digits`: the bundled digits as if written in yellow chalk on a green board. No download, no TensorFlow."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,12 +9,12 @@ import tensorflow_datasets as tfds
 from jaxgen.data.builders.digits import TRAIN
 
 SIDE = 16
-PAPER = (246, 240, 222)
-INK = (28, 60, 160)
+BOARD = (28, 84, 60)
+CHALK = (250, 224, 130)
 
 
-class InkedDigits(tfds.core.GeneratorBasedBuilder):
-    """1,797 written digits in blue ink on cream paper, enlarged to 16x16 pixels.
+class ChalkDigits(tfds.core.GeneratorBasedBuilder):
+    """1,797 written digits in yellow chalk on a green board, enlarged to 16x16 pixels.
 
     They are the examples of `digits` in other colours, in the same splits: a second domain of images for translations, whose
     right answer is known.
@@ -25,7 +25,7 @@ class InkedDigits(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description="scikit-learn's digits in blue ink on paper, 16x16 pixels.",
+            description="scikit-learn's digits in chalk on a board, 16x16 pixels.",
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format="png"),
@@ -46,13 +46,13 @@ class InkedDigits(tfds.core.GeneratorBasedBuilder):
         digits = load_digits()
         for i in range(len(digits.images))[start:stop]:
             # As a PIL image: encoding an array would need TensorFlow.
-            yield i, {"image": Image.fromarray(inked(digits.images[i] / 16)), "label": int(digits.target[i])}
+            yield i, {"image": Image.fromarray(chalked(digits.images[i] / 16)), "label": int(digits.target[i])}
 
 
-def inked(opacity: np.ndarray) -> np.ndarray:
-    """An 8x8 digit, whose ink is in [0, 1], on paper: bytes `[SIDE, SIDE, 3]`."""
+def chalked(opacity: np.ndarray) -> np.ndarray:
+    """An 8x8 digit, whose opacity is in [0, 1], on the board: bytes `[SIDE, SIDE, 3]`."""
     from PIL import Image
 
     large = Image.fromarray(np.round(opacity * 255).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    paper, ink = (np.asarray(colour, np.float32) for colour in (PAPER, INK))
-    return np.round(paper + np.asarray(large, np.float32)[..., None] / 255 * (ink - paper)).astype(np.uint8)
+    board, chalk = (np.asarray(colour, np.float32) for colour in (BOARD, CHALK))
+    return np.round(board + np.asarray(large, np.float32)[..., None] / 255 * (chalk - board)).astype(np.uint8)
