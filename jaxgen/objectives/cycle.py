@@ -38,8 +38,8 @@ class CycleLosses(NamedTuple):
     Fields:
       translators: the loss of both translators, whose metrics are the terms of both domains, such as `cycle_a`.
       discriminators: the loss of both discriminators, which also returns the pools. Its metrics are the logits.
-      terms: for each domain a measure of its images: `cycle`, `identity`, `adversarial`, and the logits of the image and of its
-        translation; the last three only where there are discriminators.
+      terms: the measure of each domain's images, by the domain: `cycle`, `identity`, `adversarial`, and the logits of the
+        image and of its translation; the last three only where there are discriminators.
     """
 
     translators: LossFn
