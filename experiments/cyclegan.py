@@ -2,8 +2,7 @@
 
 python -m experiments.cyclegan                      # digits and the same in chalk on a board, nothing to download
 python -m experiments.cyclegan --dataset mnist --target usps --data-dir D --side 32
-python -m experiments.cyclegan --dataset HORSES --target ZEBRAS --side 256 --blocks 9 --width 64 --layers 3 --jitter 30 --flip \
---batch-size 1 --steps 266800
+python -m experiments.cyclegan --dataset HORSES --target ZEBRAS --side 256 --blocks 9 --width 64 --layers 3 --batch-size 1
 python -m experiments.cyclegan --cycle 10 0         # the forward cycle alone; 0 0 is without, --gan 0 without discriminators
 jaxgen translate runs/cyclegan PICTURES --out OUT --resize --direction b_to_a
 
@@ -25,9 +24,9 @@ Against the paper (section 4 and appendix 7) and its authors' code (github.com/j
 | images | enlarged to 286x286, cut to 256x256, mirrored | cut and mirrored by flags; none for digits, whose mirror is none |
 | pairs | each image of the first domain with any of the second | two shuffled streams |
 
-Where both domains have the same classes, a LeNet is trained on the training images of each. It says which share of the other
-domain's test images it knows for their class once they are translated (`accuracy_translated`), as they were
-(`accuracy_untranslated`), and which of its own test images (`accuracy_of_target`).
+Where both domains have the same classes, a LeNet is trained on the training images of each. Of the other domain's test images
+`accuracy_untranslated` is the share that it takes for their own class as they are, and `accuracy_translated` when they were
+translated into its domain; `accuracy_of_target` is that share of its own domain's test images.
 """
 
 from collections.abc import Callable, Mapping

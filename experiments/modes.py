@@ -118,12 +118,9 @@ def veegan(latents: int | None, hidden: tuple[int, ...], learning_rate: float | 
     reconstructor = mlp.Generator((size,), hidden, output=lambda z: z, kernel_init=start)
     discriminator = mlp.Discriminator(hidden[:1], activation=nn.relu, kernel_init=start)
     d_loss, g_loss = objectives.veegan(generator, reconstructor, discriminator, latents=size, noise=noise, feature="point")
-    # The generator and the reconstructor descend one loss, each in its own parameters.
-    losses = {"discriminator": d_loss, "generator": g_loss, "reconstructor": g_loss}
     tx = optax.adam(learning_rate or 1e-3, b1=0.5)
-    player = jaxgen.Player(
-        objectives.simultaneous(losses), optax.multi_transform(dict.fromkeys(losses, tx), {name: name for name in losses})
-    )
+    losses = {"discriminator": d_loss, "generator": g_loss}
+    player = jaxgen.Player(objectives.simultaneous(losses, owns={"generator": ("generator", "reconstructor")}), tx)
     networks = {
         "generator": jaxgen.Network(generator, jnp.zeros((1, size))),
         "reconstructor": jaxgen.Network(reconstructor, jnp.zeros((1, 2 + noise))),

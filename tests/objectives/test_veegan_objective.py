@@ -83,12 +83,14 @@ def test_noise_is_normal_and_belongs_to_the_examples() -> None:
 def test_players_that_move_at_once_move_by_the_gradients_of_their_own_losses() -> None:
     """F moves by the reconstruction alone: what D says of the data's pairs moves D and nothing else."""
     (d_loss, g_loss), state = game()
-    losses = {"discriminator": d_loss, "generator": g_loss, "reconstructor": g_loss}
-    player = jaxgen.Player(objectives.simultaneous(losses), optax.sgd(0.1))
+    joint = objectives.simultaneous(
+        {"discriminator": d_loss, "generator": g_loss}, owns={"generator": ("generator", "reconstructor")}
+    )
+    player = jaxgen.Player(joint, optax.sgd(0.1))
     start = jaxgen.create_state(jax.random.key(0), {"game": state.params}, {}, {"game": player})
     after, _ = jax.jit(jaxgen.make_train_step({"game": player}))(start, BATCH)
     key = jax.random.fold_in(jax.random.fold_in(start.key, 0), 0)
-    for name, loss in losses.items():
+    for name, loss in (("discriminator", d_loss), ("generator", g_loss), ("reconstructor", g_loss)):
         mean = lambda own, loss=loss, name=name: loss({**state.params, name: own}, state, BATCH, key, train=True)[0].mean()
         gradient = jax.grad(mean)(state.params[name])
         expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params[name], gradient)

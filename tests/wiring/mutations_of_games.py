@@ -138,12 +138,12 @@ MODES: Sequence[Change] = [
         "mlp.Discriminator(hidden, activation",
     ),
     ("LeCun's weights in VEEGAN", "nn.initializers.xavier_uniform()", "nn.initializers.lecun_normal()"),
-    ("F descends the discriminator's loss", '"reconstructor": g_loss}', '"reconstructor": d_loss}'),
+    ("F does not move", 'owns={"generator": ("generator", "reconstructor")}', "owns={}"),
     ("VEEGAN is averaged", "jax.jit(sample), ema=None, init=init)", "jax.jit(sample), init=init)"),
     (
         "one momentum for VEEGAN as for all",
-        "    tx = optax.adam(learning_rate or 1e-3, b1=0.5)\n    player",
-        "    tx = optax.adam(learning_rate or 1e-3)\n    player",
+        "    tx = optax.adam(learning_rate or 1e-3, b1=0.5)\n    losses",
+        "    tx = optax.adam(learning_rate or 1e-3)\n    losses",
     ),
 ]
 
