@@ -47,6 +47,9 @@ from jaxgen.uncertainty import named, of_share
 DRAWN = 2500
 """Samples in which modes are counted: the protocol's number."""
 
+LATENTS = 254
+"""Numbers of z in VEEGAN, as in its authors' code."""
+
 MIXTURES = {"gaussian_ring": mixtures.RING, "gaussian_grid": mixtures.GRID}
 
 
@@ -98,33 +101,33 @@ def game(
     return Method(players, networks, jax.jit(sample))
 
 
-def gan(latents: int | None, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
+def gan(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
     """The non-saturating GAN, without averages: its players circle, and a mean over their way is no player."""
     tx = optax.adam(learning_rate or 1e-3, b1=0.5)
-    return game(adversarial.non_saturating, latents or 2, hidden, tx)._replace(ema=None)
+    return game(adversarial.non_saturating, latents, hidden, tx)._replace(ema=None)
 
 
-def wgan_gp(latents: int | None, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
+def wgan_gp(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
     """The Wasserstein GAN with a gradient penalty, five critic steps to each of the generator."""
     tx = optax.adam(optax.cosine_decay_schedule(learning_rate or 3e-3, decay_steps), b1=0.0, b2=0.9)
-    return game(adversarial.wasserstein, latents or 2, hidden, tx, penalty=penalty.gradient_penalty(1.0), every=5)
+    return game(adversarial.wasserstein, latents, hidden, tx, penalty=penalty.gradient_penalty(1.0), every=5)
 
 
-def veegan(latents: int | None, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
+def veegan(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
     """VEEGAN, as its authors' code trains it: all three networks move at once, and the discriminator has one layer."""
-    size, noise = latents or 254, 1
+    noise = 1
     start = nn.initializers.xavier_uniform()
     generator = mlp.Generator((2,), hidden, output=lambda x: x, kernel_init=start)
-    reconstructor = mlp.Generator((size,), hidden, output=lambda z: z, kernel_init=start)
+    reconstructor = mlp.Generator((LATENTS,), hidden, output=lambda z: z, kernel_init=start)
     discriminator = mlp.Discriminator(hidden[:1], activation=nn.relu, kernel_init=start)
-    d_loss, g_loss = objectives.veegan(generator, reconstructor, discriminator, latents=size, noise=noise, feature="point")
+    d_loss, g_loss = objectives.veegan(generator, reconstructor, discriminator, latents=LATENTS, noise=noise, feature="point")
     tx = optax.adam(learning_rate or 1e-3, b1=0.5)
     losses = {"discriminator": d_loss, "generator": g_loss}
     player = jaxgen.Player(objectives.simultaneous(losses, owns={"generator": ("generator", "reconstructor")}), tx)
     networks = {
-        "generator": jaxgen.Network(generator, jnp.zeros((1, size))),
+        "generator": jaxgen.Network(generator, jnp.zeros((1, LATENTS))),
         "reconstructor": jaxgen.Network(reconstructor, jnp.zeros((1, 2 + noise))),
-        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, size + 2))),
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, LATENTS + 2))),
     }
 
     def init(key: Key) -> tuple[Params, Vars]:
@@ -132,13 +135,13 @@ def veegan(latents: int | None, hidden: tuple[int, ...], learning_rate: float | 
         return {"game": params}, vars
 
     def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
-        z = jax.random.normal(key, (len(given["index"]), size))
+        z = jax.random.normal(key, (len(given["index"]), LATENTS))
         return objectives.apply(generator, state.params["game"], state.vars, z, name="generator")[0]
 
     return Method({"game": player}, networks, jax.jit(sample), ema=None, init=init)
 
 
-def ddpm(latents: int | None, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
+def ddpm(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
     """A diffusion model of 100 cosine steps that predicts the noise; its latents are as many as a point has numbers."""
     schedule = diffusion.cosine(100)
     model = MLP(hidden[0], len(hidden), Sinusoidal(64, scale=10.0))
@@ -163,7 +166,7 @@ def experiment(
     *,
     dataset: Literal["gaussian_ring", "gaussian_grid"] | data.Given = "gaussian_ring",
     method: Literal["gan", "wgan_gp", "veegan", "ddpm"] | Callable[..., Method] = "wgan_gp",
-    latents: Count | None = None,
+    latents: Count = 2,
     hidden: Counts = (128, 128),
     steps: Whole = 20_000,
     batch_size: Count = 500,
@@ -176,7 +179,7 @@ def experiment(
       dataset: the mixture: 8 Gaussians on a circle, or 25 on a grid; in Python also sources of a `point` `[N, 2]` with a
         `label`, its mode.
       method: the method to train; in Python also a function such as `gan` here.
-      latents: the dimension of z; None is the method's own, 254 of veegan and 2 of the GANs.
+      latents: the dimension of z of gan and wgan_gp; that of veegan is its authors', 254.
       hidden: widths of the layers, of every network; the discriminator of veegan has the first alone.
       steps: training steps; of the discriminator, where players do not move equally often.
       learning_rate: Adam's learning rate; None is the method's own, 3e-3 of wgan_gp and 1e-3 of the others.

@@ -130,8 +130,8 @@ MODES: Sequence[Change] = [
     ("sampling starts at the first level", "schedule.level(schedule.steps))", "schedule.level(1))"),
     ("training points are shown", "shown = data.examples(test, ", "shown = data.examples(train, "),
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
-    ("few numbers for VEEGAN", "latents or 254, 1", "latents or 2, 1"),
-    ("VEEGAN without noise for F", "latents or 254, 1", "latents or 254, 0"),
+    ("few numbers for VEEGAN", "LATENTS = 254", "LATENTS = 2"),
+    ("VEEGAN without noise for F", "    noise = 1\n", "    noise = 0\n"),
     (
         "two layers for VEEGAN's discriminator",
         "mlp.Discriminator(hidden[:1], activation",

@@ -73,7 +73,7 @@ def counted(dataset: str, scale: float, mode: int) -> Any:
 
 
 def test_the_defaults() -> None:
-    facts: dict[str, Any] = {"dataset": "gaussian_ring", "method": "wgan_gp", "latents": None, "hidden": (128, 128)}
+    facts: dict[str, Any] = {"dataset": "gaussian_ring", "method": "wgan_gp", "latents": 2, "hidden": (128, 128)}
     facts |= {"steps": 20_000, "batch_size": 500, "learning_rate": None, "decay_steps": 20_000}
     assert {name: defaults(experiments.modes.experiment)[name] for name in facts} == facts
 
@@ -157,16 +157,9 @@ def test_the_losses_of_both_players(method: str) -> None:
         np.testing.assert_allclose(generated, -fake, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("method", "latents"), [("gan", 2), ("wgan_gp", 2), ("veegan", 254)])
-def test_the_latents_of_a_method(method: str, latents: int) -> None:
-    of = "game/generator" if method == "veegan" else "generator"
-    assert shapes(make("modes", method=method, latents=None))[f"{of}/Dense_0/kernel"][0] == latents
-    assert shapes(make("modes", method=method, latents=5))[f"{of}/Dense_0/kernel"][0] == 5
-
-
 def test_the_networks_of_veegan() -> None:
     """As its authors' code: noise of one number beside a point for F, and a discriminator with one layer of 128."""
-    found = shapes(make("modes", method="veegan", hidden=(128, 128), latents=None))
+    found = shapes(make("modes", method="veegan", hidden=(128, 128)))
     kernels = {name.removesuffix("/kernel"): shape for name, shape in found.items() if name.endswith("kernel")}
     assert kernels == {
         "game/generator/Dense_0": (254, 128),
@@ -178,7 +171,7 @@ def test_the_networks_of_veegan() -> None:
         "game/discriminator/Dense_0": (256, 128),
         "game/discriminator/Dense_1": (128, 1),
     }
-    params, _ = make("modes", method="veegan", hidden=(128, 128), latents=None).initial(jax.random.key(0))
+    params, _ = make("modes", method="veegan", hidden=(128, 128)).initial(jax.random.key(0))
     for name, (inputs, outputs) in kernels.items():
         _, network, layer = name.split("/")
         kernel = np.asarray(params["game"][network][layer]["kernel"])
@@ -187,9 +180,15 @@ def test_the_networks_of_veegan() -> None:
         assert kernel.std() == pytest.approx(limit / math.sqrt(3), rel=0.1)
 
 
+@pytest.fixture
+def two_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments.modes, "LATENTS", 2)
+
+
+@pytest.mark.usefixtures("two_latents")
 def test_veegan_is_one_player_whose_networks_move_by_one_adam_each_at_once() -> None:
     """The reconstruction of z by an F that says 0.5, from a G at (1, -2), beside a D that always says 0.3."""
-    experiment = plain(method="veegan", latents=2)
+    experiment = plain(method="veegan")
     assert list(experiment.players) == ["game"]
     values = {
         "generator/Dense_1/bias": np.array([1.0, -2]),
@@ -207,7 +206,7 @@ def test_veegan_is_one_player_whose_networks_move_by_one_adam_each_at_once() -> 
     np.testing.assert_allclose(metrics["generator/loss"], nats + 0.3, rtol=1e-5)
     np.testing.assert_allclose(total, metrics["discriminator/loss"] + metrics["generator/loss"], rtol=1e-5)
     for rate, flags in ((1e-3, {}), (0.01, {"learning_rate": 0.01})):
-        tx = plain(method="veegan", latents=2, **flags).players["game"].tx
+        tx = plain(method="veegan", **flags).players["game"].tx
         weights = {name: {"kernel": jnp.zeros((1, 1))} for name in ("discriminator", "generator", "reconstructor")}
         opt = tx.init(weights)
         for gradient, move in ((1.0, -rate), (-1.0, rate / 3)):
@@ -215,8 +214,9 @@ def test_veegan_is_one_player_whose_networks_move_by_one_adam_each_at_once() -> 
             assert [float(u["kernel"][0, 0]) for u in updates.values()] == pytest.approx([move] * 3, rel=1e-3)
 
 
+@pytest.mark.usefixtures("two_latents")
 def test_all_three_networks_of_veegan_move() -> None:
-    experiment = plain(method="veegan", latents=2)
+    experiment = plain(method="veegan")
     state = jaxgen.create_state(jax.random.key(0), *experiment.initial(jax.random.key(1)), experiment.players)
     after, _ = jax.jit(jaxgen.make_train_step(experiment.players))(state, {"point": jnp.ones((8, 2)), "slot": jnp.arange(8)})
     for name in ("generator", "reconstructor", "discriminator"):
@@ -224,8 +224,9 @@ def test_all_three_networks_of_veegan_move() -> None:
         assert 1e-4 < np.abs(kernels[1] - kernels[0]).max() < 1.1e-3, name
 
 
+@pytest.mark.usefixtures("two_latents")
 def test_veegan_samples_are_points_of_normal_codes() -> None:
-    experiment = plain(method="veegan", latents=2)
+    experiment = plain(method="veegan")
     values = {f"game/{name}": value for name, value in shown(3.0, 1.0).items()}
     z = np.asarray(experiment.sample(state_of(experiment, values), jax.random.key(0), jaxgen.given(2000)), np.float64)
     assert stats.kstest((z.ravel() - 1) / 3, "norm").pvalue > 0.01
