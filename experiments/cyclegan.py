@@ -6,8 +6,6 @@ python -m experiments.cyclegan --dataset HORSES --target ZEBRAS --side 256 --blo
 python -m experiments.cyclegan --cycle 10 0         # the forward cycle alone; 0 0 is without, --gan 0 without discriminators
 jaxgen translate runs/cyclegan PICTURES --out OUT --resize --direction b_to_a
 
-NUMBERS
-
 Against the paper (section 4 and appendix 7) and its authors' code (github.com/junyanz/pytorch-CycleGAN-and-pix2pix):
 
 | | the paper, or its code | here |
