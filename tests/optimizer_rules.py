@@ -49,6 +49,7 @@ def halfway(peak: float, steps: int) -> Callable[[int], float]:
 
 OWN = "Kingma & Ba 2015, algorithm 1; our choice of rate"
 PIX2PIX = "Isola et al. 2017, section 3.3; linear to zero as in junyanz/pytorch-CycleGAN-and-pix2pix, util/scheduler"
+CYCLEGAN = "Zhu et al. 2017, section 4: constant and then linear to zero, here after each step and not after each epoch"
 DCGAN = "Radford et al. 2015, section 4"
 
 RULES: dict[tuple[str, str, str], Rule] = {
@@ -71,6 +72,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("conditional_gan", "", "generator"): adam(2e-4, DCGAN, b1=0.5),
     ("pix2pix", "steps=40", "discriminator"): adam(halfway(2e-4, 40), PIX2PIX, b1=0.5),
     ("pix2pix", "steps=40", "generator"): adam(halfway(2e-4, 40), PIX2PIX, b1=0.5),
+    ("cyclegan", "steps=40", "translators"): adam(halfway(2e-4, 40), CYCLEGAN, b1=0.5),
+    ("cyclegan", "steps=40", "discriminators"): adam(halfway(2e-4, 40), CYCLEGAN, b1=0.5),
     ("wgan", "", "critic"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),
     ("wgan", "", "generator"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),
     ("wgan", "penalty='clip'", "critic"): rmsprop(limit=0.01),

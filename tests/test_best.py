@@ -22,12 +22,12 @@ from jaxgen.runs import run
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__) if not module.ispkg]
 CHANGING: dict[str, list[dict[str, Any]]] = {
     "vae": [{"beta_warmup": 1000}, {"max_kl": 2.0}],
-    "modes": [{"method": "gan"}, {"method": "ddpm"}],
+    "modes": [{"method": "gan"}, {"method": "veegan"}, {"method": "ddpm"}],
 }
 """By experiment: flags under which its objective changes in training, or another one is trained."""
 OPPONENTS = ("discriminator", "critic", "multiplier")
 CASES = [(name, flags) for name in NAMES for flags in [{}, *CHANGING.get(name, [])]]
-GAMES = ["gan", "dcgan", "conditional_gan", "wgan", "pix2pix"]
+GAMES = ["gan", "dcgan", "conditional_gan", "wgan", "pix2pix", "cyclegan"]
 
 
 def quiet(batches: Any, **_: Any) -> Any:

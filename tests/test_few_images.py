@@ -13,6 +13,7 @@ from test_experiments import NAMES
 import jaxgen
 from jaxgen import data, pictures
 from jaxgen.analysis import latent_space
+from jaxgen.experiment import of_split
 from jaxgen.runs.journal import read_jsonl
 
 SIZES = (1, 2, 10, 20)
@@ -46,11 +47,12 @@ def test_every_experiment_of_few_test_images(
 ) -> None:
     cut(monkeypatch, n)
     made = make(name, steps=1, pairs=None) if name == "clip" else make(name, steps=1)
-    assert made.splits["test"].length == n
+    domains = of_split(made.splits, "test")
+    assert {source.length for source in domains.values()} == {n}
     jaxgen.fit(made, workdir=tmp_path, quiet=True)
     assert "failed" not in capsys.readouterr().err
     splits = [line["split"] for line in read_jsonl(tmp_path / "metrics.jsonl")]
-    assert splits.count("test") == len(made.evaluators) + len(made.final)
+    assert sum(map(splits.count, domains)) == len(made.evaluators) + len(made.final)
     drawn = {path.name for path in (tmp_path / "samples").iterdir()}
     assert drawn == {f"{picture}_00000001.png" for picture in made.pictures}
 

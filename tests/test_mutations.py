@@ -14,6 +14,7 @@ from wiring import (
     mutations_of_flows,
     mutations_of_games,
     mutations_of_likelihoods,
+    mutations_of_translation,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +84,7 @@ MUTATIONS += [
         mutations_of_games,
         mutations_of_diffusion,
         mutations_of_flows,
+        mutations_of_translation,
     )
     for (file, tests), changes in table.FAULTS.items()
     for what, text, becomes in changes

@@ -55,7 +55,8 @@ def segmented(n: int = 40) -> data.Source:
 
 
 def make(name: str, dataset: Any, **flags: Any) -> jaxgen.Experiment:
-    flags = flags | {"clip": {"vocabulary": 300, "pairs": None, "batch_size": 4}}.get(name, {})
+    own = {"clip": {"vocabulary": 300, "pairs": None, "batch_size": 4}, "cyclegan": {"target": pictures(30, 2)}}
+    flags = flags | own.get(name, {})
     return contract.make(name, dataset=dataset, steps=1, **flags)
 
 
@@ -65,7 +66,8 @@ def test_every_experiment_takes_sources(name: str) -> None:
     source = given(name)
     train = source[0] if type(source) is tuple else data.load(source, "train")
     held_out = train.length // 6 if name == "gan" else 0  # for the width of its Parzen windows
-    assert made.train.epoch_steps * made.train.batch_size == pytest.approx(train.length - held_out)
+    stream = made.train.streams["a"] if name == "cyclegan" else made.train
+    assert stream.epoch_steps * stream.batch_size == pytest.approx(train.length - held_out)
     shapes = jax.eval_shape(lambda: made.initial(jax.random.key(0)))
     assert jax.tree.leaves(shapes)
     if name == "modes":  # the class means are the modes
@@ -209,6 +211,7 @@ def test_a_flag_whose_choices_name_values_takes_the_values_too(name: str) -> Non
 def test_the_tables_are_found() -> None:
     assert {name: sorted(flag for flag, _ in choices(name)) for name in names() if choices(name)} == {
         "autoencoder": ["likelihood"],
+        "cyclegan": ["loss"],
         "dcgan": ["loss"],
         "ddpm": ["modulation", "parameterisation", "schedule", "variance"],
         "gan": ["loss"],

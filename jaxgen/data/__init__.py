@@ -38,7 +38,7 @@ from jaxgen.data.transforms import (
     resample,
     scale,
 )
-from jaxgen.data.views import in_bytes, map_examples, part, showing, take
+from jaxgen.data.views import in_bytes, in_colour, map_examples, part, showing, take
 
 __all__ = [
     "Given",
@@ -73,6 +73,7 @@ __all__ = [
     "from_folder",
     "identity",
     "in_bytes",
+    "in_colour",
     "in_order",
     "join",
     "jointly",

@@ -22,6 +22,7 @@ OWN = {
     "gaussian_ring": builders.GaussianRing,
     "gaussian_grid": builders.GaussianGrid,
     "segmented_digits": builders.SegmentedDigits,
+    "chalk_digits": builders.ChalkDigits,
 }
 
 

@@ -112,6 +112,32 @@ def showing(source: Source, feature: str) -> Source:
     return source._replace(fingerprint=mark, gather=gather, digest=None)
 
 
+def in_colour(source: Source, *, feature: str = "image") -> Source:
+    """The source with three channels: grey images have the same in each. Images of three channels stay as they are.
+
+    Args:
+      source: the source.
+      feature: the feature that has the images.
+
+    Returns:
+      The source, or itself if its images are in colour already.
+
+    >>> from jaxgen.data import from_arrays
+    >>> grey = from_arrays({"image": np.full((1, 1, 1, 1), 7, np.uint8)})
+    >>> in_colour(grey).gather(np.arange(1))["image"].tolist()
+    [[[[7, 7, 7]]]]
+    """
+    if source.shape(feature)[-1] != 1:
+        return source
+
+    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
+        rows = source.gather(indices)
+        return {**rows, feature: np.repeat(rows[feature], 3, axis=-1)}
+
+    mark = hashlib.sha256(f"{source.fingerprint} {feature} in colour".encode()).hexdigest()[:16]
+    return source._replace(fingerprint=mark, gather=gather, digest=None)
+
+
 def in_bytes(source: Source, *, feature: str = "image") -> Source:
     """The source with its images as bytes, `pixels.as_bytes`; itself where they are, or where it has none.
 

@@ -1,5 +1,6 @@
 """Classification accuracy score: the accuracy on real images of a classifier that was trained on samples alone."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -66,12 +67,32 @@ def score(train: Source, test: Source, *, classes: int, recipe: Recipe = Recipe(
 
     Source: Ravuri & Vinyals 2019, section 3.
     """
-    shape = data.common_shape("image", train, test)
-    for source in (train, test):
-        if "label" not in source.gather(np.zeros(1, np.int64)):
-            raise UserError(f"{source.name} has no labels, of which a classifier is made; give a conditional model's samples.")
-    data.same_classes("label", train, test)
-    train, test = data.in_bytes(train), data.in_bytes(test)
+    _check(train, test)
+    return classifier(train, classes=classes, recipe=recipe, track=track)(test)
+
+
+def classifier(
+    train: Source,
+    *,
+    classes: int,
+    recipe: Recipe = Recipe(),  # noqa: B008
+    track: Track = show,
+) -> Callable[[Source], float]:
+    """Trains a LeNet on a set of labelled images.
+
+    Args:
+      train: images with their classes, `image` and `label`.
+      classes: the number of classes.
+      recipe: the recipe of the classifier.
+      track: a function that shows the progress.
+
+    Returns:
+      A function of a set of labelled images: the share of them that is taken for its own class. Like this one it raises a
+      `UserError` for a set without labels, or with labels that are not known to mean the same, or of another shape.
+    """
+    _check(train)
+    shape, real = train.shape("image"), train
+    train = data.in_bytes(train)
     model = LeNet(classes, recipe.channels, recipe.hidden, recipe.dropout)
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
@@ -98,7 +119,22 @@ def score(train: Source, test: Source, *, classes: int, recipe: Recipe = Recipe(
     for start in track(starts, description=f"a classifier of {train.name}", total=len(starts)):
         read = stream.read(start, seed=recipe.seed, steps=min(CHUNK, recipe.steps - start))
         state = several(state, _labelled(read, train, classes))
-    return _accuracy(model, state.params, test, classes)
+
+    def accuracy(test: Source) -> float:
+        _check(real, test)
+        return _accuracy(model, state.params, data.in_bytes(test), classes)
+
+    return accuracy
+
+
+def _check(train: Source, *tests: Source) -> None:
+    """Refuses sets whose labels or shapes do not go together."""
+    data.common_shape("image", train, *tests)
+    for source in (train, *tests):
+        if "label" not in source.gather(np.zeros(1, np.int64)):
+            raise UserError(f"{source.name} has no labels, of which a classifier is made; give a conditional model's samples.")
+    for test in tests:
+        data.same_classes("label", train, test)
 
 
 def _accuracy(model: LeNet, params: Params, test: Source, classes: int) -> float:

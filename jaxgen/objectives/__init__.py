@@ -4,6 +4,7 @@ from jaxgen.objectives.adversarial import adversarial
 from jaxgen.objectives.apply import apply
 from jaxgen.objectives.bottleneck import Prediction, bottleneck, bottleneck_prediction
 from jaxgen.objectives.contrastive import clip_scale, contrastive
+from jaxgen.objectives.cycle import CycleLosses, cycle_translation
 from jaxgen.objectives.elbo import constrained_elbo, elbo, free_energy, importance_weighted, importance_weighted_bound
 from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
@@ -16,9 +17,11 @@ from jaxgen.objectives.told import Told, tell, tell_nothing
 from jaxgen.objectives.translation import conditional_translation, translate
 from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
 from jaxgen.objectives.vector_quantisation import vector_quantisation
+from jaxgen.objectives.veegan import veegan
 
 __all__ = [
     "Bound",
+    "CycleLosses",
     "Prediction",
     "Told",
     "Weight",
@@ -34,6 +37,7 @@ __all__ = [
     "conditional_translation",
     "constrained_elbo",
     "contrastive",
+    "cycle_translation",
     "denoiser_of",
     "denoising_score_matching",
     "dequantised_bound",
@@ -53,4 +57,5 @@ __all__ = [
     "variational_bound",
     "variational_diffusion",
     "vector_quantisation",
+    "veegan",
 ]

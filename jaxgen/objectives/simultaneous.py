@@ -1,6 +1,7 @@
 """Players that move at once, as one player."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from jax import lax
 
@@ -9,7 +10,9 @@ from jaxgen.reduction import Values, Weighted
 from jaxgen.types import Array, Batch, Key, Params
 
 
-def simultaneous(losses: Mapping[str, LossFn], *, name: str = "game") -> LossFn:
+def simultaneous(
+    losses: Mapping[str, LossFn], *, owns: Mapping[str, tuple[str, ...]] = MappingProxyType({}), name: str = "game"
+) -> LossFn:
     r"""The losses of players that move at once, as the loss of one player who has all of their parameters.
 
     $L(\theta) = \sum_i L_i(\theta_i, \bar\theta_{-i})$, where the bar holds the others' parameters constant. So the gradient in
@@ -21,9 +24,10 @@ def simultaneous(losses: Mapping[str, LossFn], *, name: str = "game") -> LossFn:
     `optax.multi_transform({"a": tx_a, "b": tx_b}, {"a": "a", "b": "b"})`.
 
     Args:
-      losses: the losses, one for each part of the parameters, by the name of the part. Losses that return variables, such as
-        batch statistics, or weights of examples are not taken.
-      name: the joint player's name; `params[name]` has one entry for each loss.
+      losses: the losses by the players' names, each for the part of the parameters that has the player's name. Losses that
+        return variables, such as batch statistics, or weights of examples are not taken.
+      owns: the parts of players that have several, or one of another name, as those of `Player.owns`.
+      name: the joint player's name; `params[name]` has one entry for each part.
 
     Returns:
       A loss, whose values are the sums of the players' values. Its metrics are the players' losses and metrics, by
@@ -51,7 +55,8 @@ def simultaneous(losses: Mapping[str, LossFn], *, name: str = "game") -> LossFn:
         metrics: dict[str, Values] = {}
         parts = []
         for player, part in losses.items():
-            values, aux = part({**params, **held, player: own[player]}, state, batch, key, train=train)
+            moved = {network: own[network] for network in owns.get(player, (player,))}
+            values, aux = part({**params, **held, **moved}, state, batch, key, train=train)
             if aux.vars:
                 raise ValueError(f"players that move at once have no variables; {player!r} returned {sorted(aux.vars)}")
             if isinstance(values, Weighted):

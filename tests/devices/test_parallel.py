@@ -89,6 +89,15 @@ def test_each_kind_of_objective_trains_alike_on_one_device_and_eight(system: str
 
 
 @pytest.mark.slow
+def test_the_image_pools_of_replicas_are_those_of_the_global_batch() -> None:
+    made = contract.make("cyclegan", layers=0, width=4, pool=20, batch_size=16, steps=5)
+    bare = made._replace(evaluators={}, final={}, pictures={})
+    one, eight = (jaxgen.fit(bare, quiet=True, **how) for how in ({}, WAYS["pmap"]))
+    assert {int(pool["count"]) for run in (one, eight) for pool in run.state.vars["pools"].values()} == {20}
+    np.testing.assert_allclose(flat(eight), flat(one), atol=5e-4)
+
+
+@pytest.mark.slow
 def test_dropout_under_pmap_is_other_noise_of_the_same_law() -> None:
     one, eight = losses(trained("ddpm")), losses(trained("ddpm", "pmap"))
     assert not np.array_equal(one, eight)

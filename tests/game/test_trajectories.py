@@ -268,6 +268,7 @@ EVERY: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"flip": True, "labels": True, "accumulate": 2, "channels": (4,)}),
     ("clip", {"ema": 0.9, "flip": True, "cosine": True}),
     ("modes", {"method": "gan"}),
+    ("modes", {"method": "veegan"}),
     ("modes", {"method": "ddpm"}),
 ]
 """Every experiment, and the variants with more in their state, or more that is drawn."""

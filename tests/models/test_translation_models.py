@@ -1,4 +1,4 @@
-"""The U-Net and the patch discriminator: what a unit sees, where the noise is, how they start, and what they refuse."""
+"""The translators and the patch discriminator: what a unit sees, where the noise is, how they start, and what they refuse."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from parameters import filled, normal
 
 from jaxgen.errors import SizeError
-from jaxgen.models.translation import PatchDiscriminator, UNetTranslator, receptive_field
+from jaxgen.models.translation import PatchDiscriminator, ResnetTranslator, UNetTranslator, receptive_field
 
 NET = UNetTranslator(3, width=2)
 X = normal(3, 8, 8, 1)
@@ -81,17 +81,62 @@ def test_widths_and_where_the_norms_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [UNetTranslator(4, width=16), PatchDiscriminator(2, width=32)], ids=lambda module: type(module).__name__
+    "module",
+    [UNetTranslator(4, width=16), PatchDiscriminator(2, width=32), ResnetTranslator(1, width=16)],
+    ids=lambda module: type(module).__name__,
 )
 def test_weights_start_at_a_deviation_of_two_hundredths(module: Any) -> None:
     params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     of = lambda end: np.concatenate([np.ravel(leaf) for name, leaf in leaves.items() if name.endswith(end)])
-    kernels, gains = of("['kernel']"), of("['scale']")
-    assert kernels.std() == pytest.approx(0.02, rel=0.02)
-    assert gains.mean() == pytest.approx(1, abs=0.01)
-    assert gains.std() == pytest.approx(0.02, rel=0.3)
+    assert of("['kernel']").std() == pytest.approx(0.02, rel=0.02)
     assert not of("['bias']").any()
+    if not isinstance(module, ResnetTranslator):
+        gains = of("['scale']")
+        assert gains.mean() == pytest.approx(1, abs=0.01)
+        assert gains.std() == pytest.approx(0.02, rel=0.3)
+
+
+def test_the_residual_translators_layers() -> None:
+    """Zhu et al. 2017, appendix 7.2: c7s1-64, d128, d256, R256 nine times, u128, u64, c7s1-3; biases, and no gains."""
+    shapes = jax.eval_shape(ResnetTranslator().init, jax.random.key(0), jnp.zeros((1, 256, 256, 1)))["params"]
+    blocks = {f"block{i}_conv{j}": (3, 3, 256, 256) for i in range(9) for j in range(2)}
+    kernels = {"in": (7, 7, 1, 64), "down0": (3, 3, 64, 128), "down1": (3, 3, 128, 256), **blocks}
+    kernels |= {"up1": (3, 3, 256, 128), "up0": (3, 3, 128, 64), "out": (7, 7, 64, 3)}
+    assert {name: layer["kernel"].shape for name, layer in shapes.items()} == kernels
+    assert all(set(layer) == {"kernel", "bias"} for layer in shapes.values())
+    assert len(jax.eval_shape(ResnetTranslator(6).init, jax.random.key(0), jnp.zeros((1, 128, 128, 3)))["params"]) == 18
+
+
+def test_a_translator_is_blind_to_the_contrast_of_each_image_and_treats_each_by_itself() -> None:
+    """Instance normalisation: what is affine in an image's pixels is lost at once, and no other image matters."""
+    net, x = ResnetTranslator(1, width=2), normal(2, 8, 12, 1)
+    variables = filled(net, x)
+    apply = jax.jit(net.apply)
+    made = apply(variables, x)
+    np.testing.assert_allclose(apply(variables, x[1:] * 300 + 7), made[1:], atol=1e-2)
+    np.testing.assert_allclose(apply(variables, x[1:]), made[1:], atol=1e-5)
+    assert made.shape == (2, 8, 12, 3)
+    np.testing.assert_allclose(net.apply(variables, x, train=True), made, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (8, 10), (4, 8)])
+def test_a_translator_refuses_sides_that_cannot_be_quartered(shape: tuple[int, int]) -> None:
+    height, width = shape
+    with pytest.raises(SizeError, match=f"Images of {height}x{width} cannot be translated .* multiple of 4, 8 or more"):
+        jax.eval_shape(ResnetTranslator(1, 2).init, jax.random.key(0), jnp.zeros((1, height, width, 3)))
+
+
+def test_a_discriminator_that_normalises_each_image_has_biases_and_no_gains() -> None:
+    module, x = PatchDiscriminator(2, 2, instance=True), normal(2, 24, 24, 3)
+    variables = filled(module, x)
+    assert set(variables) == {"params"}
+    assert set(variables["params"]) == {"conv0", "conv1", "conv2", "head"}
+    assert all(set(layer) == {"kernel", "bias"} for layer in variables["params"].values())
+    alone, train = (
+        jax.jit(module.apply, static_argnames="train")(variables, a, train=t) for a, t in ((x[1:], False), (x, True))
+    )
+    np.testing.assert_allclose(alone, train[1:], atol=1e-5)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
@@ -133,7 +178,11 @@ def test_a_unet_refuses_sides_that_cannot_be_halved() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [UNetTranslator(3, width=2, dtype=jnp.bfloat16), PatchDiscriminator(1, 2, jnp.bfloat16)],
+    [
+        UNetTranslator(3, width=2, dtype=jnp.bfloat16),
+        PatchDiscriminator(1, 2, jnp.bfloat16),
+        ResnetTranslator(1, 2, dtype=jnp.bfloat16),
+    ],
     ids=lambda module: type(module).__name__,
 )
 def test_half_precision_ends_in_float32(module: Any) -> None:

@@ -52,6 +52,20 @@ def test_all_move_from_the_parameters_before_the_step(names: tuple[str, ...]) ->
         np.testing.assert_allclose([float(state.params["game"][n]) for n in names], [own[n] for n in names], rtol=1e-4)
 
 
+def test_a_player_may_have_several_parts() -> None:
+    """Its loss is counted once, and its gradient is that in all of its parts."""
+    params = {"x": jnp.asarray(0.5), "y": jnp.asarray(-1.5), "z": jnp.asarray(2.0)}
+    loss = simultaneous({"x": loss_of("x"), "z": loss_of("z")}, owns={"x": ("x", "y")})
+    mean = lambda own: loss({"game": own}, STATE, BATCH, KEY, train=True)[0].mean()
+    gradient = jax.grad(mean)(params)
+    x, y, z = 0.5, -1.5, 2.0
+    # The mean weight is 2, and x's loss is x^2 + x (y + z) + (y + z)^3.
+    np.testing.assert_allclose(gradient["x"], 2 * (2 * x + y + z), rtol=1e-5)
+    np.testing.assert_allclose(gradient["y"], 2 * (x + 3 * (y + z) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(gradient["z"], 2 * (2 * z + x + y), rtol=1e-5)
+    assert set(loss({"game": params}, STATE, BATCH, KEY, train=True)[1].metrics) == {"x/loss", "x/noise", "z/loss", "z/noise"}
+
+
 def test_all_losses_get_the_same_key_and_frozen_parameters_are_seen() -> None:
     loss = simultaneous({"x": loss_of("x"), "y": loss_of("y")})
     params = {"game": {"x": jnp.asarray(1.0), "y": jnp.asarray(2.0)}, "z": jnp.asarray(5.0)}

@@ -1,7 +1,7 @@
-"""The U-Net and the patch discriminator against the same networks of PyTorch's layers, with the same random parameters.
+"""The translators and the patch discriminator against the same networks of PyTorch's layers, with the same random parameters.
 
-The structures are those of `UnetGenerator` and `NLayerDiscriminator(no_antialias=True)` in models/networks.py of
-github.com/taesungp/contrastive-unpaired-translation.
+The structures are those of `UnetGenerator`, `ResnetGenerator(no_antialias=True, no_antialias_up=True)` and
+`NLayerDiscriminator(no_antialias=True)` in models/networks.py of github.com/taesungp/contrastive-unpaired-translation.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from parameters import filled, normal
 
-from jaxgen.models.translation import PatchDiscriminator, UNetTranslator
+from jaxgen.models.translation import PatchDiscriminator, ResnetTranslator, UNetTranslator
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
 F = torch.nn.functional
@@ -47,14 +47,37 @@ class UNet(torch.nn.Module):
         return torch.tanh(self.up[-1](torch.relu(h)))
 
 
-def patches(layers: int, width: int, inputs: int) -> Any:
+class Block(torch.nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        conv = lambda: [torch.nn.ReflectionPad2d(1), torch.nn.Conv2d(channels, channels, 3), torch.nn.InstanceNorm2d(channels)]
+        self.inner = torch.nn.Sequential(*conv(), torch.nn.ReLU(), *conv())
+
+    def forward(self, x: Any) -> Any:
+        return x + self.inner(x)
+
+
+def resnet(blocks: int, width: int, inputs: int, outputs: int) -> Any:
+    torch_nn, after = torch.nn, lambda channels: [torch.nn.InstanceNorm2d(channels), torch.nn.ReLU()]
+    parts: list[Any] = [torch_nn.ReflectionPad2d(3), torch_nn.Conv2d(inputs, width, 7), *after(width)]
+    for channels in (width, 2 * width):
+        parts += [torch_nn.Conv2d(channels, 2 * channels, 3, 2, 1), *after(2 * channels)]
+    parts += [Block(4 * width) for _ in range(blocks)]
+    for channels in (4 * width, 2 * width):
+        up = torch_nn.ConvTranspose2d(channels, channels // 2, 3, 2, 1, output_padding=1)
+        parts += [up, *after(channels // 2)]
+    return torch_nn.Sequential(*parts, torch_nn.ReflectionPad2d(3), torch_nn.Conv2d(width, outputs, 7), torch_nn.Tanh())
+
+
+def patches(layers: int, width: int, inputs: int, *, instance: bool = False) -> Any:
     strides = [2] * layers + [1] if layers else [1, 1]
     size, pad = (4, 1) if layers else (1, 0)
     parts: list[Any] = []
     for i, stride in enumerate(strides):
         channels = width * min(2**i, 8)
-        parts.append(torch.nn.Conv2d(inputs, channels, size, stride, pad, bias=i == 0))
-        parts += [torch.nn.BatchNorm2d(channels)] * (i > 0) + [torch.nn.LeakyReLU(0.2)]
+        parts.append(torch.nn.Conv2d(inputs, channels, size, stride, pad, bias=instance or i == 0))
+        norm = torch.nn.InstanceNorm2d if instance else torch.nn.BatchNorm2d
+        parts += [norm(channels)] * (i > 0) + [torch.nn.LeakyReLU(0.2)]
         inputs = channels
     return torch.nn.Sequential(*parts, torch.nn.Conv2d(inputs, 1, size, 1, pad))
 
@@ -65,8 +88,11 @@ def pairs(module: Any, params: Any) -> list[tuple[Any, Any]]:
         kind: [m for m in module.modules() if isinstance(m, kind)]
         for kind in (torch.nn.Conv2d, torch.nn.ConvTranspose2d, torch.nn.BatchNorm2d)
     }
-    number = lambda name: int("".join(c for c in name if c.isdigit()) or 99)
-    norms = sorted((name for name in params if "norm" in name), key=lambda n: (n[0] == "u", (-1) ** (n[0] == "u") * number(n)))
+    # In a residual translator: `in`, then `down`, then the blocks, and `out` last; each by its number.
+    order = {"in": 0, "down": 1, "conv": 1, "block": 2, "head": 3, "out": 3}
+    place = lambda name: next((at for start, at in order.items() if name.startswith(start)), 1)
+    number = lambda name: (place(name), int("".join(c for c in name if c.isdigit()) or 0))
+    norms = sorted((n for n in params if "norm" in n), key=lambda n: (n[0] == "u", (-1) ** (n[0] == "u") * number(n)[1]))
     rest = sorted((name for name in params if "norm" not in name), key=number)
     downs, ups = [n for n in rest if not n.startswith("up")], [n for n in reversed(rest) if n.startswith("up")]
     names = [*downs, *ups, *norms]
@@ -155,3 +181,15 @@ def test_the_unet(downs: int, side: int) -> None:
 def test_the_patch_discriminator(layers: int, shape: tuple[int, int]) -> None:
     x = normal(2, *shape, 3)
     compare(PatchDiscriminator(layers, width=2), patches(layers, 2, 3), x)
+
+
+@pytest.mark.parametrize(("blocks", "shape"), [(0, (8, 8)), (2, (16, 12)), (6, (20, 20))])
+def test_the_residual_translator(blocks: int, shape: tuple[int, int]) -> None:
+    x = normal(2, *shape, 2)
+    compare(ResnetTranslator(blocks, width=3), resnet(blocks, 3, 2, 3), x)
+
+
+@pytest.mark.parametrize(("layers", "shape"), [(0, (5, 4)), (2, (16, 20)), (3, (36, 32))])
+def test_the_patch_discriminator_that_normalises_each_image(layers: int, shape: tuple[int, int]) -> None:
+    x = normal(2, *shape, 3)
+    compare(PatchDiscriminator(layers, width=2, instance=True), patches(layers, 2, 3, instance=True), x)

@@ -20,7 +20,7 @@ def test_spectral_dcgan_with_a_lazy_penalty(tmp_path: Path) -> None:
     contract.hold("dcgan", flags, tmp_path)
 
 
-@pytest.mark.parametrize("method", [contract.slow("gan"), "wgan_gp"])
+@pytest.mark.parametrize("method", [contract.slow("gan"), "wgan_gp", contract.slow("veegan")])
 def test_modes_of_the_grid(method: str) -> None:
     experiment = make("modes", dataset="gaussian_grid", method=method, steps=10)
     run = jaxgen.fit(experiment._replace(pictures={}), quiet=True, evaluate_every=10)

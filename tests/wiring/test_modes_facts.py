@@ -157,6 +157,81 @@ def test_the_losses_of_both_players(method: str) -> None:
         np.testing.assert_allclose(generated, -fake, rtol=1e-5)
 
 
+def test_the_networks_of_veegan() -> None:
+    """As its authors' code: noise of one number beside a point for F, and a discriminator with one layer of 128."""
+    found = shapes(make("modes", method="veegan", hidden=(128, 128)))
+    kernels = {name.removesuffix("/kernel"): shape for name, shape in found.items() if name.endswith("kernel")}
+    assert kernels == {
+        "game/generator/Dense_0": (254, 128),
+        "game/generator/Dense_1": (128, 128),
+        "game/generator/Dense_2": (128, 2),
+        "game/reconstructor/Dense_0": (3, 128),
+        "game/reconstructor/Dense_1": (128, 128),
+        "game/reconstructor/Dense_2": (128, 254),
+        "game/discriminator/Dense_0": (256, 128),
+        "game/discriminator/Dense_1": (128, 1),
+    }
+    params, _ = make("modes", method="veegan", hidden=(128, 128)).initial(jax.random.key(0))
+    for name, (inputs, outputs) in kernels.items():
+        _, network, layer = name.split("/")
+        kernel = np.asarray(params["game"][network][layer]["kernel"])
+        limit = math.sqrt(6 / (inputs + outputs))  # Xavier's uniform
+        assert np.abs(kernel).max() == pytest.approx(limit, rel=0.05)
+        assert kernel.std() == pytest.approx(limit / math.sqrt(3), rel=0.1)
+
+
+@pytest.fixture
+def two_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments.modes, "LATENTS", 2)
+
+
+@pytest.mark.usefixtures("two_latents")
+def test_veegan_is_one_player_whose_networks_move_by_one_adam_each_at_once() -> None:
+    """The reconstruction of z by an F that says 0.5, from a G at (1, -2), beside a D that always says 0.3."""
+    experiment = plain(method="veegan")
+    assert list(experiment.players) == ["game"]
+    values = {
+        "generator/Dense_1/bias": np.array([1.0, -2]),
+        "reconstructor/Dense_1/bias": 0.5,
+        "discriminator/Dense_1/bias": 0.3,
+    }
+    state = state_of(experiment, {f"game/{name}": value for name, value in values.items()})
+    batch: Batch = {"point": jnp.zeros((4000, 2))}
+    total, metrics = told(experiment, "game", state, batch)
+    np.testing.assert_allclose(metrics["discriminator/loss"], np.log1p(np.exp(-0.3)) + np.log1p(np.exp(0.3)), rtol=1e-5)
+    # N(z; 0.5, I): the mean of the square is 1 + 0.25 in each of two dimensions.
+    nats = metrics["generator/reconstruction"].astype(np.float64)
+    assert nats.mean() == pytest.approx(1.25 + math.log(2 * math.pi), rel=0.03)
+    assert stats.kstest(2 * (nats - math.log(2 * math.pi)), stats.ncx2(2, 0.5).cdf).pvalue > 0.001
+    np.testing.assert_allclose(metrics["generator/loss"], nats + 0.3, rtol=1e-5)
+    np.testing.assert_allclose(total, metrics["discriminator/loss"] + metrics["generator/loss"], rtol=1e-5)
+    for rate, flags in ((1e-3, {}), (0.01, {"learning_rate": 0.01})):
+        tx = plain(method="veegan", **flags).players["game"].tx
+        weights = {name: {"kernel": jnp.zeros((1, 1))} for name in ("discriminator", "generator", "reconstructor")}
+        opt = tx.init(weights)
+        for gradient, move in ((1.0, -rate), (-1.0, rate / 3)):
+            updates, opt = tx.update(jax.tree.map(lambda w, g=gradient: jnp.full_like(w, g), weights), opt, weights)
+            assert [float(u["kernel"][0, 0]) for u in updates.values()] == pytest.approx([move] * 3, rel=1e-3)
+
+
+@pytest.mark.usefixtures("two_latents")
+def test_all_three_networks_of_veegan_move() -> None:
+    experiment = plain(method="veegan")
+    state = jaxgen.create_state(jax.random.key(0), *experiment.initial(jax.random.key(1)), experiment.players)
+    after, _ = jax.jit(jaxgen.make_train_step(experiment.players))(state, {"point": jnp.ones((8, 2)), "slot": jnp.arange(8)})
+    for name in ("generator", "reconstructor", "discriminator"):
+        kernels = [s.params["game"][name]["Dense_0"]["kernel"] for s in (state, after)]
+        assert 1e-4 < np.abs(kernels[1] - kernels[0]).max() < 1.1e-3, name
+
+
+@pytest.mark.usefixtures("two_latents")
+def test_veegan_samples_are_points_of_normal_codes() -> None:
+    experiment = plain(method="veegan")
+    values = {f"game/{name}": value for name, value in shown(3.0, 1.0).items()}
+    z = np.asarray(experiment.sample(state_of(experiment, values), jax.random.key(0), jaxgen.given(2000)), np.float64)
+    assert stats.kstest((z.ravel() - 1) / 3, "norm").pvalue > 0.01
+
+
 def test_the_discriminators_units_are_rectifiers() -> None:
     """One unit that is below zero gives the logit nothing."""
     experiment = plain(method="gan")
@@ -186,6 +261,7 @@ def test_who_moves_when() -> None:
         players = plain(method=method).players
         assert [(name, player.every) for name, player in players.items()] == [("discriminator", 1), ("generator", every)]
     assert list(plain(method="ddpm").players) == ["model"]
+    assert list(plain(method="veegan").players) == ["game"]
 
 
 @pytest.mark.parametrize(("method", "rate", "falls"), [("gan", 1e-3, False), ("wgan_gp", 3e-3, True), ("ddpm", 1e-3, True)])
@@ -205,9 +281,10 @@ def test_the_discriminator_of_the_gan_has_the_generators_adam() -> None:
         assert moves(player.tx, [1.0, -1.0]) == pytest.approx([-1e-3, 1e-3 / 3], rel=1e-3)
 
 
-def test_averages_are_of_all_methods_but_the_gan() -> None:
-    assert {method: plain(method=method).ema for method in ("gan", "wgan_gp", "ddpm")} == {
+def test_averages_are_of_all_methods_but_those_without_a_penalty() -> None:
+    assert {method: plain(method=method).ema for method in ("gan", "wgan_gp", "veegan", "ddpm")} == {
         "gan": None,
+        "veegan": None,
         "wgan_gp": 0.999,
         "ddpm": 0.999,
     }

@@ -1,8 +1,9 @@
 """TFDS builders of our own; importing this package makes their names known to TFDS."""
 
 from jaxgen.data.builders.captioned_digits import CaptionedDigits
+from jaxgen.data.builders.chalk_digits import ChalkDigits
 from jaxgen.data.builders.digits import Digits
 from jaxgen.data.builders.mixtures import GaussianGrid, GaussianRing
 from jaxgen.data.builders.segmented_digits import SegmentedDigits
 
-__all__ = ["CaptionedDigits", "Digits", "GaussianGrid", "GaussianRing", "SegmentedDigits"]
+__all__ = ["CaptionedDigits", "ChalkDigits", "Digits", "GaussianGrid", "GaussianRing", "SegmentedDigits"]

@@ -62,11 +62,13 @@ class Discriminator(nn.Module):
     Fields:
       hidden: widths of the layers.
       activation: the activation function after each layer.
+      kernel_init: the initializer of all kernels.
       dtype: the dtype of the computation; the parameters are float32.
     """
 
     hidden: tuple[int, ...] = (512, 512)
     activation: Callable[[Array], Array] = nn.leaky_relu
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -74,8 +76,8 @@ class Discriminator(nn.Module):
         """Judges a batch."""
         h = x.reshape(x.shape[0], -1)
         for width in self.hidden:
-            h = self.activation(nn.Dense(width, dtype=self.dtype)(h))
-        return nn.Dense(1, dtype=self.dtype)(h)[:, 0].astype(jnp.float32)
+            h = self.activation(nn.Dense(width, kernel_init=self.kernel_init, dtype=self.dtype)(h))
+        return nn.Dense(1, kernel_init=self.kernel_init, dtype=self.dtype)(h)[:, 0].astype(jnp.float32)
 
 
 class MaxoutDiscriminator(nn.Module):

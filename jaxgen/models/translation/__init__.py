@@ -2,6 +2,7 @@
 
 from jaxgen.models.translation.patch import PatchDiscriminator, receptive_field
 from jaxgen.models.translation.pool import empty_pool, exchange
+from jaxgen.models.translation.resnet import ResnetTranslator
 from jaxgen.models.translation.unet import UNetTranslator
 
-__all__ = ["PatchDiscriminator", "UNetTranslator", "empty_pool", "exchange", "receptive_field"]
+__all__ = ["PatchDiscriminator", "ResnetTranslator", "UNetTranslator", "empty_pool", "exchange", "receptive_field"]

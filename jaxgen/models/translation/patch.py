@@ -8,27 +8,29 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import SizeError
 from jaxgen.models.gan.dcgan import KERNEL, gains
-from jaxgen.nn import BatchNorm, Conv
+from jaxgen.nn import BatchNorm, Conv, InstanceNorm
 
 
 class PatchDiscriminator(nn.Module):
     """Images to a map of logits, one for each of the overlapping patches that the last unit sees ("PatchGAN").
 
     4x4 convolutions: `layers` of stride two, then two of stride one; or, with no layers, three of 1x1, which judge each pixel
-    by itself ("PixelGAN"). Leaky rectifiers of slope 0.2 between them, and batch normalisation after all but the first and the
-    last.
+    by itself ("PixelGAN"). Leaky rectifiers of slope 0.2 between them, and batch or instance normalisation after all but the
+    first and the last.
 
-    Source: Isola et al. 2017, section 3.2.2 and appendix 6.1.2.
+    Source: Isola et al. 2017, section 3.2.2 and appendix 6.1.2; Zhu et al. 2017, section 4 (instance normalisation).
 
     Fields:
       layers: the number of convolutions of stride two; the sides of a patch are `receptive_field(layers)` pixels.
       width: the channels of the first map; they double with each convolution, up to eight times as many.
       dtype: the dtype of the computation; the parameters are float32.
+      instance: whether each image is normalised by itself, without gains and with biases of the convolutions, as in CycleGAN.
     """
 
     layers: int = 3
     width: int = 64
     dtype: Any = jnp.float32
+    instance: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 1"]:
@@ -57,8 +59,10 @@ class PatchDiscriminator(nn.Module):
         h = x
         for i, stride in enumerate(strides):
             channels = self.width * min(2**i, 8)
-            h = self._conv(channels, size, stride, pad, f"conv{i}", use_bias=i == 0)(h)
-            if i:
+            h = self._conv(channels, size, stride, pad, f"conv{i}", use_bias=self.instance or i == 0)(h)
+            if i and self.instance:
+                h = InstanceNorm(dtype=self.dtype)(h)
+            elif i:
                 h = BatchNorm(scale_init=gains, dtype=self.dtype, name=f"norm{i}")(h, train=train)
             h = nn.leaky_relu(h, 0.2)
         return self._conv(1, size, 1, pad, "head")(h).astype(jnp.float32)
