@@ -82,7 +82,7 @@ def experiment(
 
     Args:
       dataset: the images of domain a, as any dataset with the splits train and test.
-      target: the images of domain b, likewise. If one domain is grey and the other in colour, both are taken in colour.
+      target: the images of domain b, in the same way. If one domain is grey and the other in colour, both are taken in colour.
       side: the side to which the central squares of all images are brought, a multiple of 4.
       jitter: pixels by which training images are enlarged before they are cut to their size again.
       flip: whether to mirror training images in half of the cases.
@@ -157,7 +157,7 @@ def experiment(
     labelled = bool(classes and classifier_steps) and all(s.classes.get("label") == classes for s in opened.values())
 
     def classified(domain: str) -> Callable[..., Mapping[str, float]]:
-        """How well a classifier of the other domain knows the classes of labelled images that were translated into it."""
+        """The accuracy of a classifier of the other domain on labelled images that were translated into it."""
         own, other, way = test[domain], DOMAINS[1 - DOMAINS.index(domain)], TRANSLATORS[DOMAINS.index(domain)]
 
         def evaluate(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:

@@ -67,7 +67,7 @@ def cycle_translation(
 
     Args:
       translators: the modules G and F, `[B, H, W, C] -> [B, H, W, C]`, which draw nothing and have no variables.
-      discriminators: the modules of domain a and of domain b, `[B, H, W, C] -> logits [B, h, w, 1]`, likewise.
+      discriminators: the modules of domain a and of domain b, `[B, H, W, C] -> logits [B, h, w, 1]`, in the same way.
       loss: the adversarial losses of the two players, of which the mean over the map is taken.
       cycle: the weights $\lambda_X$ and $\lambda_Y$ of the cycles that begin in domain a and in domain b.
       identity: the weight $\iota$ of what a translator changes in images that are of its target already.
