@@ -157,33 +157,22 @@ def time_is_sigma(smallest: float = 0.002, largest: float = 80.0) -> Continuous:
     return Continuous(jnp.ones_like, lambda t: t, smallest, largest, time_of=lambda half: jnp.exp(-half))
 
 
-def linear_path(*, shift: float = 1.0, start: float = 0.0, end: float = 1.0) -> Continuous:
-    r"""The straight path from data to noise, $x_t = (1 - s) x_0 + s \epsilon$ with $s = \frac{a t}{1 + (a - 1) t}$.
+def linear_path(*, start: float = 0.0, end: float = 1.0) -> Continuous:
+    r"""The straight path from data to noise, $x_t = (1 - t) x_0 + t \epsilon$.
 
     At the ends one of the two is absent, so that of the parameterisations `VELOCITY` alone has predictions there; for others
-    let it begin above 0 and end below 1.
+    let it begin above 0 and end below 1. `grids.shifted` has the times of Esser et al. 2024.
 
     Args:
-      shift: the shift a, above 1 for more time with much noise, as large images want; 1 leaves time as it is.
       start: the least time.
       end: the largest time.
 
     Returns:
       The schedule.
 
-    Source: Lipman et al. 2023, equation 20, and Liu et al. 2023, equation 1, with time the other way round; the shift: Esser et
-    al. 2024, equation 23.
+    Source: Lipman et al. 2023, equation 20, and Liu et al. 2023, equation 1, with time the other way round.
     """
-
-    def shifted(t: Array) -> Array:
-        return shift * t / (1 + (shift - 1) * t)
-
-    def inverse(half: Array) -> Array:
-        s = jax.nn.sigmoid(-half)
-        return s / (shift - (shift - 1) * s)
-
-    # 1 - s, which would cancel near 1 if it were computed so.
-    return Continuous(lambda t: (1 - t) / (1 + (shift - 1) * t), shifted, start, end, inverse)
+    return Continuous(lambda t: 1 - t, lambda t: t, start, end, time_of=lambda half: jax.nn.sigmoid(-half))
 
 
 def on_host(of: OfTime, values: np.ndarray) -> np.ndarray:

@@ -82,6 +82,21 @@ def karras(schedule: Continuous, n: int, *, rho: float = 7.0) -> np.ndarray:
     return _times(schedule, np.linspace(high, low, _several(n)) ** rho)
 
 
+def shifted(times: np.ndarray, shift: float) -> np.ndarray:
+    r"""Times of a `linear_path` moved towards its end, $t \leftarrow \frac{a t}{1 + (a - 1) t}$, as large images want them.
+
+    Args:
+      times: times in [0, 1].
+      shift: the shift a, above 1 for more steps at much noise; 1 leaves them as they are.
+
+    Returns:
+      The times.
+
+    Source: Esser et al. 2024, equation 23.
+    """
+    return shift * times / (1 + (shift - 1) * times)
+
+
 def _several(n: int) -> int:
     if n < 2:
         raise InputError(f"A grid of {n} has no end and start; give 2 times or more.")

@@ -73,8 +73,8 @@ def ancestral(chain: Discrete, variance: Variance = small_variance) -> Table:
 
     Source: Ho et al. 2020, algorithm 2. With the large variance it is the ancestral sampler of Song et al. 2021, appendix F.
     """
-    kept = np.arange(chain.steps, 0, -1) > 1
-    return Table(starts(chain), chain.posterior_xt[:0:-1], chain.posterior_x0[:0:-1, None], variance(chain)[:0:-1] * kept)
+    noisy = np.append(np.ones(chain.steps - 1), 0.0)
+    return Table(starts(chain), chain.posterior_xt[:0:-1], chain.posterior_x0[:0:-1, None], variance(chain)[:0:-1] * noisy)
 
 
 def ddim(chain: Discrete, eta: float = 0.0) -> Table:
@@ -263,7 +263,7 @@ def with_covariance(table: Table, covariance: Column) -> Table:
     """
     if table.data.shape[1] > 1:
         raise InputError("A step that uses former predictions has no analytic variance; take ancestral sampling or DDIM.")
-    added = table.data[:, 0] ** 2 * covariance[:0:-1] * (np.arange(len(table.x)) < len(table.x) - 1)
+    added = _but_the_last(table.data[:, 0] ** 2) * covariance[:0:-1]
     return table._replace(variance=table.variance + added)
 
 

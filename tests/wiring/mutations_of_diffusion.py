@@ -35,8 +35,8 @@ DDPM: Sequence[Change] = [
     ("the bound is of the sampler's chain", "denoise(state, batch), noise, batch", "denoise(state, batch), chain, batch"),
     (
         "samplers are swapped",
-        '"ancestral": samplers.ancestral(chain, variance=variances), "ddim": samplers.ddim(chain)',
-        '"ddim": samplers.ancestral(chain, variance=variances), "ancestral": samplers.ddim(chain)',
+        '"ancestral": samplers.ancestral(chain, variance=variances),\n        "ddim": samplers.ddim(chain)',
+        '"ddim": samplers.ancestral(chain, variance=variances),\n        "ancestral": samplers.ddim(chain)',
     ),
     (
         "schedules are swapped",
