@@ -116,11 +116,11 @@ def experiment(
 
     chain = diffusion.spaced(noise, sampling_steps)
     draw = {
-        "ancestral": samplers.ancestral,
-        "ddim": samplers.ddim,
-        "dpm_solver_pp": samplers.dpm_solver_pp,
-        "unipc": samplers.unipc,
-    }[sampler](chain)
+        "ancestral": samplers.ancestral(chain),
+        "ddim": samplers.ddim(chain),
+        "dpm_solver_pp": samplers.dpm_solver_pp(chain),
+        "unipc": samplers.unipc(chain),
+    }[sampler]
 
     def conditional(state: jaxgen.TrainState, batch: Batch) -> diffusion.Denoise:
         return objectives.denoiser_of(model, state.params, state.vars, told=objectives.tell(tell, batch))

@@ -82,8 +82,8 @@ def experiment(
       labels: whether to tell the model each image's class, and sample a class after the other.
       schedule: variances of the forward process, linear in t or by a cosine.
       parameterisation: the quantity that the network predicts.
-      weighting: the weight of the noise's error by its level, of Choi et al. 2022 (P2) or Hang et al. 2023 (min-SNR, at most 5);
-        None is the parameterisation's own.
+      weighting: the weight of the noise's error by its level, of Choi et al. 2022 (P2) or Hang et al. 2023 (min-SNR, at most
+        5); None is the parameterisation's own.
       variance: the variance of the reverse steps, that of the posterior (small) or of the forward process (large).
       sampling_steps: steps of the sampler, evenly spaced in T; by None all T.
       modulation: the way in which a block is told the time: a shift, or a scale and a shift of its normalisation.

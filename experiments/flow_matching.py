@@ -49,7 +49,7 @@ def experiment(
     dataset: str | data.Given = "digits",
     flip: bool = False,
     law: Literal["uniform", "logit_normal"] = "uniform",
-    sampler: Late[Literal["euler", "heun", "ancestral", "dpm_solver_pp", "unipc"]] = "euler",
+    sampler: Late[Literal["euler", "heun", "ddim", "ancestral", "dpm_solver_pp", "unipc"]] = "euler",
     sampling_steps: Late[Count] = 50,
     shift: Late[Positive] = 1.0,
     channels: Counts = (32, 64),
@@ -99,6 +99,7 @@ def experiment(
     draw = {
         "euler": samplers.euler(PATH, times),
         "heun": samplers.heun(PATH, times),
+        "ddim": samplers.ddim(chain),
         "ancestral": samplers.ancestral(chain),
         "dpm_solver_pp": samplers.dpm_solver_pp(chain),
         "unipc": samplers.unipc(chain),

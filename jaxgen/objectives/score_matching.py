@@ -5,10 +5,12 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgen import keys
-from jaxgen.diffusion import EPSILON, Denoise, NoiseSchedule, Parameterisation, denoiser, diffuse
+from jaxgen.diffusion import EPSILON, Continuous, Denoise, NoiseSchedule, Parameterisation, denoiser, diffuse
 from jaxgen.distributions import sum_event
+from jaxgen.errors import InputError
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.objectives.apply import apply
 from jaxgen.objectives.told import Told, tell
@@ -44,8 +46,13 @@ def denoising_score_matching(
     Returns:
       A loss with the metric `noise_error`: the squared error of the noise, whatever the parameterisation and the weight.
 
+    Raises:
+      InputError: if at an end of a continuous schedule no prediction follows from the output.
+
     Source: Vincent 2011; Song & Ermon 2019, equation 6; Ho et al. 2020, equation 14.
     """
+    if isinstance(schedule, Continuous):
+        _check_ends(schedule, parameterisation)
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         x0 = batch[feature].astype(jnp.float32)
@@ -63,6 +70,16 @@ def denoising_score_matching(
         return weight(level) * error, Aux(vars, {"noise_error": noise_error})
 
     return loss
+
+
+def _check_ends(schedule: Continuous, parameterisation: Parameterisation) -> None:
+    ends = schedule.level(jnp.array([schedule.start, schedule.end]))
+    found = (of(jnp.ones(2), jnp.ones(2), ends) for of in (parameterisation.x0, parameterisation.eps))
+    if not all(np.isfinite(values).all() for values in found):
+        raise InputError(
+            "Where nothing is left of the data, or no noise is there, this output does not say both; let the schedule begin "
+            "and end a little inside, or take another parameterisation, such as the velocity."
+        )
 
 
 def denoiser_of(

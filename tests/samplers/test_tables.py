@@ -108,7 +108,7 @@ def test_methods_that_are_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_every_row_keeps_what_it_is_told_is_the_data(name: str) -> None:
-    """Where the prediction is x_0, a step goes from q(x_r | x_0) to q(x_s | x_0): its mean and, but at the end, its variance."""
+    """Where the prediction is x_0, a step goes from q(x_r | x_0) to q(x_s | x_0): its mean and, but at the end, variance."""
     chain = CHAINS[name]
     stochastic = tables.dpm_solver_pp(chain, stochastic=True)
     every = [

@@ -374,3 +374,24 @@ def test_the_averages_are_evaluated_and_sampled_from() -> None:
     test = data.load("digits", "test").gather(np.arange(360))["image"] / 127.5 - 1
     assert found["loss"] == pytest.approx(((test - 0.4) ** 2).mean(), rel=1e-4)
     assert {"bits_per_dim", "bits_per_dim_stderr", "prior", "transitions", "decoder"} <= set(found)
+
+
+@pytest.mark.parametrize("parameterisation", ["epsilon", "v"])
+@pytest.mark.parametrize("weighting", ["p2", "min_snr"])
+def test_the_noises_error_is_weighted_by_its_level(weighting: Any, parameterisation: Any) -> None:
+    """P2 of Choi et al. 2022 with k = 1 and gamma = 1, and min-SNR of Hang et al. 2023 with 5, whatever is predicted."""
+    loss = loss_of(weighting=weighting, parameterisation=parameterisation)
+    found = loss(BLACK, of_x=0.3)
+    snr = np.cumprod(1 - BETAS)[steps_of() - 1]
+    snr = snr / (1 - snr)
+    weight = 1 / (1 + snr) if weighting == "p2" else np.minimum(snr, 5) / snr
+    np.testing.assert_allclose(found, weight * loss.noise_error, rtol=2e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("sampler", ["dpm_solver_pp", "unipc"])
+def test_solvers_of_higher_order_draw_from_the_flow(sampler: Any) -> None:
+    """Where the noise is 0.5 x_t its flow is the power 0.5 of sigma / alpha, up to alpha: x_0 would be far; so few steps of many."""
+    many = whole(sampler="ddim", sampling_steps=None, timesteps=400)
+    few = whole(sampler=sampler, sampling_steps=100, timesteps=400)
+    one, other = (np.asarray(e.sample(state_of(of_x=0.9), KEY, jaxgen.given(200)), np.float64) for e in (many, few))
+    assert np.abs(one - other).mean() < 0.02
