@@ -1,10 +1,11 @@
 """What `experiments.edm` is wired to, held against Karras et al. 2022 (table 1, algorithm 2) and the authors' code
 (github.com/NVlabs/edm: training/loss.py, EDMLoss; training/networks.py, EDMPrecond; generate.py, edm_sampler).
 
-An affine network stands in for the U-Net. With the answer 0 the denoiser is that of Gaussian data, and sampling is a recursion."""
+An affine network stands in for the U-Net. With the answer 0 the denoiser is that of Gaussian data: sampling is a recursion."""
 
 import functools
 import inspect
+import itertools
 from typing import Any
 
 import jax
@@ -87,7 +88,7 @@ def heun(n: int, rho: float, low: float, high: float, churn: float = 0.0) -> flo
     """The deviation of the samples where D = x s_d^2 / (s_d^2 + sigma^2): algorithm 2 of variances, in numpy."""
     t = (high ** (1 / rho) + np.arange(n) / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho
     t, variance = np.append(t, 0.0), high**2
-    for now, after in zip(t[:-1], t[1:], strict=True):
+    for now, after in itertools.pairwise(t):
         gamma = min(churn / n, np.sqrt(2) - 1) if 0.05 <= now <= 50 else 0.0
         raised = now * (1 + gamma)
         variance += 1.003**2 * (raised**2 - now**2)

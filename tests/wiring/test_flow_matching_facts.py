@@ -98,11 +98,19 @@ def test_other_solvers_have_the_same_solution(sampler: Any) -> None:
     assert x.std() == pytest.approx(expected.std(), rel=0.02)
 
 
-def test_ancestral_samples_of_a_point_are_that_point() -> None:
-    """A velocity of x_t / t is that of the path from noise to 0; at t = 1, where nothing is left of the data, it is the noise."""
+def test_ancestral_samples_begin_where_nothing_is_left_of_the_data() -> None:
+    """Where the velocity is x_t the data are (1 - t) x_t: by the posterior of the chain through 1, 3/4, 1/2, 1/4, in numpy."""
     experiment = make(NAME, sampler="ancestral", sampling_steps=4)
-    x = np.asarray(experiment.sample(state_of(constant=0.0, of_x=1.0), KEY, jaxgen.given(4)))
-    assert np.isfinite(x).all()
+    x = np.asarray(experiment.sample(state_of(of_x=1.0), KEY, jaxgen.given(3000)), np.float64) * 2 - 1
+    variance = 1.0
+    for t in (1.0, 0.75, 0.5, 0.25):
+        s = t - 0.25
+        ratio = (1 - t) / (1 - s)
+        beta = t**2 - (ratio * s) ** 2
+        factor = ratio * s**2 / t**2 + (1 - s) * beta / t**2 * (1 - t)
+        variance = factor**2 * variance + (beta * s**2 / t**2)
+    expected = np.clip(np.sqrt(variance) * np.random.default_rng(0).normal(size=200_000), -1, 1)
+    assert x.std() == pytest.approx(expected.std(), rel=0.02)
 
 
 def test_dropout_is_for_training_alone(measured: list[Measured]) -> None:
