@@ -255,8 +255,8 @@ CONTINUOUS: Sequence[Change] = [
     ("times end at 1", "self.start, self.end)", "self.start, 1.0)"),
     (
         "the SDE of the signal alone",
-        "-self.sigma(t) ** 2 * _derivative(self.log_snr, t)",
-        "-self.sigma(t) ** 2 * 2 * self.drift(t)",
+        "_derivative(self.log_snr, t)",
+        "2 * self.drift(t)",
     ),
     (
         "sub-VP has the noise of VP",
