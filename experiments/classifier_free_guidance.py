@@ -49,7 +49,7 @@ def experiment(
     interval: Late[tuple[NonNegative, NonNegative] | None] = None,
     rescale: Late[Share] = 0.0,
     threshold: Late[Share | None] = None,
-    sampler: Late[Literal["ancestral", "ddim"]] = "ancestral",
+    sampler: Late[Literal["ancestral", "ddim", "dpm_solver_pp", "unipc"]] = "ancestral",
     sampling_steps: Late[Count] = 50,
     channels: Counts = (32, 64),
     blocks: Whole = 1,
@@ -115,7 +115,12 @@ def experiment(
     player = jaxgen.Player(loss, optimizers.clipped(optax.adam(learning_rate), clip))
 
     chain = diffusion.spaced(noise, sampling_steps)
-    draw = {"ancestral": samplers.ancestral(chain), "ddim": samplers.ddim(chain)}[sampler]
+    draw = {
+        "ancestral": samplers.ancestral(chain),
+        "ddim": samplers.ddim(chain),
+        "dpm_solver_pp": samplers.dpm_solver_pp(chain),
+        "unipc": samplers.unipc(chain),
+    }[sampler]
 
     def conditional(state: jaxgen.TrainState, batch: Batch) -> diffusion.Denoise:
         return objectives.denoiser_of(model, state.params, state.vars, told=objectives.tell(tell, batch))

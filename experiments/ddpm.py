@@ -2,6 +2,8 @@
 
 python -m experiments.ddpm                                           # digits, nothing to download
 python -m experiments.ddpm --schedule cosine --parameterisation v --sampler ddim --sampling-steps 50
+jaxgen sample runs/ddpm --sampler dpm_solver_pp --sampling-steps 15
+python -m experiments.ddpm --weighting p2                            # of Choi et al. 2022
 python -m experiments.ddpm --dataset mnist --data-dir D --channels 16 32 32 --steps 2000 --nll-samples 5
 python -m experiments.ddpm --dataset cifar10 --data-dir D --channels 128 256 256 256 --blocks 2 --flip --variance large \
     --learning-rate 2e-4 --warmup 5000 --batch-size 128 --ema 0.9999 --sampling-steps None --steps 800000       # the paper's
@@ -24,6 +26,7 @@ from jaxgen.analysis import reverse_process
 from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm
+from jaxgen.objectives import weights
 from jaxgen.types import Array, Batch, Key
 
 SCHEDULES: dict[str, Callable[[int], diffusion.Discrete]] = {"linear": diffusion.linear, "cosine": diffusion.cosine}
@@ -38,6 +41,8 @@ VARIANCES: dict[str, Callable[[diffusion.Discrete], np.ndarray]] = {
     "small": diffusion.small_variance,
     "large": diffusion.large_variance,
 }
+# By flag, weights of the noise's error in place of those above.
+WEIGHTINGS: dict[str, objectives.Weight] = {"p2": weights.p2(), "min_snr": weights.min_snr()}
 NORMS: dict[str, Callable[..., nn.Module]] = {"additive": AdditiveGroupNorm, "adaptive": AdaptiveGroupNorm}
 PIXELS = (-1.0, 1.0)
 
@@ -50,8 +55,9 @@ def experiment(
     labels: bool = False,
     schedule: Literal["linear", "cosine"] | Callable[[int], diffusion.Discrete] = "linear",
     parameterisation: Literal["epsilon", "x0", "v", "score"] | tuple[diffusion.Parameterisation, objectives.Weight] = "epsilon",
+    weighting: Literal["p2", "min_snr"] | None = None,
     timesteps: Count = 1000,
-    sampler: Late[Literal["ancestral", "ddim"]] = "ancestral",
+    sampler: Late[Literal["ancestral", "ddim", "dpm_solver_pp", "unipc"]] = "ancestral",
     variance: Late[Literal["small", "large"] | Callable[[diffusion.Discrete], np.ndarray]] = "small",
     sampling_steps: Late[Count | None] = 100,
     channels: Counts = (32, 64),
@@ -76,6 +82,8 @@ def experiment(
       labels: whether to condition the model on each image's class, and sample a class after the other.
       schedule: variances of the forward process, linear in t or by a cosine.
       parameterisation: the quantity that the network predicts.
+      weighting: the weight of the noise's error by its level, of Choi et al. 2022 (P2) or Hang et al. 2023 (min-SNR, at most
+        5); None is the parameterisation's own.
       variance: the variance of the reverse steps, that of the posterior (small) or of the forward process (large).
       sampling_steps: steps of the sampler, evenly spaced in T; by None all T.
       modulation: the way in which a block is conditioned on the time: a shift, or a scale and a shift of its normalisation.
@@ -99,6 +107,8 @@ def experiment(
 
     noise = value_of(SCHEDULES, schedule)(timesteps)
     meaning, weight = value_of(PARAMETERISATIONS, parameterisation)
+    if weighting is not None:
+        weight = objectives.on_noise(WEIGHTINGS[weighting], meaning)
     model = UNet(
         channels,
         blocks,
@@ -116,7 +126,12 @@ def experiment(
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
     variances = value_of(VARIANCES, variance)
-    draw = {"ancestral": samplers.ancestral(chain, variance=variances), "ddim": samplers.ddim(chain)}[sampler]
+    draw = {
+        "ancestral": samplers.ancestral(chain, variance=variances),
+        "ddim": samplers.ddim(chain),
+        "dpm_solver_pp": samplers.dpm_solver_pp(chain),
+        "unipc": samplers.unipc(chain),
+    }[sampler]
 
     def denoise(state: jaxgen.TrainState, batch: Batch) -> diffusion.Denoise:
         own = objectives.tell(told, batch)

@@ -38,3 +38,22 @@ def wasserstein(x: np.ndarray, law: Mixture, grid: int = 400) -> float:
     """The 1-Wasserstein distance of samples from a law: the mean distance of their quantiles."""
     p = (np.arange(grid) + 0.5) / grid
     return float(np.abs(np.quantile(np.asarray(x, np.float64), p) - law.quantiles(p)).mean())
+
+
+class UnequalMixture(NamedTuple):
+    """Gaussians of different weights and standard deviations in one dimension; element by element, in the precision of x."""
+
+    weights: tuple[float, ...]
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+
+    def denoise(self, x: jax.Array, level: Level) -> Prediction:
+        """The exact expectations of the data and of the noise."""
+        alpha, sigma = (expand(a, x)[..., None] for a in (level.alpha, level.sigma))
+        weights, means, stds = (jnp.asarray(a, x.dtype) for a in self)
+        variance = alpha**2 * stds**2 + sigma**2
+        distance = x[..., None] - alpha * means
+        shares = jax.nn.softmax(jnp.log(weights) - 0.5 * jnp.log(variance) - distance**2 / (2 * variance), axis=-1)
+        return Prediction(
+            (shares * (means + alpha * stds**2 / variance * distance)).sum(-1), (shares * sigma / variance * distance).sum(-1)
+        )

@@ -84,6 +84,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("modes", "method='ddpm'", "model"): adam(cosine(1e-3), OWN),
     ("code_prior", "", "model"): adam(1e-3, "the UvA deep learning tutorials' rate, without its decay"),
     ("classifier_free_guidance", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
+    ("edm", "", "model"): adam(1e-3, "Karras et al. 2022, table 7"),
+    ("flow_matching", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("ncsn", "", "model"): adam(1e-3, "ncsn/configs/anneal.yml"),
     ("ddpm", "", "model"): adam(1e-3, OWN),
     ("ddpm", "learning_rate=2e-4, warmup=40", "model"): adam(

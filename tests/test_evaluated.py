@@ -24,8 +24,8 @@ EVALUATED = [
     "sparse_autoencoder",
     "vae",
     "vib",
-    *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "dcgan", "ddpm", "lenet")),
-    *map(contract.slow, ("cyclegan", "ncsn", "pix2pix", "vqvae", "wgan")),
+    *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "dcgan", "ddpm", "edm")),
+    *map(contract.slow, ("flow_matching", "lenet", "ncsn", "pix2pix", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 

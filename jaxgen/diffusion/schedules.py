@@ -1,4 +1,4 @@
-r"""Noise schedules: the law $q(x_t | x_0) = N(\alpha_t x_0, \sigma_t^2 I)$ for steps t = 0 ... T, or for t in [0, 1].
+r"""Noise schedules in steps: the law $q(x_t | x_0) = N(\alpha_t x_0, \sigma_t^2 I)$ for t = 0 ... T.
 
 A discrete schedule counts as the papers do: step 0 is the data (alpha = 1, sigma = 0) and step T the most noise, so that the
 step between t - 1 and t needs no special case. Its arrays are in double precision on the host, because the variances of steps
@@ -6,7 +6,7 @@ are small differences of numbers near one; the device gets what is computed from
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -99,32 +99,6 @@ class Discrete(NamedTuple):
     def level(self, t: Int[Array, "..."] | int) -> Level:
         """The levels at steps t."""
         return Level(*(jnp.asarray(a, jnp.float32)[t] for a in self))
-
-
-class Continuous(NamedTuple):
-    """Times in [start, 1], and alpha and sigma as differentiable functions of them.
-
-    Fields:
-      alpha: the scale of the data as a function `t -> alpha(t)`, element-wise.
-      sigma: the standard deviation of the noise as a function `t -> sigma(t)`, element-wise.
-      start: the least time that is drawn or sampled down to; the score grows without bound towards t = 0.
-    """
-
-    alpha: Callable[[Array], Array]
-    sigma: Callable[[Array], Array]
-    start: float = 1e-3
-
-    def log_snr(self, t: Float[Array, "..."]) -> Float[Array, "..."]:
-        r"""$\log \alpha(t)^2 / \sigma(t)^2$."""
-        return 2 * (jnp.log(self.alpha(t)) - jnp.log(self.sigma(t)))
-
-    def draw(self, key: Key[Array, "..."], n: int) -> Float[Array, " n"]:
-        """Times, uniformly from [start, 1]."""
-        return keys.draw(lambda key, shape: jax.random.uniform(key, shape, jnp.float32, self.start, 1.0), key, (n,))
-
-    def level(self, t: Float[Array, "..."]) -> Level:
-        """The levels at times t."""
-        return Level(t, self.alpha(t), self.sigma(t))
 
 
 def from_betas(betas: Sequence[float] | np.ndarray) -> Discrete:
@@ -237,78 +211,3 @@ def spaced(schedule: Discrete, steps: int) -> Discrete:
     if not 1 <= steps <= schedule.steps:
         raise SizeError(f"A chain of {schedule.steps} steps has no subsequence of {steps}; give from 1 to {schedule.steps}.")
     return subsequence(schedule, np.round(np.linspace(0, schedule.steps, steps + 1)[1:]).astype(int))
-
-
-def variance_preserving(smallest: float = 0.1, largest: float = 20.0, *, start: float = 1e-3) -> Continuous:
-    r"""The limit of the linear schedule, $\log \alpha(t) = -\frac 1 4 t^2 (\beta_1 - \beta_0) - \frac 1 2 t \beta_0$.
-
-    Args:
-      smallest: beta_0, the rate of noise at t = 0.
-      largest: beta_1, the rate at t = 1.
-      start: the least time.
-
-    Returns:
-      A schedule with alpha^2 + sigma^2 = 1.
-
-    Source: Song et al. 2021, equation 33.
-    """
-
-    def log_alpha(t: Array) -> Array:
-        return -0.25 * t**2 * (largest - smallest) - 0.5 * t * smallest
-
-    return Continuous(lambda t: jnp.exp(log_alpha(t)), lambda t: jnp.sqrt(-jnp.expm1(2 * log_alpha(t))), start)
-
-
-def variance_preserving_cosine(*, start: float = 1e-3, end: float = 1e-3) -> Continuous:
-    r"""$\alpha(t) = \cos \phi$, $\sigma(t) = \sin \phi$ with an angle that runs evenly from 0 to $\pi / 2$, less `end` of it.
-
-    Source: Nichol & Dhariwal 2021, equation 17 without the offset; Salimans & Ho 2022.
-    """
-    quarter = (1 - end) * math.pi / 2
-    return Continuous(lambda t: jnp.cos(t * quarter), lambda t: jnp.sin(t * quarter), start)
-
-
-def variance_exploding(smallest: float = 0.01, largest: float = 50.0) -> Continuous:
-    r"""$\alpha = 1$, $\sigma(t) = \sigma_{\min} (\sigma_{\max} / \sigma_{\min})^t$. Source: Song et al. 2021, equation 31."""
-    ratio = math.log(largest / smallest)
-    return Continuous(jnp.ones_like, lambda t: smallest * jnp.exp(t * ratio), 0.0)
-
-
-def discretised(schedule: Continuous, times: Sequence[float] | np.ndarray) -> Discrete:
-    """The Markov chain through the times of a continuous schedule, and the data as its step 0. Not for use under `jit`.
-
-    Args:
-      schedule: a continuous schedule.
-      times: ascending.
-
-    Returns:
-      The chain of as many steps as times, whose network is told the times.
-    """
-    times = np.asarray(times, np.float64)
-    with jax.enable_x64(True):
-        alpha, sigma = (np.asarray(f(jnp.asarray(times))) for f in (schedule.alpha, schedule.sigma))
-    return Discrete(np.concatenate([[0.0], times]), np.concatenate([[1.0], alpha]), np.concatenate([[0.0], sigma]))
-
-
-def small_variance(schedule: Discrete) -> np.ndarray:
-    r"""$\tilde\beta_t$, `[T + 1]`: the best reverse variance for data that are a single point.
-
-    At step 1 it is zero, and the likelihood of the data would be infinite or nothing: there the variance of step 2 is taken.
-    Samplers add no noise in that step. Source: Ho et al. 2020, section 3.2, and the authors' code (`fixedsmall`).
-    """
-    return _with_first_of_second(schedule, schedule.posterior_variance)
-
-
-def large_variance(schedule: Discrete) -> np.ndarray:
-    r"""$\beta_t$, `[T + 1]`: the best reverse variance for standard normal data.
-
-    At step 1 it is $\tilde\beta_2$, as in the authors' code, and not $\beta_1$: there it is the variance of the decoder
-    $p(x_0 | x_1)$, on which a bound in bits depends. Source: Ho et al. 2020, section 3.2, and the authors' code (`fixedlarge`).
-    """
-    return _with_first_of_second(schedule, schedule.beta)
-
-
-def _with_first_of_second(schedule: Discrete, variance: np.ndarray) -> np.ndarray:
-    """The variances with that of step 1 replaced by the posterior's of step 2; in a chain of one step it is beta_1."""
-    first = schedule.posterior_variance[2] if schedule.steps > 1 else schedule.beta[1]
-    return np.concatenate([variance[:1], [first], variance[2:]])

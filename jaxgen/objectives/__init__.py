@@ -9,7 +9,7 @@ from jaxgen.objectives.elbo import constrained_elbo, elbo, free_energy, importan
 from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.reconstruction import reconstruction
-from jaxgen.objectives.score_matching import Weight, by_variance, denoiser_of, denoising_score_matching, uniform
+from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
 from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
@@ -18,6 +18,7 @@ from jaxgen.objectives.translation import conditional_translation, translate
 from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
 from jaxgen.objectives.vector_quantisation import vector_quantisation
 from jaxgen.objectives.veegan import veegan
+from jaxgen.objectives.weights import Weight, by_variance, on_data, on_noise, uniform
 
 __all__ = [
     "Bound",
@@ -48,6 +49,8 @@ __all__ = [
     "importance_weighted_bound",
     "k_sparse",
     "log_prob",
+    "on_data",
+    "on_noise",
     "reconstruction",
     "simultaneous",
     "tell",

@@ -1,32 +1,21 @@
 """Denoising score matching."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+import numpy as np
 
 from jaxgen import keys
-from jaxgen.diffusion import EPSILON, Denoise, Level, NoiseSchedule, Parameterisation, denoiser, diffuse
+from jaxgen.diffusion import EPSILON, Continuous, Denoise, NoiseSchedule, Parameterisation, denoiser, diffuse
 from jaxgen.distributions import sum_event
+from jaxgen.errors import InputError
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.objectives.apply import apply
 from jaxgen.objectives.told import Told, tell
+from jaxgen.objectives.weights import Weight, uniform
 from jaxgen.types import Array, Batch, Key, Params, Vars
-
-Weight = Callable[[Level], Array]
-"""`weight(level) -> [B]`, of an example's squared error."""
-
-
-def uniform(level: Level) -> Float[Array, "..."]:
-    """No weight: L_simple, where the output is the noise. Source: Ho et al. 2020, equation 14."""
-    return jnp.ones_like(level.sigma)
-
-
-def by_variance(level: Level) -> Float[Array, "..."]:
-    r"""$\lambda(\sigma) = \sigma^2$: all scores then have errors of one size. Source: Song & Ermon 2019, section 4.2."""
-    return level.sigma**2
 
 
 def denoising_score_matching(
@@ -41,14 +30,15 @@ def denoising_score_matching(
 ) -> LossFn:
     r"""Regression from noisy data, $\frac{w_t}{D} \| f_\theta(x_t, t) - \mathrm{target} \|^2$.
 
-    $x_t = \alpha_t x_0 + \sigma_t \epsilon$ with $\epsilon \sim N(0, I)$ and t uniform, drawn for each example. The
+    $x_t = \alpha_t x_0 + \sigma_t \epsilon$ with $\epsilon \sim N(0, I)$ and t as the schedule draws it, for each example. The
     minimum over functions is the expectation of the target given x_t, from which the score of the noisy data follows.
 
     Args:
-      model: a linen module, `(x_t [B, ...], time [B], **told) -> [B, ...]`.
+      model: a linen module, `(scaled x_t [B, ...], time [B], **told) -> [B, ...]`.
       schedule: discrete steps or continuous time.
       parameterisation: the parameterisation, which says what the output means.
-      weight: the weight w, a function of the noise level.
+      weight: the weight w of the output's error, a function of the noise level; `on_noise` and `on_data` make one of a weight
+        of the error of the noise or of the data.
       told: the features that the model is told, by keyword: `{"label": Told("label", nothing=10, drop=0.1)}`.
       name: the parameters' name.
       feature: the batch's feature x_0.
@@ -56,8 +46,13 @@ def denoising_score_matching(
     Returns:
       A loss with the metric `noise_error`: the squared error of the noise, whatever the parameterisation and the weight.
 
+    Raises:
+      InputError: if at an end of a continuous schedule no prediction follows from the output.
+
     Source: Vincent 2011; Song & Ermon 2019, equation 6; Ho et al. 2020, equation 14.
     """
+    if isinstance(schedule, Continuous):
+        _check_ends(schedule, parameterisation)
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         x0 = batch[feature].astype(jnp.float32)
@@ -66,7 +61,8 @@ def denoising_score_matching(
         eps = keys.draw(jax.random.normal, noise, x0.shape)
         xt = diffuse(x0, eps, level)
         own = tell(told, batch, drop if train else None)
-        out, vars = apply(model, params, state.vars, xt, level.time, key=key, name=name, train=train, told=own)
+        given = parameterisation.given(xt, level)
+        out, vars = apply(model, params, state.vars, *given, key=key, name=name, train=train, told=own)
         out = out.astype(jnp.float32)
         dimensions = x0[0].size
         error = sum_event((out - parameterisation.target(x0, eps, level)) ** 2) / dimensions
@@ -74,6 +70,16 @@ def denoising_score_matching(
         return weight(level) * error, Aux(vars, {"noise_error": noise_error})
 
     return loss
+
+
+def _check_ends(schedule: Continuous, parameterisation: Parameterisation) -> None:
+    ends = schedule.level(jnp.array([schedule.start, schedule.end]))
+    found = (of(jnp.ones(2), jnp.ones(2), ends) for of in (parameterisation.x0, parameterisation.eps))
+    if not all(np.isfinite(values).all() for values in found):
+        raise InputError(
+            "Where nothing is left of the data, or no noise is there, this output does not say both; let the schedule begin "
+            "and end a little inside, or take another parameterisation, such as the velocity."
+        )
 
 
 def denoiser_of(

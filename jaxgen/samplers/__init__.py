@@ -4,13 +4,16 @@ From noise to data with a `denoise(x, level) -> Prediction`, all behind one sign
 position by position.
 """
 
-from jaxgen.samplers.ancestral import ancestral, ddim
+from jaxgen.samplers.ancestral import ancestral, ddim, dpm_solver_pp, unipc
 from jaxgen.samplers.autoregressive import Decoder, Warp, autoregressive, decoder_of, temperature, top_k, top_p, warp
 from jaxgen.samplers.langevin import annealed_langevin
+from jaxgen.samplers.march import march
 from jaxgen.samplers.ode import euler, heun
 from jaxgen.samplers.sampler import Sampler, Samples, noise
+from jaxgen.samplers.two_stage import Churn, heun_in_noise
 
 __all__ = [
+    "Churn",
     "Decoder",
     "Sampler",
     "Samples",
@@ -20,11 +23,15 @@ __all__ = [
     "autoregressive",
     "ddim",
     "decoder_of",
+    "dpm_solver_pp",
     "euler",
     "heun",
+    "heun_in_noise",
+    "march",
     "noise",
     "temperature",
     "top_k",
     "top_p",
+    "unipc",
     "warp",
 ]

@@ -1,44 +1,27 @@
-"""Samplers that walk a Markov chain of noise levels backwards: ancestral sampling and DDIM."""
+"""Samplers that walk a Markov chain of noise levels backwards, one network evaluation a step."""
 
-from collections.abc import Callable
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, PRNGKeyArray
-
-from jaxgen.diffusion import Denoise, Discrete, posterior, small_variance
-from jaxgen.samplers.sampler import Sampler, Samples, iterate
+from jaxgen.diffusion import Discrete, Variance, small_variance
+from jaxgen.samplers import tables
+from jaxgen.samplers.march import march
+from jaxgen.samplers.sampler import Sampler
 
 
-def ancestral(schedule: Discrete, *, variance: Callable[[Discrete], np.ndarray] = small_variance) -> Sampler:
+def ancestral(schedule: Discrete, *, variance: Variance = small_variance) -> Sampler:
     r"""Samples $x_{t-1} \sim N(\tilde\mu_t(x_t, \hat x_0), s_t^2 I)$ from t = T to 1; the last step adds no noise.
 
     A predicted x_0 is clipped by the `denoise` that makes it (`diffusion.denoiser`).
 
     Args:
       schedule: the chain, or a `subsequence` of it.
-      variance: the variance of the reverse steps, `small_variance` ($\tilde\beta_t$) or `large_variance` ($\beta_t$).
+      variance: the variance of the reverse steps: `small_variance` ($\tilde\beta_t$), `large_variance` ($\beta_t$), or that
+        which fits the network (`analytic_variance`).
 
     Returns:
       The sampler.
 
     Source: Ho et al. 2020, algorithm 2; of a subsequence: Nichol & Dhariwal 2021, section 4.
     """
-    std = np.sqrt(variance(schedule))
-    std[1] = 0.0
-
-    def sampler(denoise: Denoise, x_start: Array, key: PRNGKeyArray, *, trajectory: int = 0) -> Samples:
-        stds = jnp.asarray(std, jnp.float32)
-
-        def step(j: Array, x: Array) -> Array:
-            t = schedule.steps - j
-            mean, _ = posterior(schedule, t, denoise(x, schedule.level(t)).x0, x)
-            return mean + stds[t] * jax.random.normal(jax.random.fold_in(key, j), x.shape)
-
-        return iterate(step, x_start, schedule.steps, trajectory)
-
-    return sampler
+    return march(tables.ancestral(schedule, variance))
 
 
 def ddim(schedule: Discrete, *, eta: float = 0.0) -> Sampler:
@@ -57,18 +40,36 @@ def ddim(schedule: Discrete, *, eta: float = 0.0) -> Sampler:
 
     Source: Song et al. 2020 (DDIM), equations 12 and 16.
     """
-    std = eta * np.sqrt(schedule.posterior_variance)
-    kept = np.sqrt(np.maximum(np.concatenate([[0.0], schedule.sigma[:-1]]) ** 2 - std**2, 0.0))
+    return march(tables.ddim(schedule, eta))
 
-    def sampler(denoise: Denoise, x_start: Array, key: PRNGKeyArray, *, trajectory: int = 0) -> Samples:
-        alphas, kepts, stds = (jnp.asarray(a, jnp.float32) for a in (schedule.alpha, kept, std))
 
-        def step(j: Array, x: Array) -> Array:
-            t = schedule.steps - j
-            x0, eps = denoise(x, schedule.level(t))
-            x = alphas[t - 1] * x0 + kepts[t] * eps
-            return x if eta == 0 else x + stds[t] * jax.random.normal(jax.random.fold_in(key, j), x.shape)
+def dpm_solver_pp(schedule: Discrete, *, order: int = 2, stochastic: bool = False) -> Sampler:
+    """DPM-Solver++ (2M), which extrapolates the predicted data, for few steps.
 
-        return iterate(step, x_start, schedule.steps, trajectory)
+    Args:
+      schedule: the chain.
+      order: the order, 1 or 2.
+      stochastic: whether to solve the SDE and not the ODE.
 
-    return sampler
+    Returns:
+      The sampler.
+
+    Source: Lu et al. 2022 (DPM-Solver++), algorithm 2.
+    """
+    return march(tables.dpm_solver_pp(schedule, order=order, stochastic=stochastic))
+
+
+def unipc(schedule: Discrete, *, order: int = 2) -> Sampler:
+    """UniPC, which predicts and corrects with one network evaluation a step, for few steps.
+
+    Args:
+      schedule: the chain.
+      order: the order of the predictor, from 1 to 3.
+
+    Returns:
+      The sampler. It draws nothing.
+
+    Source: Zhao et al. 2023, algorithms 5 and 6 with B(h) = e^h - 1.
+    """
+    predictor, corrector = tables.unipc(schedule, order=order)
+    return march(predictor, corrector=corrector)

@@ -1,7 +1,7 @@
 """The one signature of a sampler, and the loop that all of them run in."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxgen.diffusion import Denoise, Level
+
+Carry = TypeVar("Carry")
 
 
 class Samples(NamedTuple):
@@ -49,14 +51,22 @@ def noise(key: PRNGKeyArray, shape: tuple[int, ...], level: Level) -> Float[Arra
     return level.sigma * jax.random.normal(key, shape)
 
 
-def iterate(step: Callable[[Any, Array], Array], x: Float[Array, "b *event"], steps: int, trajectory: int) -> Samples:
-    """Runs `x = step(j, x)` for j = 0 ... steps - 1 in one loop, and keeps evenly spaced states.
+def iterate(
+    step: Callable[[Any, Carry], Carry],
+    start: Carry,
+    steps: int,
+    trajectory: int,
+    *,
+    view: Callable[[Any], Array] = lambda x: x,
+) -> Samples:
+    """Runs `carry = step(j, carry)` for j = 0 ... steps - 1 in one loop, and keeps evenly spaced states.
 
     Args:
       step: a function that makes one step.
-      x: the first state.
+      start: the first carry: the state, alone or with what the method remembers beside it.
       steps: the number of steps.
       trajectory: states to keep, the first and the last included; 0 keeps none.
+      view: the function from a carry to its state.
 
     Returns:
       The last state, and those kept.
@@ -65,14 +75,14 @@ def iterate(step: Callable[[Any, Array], Array], x: Float[Array, "b *event"], st
       ValueError: if a trajectory of one state is asked for.
     """
     if trajectory == 0:
-        return Samples(lax.fori_loop(0, steps, step, x), None)
+        return Samples(view(lax.fori_loop(0, steps, step, start)), None)
     if trajectory == 1:
         raise ValueError("a trajectory has two states at least, the first and the last")
     bounds = np.round(np.linspace(0, steps, trajectory)).astype(np.int32)
 
-    def segment(x: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        x = lax.fori_loop(*bounds, step, x)
-        return x, x
+    def segment(carry: Carry, bounds: tuple[Array, Array]) -> tuple[Carry, Array]:
+        carry = lax.fori_loop(*bounds, step, carry)
+        return carry, view(carry)
 
-    last, states = lax.scan(segment, x, (jnp.asarray(bounds[:-1]), jnp.asarray(bounds[1:])))
-    return Samples(last, jnp.concatenate([x[None], states]))
+    last, states = lax.scan(segment, start, (jnp.asarray(bounds[:-1]), jnp.asarray(bounds[1:])))
+    return Samples(view(last), jnp.concatenate([view(start)[None], states]))

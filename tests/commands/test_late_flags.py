@@ -44,6 +44,13 @@ OTHERS: dict[str, Any] = {
     "void": 3,
     "noise": False,
     "statistics": "running",
+    "smallest": 0.01,
+    "largest": 40.0,
+    "rho": 5.0,
+    "churn": 20.0,
+    "churn_range": (0.1, 10.0),
+    "churn_noise": 1.01,
+    "shift": 3.0,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 

@@ -28,6 +28,12 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
         "classifier_free_guidance",
         {"told": "caption", "dataset": "captioned_digits", "threshold": 0.9, "text_depth": 1, "bf16": True},
     ),
+    ("ddpm", {"weighting": "p2", "parameterisation": "v", "sampler": "dpm_solver_pp"}),
+    ("ddpm", {"weighting": "min_snr", "sampler": "unipc", "schedule": "cosine"}),
+    ("edm", {"churn": 20.0, "flip": True, "accumulate": 2}),
+    ("edm", {"sampler": "unipc", "bf16": True, "data_std": 0.8}),
+    ("flow_matching", {"law": "logit_normal", "sampler": "heun", "shift": 3.0, "flip": True}),
+    ("flow_matching", {"sampler": "unipc", "bf16": True, "remat": True}),
     ("ncsn", {"modulation": "adaptive", "levels": 3, "bf16": True, "flip": True}),
     ("ncsn", {"modulation": "additive", "remat": True, "accumulate": 2, "dropout": 0.1}),
 ]

@@ -35,8 +35,8 @@ DDPM: Sequence[Change] = [
     ("the bound is of the sampler's chain", "denoise(state, batch), noise, batch", "denoise(state, batch), chain, batch"),
     (
         "samplers are swapped",
-        '"ancestral": samplers.ancestral(chain, variance=variances), "ddim": samplers.ddim(chain)',
-        '"ddim": samplers.ancestral(chain, variance=variances), "ancestral": samplers.ddim(chain)',
+        '"ancestral": samplers.ancestral(chain, variance=variances),\n        "ddim": samplers.ddim(chain)',
+        '"ddim": samplers.ancestral(chain, variance=variances),\n        "ancestral": samplers.ddim(chain)',
     ),
     (
         "schedules are swapped",
@@ -131,7 +131,6 @@ SCORE_MATCHING: Sequence[Change] = [
     ("no label is dropped", "tell(told, batch, drop if train else None)", "tell(told, batch)"),
     ("a sum over pixels", "dimensions = x0[0].size", "dimensions = 1"),
     ("the weight divides", "return weight(level) * error", "return error / weight(level)"),
-    ("sigma for its square", "return level.sigma**2", "return level.sigma"),
     (
         "the target of another level",
         "parameterisation.target(x0, eps, level)",
@@ -195,11 +194,6 @@ SCHEDULES: Sequence[Change] = [
     ("the last step is never drawn", "randint(key, shape, 1, self.steps + 1)", "randint(key, shape, 1, self.steps)"),
     ("the betas end at 0.01", "min(20 / steps, 0.999)", "min(10 / steps, 0.999)"),
     ("sigmas are evenly spaced", "np.geomspace(smallest, largest, levels)", "np.linspace(smallest, largest, levels)"),
-    (
-        "the first variance is beta_1",
-        "schedule.posterior_variance[2] if schedule.steps > 1 else schedule.beta[1]",
-        "schedule.beta[1]",
-    ),
     ("alpha for its square", "np.exp(log_alpha_bar / 2)", "np.exp(log_alpha_bar)"),
     (
         "the last step is left out",
@@ -208,15 +202,112 @@ SCHEDULES: Sequence[Change] = [
     ),
 ]
 
-ANCESTRAL: Sequence[Change] = [
-    ("the last step adds noise", "    std[1] = 0.0\n", ""),
-    ("a variance for a deviation", "std = np.sqrt(variance(schedule))", "std = 1.0 * variance(schedule)"),
+TABLES: Sequence[Change] = [
+    ("the last step adds noise", "np.append(np.ones(chain.steps - 1), 0.0)", "np.ones(chain.steps)"),
+    ("a deviation for a variance", "variance(chain)[:0:-1] * noisy", "variance(chain)[:0:-1] ** 0.5 * noisy"),
+    (
+        "DDIM keeps the signal of the step before",
+        "(s.alpha - kept * r.alpha)[:, None], variance)",
+        "(r.alpha - kept * r.alpha)[:, None], variance)",
+    ),
+]
+
+SOLVERS: Sequence[Change] = [
+    ("the former prediction counts whole", "h[1:][usable] / (2 * h[:-1][usable])", "h[1:][usable] / h[:-1][usable]"),
+    ("half a step of the SDE", "twice = 2 * h if stochastic else h", "twice = h"),
+    ("the drift of another sign", "np.append(1 - h * f - share, 0.0)", "np.append(1 + h * f - share, 0.0)"),
+    ("a step of reverse diffusion without its drift", "2 - a - share", "1 - share"),
+    ("the corrector's weight is the predictor's", "np.linalg.solve(powers, wanted)", "np.linalg.solve(powers, wanted) * 0.5"),
+    ("B for its square", "table.data[:, 0] ** 2)", "table.data[:, 0])"),
+]
+
+MARCH: Sequence[Change] = [
     (
         "one noise for all steps",
-        "return mean + stds[t] * jax.random.normal(jax.random.fold_in(key, j), x.shape)",
-        "return mean + stds[t] * jax.random.normal(key, x.shape)",
+        "jax.random.normal(jax.random.fold_in(key, j), x.shape, x.dtype)",
+        "jax.random.normal(key, x.shape, x.dtype)",
     ),
-    ("DDIM keeps the signal of the step before", "alphas[t - 1] * x0", "alphas[t] * x0"),
+    ("a variance for a deviation", "std = jnp.sqrt(moves.variance)", "std = moves.variance"),
+]
+
+HEUN: Sequence[Change] = [
+    ("the slope of the start alone", "0.5 * h * (rate + slope(euler, second, j))", "h * rate"),
+    ("churn at every level", "np.where(within, min(", "np.where(noise > 0, min("),
+    ("new noise is not inflated", "(1.0 if churn is None else churn.inflation)", "1.0"),
+]
+
+WEIGHTS: Sequence[Change] = [
+    ("sigma for its square", "return level.sigma**2", "return level.sigma"),
+    ("a slope for its square", "_slope(parameterisation.eps, level) ** 2", "_slope(parameterisation.eps, level)"),
+    ("P2 of another sign", "** -power", "** power"),
+    ("the signal is not bounded", "jnp.minimum(1.0, largest / snr(level))", "largest / snr(level)"),
+]
+
+VARIANCES: Sequence[Change] = [
+    (
+        "the first variance is beta_1",
+        "schedule.posterior_variance[2] if schedule.steps > 1 else schedule.beta[1]",
+        "schedule.beta[1]",
+    ),
+]
+
+CONTINUOUS: Sequence[Change] = [
+    ("times end at 1", "self.start, self.end)", "self.start, 1.0)"),
+    (
+        "the SDE of the signal alone",
+        "_derivative(self.log_snr, t)",
+        "2 * self.drift(t)",
+    ),
+    (
+        "sub-VP has the noise of VP",
+        "lambda t: -jnp.expm1(2 * log_alpha(t)), start",
+        "lambda t: jnp.sqrt(-jnp.expm1(2 * log_alpha(t))), start",
+    ),
+]
+
+PARAMETERISATION: Sequence[Change] = [
+    ("the input is not scaled", "expand(self.input(level), xt) * xt", "xt"),
+    ("edm's time is not a quarter", "0.25 * jnp.log(", "0.5 * jnp.log("),
+    (
+        "the velocity points to the data",
+        "VELOCITY = of_target(lambda level: -one(level), one)",
+        "VELOCITY = of_target(one, lambda level: -one(level))",
+    ),
+]
+
+EDM: Sequence[Change] = [
+    ("the noise is uniform", "laws.log_normal(log_mean, log_std)", "laws.log_normal(0.0, 1.0)"),
+    (
+        "the data's error is not weighted",
+        "weight=objectives.on_data(weights.edm(data_std), meaning),",
+        "weight=objectives.on_data(objectives.uniform, meaning),",
+    ),
+    ("--data-std is dropped", "diffusion.edm(data_std)", "diffusion.edm(1.0)"),
+    ("--rho is dropped", "sampling_steps, rho=rho)", "sampling_steps)"),
+    ("--churn is dropped", "churn=added, schedule=noise)", "schedule=noise)"),
+    ("sampling starts at the least noise", "chain.level(chain.steps), image", "chain.level(1), image"),
+    ("sampling takes the output for the noise", "state.params, state.vars, meaning)", "state.params, state.vars)"),
+    ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
+    ("evaluated on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
+    ("pixels in [0, 1]", "PIXELS = (-1.0, 1.0)", "PIXELS = (0.0, 1.0)"),
+    ("--dropout is dropped", "dropout=dropout, ", ""),
+    ("no clipping", "optimizers.clipped(optax.adam(rate), clip)", "optax.adam(rate)"),
+]
+
+FLOW: Sequence[Change] = [
+    ("trained to predict v", "LAWS[law], diffusion.VELOCITY)", "LAWS[law], diffusion.V)"),
+    ("--law is dropped", "model, LAWS[law],", "model, PATH,"),
+    (
+        "--shift is dropped",
+        "grids.shifted(grids.even(PATH, sampling_steps + 1), shift)",
+        "grids.even(PATH, sampling_steps + 1)",
+    ),
+    ("samplers are swapped", '"euler": samplers.euler(PATH, times)', '"euler": samplers.heun(PATH, times)'),
+    ("sampling takes the output for v", "state.vars, diffusion.VELOCITY)", "state.vars, diffusion.V)"),
+    ("the network is told t", "time=Sinusoidal(channels[0], scale=1000.0)", "time=Sinusoidal(channels[0])"),
+    ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
+    ("evaluated on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
+    ("pixels in [0, 1]", "PIXELS = (-1.0, 1.0)", "PIXELS = (0.0, 1.0)"),
 ]
 
 LANGEVIN: Sequence[Change] = [
@@ -240,7 +331,16 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/diffusion/guidance.py", "diffusion/test_guidance.py"): GUIDANCE,
     ("jaxgen/objectives/variational_bound.py", "objectives/test_variational_bound.py"): BOUND,
     ("jaxgen/diffusion/schedules.py", "diffusion/test_schedules.py"): SCHEDULES,
-    ("jaxgen/samplers/ancestral.py", "wiring/test_ddpm_facts.py"): ANCESTRAL,
+    ("jaxgen/samplers/tables.py", "wiring/test_ddpm_facts.py"): TABLES,
+    ("jaxgen/samplers/tables.py", "samplers/test_tables.py"): SOLVERS,
+    ("jaxgen/samplers/march.py", "samplers/test_samplers.py"): MARCH,
+    ("jaxgen/samplers/two_stage.py", "samplers/test_two_stage.py"): HEUN,
+    ("jaxgen/objectives/weights.py", "objectives/test_weights.py"): WEIGHTS,
+    ("jaxgen/diffusion/variances.py", "diffusion/test_schedules.py"): VARIANCES,
+    ("jaxgen/diffusion/continuous.py", "diffusion/test_continuous.py"): CONTINUOUS,
+    ("jaxgen/diffusion/parameterisation.py", "diffusion/test_parameterisation.py"): PARAMETERISATION,
+    ("experiments/edm.py", "wiring/test_edm_facts.py"): EDM,
+    ("experiments/flow_matching.py", "wiring/test_flow_matching_facts.py"): FLOW,
     ("jaxgen/samplers/langevin.py", "samplers/test_samplers.py"): LANGEVIN,
     ("jaxgen/metrics/inception_score.py", "metrics/test_inception_score.py"): SPLITS,
 }

@@ -1,0 +1,51 @@
+"""The loop that all samplers of one evaluation a step run in: it applies a table's rows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from jaxgen.diffusion import Denoise, Level
+from jaxgen.samplers.sampler import Sampler, Samples, iterate
+from jaxgen.samplers.tables import Table
+
+
+def march(table: Table, *, corrector: Table | None = None) -> Sampler:
+    r"""Applies a table: $x \leftarrow A x + \sum_k B_k \hat x_0^{(k)} + C z$.
+
+    Args:
+      table: the table of the steps.
+      corrector: a table that replaces the state at which a step begins, once the network has been evaluated there: A is the
+        factor of the corrected state at which the step before began. The first step begins where it is.
+
+    Returns:
+      The sampler. It draws nothing where the table has no variance.
+    """
+    predictions = max(t.data.shape[1] for t in (table, corrector) if t is not None)
+    random = not isinstance(table.variance, np.ndarray) or table.variance.any()
+
+    def sampler(denoise: Denoise, x_start: Array, key: PRNGKeyArray, *, trajectory: int = 0) -> Samples:
+        moves, corrections = jax.tree.map(lambda a: jnp.asarray(a, x_start.dtype), (table, corrector))
+        std = jnp.sqrt(moves.variance)
+
+        def row(of: Table, j: Array, x: Array, known: list[Array]) -> Array:
+            # A sum of products and no product of matrices, which accelerators compute with few digits.
+            terms = (of.data[j, k] * x0 for k, x0 in enumerate(known[: of.data.shape[1]]))
+            return sum(terms, start=of.x[j] * x)
+
+        def step(j: Array, carry: tuple[Array, list[Array], list[Array]]) -> tuple[Array, list[Array], list[Array]]:
+            x, began, former = carry
+            known = [denoise(x, Level(*(of[j] for of in moves.level))).x0, *former]
+            if corrections is not None:
+                x = jnp.where(j == 0, x, row(corrections, j, began[0], known))
+                began = [x]
+            x = row(moves, j, x, known)
+            if random:
+                x = x + std[j] * jax.random.normal(jax.random.fold_in(key, j), x.shape, x.dtype)
+            return x, began, known[: len(former)]
+
+        began = [] if corrector is None else [x_start]
+        former = [jnp.zeros_like(x_start) for _ in range(predictions - 1)]
+        return iterate(step, (x_start, began, former), len(table.x), trajectory, view=lambda carry: carry[0])
+
+    return sampler
