@@ -15,7 +15,7 @@ Against the papers, and the code of Tong et al. (github.com/atong01/conditional-
 | target and loss | the velocity, its squared error | the same |
 | times in training | uniform | the same; `--law logit_normal` is that of Esser et al. 2024 |
 | least noise | none, or 1e-4 to 1e-5 at the data | none |
-| network | ADM's U-Net, 128 channels, 4 heads | the U-Net of `experiments.ddpm`, told 1000 t |
+| network | ADM's U-Net, 128 channels, 4 heads | the U-Net of `experiments.ddpm`, which gets 1000 t |
 | optimizer | Adam of 2e-4 constant, a warm-up over 5,000 steps, clipping at 1, average of 0.9999 | Adam of 1e-3 |
 | sampling | dopri5 or Euler with 100 steps | Euler with 50 steps; Heun and the solvers of diffusion models |
 """

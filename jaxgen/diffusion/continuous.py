@@ -180,7 +180,7 @@ def on_host(of: OfTime, values: np.ndarray) -> np.ndarray:
 
     Args:
       of: a function of arrays, such as a schedule's alpha.
-      values: its arguments.
+      values: the values that the function is asked at.
 
     Returns:
       Its values.
