@@ -17,8 +17,8 @@ SMALL = nn.initializers.normal(0.01)
 
 
 def planar(
-    z: Float[Array, "*k b d"], w: Float[Array, "*b d"], u: Float[Array, "*b d"], b: Float[Array, "*b"]
-) -> tuple[Float[Array, "*k b d"], Float[Array, "*k b"]]:
+    z: Float[Array, "*n d"], w: Float[Array, "*b d"], u: Float[Array, "*b d"], b: Float[Array, "*b"]
+) -> tuple[Float[Array, "*n d"], Float[Array, "*n"]]:
     r"""$f(z) = z + \hat u \tanh(w^\top z + b)$: z is moved along u where it crosses a plane.
 
     $\hat u = u + (m(w^\top u) - w^\top u)\, w / \|w\|^2$ with $m(a) = -1 + \mathrm{softplus}(a)$ has $w^\top \hat u > -1$, so
@@ -45,8 +45,8 @@ def planar(
 
 
 def radial(
-    z: Float[Array, "*k b d"], centre: Float[Array, "*b d"], alpha: Float[Array, "*b"], beta: Float[Array, "*b"]
-) -> tuple[Float[Array, "*k b d"], Float[Array, "*k b"]]:
+    z: Float[Array, "*n d"], centre: Float[Array, "*b d"], alpha: Float[Array, "*b"], beta: Float[Array, "*b"]
+) -> tuple[Float[Array, "*n d"], Float[Array, "*n"]]:
     r"""$f(z) = z + \hat\beta\, h\, (z - z_0)$, $h = 1 / (\alpha + r)$, $r = \|z - z_0\|$: away from a point, or towards it.
 
     $\hat\beta = -\alpha + \mathrm{softplus}(\beta) > -\alpha$, so that f is invertible. $\log |\det| = (d - 1) \log(1 +
