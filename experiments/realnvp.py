@@ -77,7 +77,7 @@ def experiment(
       blocks: residual blocks of each network.
       l2: weight of the L2 penalty on the lengths of weight norm and on the factors of s.
       temperature: the factor of z that images are sampled with.
-      noise_samples: draws of the noise for each test image in the final, tighter bound.
+      noise_samples: the number of draws of the noise for each test image in the final, tighter bound.
     """
     train, test = data.train_and_test(dataset)
     height, across, colours = data.common_shape("image", train, test)
