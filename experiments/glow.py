@@ -88,7 +88,7 @@ def experiment(
       warmup_epochs: passes over the training images in which the rate rises from zero along a line.
       ema: decay of the parameter averages that are evaluated and sampled from, debiased; by default 1 - 1 / (steps an epoch).
       temperature: the factor of z that images are sampled with.
-      noise_samples: number of draws of the noise for each test image in the final, tighter bound.
+      noise_samples: the number of draws of the noise for each test image in the final, tighter bound.
     """
     train, test = data.train_and_test(dataset)
     height, across, colours = data.common_shape("image", train, test)

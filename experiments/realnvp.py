@@ -43,7 +43,7 @@ Alpha = Annotated[float, Range("a number above 0 and below 0.5", lambda a: 0 < a
 
 
 def lengths_and_factors(params: PyTree) -> PyTree:
-    """The parameters that have an L2 penalty: the lengths of weight norm, and the factors of s."""
+    """Which parameters the L2 penalty is of: the lengths of weight norm, and the factors of s."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "scale", params)
 
 
@@ -77,7 +77,7 @@ def experiment(
       blocks: residual blocks of each network.
       l2: weight of the L2 penalty on the lengths of weight norm and on the factors of s.
       temperature: the factor of z that images are sampled with.
-      noise_samples: number of draws of the noise for each test image in the final, tighter bound.
+      noise_samples: the number of draws of the noise for each test image in the final, tighter bound.
     """
     train, test = data.train_and_test(dataset)
     height, across, colours = data.common_shape("image", train, test)

@@ -75,7 +75,7 @@ WITH_PROTOCOL = [
 ELSEWHERE = {"dataset", "data_dir", "cache_budget"}
 """Flags that the protocol tells by the name, the number and the hash of the examples."""
 
-OF_THE_MODEL = {"activation", "bf16", "heads", "attention", "dropout", "remat"}
+OF_THE_MODEL = {"activation", "alpha", "bf16", "heads", "attention", "dropout", "remat"}
 """Flags of the function whose parameters these are: models that differ in them are what a figure compares."""
 
 

@@ -96,7 +96,7 @@ def made(flow: Any, x: Any) -> Any:
     def moved(path: Any, leaf: jax.Array) -> jax.Array:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
-        noise = 0.15 * rng.normal(size=leaf.shape)
+        noise = 0.05 * rng.normal(size=leaf.shape)
         return jnp.asarray(np.asarray(leaf) + (np.abs(noise) if path[-1].key == "var" else noise), leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(moved, dict(jax.jit(flow.init)(jax.random.key(0), x)))

@@ -144,6 +144,17 @@ def test_samples_and_densities_are_those_of_a_loop(kind: str) -> None:
     np.testing.assert_array_equal(q.sample(key, samples=2), z)
 
 
+@KINDS
+def test_a_compiled_step_of_many_points_is_that_of_single_operations(kind: str) -> None:
+    """At a size at which XLA fused the sum over dimensions wrongly on a CPU."""
+    z, parameters = normal(10_000, 4, 2), tuple(map(jnp.float32, numbers(kind, 4, 2)))
+    found = jax.jit(STEPS[kind])(z, *parameters)
+    with jax.disable_jit():
+        expected = STEPS[kind](z, *parameters)
+    for own, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-4)
+
+
 def test_what_has_no_closed_form_is_refused() -> None:
     q = posterior("planar")
     with pytest.raises(UserError, match="ask for both, by `sample_and_log_prob`"):

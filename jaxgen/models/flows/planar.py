@@ -17,8 +17,8 @@ SMALL = nn.initializers.normal(0.01)
 
 
 def planar(
-    z: Float[Array, "*k b d"], w: Float[Array, "*b d"], u: Float[Array, "*b d"], b: Float[Array, "*b"]
-) -> tuple[Float[Array, "*k b d"], Float[Array, "*k b"]]:
+    z: Float[Array, "*n d"], w: Float[Array, "*b d"], u: Float[Array, "*b d"], b: Float[Array, "*b"]
+) -> tuple[Float[Array, "*n d"], Float[Array, "*n"]]:
     r"""$f(z) = z + \hat u \tanh(w^\top z + b)$: z is moved along u where it crosses a plane.
 
     $\hat u = u + (m(w^\top u) - w^\top u)\, w / \|w\|^2$ with $m(a) = -1 + \mathrm{softplus}(a)$ has $w^\top \hat u > -1$, so
@@ -39,14 +39,14 @@ def planar(
     # 1 + w^T u of the constrained u; without a plane, w = 0, there is nothing to constrain.
     positive = jnp.where(squared > 0, jax.nn.softplus(along), 1.0)
     constrained = u + ((positive - 1 - along) / jnp.where(squared > 0, squared, 1.0))[..., None] * w
-    h = jnp.tanh((w * z).sum(-1) + b)
+    h = jnp.tanh(_dot(z, w) + b)
     # 1 + u^T psi = 1 + (1 - h^2)(positive - 1), as a sum of what is not negative.
     return z + constrained * h[..., None], jnp.log(h**2 + (1 - h**2) * positive)
 
 
 def radial(
-    z: Float[Array, "*k b d"], centre: Float[Array, "*b d"], alpha: Float[Array, "*b"], beta: Float[Array, "*b"]
-) -> tuple[Float[Array, "*k b d"], Float[Array, "*k b"]]:
+    z: Float[Array, "*n d"], centre: Float[Array, "*b d"], alpha: Float[Array, "*b"], beta: Float[Array, "*b"]
+) -> tuple[Float[Array, "*n d"], Float[Array, "*n"]]:
     r"""$f(z) = z + \hat\beta\, h\, (z - z_0)$, $h = 1 / (\alpha + r)$, $r = \|z - z_0\|$: away from a point, or towards it.
 
     $\hat\beta = -\alpha + \mathrm{softplus}(\beta) > -\alpha$, so that f is invertible. $\log |\det| = (d - 1) \log(1 +
@@ -64,7 +64,7 @@ def radial(
     Source: Rezende & Mohamed 2015, equation 14 and appendix A.2.
     """
     away = z - centre
-    squared = (away * away).sum(-1)
+    squared = _dot(away, away)
     # The root has no gradient at the centre itself.
     r = jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
     h = 1 / (alpha + r)
@@ -110,6 +110,15 @@ class Radial(nn.Module):
         raw = _raw(self, features, latents + 2)
         # Both numbers are near zero at first, and a step near the identity.
         return raw[..., :latents], jax.nn.softplus(raw[..., latents]), raw[..., latents + 1]
+
+
+def _dot(a: Float[Array, "*n d"], b: Float[Array, "*b d"]) -> Float[Array, "*n"]:
+    """The inner products of vectors, as a product of matrices.
+
+    The fused sum over broadcast rows, `tanh((a * b).sum(-1) + c)`, is compiled to a wrong program by jaxlib 0.10.2 on a CPU at
+    some sizes, such as [10000, 4, 2].
+    """
+    return jnp.einsum("...d,...d->...", a, b, precision="highest")
 
 
 def _raw(module: Planar | Radial, features: Float[Array, "b f"], width: int) -> Float[Array, "k b width"]:
