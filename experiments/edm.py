@@ -15,7 +15,7 @@ Against the paper (table 1, algorithm 2, table 5 and appendix F) and the authors
 | network | DDPM++ or NCSN++, with dropout of 0.13 on CIFAR-10 | the U-Net of `experiments.ddpm`, with that dropout |
 | optimizer | Adam of 1e-3, batches of 512, 200 million images, a warm-up over 10 million | the rate is the same |
 | loss | summed over the pixels | their mean |
-| augmentation | flips, turns, shifts and scales, which the network gets as an input | flips by `--flip`, of which it knows nothing |
+| augmentation | flips, turns, shifts and scales, given to the network too | flips by `--flip`, not given to it |
 | state of the sampler | in double precision | in single; its coefficients are computed in double |
 
 The paper's figure is a matter of network evaluations: Heun's method takes two a step, but for the last.
