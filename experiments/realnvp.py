@@ -43,7 +43,7 @@ Alpha = Annotated[float, Range("a number above 0 and below 0.5", lambda a: 0 < a
 
 
 def lengths_and_factors(params: PyTree) -> PyTree:
-    """Which parameters the L2 penalty is of: the lengths of weight norm, and the factors of s."""
+    """The parameters that have an L2 penalty: the lengths of weight norm, and the factors of s."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "scale", params)
 
 
