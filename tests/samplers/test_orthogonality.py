@@ -125,9 +125,10 @@ def test_every_combination_draws_from_the_law(name: str, solver: str) -> None:
     assert np.isfinite(found).all()
     for (_, guide), x in zip(COMBINED, found, strict=True):
         assert wasserstein(x, GUIDANCE[guide][1]) < BOUNDS.get(solver, 0.08), guide
-    # Nor does it matter which parameterisation it is, within what single precision leaves of each.
-    each = found.reshape(len(GUIDANCE), len(MEANINGS), -1)
-    assert np.abs(each - each[:, :1]).mean() < 2e-3
+    if not table.variance.any():  # each draws for itself
+        # Nor does it matter which parameterisation it is, within what single precision leaves of each.
+        each = found.reshape(len(GUIDANCE), len(MEANINGS), -1)
+        assert np.abs(each - each[:, :1]).mean() < 2e-3
 
 
 def test_solvers_without_noise_agree_on_a_guided_flow() -> None:
