@@ -101,7 +101,7 @@ def analytic_variance(schedule: Discrete, power: np.ndarray | Float[Array, " t"]
 
     Args:
       schedule: the chain of which the power of the predicted noise is known.
-      power: the mean square of the predicted noise, `[T + 1]` (`noise_power`).
+      power: the power of its predicted noise, `[T + 1]` (`noise_power`).
       largest: the variance that data of this range have at most.
 
     Returns:

@@ -251,7 +251,7 @@ def with_covariance(table: Table, covariance: Column) -> Table:
 
     Args:
       table: a table of one prediction.
-      covariance: the variance of the data given x_t, at the chain's steps 0 ... T (`diffusion.data_covariance`).
+      covariance: the part of the data that is not known, at the chain's steps 0 ... T (`diffusion.data_covariance`).
 
     Returns:
       The table; the last step adds no noise.

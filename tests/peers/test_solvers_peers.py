@@ -15,7 +15,8 @@ from jaxgen.samplers import march, tables
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed (the extra `peers`)")
 
-pytestmark = pytest.mark.peers
+# Theirs hands arrays of torch to numpy in a way that numpy 2 will not know.
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 
 T = 1000
 X = normal(2, 3, 4, 4)
@@ -39,8 +40,8 @@ def network(x: jax.Array, time: jax.Array) -> jax.Array:
     return jnp.sin(3 * x) * jnp.cos((time - 1) / 100)[:, None, None, None]
 
 
-def walk(theirs: Any, x: Any, **options: Any) -> np.ndarray:
-    for t in theirs.timesteps:
+def walk(theirs: Any, x: Any, times: Any = None, **options: Any) -> np.ndarray:
+    for t in theirs.timesteps if times is None else times:
         given = theirs.scale_model_input(x, t)
         x = theirs.step(torch.sin(3 * given) * torch.cos(t / 100), t, x, **options).prev_sample
     return x.numpy()
@@ -93,9 +94,13 @@ def test_the_noise_of_its_sde_is_theirs() -> None:
 @pytest.mark.parametrize("order", [1, 2])
 def test_unipc_is_theirs(order: int, kind: str, steps: int) -> None:
     theirs = exact(diffusers.UniPCMultistepScheduler(T, solver_order=order, solver_type=kind, **COMMON), steps)
-    expected = walk(theirs, torch.from_numpy(np.array(X)))
     predictor, corrector = tables.unipc(chain_of(theirs), order=order, by_steps=kind == "bh1")
-    close(ours(march(predictor, corrector=corrector)), expected)
+    sampler = march(predictor, corrector=corrector)
+    # The step to the data is infinitely long, and theirs of bh1 is nan: it is left out there.
+    rows = -1 if kind == "bh1" else None
+    expected = walk(theirs, torch.from_numpy(np.array(X)), theirs.timesteps[:rows])
+    walked = jax.jit(lambda x: sampler(denoiser(network, EPSILON), x, KEY, trajectory=steps + 1).trajectory)(X)
+    close(np.asarray(walked[-2 if rows else -1]), expected)
 
 
 @pytest.mark.parametrize("steps", [5, 20])

@@ -104,8 +104,8 @@ SOLVERS = {
     "dpm++ sde": lambda s, c, t: (tables.dpm_solver_pp(c, stochastic=True), None),
     "unipc": lambda s, c, t: tables.unipc(c, order=2),
 }
-BOUNDS = {"dpm++": 0.015, "unipc": 0.015, "ddim": 0.04}
-"""Of the mean distance of quantiles, in units of the data. Of methods that draw it is 0.08, half of which 1,000 draws make."""
+BOUNDS = {"dpm++": 0.015, "unipc": 0.015, "ddim": 0.04, "reverse diffusion": 0.15}
+"""Of the mean distance of quantiles, in units of the data; 0.1 of the others, most of which is that of 1,000 draws."""
 
 
 def quantiles_of_noise(schedule: Continuous) -> Any:
@@ -124,10 +124,11 @@ def test_every_combination_draws_from_the_law(name: str, solver: str) -> None:
     found = np.asarray(walk(corrector is not None)(table, corrector, quantiles_of_noise(schedule)))
     assert np.isfinite(found).all()
     for (_, guide), x in zip(COMBINED, found, strict=True):
-        assert wasserstein(x, GUIDANCE[guide][1]) < BOUNDS.get(solver, 0.08), guide
-    # Nor does it matter which parameterisation it is, within what single precision leaves of each.
-    each = found.reshape(len(GUIDANCE), len(MEANINGS), -1)
-    assert np.abs(each - each[:, :1]).mean() < 2e-3
+        assert wasserstein(x, GUIDANCE[guide][1]) < BOUNDS.get(solver, 0.1), guide
+    if not table.variance.any():  # each draws for itself
+        # Nor does it matter which parameterisation it is, within what single precision leaves of each.
+        each = found.reshape(len(GUIDANCE), len(MEANINGS), -1)
+        assert np.abs(each - each[:, :1]).mean() < 2e-3
 
 
 def test_solvers_without_noise_agree_on_a_guided_flow() -> None:
