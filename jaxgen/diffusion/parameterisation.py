@@ -1,4 +1,4 @@
-r"""What a network predicts of $x_t = \alpha x_0 + \sigma \epsilon$, how its input is scaled, and what time it is told.
+r"""Parameterisations: what a network predicts of $x_t = \alpha x_0 + \sigma \epsilon$, its scaled input and its time.
 
 A target is $a x_0 + b \epsilon$, with two functions a and b of the level. From them follow both predictions, with
 $d = \alpha b - \sigma a$: $\hat x_0 = (b x_t - \sigma F) / d$ and $\hat\epsilon = (\alpha F - a x_t) / d$.
@@ -50,12 +50,12 @@ class Parameterisation(NamedTuple):
     time: OfLevel = told
 
     def given(self, xt: Float[Array, "b *event"], level: Level) -> tuple[Array, Array]:
-        """What the network is given: the scaled x_t, and the time for each example."""
+        """The inputs of the network: the scaled x_t, and the time of each example."""
         return expand(self.input(level), xt) * xt, jnp.broadcast_to(self.time(level), xt.shape[:1])
 
 
 class Prediction(NamedTuple):
-    r"""What is expected of the data and of the noise given x_t; they satisfy $x_t = \alpha x_0 + \sigma \epsilon$.
+    r"""The expected data and the expected noise given x_t, which satisfy $x_t = \alpha x_0 + \sigma \epsilon$.
 
     The score is $\nabla \log q(x_t) = -\epsilon / \sigma$.
     """

@@ -34,7 +34,7 @@ class Level(NamedTuple):
 
 @runtime_checkable
 class NoiseSchedule(Protocol):
-    """What score matching asks of a schedule, discrete or continuous."""
+    """The protocol of a schedule, discrete or continuous, that score matching needs."""
 
     def draw(self, key: Key[Array, "..."], n: int) -> Array:
         """Uniform steps or times, `[n]`, drawn with one key, or with a key for each, `[n]`."""

@@ -76,7 +76,7 @@ def noise_power(
 def data_covariance(
     schedule: Discrete, power: np.ndarray | Float[Array, " t"], *, largest: float = 1.0
 ) -> np.ndarray | Float[Array, " t"]:
-    r"""What is not known of the data given x_t: the mean of the diagonal of $\mathrm{Cov}(x_0 | x_t)$, at every step.
+    r"""The variance of the data given x_t: the mean of the diagonal of $\mathrm{Cov}(x_0 | x_t)$, at every step.
 
     It is $\frac{\sigma_t^2}{\alpha_t^2} (1 - \Gamma_t)$, because the noise that was not found is what hides the data.
 

@@ -15,7 +15,7 @@ Carry = TypeVar("Carry")
 
 
 class Samples(NamedTuple):
-    """What a sampler returns.
+    """The result of a sampler.
 
     Fields:
       x: the samples.
@@ -38,7 +38,7 @@ class Sampler(Protocol):
 
 
 def noise(key: PRNGKeyArray, shape: tuple[int, ...], level: Level) -> Float[Array, "..."]:
-    r"""Where a sampler starts: what is left of any data at the last level, $N(0, \sigma^2 I)$.
+    r"""The noise that a sampler starts from, all that is left of any data at the last level, $N(0, \sigma^2 I)$.
 
     Args:
       key: a PRNG key.

@@ -211,7 +211,7 @@ def _unet(channels: int, multipliers: tuple[float, ...], blocks: int, levels: tu
 
 
 def _openai(channels: int) -> dict[str, Any]:
-    """What improved DDPM, ADM and latent diffusion have in common."""
+    """The fields that improved DDPM, ADM and latent diffusion have in common."""
     time = Sinusoidal(channels, endpoint=False, cosines_first=True)
     return {"norm": AdaptiveGroupNorm, "epsilon": 1e-5, "time": time, "kernel_init": TORCH}
 
@@ -221,7 +221,7 @@ def _adm(channels: int) -> dict[str, Any]:
 
 
 def _song(channels: int) -> dict[str, Any]:
-    """What DDPM++ and NCSN++ have in common."""
+    """The fields that DDPM++ and NCSN++ have in common."""
     qkv = nn.initializers.variance_scaling(0.2, "fan_avg", "uniform")
     start = {"kernel_init": XAVIER, "last_init": ALMOST_ZERO, "qkv_init": qkv}
     return {

@@ -13,7 +13,7 @@ from jaxgen.nn import Embed, doubled
 
 
 class UNet(UNetEncoder):
-    """Residual blocks down to small maps and up again with the maps of the way down at hand, told the time.
+    """Residual blocks down to small maps and up again, each with the map of the way down and with the time.
 
     The defaults are DDPM's CIFAR-10 model of 35.7 million parameters; `models.diffusion.presets` has the networks of other
     papers, which differ in the fields alone. Any sides will do: an odd side is halved upwards, and on the way up the map is
