@@ -22,9 +22,9 @@ outputs | of 1 / sqrt(fan-in), which counts inputs |
 | codebook | debiased running averages, decay 0.99; begins uniformly | the same |
 | optimizer | Adam, 3e-4, batches of 32, 10,000 steps | the same |
 
-The run (seed 0) follows what the notebook printed. After 1,000, 2,000 and 2,500 steps the squared error is 0.103, 0.080 and 0.075
-(there 0.105, 0.081 and 0.075); after 10,000 it is 0.0560, and the perplexity of a batch 325. On the 10,000 test images the
-error is then 0.0563 +- 0.0003, and the perplexity over all of them 413, with all 512 codes in use.
+The run (seed 0) follows what the notebook printed. After 1,000, 2,000 and 2,500 steps the squared error is 0.103, 0.080 and
+0.075 (there 0.105, 0.081 and 0.075); after 10,000 it is 0.0560, and the perplexity of a batch 325. On the 10,000 test images
+the error is then 0.0563 +- 0.0003, and the perplexity over all of them 413, with all 512 codes in use.
 
 The paper itself has Adam with 2e-4, batches of 128 and 250,000 steps (quoted from memory), and a codebook that is learned by
 the gradient (--quantiser gradient). The evaluated `perplexity` is counted over all codes of the test images at once, and does
