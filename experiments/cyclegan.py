@@ -52,7 +52,7 @@ from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key, Params, Vars
 from jaxgen.uncertainty import named, of_share
 
-LOSSES = {"least_squares": adversarial.least_squares(), "non_saturating": adversarial.non_saturating}
+LOSSES = {"non_saturating": adversarial.non_saturating, "least_squares": adversarial.least_squares()}
 
 CHUNK = 16
 """Test images that are translated at a time; no value depends on it."""
@@ -69,7 +69,7 @@ def experiment(
     blocks: Whole = 3,
     width: Count = 16,
     layers: Whole = 2,
-    loss: Literal["least_squares", "non_saturating"] | adversarial.AdversarialLoss = "least_squares",
+    loss: Literal["non_saturating", "least_squares"] | adversarial.AdversarialLoss = "least_squares",
     gan: NonNegative = 1.0,
     cycle: tuple[NonNegative, NonNegative] = (10.0, 10.0),
     identity: NonNegative = 0.5,

@@ -55,7 +55,7 @@ def experiment(
     labels: bool = False,
     schedule: Literal["linear", "cosine"] | Callable[[int], diffusion.Discrete] = "linear",
     parameterisation: Literal["epsilon", "x0", "v", "score"] | tuple[diffusion.Parameterisation, objectives.Weight] = "epsilon",
-    weighting: Literal["p2", "min_snr"] | None = None,
+    weighting: Literal["p2", "min_snr"] | objectives.Weight | None = None,
     timesteps: Count = 1000,
     sampler: Late[Literal["ancestral", "ddim", "dpm_solver_pp", "unipc"]] = "ancestral",
     variance: Late[Literal["small", "large"] | Callable[[diffusion.Discrete], np.ndarray]] = "small",
@@ -108,7 +108,7 @@ def experiment(
     noise = value_of(SCHEDULES, schedule)(timesteps)
     meaning, weight = value_of(PARAMETERISATIONS, parameterisation)
     if weighting is not None:
-        weight = objectives.on_noise(WEIGHTINGS[weighting], meaning)
+        weight = objectives.on_noise(value_of(WEIGHTINGS, weighting), meaning)
     model = UNet(
         channels,
         blocks,

@@ -21,7 +21,7 @@ Against the paper (table 1, algorithm 2, table 5 and appendix F) and the authors
 The paper's figure is a matter of network evaluations: Heun's method takes two a step, but for the last.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import optax
@@ -30,12 +30,13 @@ import jaxgen
 from jaxgen import data, diffusion, objectives, optimizers, samplers
 from jaxgen.analysis import reverse_process
 from jaxgen.diffusion import grids, laws
-from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Range, Share, Whole
 from jaxgen.models.diffusion import UNet
 from jaxgen.objectives import weights
 from jaxgen.types import Batch
 
 PIXELS = (-1.0, 1.0)
+LogNoise = Annotated[float, Range("a number from -10 to 10", lambda x: -10 <= x <= 10)]
 
 
 @jaxgen.recorded
@@ -44,7 +45,7 @@ def experiment(
     dataset: str | data.Given = "digits",
     flip: bool = False,
     data_std: Positive = 0.5,
-    log_mean: float = -1.2,
+    log_mean: LogNoise = -1.2,
     log_std: Positive = 1.2,
     smallest: Late[Positive] = 0.002,
     largest: Late[Positive] = 80.0,

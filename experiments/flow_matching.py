@@ -20,7 +20,6 @@ Against the papers, and the code of Tong et al. (github.com/atong01/conditional-
 | sampling | dopri5 or Euler with 100 steps | Euler with 50 steps; Heun and the solvers of diffusion models |
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 import jax.numpy as jnp
@@ -30,14 +29,14 @@ import jaxgen
 from jaxgen import data, diffusion, objectives, optimizers, samplers
 from jaxgen.analysis import reverse_process
 from jaxgen.diffusion import grids, laws
-from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import Sinusoidal
 from jaxgen.types import Batch
 
 PIXELS = (-1.0, 1.0)
 PATH = diffusion.linear_path()
-LAWS: Mapping[str, diffusion.NoiseSchedule] = {
+LAWS: dict[str, diffusion.NoiseSchedule] = {
     "uniform": PATH,
     "logit_normal": diffusion.Drawn(PATH, laws.logit_normal()),
 }
@@ -48,7 +47,7 @@ def experiment(
     *,
     dataset: str | data.Given = "digits",
     flip: bool = False,
-    law: Literal["uniform", "logit_normal"] = "uniform",
+    law: Literal["uniform", "logit_normal"] | diffusion.NoiseSchedule = "uniform",
     sampler: Late[Literal["euler", "heun", "ddim", "ancestral", "dpm_solver_pp", "unipc"]] = "euler",
     sampling_steps: Late[Count] = 50,
     shift: Late[Positive] = 1.0,
@@ -90,7 +89,7 @@ def experiment(
         remat=remat,
         dtype=jnp.bfloat16 if bf16 else jnp.float32,
     )
-    loss = objectives.denoising_score_matching(model, LAWS[law], diffusion.VELOCITY)
+    loss = objectives.denoising_score_matching(model, value_of(LAWS, law), diffusion.VELOCITY)
     rate = optimizers.learning_rate(learning_rate, steps=steps, warmup=warmup)
     players = {"model": jaxgen.Player(loss, optimizers.clipped(optax.adam(rate), clip))}
 

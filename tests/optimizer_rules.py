@@ -87,6 +87,20 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("edm", "", "model"): adam(1e-3, "Karras et al. 2022, table 7"),
     ("flow_matching", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("ncsn", "", "model"): adam(1e-3, "ncsn/configs/anneal.yml"),
+    ("planar_flow", "", "model"): adam(1e-3, OWN),
+    ("realnvp", "", "model"): Rule(
+        "Adam",
+        {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 5e-5},
+        1e-3,
+        "Dinh et al. 2017, section 4.1; the L2 penalty of lengths and factors is in the gradient",
+        decayed=("scale",),
+    ),
+    ("glow", "warmup_epochs=0.0", "model"): Rule(
+        "Adamax",
+        {"betas": (0.9, 1 - 8 / 1437), "eps": 1e-8},
+        1e-3,
+        "openai/glow, optim.py: beta2 of one epoch, here of 1,437 digits in batches of 8",
+    ),
     ("ddpm", "", "model"): adam(1e-3, OWN),
     ("ddpm", "learning_rate=2e-4, warmup=40", "model"): adam(
         lambda step: 2e-4 * min(step / 40, 1), "diffusion/scripts/run_cifar.py, whose warm-up has 5,000 steps"
@@ -123,12 +137,19 @@ def moves(rule: Rule) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndar
         moved, t, lr = {}, step + 1, rate(rule, step)
         for name, g in grads.items():
             p = params[name]
-            if rule.name in ("Adam", "AdamW"):
+            if rule.name == "Adamax":
                 (b1, b2), eps = o["betas"], o["eps"]
+                first[name] = b1 * first[name] + (1 - b1) * g
+                second[name] = np.maximum(b2 * second[name], np.abs(g) + eps)
+                new = p - lr / (1 - b1**t) * first[name] / second[name]
+            elif rule.name in ("Adam", "AdamW"):
+                (b1, b2), eps = o["betas"], o["eps"]
+                decay = o.get("weight_decay", 0.0) * (name in rule.decayed)
+                g = g + decay * p * (rule.name == "Adam")  # Adam's is a part of the gradient
                 first[name] = b1 * first[name] + (1 - b1) * g
                 second[name] = b2 * second[name] + (1 - b2) * g**2
                 new = p - lr * (first[name] / (1 - b1**t)) / (np.sqrt(second[name] / (1 - b2**t)) + eps)
-                new = new - lr * o.get("weight_decay", 0.0) * p * (name in rule.decayed)
+                new = new - lr * decay * p * (rule.name == "AdamW")
             elif rule.name == "RMSprop":
                 second[name] = o["alpha"] * second[name] + (1 - o["alpha"]) * g**2
                 new = p - lr * g / (np.sqrt(second[name]) + o["eps"])

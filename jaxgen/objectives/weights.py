@@ -40,7 +40,7 @@ def on_noise(weight: Weight, parameterisation: Parameterisation) -> Weight:
       The weight of $\|F - F^*\|^2$.
 
     >>> from jaxgen.diffusion import X0, linear
-    >>> level = linear(10).level(3)
+    >>> level = linear(10).level(jnp.array([3]))
     >>> snr = (level.alpha / level.sigma) ** 2
     >>> bool(jnp.allclose(on_noise(uniform, X0)(level), snr))
     True

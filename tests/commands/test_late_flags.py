@@ -51,6 +51,9 @@ OTHERS: dict[str, Any] = {
     "churn_range": (0.1, 10.0),
     "churn_noise": 1.01,
     "shift": 3.0,
+    "direction": "b_to_a",
+    "classifier_steps": 3,
+    "noise_samples": 3,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 

@@ -179,7 +179,7 @@ def test_every_number_of_an_experiment_declares_its_range(name: str) -> None:
         ({"network": "cnn"}, "--network is cnn; give one of mlp, conv, residual"),
         ({"ema": "high"}, "--ema is high; give a number, or None"),
         ({"latnets": 4}, "There is no --latnets here; the nearest is --latents"),
-        ({"q": 4}, "There is no --q here; there are --dataset, --data-dir"),
+        ({"q": 4}, "There is no --q here; there are --dataset, --binarization"),
     ],
     ids=str,
 )

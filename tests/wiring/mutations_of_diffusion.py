@@ -335,7 +335,7 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/samplers/tables.py", "samplers/test_tables.py"): SOLVERS,
     ("jaxgen/samplers/march.py", "samplers/test_samplers.py"): MARCH,
     ("jaxgen/samplers/two_stage.py", "samplers/test_two_stage.py"): HEUN,
-    ("jaxgen/objectives/weights.py", "objectives/test_weights.py"): WEIGHTS,
+    ("jaxgen/objectives/weights.py", "objectives/test_weights_of_errors.py"): WEIGHTS,
     ("jaxgen/diffusion/variances.py", "diffusion/test_schedules.py"): VARIANCES,
     ("jaxgen/diffusion/continuous.py", "diffusion/test_continuous.py"): CONTINUOUS,
     ("jaxgen/diffusion/parameterisation.py", "diffusion/test_parameterisation.py"): PARAMETERISATION,
