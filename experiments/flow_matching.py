@@ -47,7 +47,7 @@ def experiment(
     *,
     dataset: str | data.Given = "digits",
     flip: bool = False,
-    law: Literal["uniform", "logit_normal"] | diffusion.NoiseSchedule = "uniform",
+    law: Literal["uniform", "logit_normal"] | diffusion.Continuous | diffusion.Drawn = "uniform",
     sampler: Late[Literal["euler", "heun", "ddim", "ancestral", "dpm_solver_pp", "unipc"]] = "euler",
     sampling_steps: Late[Count] = 50,
     shift: Late[Positive] = 1.0,

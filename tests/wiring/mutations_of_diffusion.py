@@ -295,7 +295,7 @@ EDM: Sequence[Change] = [
 ]
 
 FLOW: Sequence[Change] = [
-    ("trained to predict v", "LAWS[law], diffusion.VELOCITY)", "LAWS[law], diffusion.V)"),
+    ("trained to predict v", "value_of(LAWS, law), diffusion.VELOCITY)", "value_of(LAWS, law), diffusion.V)"),
     ("--law is dropped", "model, LAWS[law],", "model, PATH,"),
     (
         "--shift is dropped",
