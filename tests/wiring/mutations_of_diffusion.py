@@ -296,7 +296,7 @@ EDM: Sequence[Change] = [
 
 FLOW: Sequence[Change] = [
     ("trained to predict v", "value_of(LAWS, law), diffusion.VELOCITY)", "value_of(LAWS, law), diffusion.V)"),
-    ("--law is dropped", "model, LAWS[law],", "model, PATH,"),
+    ("--law is dropped", "model, value_of(LAWS, law),", "model, PATH,"),
     (
         "--shift is dropped",
         "grids.shifted(grids.even(PATH, sampling_steps + 1), shift)",
