@@ -1,5 +1,7 @@
 """What every test stands on: CPU, strict types, and no file outside of a temporary folder."""
 
+import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -49,6 +51,26 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_compilation_cache_dir", str(base / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+MOST = 2 << 30
+"""Bytes of memory above which a process of tests gives back what it can."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory() -> Iterator[None]:
+    """Gives back the memory of programs that no later file of tests runs.
+
+    JAX keeps every program that it has compiled, and the C library keeps the memory of those that are dropped: a process would
+    grow to 6 GB and more, until the system ends it.
+    """
+    yield
+    pages = Path("/proc/self/statm")
+    if pages.is_file() and int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MOST:
+        jax.clear_caches()
+        gc.collect()
+        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)
 
 
 @pytest.fixture(autouse=True)
