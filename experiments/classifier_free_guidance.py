@@ -16,7 +16,7 @@ The first command takes 19 minutes on 2 busy cores, gives digits that a person r
 dimension on the test images, conditioned on their classes (seed 0, n = 360).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -115,12 +115,13 @@ def experiment(
     player = jaxgen.Player(loss, optimizers.clipped(optax.adam(learning_rate), clip))
 
     chain = diffusion.spaced(noise, sampling_steps)
-    draw = {
-        "ancestral": samplers.ancestral(chain),
-        "ddim": samplers.ddim(chain),
-        "dpm_solver_pp": samplers.dpm_solver_pp(chain),
-        "unipc": samplers.unipc(chain),
-    }[sampler]
+    methods: Mapping[str, Callable[[diffusion.Discrete], samplers.Sampler]] = {
+        "ancestral": samplers.ancestral,
+        "ddim": samplers.ddim,
+        "dpm_solver_pp": samplers.dpm_solver_pp,
+        "unipc": samplers.unipc,
+    }
+    draw = methods[sampler](chain)
 
     def conditional(state: jaxgen.TrainState, batch: Batch) -> diffusion.Denoise:
         return objectives.denoiser_of(model, state.params, state.vars, told=objectives.tell(tell, batch))

@@ -21,6 +21,8 @@ Against the paper (table 1, algorithm 2, table 5 and appendix F) and the authors
 The paper's figure is a matter of network evaluations: Heun's method takes two a step, but for the last.
 """
 
+import functools
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
@@ -106,13 +108,14 @@ def experiment(
 
     chain = diffusion.discretised(noise, grids.karras(noise, sampling_steps, rho=rho))
     added = samplers.Churn(churn, *churn_range, churn_noise) if churn else None
-    draw = {
-        "heun": samplers.heun_in_noise(chain, churn=added, schedule=noise),
-        "ddim": samplers.ddim(chain),
-        "ancestral": samplers.ancestral(chain),
-        "dpm_solver_pp": samplers.dpm_solver_pp(chain),
-        "unipc": samplers.unipc(chain),
-    }[sampler]
+    methods: Mapping[str, Callable[[diffusion.Discrete], samplers.Sampler]] = {
+        "heun": functools.partial(samplers.heun_in_noise, churn=added, schedule=noise),
+        "ddim": samplers.ddim,
+        "ancestral": samplers.ancestral,
+        "dpm_solver_pp": samplers.dpm_solver_pp,
+        "unipc": samplers.unipc,
+    }
+    draw = methods[sampler](chain)
 
     def denoise(state: jaxgen.TrainState, given: Batch) -> diffusion.Denoise:
         return objectives.denoiser_of(model, state.params, state.vars, meaning)

@@ -20,6 +20,7 @@ Against the papers, and the code of Tong et al. (github.com/atong01/conditional-
 | sampling | dopri5 or Euler with 100 steps | Euler with 50 steps; Heun and the solvers of diffusion models |
 """
 
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax.numpy as jnp
@@ -95,14 +96,15 @@ def experiment(
 
     times = grids.shifted(grids.even(PATH, sampling_steps + 1), shift)
     chain = diffusion.discretised(PATH, times)
-    draw = {
-        "euler": samplers.euler(PATH, times),
-        "heun": samplers.heun(PATH, times),
-        "ddim": samplers.ddim(chain),
-        "ancestral": samplers.ancestral(chain),
-        "dpm_solver_pp": samplers.dpm_solver_pp(chain),
-        "unipc": samplers.unipc(chain),
-    }[sampler]
+    methods: Mapping[str, Callable[[diffusion.Discrete], samplers.Sampler]] = {
+        "euler": lambda chain: samplers.euler(PATH, times),
+        "heun": lambda chain: samplers.heun(PATH, times),
+        "ddim": samplers.ddim,
+        "ancestral": samplers.ancestral,
+        "dpm_solver_pp": samplers.dpm_solver_pp,
+        "unipc": samplers.unipc,
+    }
+    draw = methods[sampler](chain)
 
     def denoise(state: jaxgen.TrainState, given: Batch) -> diffusion.Denoise:
         return objectives.denoiser_of(model, state.params, state.vars, diffusion.VELOCITY)

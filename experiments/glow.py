@@ -28,21 +28,18 @@ layers that make them standard normal |
 --mixing shuffle and --mixing reverse have fixed permutations in place of the convolution, as in the paper's figure 3.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, keys, objectives, optimizers
-from jaxgen.analysis import flow_model
-from jaxgen.flags import Count, Late, NonNegative, Positive, Range, Share, Whole, value_of
+from jaxgen import data, objectives, optimizers
+from jaxgen.analysis import latent_model
+from jaxgen.flags import Bits, Count, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models import flows
-from jaxgen.types import Array, Batch, Key
 
-Bits = Annotated[int, Range("a number from 1 to 8", lambda n: 1 <= n <= 8)]
 FIRST_BATCH = 256
 """Images from which the parameters are made."""
 
@@ -102,14 +99,9 @@ def experiment(
     decay = 1 - 1 / epoch
     tx = optimizers.clipped(optax.adamax(rate, b2=decay), clip)
     player = jaxgen.Player(objectives.flow_likelihood(model, bits=bits), tx)
-    space = flow_model.of_flow(model, image, temperature=temperature)
+    space = latent_model.of_flow(model, image, temperature=temperature)
 
-    def tighter(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        own = keys.per_example(key, batch)
-        x: Any = batch["image"]
-        bound = objectives.dequantised_bound(model, state.params, state.vars, x, own, samples=noise_samples, bits=bits)
-        return {"tighter_bits_per_dim": -bound / (x[0].size * jnp.log(2.0))}
-
+    tighter = objectives.tighter_bits_per_dim(model, samples=noise_samples, bits=bits)
     losses = jaxgen.loss_of(player)
     first = data.examples(train, FIRST_BATCH, dequantise)["image"]
     return jaxgen.Experiment(
@@ -120,7 +112,7 @@ def experiment(
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=dequantise)},
         final={"test": jaxgen.mean_over(test, tighter, batch_size=batch_size, samples=noise_samples)},
-        pictures=flow_model.album(space, data.examples(test, 16, dequantise)["image"]),
+        pictures=latent_model.temperature_album(space, data.examples(test, 16, dequantise)["image"]),
         sample=space.sample,
         ema=decay if ema is None else ema,
         accumulate=accumulate,

@@ -18,8 +18,6 @@ Against the paper and its code (github.com/yburda/iwae):
 | figure | 5,000 importance samples, the test set drawn once | the same |
 """
 
-import math
-from collections.abc import Mapping
 from typing import Literal
 
 import jax.numpy as jnp
@@ -27,12 +25,11 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, keys, objectives
+from jaxgen import data, objectives
 from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Late, Whole
 from jaxgen.models import autoencoders, vae
 from jaxgen.nn import likelihoods
-from jaxgen.types import Array, Batch, Key
 
 
 @jaxgen.recorded
@@ -84,12 +81,7 @@ def experiment(
 
     space = latent_model.of_vae(model, latents)
 
-    def nll(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        own, chunk = keys.per_example(key, batch), math.gcd(nll_samples, 100)
-        bound, _ = objectives.importance_weighted_bound(
-            model, state.params, state.vars, batch["image"], own, samples=nll_samples, chunk=chunk
-        )
-        return {"nll": -bound}
+    nll = objectives.importance_weighted_nll(model, samples=nll_samples, chunk=100)
 
     def over_test(measure: jaxgen.Measure, samples: int = 1) -> jaxgen.Evaluator:
         return jaxgen.mean_over(test, measure, batch_size=100, transform=transform, samples=samples)

@@ -42,7 +42,7 @@ from jaxgen.models.diffusion import MLP
 from jaxgen.models.gan import mlp
 from jaxgen.nn import Sinusoidal
 from jaxgen.progress import Track
-from jaxgen.types import Array, Batch, Key, Params, Vars
+from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named, of_share
 
 DRAWN = 2500
@@ -67,13 +67,12 @@ def mixture_of(source: data.Source) -> mixtures.Mixture:
 
 
 class Method(NamedTuple):
-    """A method: players, networks, sampler of points `[n, 2]`, the decay of the averages that it samples from, and a start."""
+    """A method: its players, networks and sampler of points `[n, 2]`, and the decay of the averages that it samples from."""
 
     players: Mapping[str, jaxgen.Player]
     networks: Mapping[str, jaxgen.Network]
     sample: Callable[[jaxgen.TrainState, Key, Batch], Array]
     ema: float | None = 0.999
-    init: Callable[[Key], tuple[Params, Vars]] | None = None
 
 
 def game(
@@ -95,11 +94,17 @@ def game(
         "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, 2))),
     }
 
+    return Method(players, networks, sampler_of(generator, latents))
+
+
+def sampler_of(generator: nn.Module, latents: int) -> Callable[[jaxgen.TrainState, Key, Batch], Array]:
+    """Points that a generator makes of normal z."""
+
     def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
         z = jax.random.normal(key, (len(given["index"]), latents))
         return objectives.apply(generator, state.params, state.vars, z, name="generator")[0]
 
-    return Method(players, networks, jax.jit(sample))
+    return jax.jit(sample)
 
 
 def gan(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
@@ -124,22 +129,14 @@ def veegan(latents: int, hidden: tuple[int, ...], learning_rate: float | None, d
     d_loss, g_loss = objectives.veegan(generator, reconstructor, discriminator, latents=LATENTS, noise=noise, feature="point")
     tx = optax.adam(learning_rate or 1e-3, b1=0.5)
     losses = {"discriminator": d_loss, "generator": g_loss}
-    player = jaxgen.Player(objectives.simultaneous(losses, owns={"generator": ("generator", "reconstructor")}), tx)
+    loss = objectives.simultaneous(losses, owns={"generator": ("generator", "reconstructor")}, name=None)
     networks = {
         "generator": jaxgen.Network(generator, jnp.zeros((1, LATENTS))),
         "reconstructor": jaxgen.Network(reconstructor, jnp.zeros((1, 2 + noise))),
         "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, LATENTS + 2))),
     }
 
-    def init(key: Key) -> tuple[Params, Vars]:
-        params, vars = jaxgen.initialize(networks)(key)
-        return {"game": params}, vars
-
-    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
-        z = jax.random.normal(key, (len(given["index"]), LATENTS))
-        return objectives.apply(generator, state.params["game"], state.vars, z, name="generator")[0]
-
-    return Method({"game": player}, networks, jax.jit(sample), ema=None, init=init)
+    return Method({"game": jaxgen.Player(loss, tx, owns=tuple(networks))}, networks, sampler_of(generator, LATENTS), ema=None)
 
 
 def ddpm(latents: int, hidden: tuple[int, ...], learning_rate: float | None, decay_steps: int) -> Method:
@@ -188,7 +185,7 @@ def experiment(
     """
     train, test = data.train_and_test(dataset)
     mixture = MIXTURES[dataset] if isinstance(dataset, str) else mixture_of(train)
-    players, networks, sample, ema, init = value_of(METHODS, method)(latents, hidden, learning_rate, decay_steps)
+    players, networks, sample, ema = value_of(METHODS, method)(latents, hidden, learning_rate, decay_steps)
     centres = jnp.asarray(mixture.centres, jnp.float32)
     shown = data.examples(test, 10_000)["point"]
 
@@ -215,7 +212,6 @@ def experiment(
         players=players,
         steps=steps,
         networks=networks,
-        init=init,
         splits={"train": train, "test": test},
         evaluators={"test": count},
         pictures={"densities": densities},

@@ -21,7 +21,6 @@ Against the paper, most of whose settings are quoted from memory:
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -30,7 +29,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, keys, objectives
+from jaxgen import data, objectives
 from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
 from jaxgen.models import autoencoders, flows, vae
@@ -107,12 +106,7 @@ def experiment(
         # The ELBO's weight is always 1, so that its values compare while beta rises.
         return {**values, "negative_elbo": -values["elbo"]}
 
-    def nll(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        own, chunk = keys.per_example(key, batch), math.gcd(nll_samples, 50)
-        bound, _ = objectives.importance_weighted_bound(
-            model, state.params, state.vars, batch["image"], own, samples=nll_samples, chunk=chunk
-        )
-        return {"nll": -bound}
+    nll = objectives.importance_weighted_nll(model, samples=nll_samples)
 
     def over_test(measure: jaxgen.Measure, samples: int = 1) -> jaxgen.Evaluator:
         return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=binarised, samples=samples)

@@ -24,21 +24,19 @@ channels, 1 block, 2 scales for digits |
 Points of a plane, and dense couplings, are not among the flags: `jaxgen.models.flows.ChannelCoupling` takes any network.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, keys, objectives, optimizers
-from jaxgen.analysis import flow_model
-from jaxgen.flags import Count, Late, NonNegative, Positive, Range, Share, Whole
+from jaxgen import data, objectives, optimizers
+from jaxgen.analysis import latent_model
+from jaxgen.flags import Bits, Count, Late, NonNegative, Positive, Range, Share, Whole
 from jaxgen.models import flows
-from jaxgen.types import Array, Batch, Key, PyTree
+from jaxgen.types import PyTree
 
-Bits = Annotated[int, Range("a number from 1 to 8", lambda n: 1 <= n <= 8)]
 Alpha = Annotated[float, Range("a number above 0 and below 0.5", lambda a: 0 < a < 0.5)]
 
 
@@ -89,14 +87,9 @@ def experiment(
     penalty = optax.add_decayed_weights(l2, mask=lengths_and_factors)
     tx = optax.chain(penalty, optimizers.clipped(optax.adam(learning_rate), clip))
     player = jaxgen.Player(objectives.flow_likelihood(model, bits=bits), tx)
-    space = flow_model.of_flow(model, image, temperature=temperature)
+    space = latent_model.of_flow(model, image, temperature=temperature)
 
-    def tighter(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        own = keys.per_example(key, batch)
-        x: Any = batch["image"]
-        bound = objectives.dequantised_bound(model, state.params, state.vars, x, own, samples=noise_samples, bits=bits)
-        return {"tighter_bits_per_dim": -bound / (x[0].size * jnp.log(2.0))}
-
+    tighter = objectives.tighter_bits_per_dim(model, samples=noise_samples, bits=bits)
     losses = jaxgen.loss_of(player)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
@@ -106,7 +99,7 @@ def experiment(
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=dequantise)},
         final={"test": jaxgen.mean_over(test, tighter, batch_size=batch_size, samples=noise_samples)},
-        pictures=flow_model.album(space, data.examples(test, 16, dequantise)["image"]),
+        pictures=latent_model.temperature_album(space, data.examples(test, 16, dequantise)["image"]),
         sample=space.sample,
         ema=ema,
         accumulate=accumulate,

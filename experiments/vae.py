@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, keys, objectives, optimizers
+from jaxgen import data, objectives, optimizers
 from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models import autoencoders, vae
@@ -134,13 +134,11 @@ def experiment(
 
     space = latent_model.of_vae(model, latents, pixels=(low, high))
 
+    nll = objectives.importance_weighted_nll(model, samples=nll_samples)
+
     def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        own, chunk = keys.per_example(key, batch), math.gcd(nll_samples, 50)
-        values, _ = objectives.importance_weighted_bound(
-            model, state.params, state.vars, batch["image"], own, samples=nll_samples, chunk=chunk
-        )
-        bits = {"bits_per_dim": -values / (math.log(2) * math.prod(image))} if in_bits else {}
-        return {"nll": -values, **bits}
+        values = nll(state, batch, key)
+        return {**values, **({"bits_per_dim": values["nll"] / (math.log(2) * math.prod(image))} if in_bits else {})}
 
     def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         values = jaxgen.loss_of(players["model"])(state, batch, key)

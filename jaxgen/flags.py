@@ -51,6 +51,9 @@ Count: TypeAlias = Annotated[int, Range("1 or more", lambda n: n >= 1)]
 Whole: TypeAlias = Annotated[int, Range("0 or more", lambda n: n >= 0)]
 """A number that may be zero: 0, 1, 2 ..."""
 
+Bits: TypeAlias = Annotated[int, Range("a number from 1 to 8", lambda n: 1 <= n <= 8)]
+"""Bits of a number of a byte."""
+
 Counts: TypeAlias = Annotated[tuple[Count, ...], Range("one number or more", lambda counts: len(counts) >= 1)]
 """Numbers of channels by level: one level or more, each with 1 or more."""
 

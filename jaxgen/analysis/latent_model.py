@@ -1,6 +1,6 @@
 """A model with a latent space as a value: its encoder, decoder and sampler as functions of a state, and its pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,6 +14,9 @@ from jaxgen.objectives.adversarial import LatentLaw, normal_law
 from jaxgen.pictures import Picture
 from jaxgen.samples.conditions import given as batch_of
 from jaxgen.types import Array, Batch, Key
+
+TEMPERATURES = (0.5, 0.7, 0.85, 1.0)
+"""The temperatures of the rows of samples in a picture of a flow."""
 
 
 class LatentModel(NamedTuple):
@@ -131,3 +134,56 @@ def of_generator(
         return (x - low) / (high - low)
 
     return LatentModel(decode, law=normal_law(latents) if isinstance(latents, int) else latents, pixels=pixels)
+
+
+def of_flow(model: nn.Module, shape: tuple[int, int, int], *, temperature: float = 1.0) -> LatentModel:
+    r"""The latent model of a flow of images in [0, 1): z is as long as an image has numbers, $z \sim N(0, T^2 I)$.
+
+    Args:
+      model: a flow.
+      shape: the shape (H, W, C) of an image.
+      temperature: the temperature T of the samples.
+
+    Returns:
+      The latent model.
+
+    Source: Kingma & Dhariwal 2018, section 6, for the temperature.
+    """
+
+    @jax.jit
+    def encode(state: TrainState, x: Array) -> Array:
+        (z, _), _ = objectives.apply(model, state.params, state.vars, x)
+        return z.reshape(len(x), -1)
+
+    @jax.jit
+    def decode(state: TrainState, z: Array) -> Array:
+        variables = {"params": state.params["model"], **state.vars.get("model", {})}
+        x: Any = model.apply(variables, z.reshape(-1, *shape), method="inverse")
+        return jnp.clip(x, 0.0, 1.0)
+
+    size = shape[0] * shape[1] * shape[2]
+    return LatentModel(decode, encode, lambda key, n: temperature * jax.random.normal(key, (n, size)))
+
+
+def temperature_album(
+    space: LatentModel, x: Array, *, temperatures: Sequence[float] = TEMPERATURES
+) -> dict[str, Callable[[TrainState, Key], Picture]]:
+    """The pictures of a flow, for `Experiment.pictures`.
+
+    Args:
+      space: the latent model of the flow.
+      x: dequantised test images, 16 or as many as there are.
+      temperatures: the temperatures, each of which has two rows of samples.
+
+    Returns:
+      `samples` and `interpolations`. There are no reconstructions, which would be the images themselves.
+    """
+    assert space.encode is not None, "a flow encodes"
+
+    def samples(state: TrainState, key: Key) -> Picture:
+        z = jax.random.normal(key, (32, x[0].size))
+        images = jnp.concatenate([space.decode(state, t * z) for t in temperatures])
+        shown = ", ".join(f"{t:g}" for t in temperatures)
+        return Picture(images, 16, f"Samples, two rows each of the temperatures {shown}; step {int(state.step):,}")
+
+    return {"samples": samples, "interpolations": latent_space.album(space.encode, space.decode, x)["interpolations"]}

@@ -197,7 +197,7 @@ def discretised(schedule: Continuous, times: Sequence[float] | np.ndarray) -> Di
       times: times, ascending or, as a grid has them, descending; a time without noise is that of the data.
 
     Returns:
-      The chain of as many steps as times, whose network is told the times.
+      The chain of as many steps as times, whose network gets the times.
 
     Raises:
       InputError: if the times do not run one way.

@@ -17,12 +17,12 @@ def classifier_free(
 ) -> Denoise:
     r"""Classifier-free guidance, $\hat\epsilon = \hat\epsilon_u + s\, (\hat\epsilon_c - \hat\epsilon_u)$.
 
-    With s = 0 nothing is told, with s = 1 nothing is guided, and with s > 1 the score is that of $p(x_t) p(c | x_t)^s$. The
-    paper writes w = s - 1.
+    With s = 0 the condition has no part, with s = 1 nothing is guided, and with s > 1 the score is that of $p(x_t) p(c |
+    x_t)^s$. The paper writes w = s - 1.
 
     Args:
-      conditional: the denoiser that is told the condition.
-      unconditional: the denoiser that is told nothing.
+      conditional: the denoiser with the condition.
+      unconditional: the denoiser without a condition.
       scale: the scale s.
       interval: the range of $\sigma_t / \alpha_t$ within which predictions are guided; elsewhere they are the conditional ones.
         None guides all.
@@ -58,7 +58,7 @@ def rescaled(denoise: Denoise, conditional: Denoise, share: float) -> Denoise:
 
     Args:
       denoise: the guided denoiser.
-      conditional: the denoiser that is told the condition.
+      conditional: the denoiser with the condition.
       share: the share $\phi$; the paper's is 0.7.
 
     Returns:

@@ -27,7 +27,7 @@ def zero(level: Level) -> Float[Array, "..."]:
     return jnp.zeros_like(level.alpha)
 
 
-def told(level: Level) -> Float[Array, "..."]:
+def own_time(level: Level) -> Float[Array, "..."]:
     """The time as the schedule counts it."""
     return level.time
 
@@ -40,14 +40,14 @@ class Parameterisation(NamedTuple):
       x0: the function `(output, x_t, level) -> x0`.
       eps: the function `(output, x_t, level) -> eps`.
       input: the function `level -> c`: the network gets c x_t.
-      time: the function `level -> time`: the network is told this time.
+      time: the function `level -> time`: the network gets this time.
     """
 
     target: Callable[[Array, Array, Level], Array]
     x0: Callable[[Array, Array, Level], Array]
     eps: Callable[[Array, Array, Level], Array]
     input: OfLevel = one
-    time: OfLevel = told
+    time: OfLevel = own_time
 
     def given(self, xt: Float[Array, "b *event"], level: Level) -> tuple[Array, Array]:
         """The inputs of the network: the scaled x_t, and the time of each example."""
@@ -68,14 +68,14 @@ Denoise: TypeAlias = Callable[[Array, Level], Prediction]
 """`denoise(x_t [B, ...], level) -> Prediction`: all that samplers and bounds know of a model."""
 
 
-def of_target(a: OfLevel, b: OfLevel, *, input: OfLevel = one, time: OfLevel = told) -> Parameterisation:
+def of_target(a: OfLevel, b: OfLevel, *, input: OfLevel = one, time: OfLevel = own_time) -> Parameterisation:
     r"""The parameterisation whose target is $a x_0 + b \epsilon$.
 
     Args:
       a: the share of the data in the target, a function of the level.
       b: the share of the noise in the target, a function of the level.
       input: the factor of x_t in the network's input, a function of the level.
-      time: the time that the network is told, a function of the level.
+      time: the time that the network gets, a function of the level.
 
     Returns:
       The parameterisation. Where $d = \alpha b - \sigma a$ is zero the output says nothing, and predictions are not finite.
@@ -102,7 +102,7 @@ def of_target(a: OfLevel, b: OfLevel, *, input: OfLevel = one, time: OfLevel = t
 
 
 def timed(parameterisation: Parameterisation, time: OfLevel) -> Parameterisation:
-    """The same parameterisation for a network that is told another time.
+    """The same parameterisation for a network that gets another time.
 
     >>> timed(EPSILON, lambda level: 999 * level.time).time(Level(*map(jnp.float32, (0.5, 0.8, 0.6)))).item()
     499.5
@@ -133,7 +133,7 @@ def edm(data_std: float) -> Parameterisation:
     r"""Target and input of unit variance at every level, and an error of the output that is least amplified.
 
     With $S^2 = \alpha^2 s_d^2 + \sigma^2$ the network gets $x_t / S$, its target is $\frac{\sigma}{s_d S} x_0 - \frac{\alpha
-    s_d}{S} \epsilon$, and it is told $\frac 1 4 \log \frac \sigma \alpha$. With alpha = 1 this is the paper's $\hat x_0 =
+    s_d}{S} \epsilon$, and the time $\frac 1 4 \log \frac \sigma \alpha$. With alpha = 1 this is the paper's $\hat x_0 =
     c_\mathrm{skip} x_t + c_\mathrm{out} F$.
 
     Args:
@@ -157,7 +157,7 @@ def edm(data_std: float) -> Parameterisation:
 
 
 VE = of_target(zero, lambda level: -one(level), time=lambda level: jnp.log(0.5 * level.sigma / level.alpha))
-r"""The noise with its sign turned, $\hat x_0 = x_t + \sigma F$ where alpha = 1, told $\log \frac{\sigma}{2 \alpha}$.
+r"""The noise with its sign turned, $\hat x_0 = x_t + \sigma F$ where alpha = 1, with the time $\log \frac{\sigma}{2 \alpha}$.
 
 Source: Karras et al. 2022, table 1, after Song et al. 2021.
 """

@@ -5,8 +5,15 @@ from jaxgen.objectives.apply import apply
 from jaxgen.objectives.bottleneck import Prediction, bottleneck, bottleneck_prediction
 from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.cycle import CycleLosses, cycle_translation
-from jaxgen.objectives.elbo import constrained_elbo, elbo, free_energy, importance_weighted, importance_weighted_bound
-from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood
+from jaxgen.objectives.elbo import (
+    constrained_elbo,
+    elbo,
+    free_energy,
+    importance_weighted,
+    importance_weighted_bound,
+    importance_weighted_nll,
+)
+from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood, tighter_bits_per_dim
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
@@ -47,6 +54,7 @@ __all__ = [
     "free_energy",
     "importance_weighted",
     "importance_weighted_bound",
+    "importance_weighted_nll",
     "k_sparse",
     "log_prob",
     "on_data",
@@ -55,6 +63,7 @@ __all__ = [
     "simultaneous",
     "tell",
     "tell_nothing",
+    "tighter_bits_per_dim",
     "translate",
     "uniform",
     "variational_bound",

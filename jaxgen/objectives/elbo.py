@@ -6,6 +6,7 @@ an analytic KL, `kl(prior)`. So it needs no density of any z but its own samples
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxgen import keys
 from jaxgen.distributions import Normal, sum_event
+from jaxgen.evaluate import Measure
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.objectives.apply import apply
 from jaxgen.types import Batch, Key, Params, Schedule, Vars
@@ -276,6 +278,29 @@ def evidence(
     q, vars = apply(model, params, vars, x, key=encode_key, name=name, method="encode", train=train)
     terms, vars = _terms(model, params, vars, q, x, decode_key, samples, prior, name, train)
     return q, terms, vars
+
+
+def importance_weighted_nll(model: nn.Module, *, samples: int, chunk: int = 50, name: str = "model") -> Measure:
+    """The negative of `importance_weighted_bound` as an evaluated value, in nats.
+
+    Args:
+      model: a latent variable model.
+      samples: the number of samples k.
+      chunk: samples at once, at most; a divisor of k is taken.
+      name: the parameters' name.
+
+    Returns:
+      A measure of `nll`.
+    """
+
+    def measure(state: TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        own, at_once = keys.per_example(key, batch), math.gcd(samples, chunk)
+        bound, _ = importance_weighted_bound(
+            model, state.params, state.vars, batch["image"], own, samples=samples, chunk=at_once, name=name
+        )
+        return {"nll": -bound}
+
+    return measure
 
 
 def _terms(

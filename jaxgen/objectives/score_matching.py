@@ -39,7 +39,7 @@ def denoising_score_matching(
       parameterisation: the parameterisation, which says what the output means.
       weight: the weight w of the output's error, a function of the noise level; `on_noise` and `on_data` make one of a weight
         of the error of the noise or of the data.
-      told: the features that the model is told, by keyword: `{"label": Told("label", nothing=10, drop=0.1)}`.
+      told: the features that the model is conditioned on, by keyword: `{"label": Told("label", nothing=10, drop=0.1)}`.
       name: the parameters' name.
       feature: the batch's feature x_0.
 
@@ -99,7 +99,7 @@ def denoiser_of(
       params: parameters by name.
       vars: variables by name.
       parameterisation: the parameterisation, which says what its output means.
-      told: the values that the model is told of the batch, by keyword (`objectives.tell`).
+      told: the values that the model gets of the batch, by keyword (`objectives.tell`).
       clip: the range of the data, for predictions of it.
       name: the parameters' name.
 

@@ -11,7 +11,7 @@ from jaxgen.types import Array, Batch, Key, Params
 
 
 def simultaneous(
-    losses: Mapping[str, LossFn], *, owns: Mapping[str, tuple[str, ...]] = MappingProxyType({}), name: str = "game"
+    losses: Mapping[str, LossFn], *, owns: Mapping[str, tuple[str, ...]] = MappingProxyType({}), name: str | None = "game"
 ) -> LossFn:
     r"""The losses of players that move at once, as the loss of one player who has all of their parameters.
 
@@ -27,7 +27,8 @@ def simultaneous(
       losses: the losses by the players' names, each for the part of the parameters that has the player's name. Losses that
         return variables, such as batch statistics, or weights of examples are not taken.
       owns: the parts of players that have several, or one of another name, as those of `Player.owns`.
-      name: the joint player's name; `params[name]` has one entry for each part.
+      name: the joint player's name, whose `params[name]` has one entry for each part. None where the parts are networks, which
+        the joint player owns (`Player.owns`).
 
     Returns:
       A loss, whose values are the sums of the players' values. Its metrics are the players' losses and metrics, by
@@ -50,12 +51,13 @@ def simultaneous(
     """
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
-        own = params[name]
+        networks = {player: owns.get(player, (player,)) for player in losses}
+        own = {part: params[part] for parts in networks.values() for part in parts} if name is None else params[name]
         held = lax.stop_gradient(own)
         metrics: dict[str, Values] = {}
         parts = []
         for player, part in losses.items():
-            moved = {network: own[network] for network in owns.get(player, (player,))}
+            moved = {network: own[network] for network in networks[player]}
             values, aux = part({**params, **held, **moved}, state, batch, key, train=train)
             if aux.vars:
                 raise ValueError(f"players that move at once have no variables; {player!r} returned {sorted(aux.vars)}")

@@ -177,7 +177,7 @@ def variational_diffusion(
       variance: the variance of the reverse steps.
       decoder: the distribution p(x_0 | x_1).
       samples: transitions of each example that are evaluated; None is all.
-      told: the features that the model is told, by keyword.
+      told: the features that the model is conditioned on, by keyword.
       name: the parameters' name.
       feature: the batch's feature x_0.
 

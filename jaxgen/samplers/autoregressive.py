@@ -42,7 +42,7 @@ def decoder_of(model: nn.Module, params: Params, vars: Vars, *, label: Array | N
       model: a linen module with the methods `init_cache` and `step` of `jaxgen.models.autoregressive`.
       params: parameters by name.
       vars: variables by name.
-      label: the classes `[n]` of the grids that will be drawn, where the model is told one.
+      label: the classes `[n]` of the grids that will be drawn, where the model is conditioned on one.
       name: the parameters' name.
     """
     own, told = variables(params, vars, name), () if label is None else (label,)

@@ -63,7 +63,7 @@ def iterate(
 
     Args:
       step: a function that makes one step.
-      start: the first carry: the state, alone or with what the method remembers beside it.
+      start: the first carry: the state, alone or with what else the method remembers.
       steps: the number of steps.
       trajectory: states to keep, the first and the last included; 0 keeps none.
       view: the function from a carry to its state.

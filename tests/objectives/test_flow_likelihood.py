@@ -12,7 +12,7 @@ from scipy import stats
 
 from jaxgen.game import TrainState
 from jaxgen.models.flows import ActNorm, Chain, Logit, realnvp
-from jaxgen.objectives import dequantised_bound, flow_likelihood
+from jaxgen.objectives import dequantised_bound, flow_likelihood, tighter_bits_per_dim
 
 ALPHA, MEAN, LOG_SCALE = 0.05, 0.4, 0.3
 FLOW = Chain((Logit(ALPHA), ActNorm()))
@@ -65,6 +65,18 @@ def test_the_noise_belongs_to_the_examples() -> None:
     whole = dequantised_bound(FLOW, PARAMS, {}, bytes_, own, samples=3)
     part = dequantised_bound(FLOW, PARAMS, {}, bytes_[1:], own[1:], samples=3)
     np.testing.assert_allclose(part, whole[1:], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [8, 2])
+def test_the_tighter_bound_in_bits_is_the_mass_of_an_images_levels(bits: int) -> None:
+    """An image of six pixels has the product of its levels' masses, and the bits are those of one pixel."""
+    bytes_ = jnp.asarray([[0, 60, 127, 200, 255, 90], [3, 3, 3, 250, 250, 250]], jnp.uint8).reshape(2, 2, 3, 1)
+    level = np.asarray(bytes_, np.float64) // 2 ** (8 - bits) / 2**bits
+    mass = stats.norm.cdf(white(level + 2.0**-bits)) - stats.norm.cdf(white(level))
+    measure = tighter_bits_per_dim(FLOW, samples=20_000, bits=bits)
+    found = measure(lg.state(PARAMS), {"image": bytes_, "index": jnp.arange(2)}, jax.random.key(0))
+    assert set(found) == {"tighter_bits_per_dim"}
+    np.testing.assert_allclose(found["tighter_bits_per_dim"], -np.log2(mass).mean((1, 2, 3)), rtol=0.01)
 
 
 def test_the_statistics_of_a_networks_batches_move_in_training_only() -> None:

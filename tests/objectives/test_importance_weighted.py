@@ -13,11 +13,12 @@ from jax.scipy import stats as jstats
 from parameters import filled, normal
 from scipy import special
 
+from jaxgen import keys
 from jaxgen.distributions import Normal
 from jaxgen.models import vae
 from jaxgen.models.autoencoders import mlp
 from jaxgen.nn import likelihoods
-from jaxgen.objectives import elbo, importance_weighted, importance_weighted_bound
+from jaxgen.objectives import elbo, importance_weighted, importance_weighted_bound, importance_weighted_nll
 
 MODEL = lg.LinearGaussian(dim=5, latents=2)
 EXACT = lg.exact(5, 2)
@@ -141,6 +142,18 @@ def test_chunks_have_noise_of_their_own() -> None:
 def test_chunks_must_divide_the_samples() -> None:
     with pytest.raises(ValueError, match="10 importance samples cannot be cut into chunks of 4"):
         bounds(EXACT, 10, 4)(jax.random.key(0))
+
+
+@pytest.mark.parametrize(("samples", "chunk", "at_once"), [(12, 50, 2), (12, 8, 4), (7, 3, 1), (6, 6, 6)])
+def test_the_nll_of_a_state_is_the_bound_of_its_parameters(samples: int, chunk: int, at_once: int) -> None:
+    """With the draws of each example, whatever the number of samples: a chunk that divides it is found."""
+    batch = {"image": jnp.array(X), "index": jnp.arange(10, 14)}
+    key = jax.random.key(3)
+    found = importance_weighted_nll(MODEL, samples=samples, chunk=chunk)(lg.state(lg.tree(OTHER)), batch, key)
+    own = keys.per_example(key, batch)
+    bound, _ = importance_weighted_bound(MODEL, lg.tree(OTHER), {}, jnp.array(X), own, samples=samples, chunk=at_once)
+    assert set(found) == {"nll"}
+    np.testing.assert_allclose(found["nll"], -bound, rtol=1e-6)
 
 
 def test_memory_of_the_gradient_is_that_of_a_chunk() -> None:

@@ -30,12 +30,15 @@ def loss_of(player: str) -> Any:
     )
 
 
+@pytest.mark.parametrize("part", ["game", None])
 @pytest.mark.parametrize("names", [("x", "y"), ("y", "x"), ("x", "y", "z")])
-def test_all_move_from_the_parameters_before_the_step(names: tuple[str, ...]) -> None:
+def test_all_move_from_the_parameters_before_the_step(names: tuple[str, ...], part: str | None) -> None:
+    """Whether the parameters are parts of one player's, or networks that it owns."""
     start = {name: jnp.asarray(v) for name, v in zip(names, (0.5, -1.5, 2.0), strict=False)}
     tx = optax.multi_transform({name: TX[name] for name in names}, {name: name for name in names})
-    players = {"game": Player(simultaneous({name: loss_of(name) for name in names}), tx)}
-    state, step = create_state(jax.random.key(0), {"game": start}, {}, players), make_train_step(players)
+    loss = simultaneous({name: loss_of(name) for name in names}, name=part)
+    players = {"game": Player(loss, tx, owns=() if part else names)}
+    state, step = create_state(jax.random.key(0), {part: start} if part else start, {}, players), make_train_step(players)
     own, speed = {name: float(v) for name, v in start.items()}, dict.fromkeys(names, 0.0)
     for _ in range(3):
         state, metrics = step(state, BATCH)
@@ -49,7 +52,8 @@ def test_all_move_from_the_parameters_before_the_step(names: tuple[str, ...]) ->
                 float(quadratic(name, before, {"weight": 2.0})), rel=1e-4
             )
         assert float(metrics["loss"].value) == pytest.approx(sum(float(metrics[f"{n}/loss"].value) for n in names), rel=1e-5)
-        np.testing.assert_allclose([float(state.params["game"][n]) for n in names], [own[n] for n in names], rtol=1e-4)
+        moved = state.params[part] if part else state.params
+        np.testing.assert_allclose([float(moved[n]) for n in names], [own[n] for n in names], rtol=1e-4)
 
 
 def test_a_player_may_have_several_parts() -> None:

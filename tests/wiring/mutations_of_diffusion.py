@@ -9,7 +9,7 @@ from wiring.mutations_of_likelihoods import Change
 
 DDPM: Sequence[Change] = [
     ("the bound ignores --variance", "own, variance=variances, samples", "own, samples"),
-    ("the sampler ignores --variance", "samplers.ancestral(chain, variance=variances)", "samplers.ancestral(chain)"),
+    ("the sampler ignores --variance", "functools.partial(samplers.ancestral, variance=variances)", "samplers.ancestral"),
     (
         "variances are swapped",
         '"small": diffusion.small_variance,\n    "large": diffusion.large_variance',
@@ -35,8 +35,8 @@ DDPM: Sequence[Change] = [
     ("the bound is of the sampler's chain", "denoise(state, batch), noise, batch", "denoise(state, batch), chain, batch"),
     (
         "samplers are swapped",
-        '"ancestral": samplers.ancestral(chain, variance=variances),\n        "ddim": samplers.ddim(chain)',
-        '"ddim": samplers.ancestral(chain, variance=variances),\n        "ancestral": samplers.ddim(chain)',
+        '"ancestral": functools.partial(samplers.ancestral, variance=variances),\n        "ddim": samplers.ddim',
+        '"ddim": functools.partial(samplers.ancestral, variance=variances),\n        "ancestral": samplers.ddim',
     ),
     (
         "schedules are swapped",
@@ -302,7 +302,7 @@ FLOW: Sequence[Change] = [
         "grids.shifted(grids.even(PATH, sampling_steps + 1), shift)",
         "grids.even(PATH, sampling_steps + 1)",
     ),
-    ("samplers are swapped", '"euler": samplers.euler(PATH, times)', '"euler": samplers.heun(PATH, times)'),
+    ("samplers are swapped", '"euler": lambda chain: samplers.euler(', '"euler": lambda chain: samplers.heun('),
     ("sampling takes the output for v", "state.vars, diffusion.VELOCITY)", "state.vars, diffusion.V)"),
     ("the network is told t", "time=Sinusoidal(channels[0], scale=1000.0)", "time=Sinusoidal(channels[0])"),
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),

@@ -139,7 +139,7 @@ MODES: Sequence[Change] = [
     ),
     ("LeCun's weights in VEEGAN", "nn.initializers.xavier_uniform()", "nn.initializers.lecun_normal()"),
     ("F does not move", 'owns={"generator": ("generator", "reconstructor")}', "owns={}"),
-    ("VEEGAN is averaged", "jax.jit(sample), ema=None, init=init)", "jax.jit(sample), init=init)"),
+    ("VEEGAN is averaged", "sampler_of(generator, LATENTS), ema=None)", "sampler_of(generator, LATENTS))"),
     (
         "one momentum for VEEGAN as for all",
         "    tx = optax.adam(learning_rate or 1e-3, b1=0.5)\n    losses",

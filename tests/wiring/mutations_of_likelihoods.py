@@ -29,14 +29,14 @@ VAE: Sequence[Change] = [
         "    low, high = head.pixels\n",
         "    low, high = 0.0, 1.0\n",
     ),
-    ("nats a dimension", "-values / (math.log(2) * math.prod(image))", "-values / math.prod(image)"),
+    ("nats a dimension", '["nll"] / (math.log(2) * math.prod(image))', '["nll"] / math.prod(image)'),
     ("bits a pixel", "math.log(2) * math.prod(image)", "math.log(2) * math.prod(image[:2])"),
     ("the best by the loss", 'best="test/negative_elbo"', 'best="test/loss"'),
     ("the best by the lowest ELBO", '"negative_elbo": -values["elbo"]', '"negative_elbo": values["elbo"]'),
     ("--samples is dropped", "beta=weight, samples=samples, analytic_kl", "beta=weight, analytic_kl"),
     ("--samples is dropped beside --max-kl", "delta=max_kl, samples=samples", "delta=max_kl"),
     ("--analytic-kl is dropped", "samples=samples, analytic_kl=analytic_kl)", "samples=samples)"),
-    ("--nll-samples is a chunk's", "samples=nll_samples, chunk=chunk", "samples=chunk, chunk=chunk"),
+    ("--nll-samples is dropped", "samples=nll_samples", "samples=50"),
     ("the multiplier starts at its logarithm", "jnp.log(jnp.expm1(1.0))", "jnp.zeros(())"),
     ("--max-kl is swapped with --beta", "delta=max_kl,", "delta=beta,"),
     ("no clipping", "optimizers.clipped(optax.adam(rate), clip)", "optax.adam(rate)"),
@@ -251,11 +251,19 @@ RATES: Sequence[Change] = [
     ("no warm-up", "[warmup]) if warmup else", "[warmup]) if not warmup else"),
 ]
 
+NLL: Sequence[Change] = [
+    ("the bound for its negative", '{"nll": -bound}', '{"nll": bound}'),
+    ("a chunk for all samples", "own, samples=samples, chunk=at_once", "own, samples=at_once"),
+    ("a chunk that does not divide", "math.gcd(samples, chunk)", "min(samples, chunk)"),
+    ("one key for all images", "own, at_once = keys.per_example(key, batch)", "own, at_once = key"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/vae.py", "wiring/test_vae_facts.py"): VAE,
     ("jaxgen/analysis/latent_model.py", "analysis/test_latent_model.py"): LATENT_MODEL,
     ("jaxgen/optimizers.py", "test_learning_rates.py"): RATES,
     ("jaxgen/objectives/elbo.py", "objectives"): ELBO,
+    ("jaxgen/objectives/elbo.py", "objectives/test_importance_weighted.py"): NLL,
     ("experiments/vib.py", "wiring/test_vib_facts.py"): VIB,
     ("jaxgen/objectives/bottleneck.py", "objectives/test_bottleneck_objective.py"): BOTTLENECK,
     ("experiments/lenet.py", "wiring/test_lenet_facts.py"): LENET,

@@ -113,26 +113,18 @@ def test_static_pixels_are_drawn_once_for_an_image() -> None:
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_training_has_k_samples_and_the_figure_as_many_as_it_says(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    bound = experiments.iwae.objectives.importance_weighted_bound
+    asked: dict[str, dict[str, Any]] = {}
+    for name in ("importance_weighted", "importance_weighted_nll"):
+        whole = getattr(experiments.iwae.objectives, name)
 
-    def told(*args: Any, samples: int, **options: Any) -> Any:
-        seen.append(samples)
-        return bound(*args, samples=samples, **options)
+        def spied(model: Any, name: str = name, whole: Any = whole, **options: Any) -> Any:
+            asked[name] = options
+            return whole(model, **options)
 
-    asked: list[int] = []
-    loss = experiments.iwae.objectives.importance_weighted
-
-    def trained(model: Any, *, samples: int) -> Any:
-        asked.append(samples)
-        return loss(model, samples=samples)
-
-    monkeypatch.setattr(experiments.iwae.objectives, "importance_weighted_bound", told)
-    monkeypatch.setattr(experiments.iwae.objectives, "importance_weighted", trained)
+        monkeypatch.setattr(experiments.iwae.objectives, name, spied)
     experiment = make("iwae", k=k, nll_samples=7)
     found = experiment.final["test"](state_of(experiment), jax.random.key(0), lambda items, **_: items)
-    assert asked == [k]
-    assert set(seen) == {7}
+    assert asked == {"importance_weighted": {"samples": k}, "importance_weighted_nll": {"samples": 7, "chunk": 100}}
     assert np.isfinite(found["nll"])
 
 

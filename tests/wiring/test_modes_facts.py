@@ -174,7 +174,7 @@ def test_the_networks_of_veegan() -> None:
     params, _ = make("modes", method="veegan", hidden=(128, 128)).initial(jax.random.key(0))
     for name, (inputs, outputs) in kernels.items():
         _, network, layer = name.split("/")
-        kernel = np.asarray(params["game"][network][layer]["kernel"])
+        kernel = np.asarray(params[network][layer]["kernel"])
         limit = math.sqrt(6 / (inputs + outputs))  # Xavier's uniform
         assert np.abs(kernel).max() == pytest.approx(limit, rel=0.05)
         assert kernel.std() == pytest.approx(limit / math.sqrt(3), rel=0.1)
@@ -220,7 +220,7 @@ def test_all_three_networks_of_veegan_move() -> None:
     state = jaxgen.create_state(jax.random.key(0), *experiment.initial(jax.random.key(1)), experiment.players)
     after, _ = jax.jit(jaxgen.make_train_step(experiment.players))(state, {"point": jnp.ones((8, 2)), "slot": jnp.arange(8)})
     for name in ("generator", "reconstructor", "discriminator"):
-        kernels = [s.params["game"][name]["Dense_0"]["kernel"] for s in (state, after)]
+        kernels = [s.params[name]["Dense_0"]["kernel"] for s in (state, after)]
         assert 1e-4 < np.abs(kernels[1] - kernels[0]).max() < 1.1e-3, name
 
 

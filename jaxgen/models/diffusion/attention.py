@@ -34,45 +34,27 @@ class SelfAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Attends over the pixels of each example."""
-        b, h, w, c = x.shape
-        y = self.group_norm(dtype=self.dtype)(x).reshape(b, h * w, c)
-        y = self.attention(self.heads, out_init=self.out_init, dtype=self.dtype)(y)
+        return self._attended(x)
+
+    def _attended(self, x: Float[Array, "b h w c"], *context: Array, **options: Any) -> Float[Array, "b h w c"]:
+        y = self.group_norm(dtype=self.dtype)(x).reshape(len(x), -1, x.shape[-1])
+        y = self.attention(self.heads, out_init=self.out_init, dtype=self.dtype)(y, *context, **options)
         x = x + y.reshape(x.shape)
         return x if self.scale == 1 else x * self.scale
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(SelfAttention):
     r"""Each pixel looks at the vectors of a context, $s\,(x + f(x, c))$ with a scale s; with s = 1 it starts as the identity.
-
-    Fields:
-      heads: number of heads.
-      dtype: the dtype of the computation; the parameters are float32.
-      group_norm: a function that makes the normalisation.
-      attention: a function that makes the attention.
-      out_init: the initializer of the kernel that ends f.
-      scale: the factor s of the sum.
 
     Source: Rombach et al. 2022, section 3.3, here without the feed-forward part, which `SpatialTransformer` has.
     """
 
-    heads: int = 1
-    dtype: Any = jnp.float32
-    group_norm: Callable[..., nn.Module] = GroupNorm
-    attention: Callable[..., nn.Module] = Attention
-    out_init: nn.initializers.Initializer = nn.initializers.zeros_init()
-    scale: float = 1.0
-
     @nn.compact
-    def __call__(
+    def __call__(  # type: ignore[override]
         self, x: Float[Array, "b h w c"], context: Float[Array, "b n e"], mask: Bool[Array, "b n"] | None = None
     ) -> Float[Array, "b h w c"]:
         """Attends from the pixels of each example to its context."""
-        b, h, w, c = x.shape
-        y = self.group_norm(dtype=self.dtype)(x).reshape(b, h * w, c)
-        own = None if mask is None else mask[:, None]
-        y = self.attention(self.heads, out_init=self.out_init, dtype=self.dtype)(y, context, mask=own)
-        x = x + y.reshape(x.shape)
-        return x if self.scale == 1 else x * self.scale
+        return self._attended(x, context, mask=None if mask is None else mask[:, None])
 
 
 class SpatialTransformer(nn.Module):

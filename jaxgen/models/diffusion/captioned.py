@@ -1,4 +1,4 @@
-"""A denoiser that is told a text: an encoder of its tokens, trained with it, and a network that looks at what it gives."""
+"""A denoiser conditioned on a text: an encoder of its tokens, trained with it, and a network that looks at what it gives."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ class TokenEncoder(nn.Module):
 
 
 class Captioned(nn.Module):
-    """A denoiser that is told the tokens of a text.
+    """A denoiser conditioned on the tokens of a text.
 
     Fields:
       denoiser: the network, `(x_t, time, context=, mask=) -> output`, such as a `UNet`.

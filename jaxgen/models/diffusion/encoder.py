@@ -14,11 +14,11 @@ from jaxgen.nn import BOX, AdditiveGroupNorm, Attention, ConditionalResidualBloc
 from jaxgen.nn.padding import Padding
 
 Block: TypeAlias = Callable[..., Array]
-"""`block(h, features, *, attend=False, resize=1)`: a residual block and what follows it, with all that they are told."""
+"""`block(h, features, *, attend=False, resize=1)`: a residual block and what follows it, with all conditions."""
 
 
 class UNetEncoder(nn.Module):
-    """Residual blocks down to small maps, told the time. Any sides will do: an odd side is halved upwards.
+    """Residual blocks down to small maps, conditioned on the time. Any sides will do: an odd side is halved upwards.
 
     Fields:
       channels: the numbers of channels by level, the largest maps first; each level after the first halves the side.
@@ -26,10 +26,10 @@ class UNetEncoder(nn.Module):
       attention: sides of the maps that attend to themselves; the smallest maps always do.
       heads: the number of attention heads.
       dropout: share of the activations dropped in training, in each block.
-      norm: the layer by which a block is told the time: `AdditiveGroupNorm` (a shift before the normalisation),
+      norm: the layer by which the time enters a block: `AdditiveGroupNorm` (a shift before the normalisation),
         `AdaptiveGroupNorm` (a scale and a shift after it) or `ConditionalInstanceNorm`.
       time: embedding of the time, `[B] -> [B, F]`; None for sines and cosines, as many as the width.
-      classes: the number of labels, which a U-Net is told and a classifier tells.
+      classes: the number of labels, which are an input of a U-Net and the output of a classifier.
       remat: whether to recompute the blocks' maps in the backward pass to save memory.
       dtype: the dtype of the computation; the parameters are float32.
       attention_levels: numbers of the levels, from 0, that attend to themselves, in place of `attention`. The same levels do at
@@ -37,7 +37,7 @@ class UNetEncoder(nn.Module):
       head_width: channels of an attention head, whose number follows from it; None for the number in `heads`. Maps with fewer
         channels have one head.
       transformer_depth: the number of blocks of the Transformer that takes the place of each attention; 0 for attention alone.
-      width: the width of the embedded time, of which the blocks are told four times as many numbers; None for the channels of
+      width: the width of the embedded time, of which the blocks get four times as many numbers; None for the channels of
         the largest maps.
       stem: channels of the first convolution; None for the channels of the largest maps.
       groups: the most groups of every group normalisation, those of `norm` among them, as in `GroupNorm`.
@@ -87,7 +87,7 @@ class UNetEncoder(nn.Module):
         return (self.time or Sinusoidal(self.width or self.channels[0]))(time).astype(self.dtype)
 
     def mapped(self, embedding: Float[Array, "b f"]) -> Float[Array, "b g"]:
-        """Two layers over what is told, before the activation that ends them."""
+        """Two layers over the embedded condition, before the activation that ends them."""
         dense = functools.partial(nn.Dense, 4 * (self.width or self.channels[0]), dtype=self.dtype, **self._kernels())
         # The outer layer is made first, and so is called Dense_0.
         return dense()(jax.nn.swish(dense()(embedding)))
@@ -98,7 +98,7 @@ class UNetEncoder(nn.Module):
         """A function that runs one more block.
 
         Args:
-          condition: the vectors that the blocks are told.
+          condition: the vectors that the blocks get.
           context: vectors that the maps look at.
           mask: a mask that is false for vectors that are not there.
           train: whether activations are dropped.

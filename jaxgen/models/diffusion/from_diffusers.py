@@ -106,14 +106,14 @@ class _Weights:
         return {"GroupNorm_0": self.norm(place)}
 
     def block(self, place: str) -> dict[str, Any]:
-        """A residual block; it scales and shifts if it is told twice as many numbers as it has channels."""
-        first, told = self.conv(f"{place}.conv1"), self.dense(f"{place}.time_emb_proj")
-        kind = "AdditiveGroupNorm_0" if len(told["bias"]) == len(first["bias"]) else "AdaptiveGroupNorm_0"
+        """A residual block; it scales and shifts if it gets twice as many numbers as it has channels."""
+        first, condition = self.conv(f"{place}.conv1"), self.dense(f"{place}.time_emb_proj")
+        kind = "AdditiveGroupNorm_0" if len(condition["bias"]) == len(first["bias"]) else "AdaptiveGroupNorm_0"
         shortcut = f"{place}.conv_shortcut"
         return {
             "GroupNorm_0": self.group_norm(f"{place}.norm1"),
             "Conv_0": first,
-            kind: {"Dense_0": told, "GroupNorm_0": self.group_norm(f"{place}.norm2")},
+            kind: {"Dense_0": condition, "GroupNorm_0": self.group_norm(f"{place}.norm2")},
             "Conv_1": self.conv(f"{place}.conv2"),
             **({"Conv_2": self.conv(shortcut)} if self.has(shortcut) else {}),
         }

@@ -17,7 +17,7 @@ class MLP(nn.Module):
       width: the width of all layers.
       layers: the number of residual layers.
       time: embedding of the time, `[B] -> [B, F]`.
-      classes: the number of labels, with one more for "unlabelled"; 0 for a model that is told none.
+      classes: the number of labels, with one more for "unlabelled"; 0 for a model without labels.
       dtype: the dtype of the computation; the parameters are float32.
     """
 

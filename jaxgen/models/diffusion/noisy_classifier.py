@@ -1,4 +1,4 @@
-"""A classifier of noisy images that is told the time of the noise, for classifier guidance."""
+"""A classifier of noisy images at a known time of the noise, for classifier guidance."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class NoisyClassifier(UNetEncoder):
 
         Args:
           x: noisy images.
-          time: the times of the noise, as the denoiser is told them.
+          time: the times of the noise, as the denoiser gets them.
           train: whether activations are dropped.
 
         Returns:

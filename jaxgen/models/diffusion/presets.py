@@ -105,7 +105,7 @@ def ncsnpp(
     attention_levels: tuple[int, ...] = (1,),
     **fields: Any,
 ) -> UNet:
-    r"""The U-Net of "NCSN++", told the logarithm of the noise level; by default that for CIFAR-10.
+    r"""The U-Net of "NCSN++", which gets the logarithm of the noise level; by default that for CIFAR-10.
 
     That of EDM for CIFAR-10, of 56.4 million parameters: `ncsnpp(multipliers=(2, 2, 2), dropout=0.13)`.
 
@@ -188,7 +188,7 @@ def stable_diffusion(
 ) -> UNet:
     """The U-Net of Stable Diffusion 1, of 860 million parameters, for latents of four channels and vectors of 768 features.
 
-    Its blocks are told the vectors of a text by `context`, `network(x, time, context=vectors)`. Of latent diffusion, LDM-4 for
+    Its blocks get the vectors of a text by `context`, `network(x, time, context=vectors)`. Of latent diffusion, LDM-4 for
     CelebA-HQ, without a context: `stable_diffusion(224, (1, 2, 3, 4), 2, (1, 2, 3), head_width=32, transformer_depth=0)`.
 
     Args:

@@ -23,11 +23,11 @@ class UNet(UNetEncoder):
     appendix H.1; Karras et al. 2022, table 7 and appendix F; Rombach et al. 2022, appendix E.
 
     Fields:
-      classes: the number of labels, with one more for "unlabelled"; 0 for a model that is told none. The other fields are those
+      classes: the number of labels, with one more for "unlabelled"; 0 for a model without labels. The other fields are those
         of `UNetEncoder`; each level has one block more on the way up than on the way down.
       attend_last: whether on the way up the last block of a level alone is followed by attention.
       outputs: channels of the output, twice those of the images for learned variances; None for those of the images.
-      label_first: whether the label is told as a unit vector before the layers that map the time, where "unlabelled" is zero;
+      label_first: whether the label enters as a unit vector before the layers that map the time, where "unlabelled" is zero;
         otherwise as a learned vector after them.
       label_dropout: share of the labels that are replaced by "unlabelled" in training.
     """
@@ -85,22 +85,22 @@ class UNet(UNetEncoder):
         return out.astype(jnp.float32)
 
     def _condition(self, time: Array, label: Array | None, augment: Array | None, train: bool) -> Float[Array, "b f"]:
-        embedding, told = self.embedded(time), self._told(label, train) if self.classes else None
+        embedding, given = self.embedded(time), self._label(label, train) if self.classes else None
         first: dict[str, Any] = {"features": embedding.shape[-1], "dtype": self.dtype, **self._kernels()}
-        if told is not None and self.label_first:
-            embedding = embedding + nn.Dense(name="label", **first)(_unit_vector(told, self.classes))
+        if given is not None and self.label_first:
+            embedding = embedding + nn.Dense(name="label", **first)(_unit_vector(given, self.classes))
         if augment is not None:
             embedding = embedding + nn.Dense(name="augment", use_bias=False, **first)(augment)
         condition = self.mapped(embedding)
-        if told is not None and not self.label_first:
-            condition = condition + Embed(self.classes + 1, condition.shape[-1], dtype=self.dtype)(told)
+        if given is not None and not self.label_first:
+            condition = condition + Embed(self.classes + 1, condition.shape[-1], dtype=self.dtype)(given)
         return jax.nn.swish(condition)
 
-    def _told(self, label: Array | None, train: bool) -> Int[Array, " b"]:
+    def _label(self, label: Array | None, train: bool) -> Int[Array, " b"]:
         """The labels, a share of which is "unlabelled" in training."""
         if label is None:
             raise InputError(
-                f"A network with {self.classes} classes is told a label of each image, {self.classes} where it has none."
+                f"A network with {self.classes} classes takes a label of each image, {self.classes} where it has none."
             )
         if not train or not self.label_dropout:
             return label
@@ -118,6 +118,6 @@ class UNet(UNetEncoder):
 
 def _unit_vector(label: Array, classes: int) -> Float[Array, "b k"]:
     r"""$\sqrt{K}\, e_k$ for the label k of K; zero for K, "unlabelled", and nan for a number that is neither."""
-    told = jnp.sqrt(jnp.float32(classes)) * jax.nn.one_hot(label, classes, dtype=jnp.float32)
+    unit = jnp.sqrt(jnp.float32(classes)) * jax.nn.one_hot(label, classes, dtype=jnp.float32)
     there = (label >= 0) & (label <= classes)
-    return jnp.where(there[:, None], told, jnp.nan)
+    return jnp.where(there[:, None], unit, jnp.nan)

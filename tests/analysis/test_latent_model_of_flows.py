@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from parameters import normal
 
-from jaxgen.analysis import flow_model
+from jaxgen.analysis import latent_model
 from jaxgen.game import TrainState
 from jaxgen.models.flows import ActNorm
 from jaxgen.samples.conditions import given
@@ -24,16 +24,16 @@ STATE = TrainState(
 
 def test_samples_have_the_deviation_of_their_temperature() -> None:
     for temperature in (1.0, 0.4):
-        space = flow_model.of_flow(ActNorm(), SHAPE, temperature=temperature)
+        space = latent_model.of_flow(ActNorm(), SHAPE, temperature=temperature)
         x = np.asarray(space.sample(STATE, jax.random.key(1), given(3000)))
         assert x.shape == (3000, *SHAPE)
         np.testing.assert_allclose((x.mean(), x.std()), (0.5, temperature / 20), rtol=0.03)
 
 
 def test_pictures_are_of_the_same_latents_at_each_temperature_and_of_lines_between_images() -> None:
-    space = flow_model.of_flow(ActNorm(), SHAPE)
+    space = latent_model.of_flow(ActNorm(), SHAPE)
     x = jnp.clip(0.5 + 0.1 * normal(5, *SHAPE), 0, 1)
-    album = flow_model.album(space, x, temperatures=(0.5, 1.0))
+    album = latent_model.temperature_album(space, x, temperatures=(0.5, 1.0))
     samples = album["samples"](STATE, jax.random.key(2))
     cold, warm = np.split(np.asarray(samples.images) - 0.5, 2)
     np.testing.assert_allclose(2 * cold, warm, atol=1e-5)
