@@ -16,7 +16,7 @@ The first command takes 19 minutes on 2 busy cores, gives digits that a person r
 dimension on the test images, conditioned on their classes (seed 0, n = 360).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -25,7 +25,7 @@ import optax
 
 import jaxgen
 from jaxgen import data, diffusion, keys, objectives, optimizers, samplers
-from jaxgen.analysis import reverse_process
+from jaxgen.analysis import diffusion_model
 from jaxgen.data.text import PAD
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole
 from jaxgen.models.diffusion import Captioned, TokenEncoder, UNet
@@ -49,7 +49,7 @@ def experiment(
     interval: Late[tuple[NonNegative, NonNegative] | None] = None,
     rescale: Late[Share] = 0.0,
     threshold: Late[Share | None] = None,
-    sampler: Late[Literal["ancestral", "ddim", "dpm_solver_pp", "unipc"]] = "ancestral",
+    sampler: Late[samplers.OnChain] = "ancestral",
     sampling_steps: Late[Count] = 50,
     channels: Counts = (32, 64),
     blocks: Whole = 1,
@@ -115,16 +115,7 @@ def experiment(
     player = jaxgen.Player(loss, optimizers.clipped(optax.adam(learning_rate), clip))
 
     chain = diffusion.spaced(noise, sampling_steps)
-    methods: Mapping[str, Callable[[diffusion.Discrete], samplers.Sampler]] = {
-        "ancestral": samplers.ancestral,
-        "ddim": samplers.ddim,
-        "dpm_solver_pp": samplers.dpm_solver_pp,
-        "unipc": samplers.unipc,
-    }
-    draw = methods[sampler](chain)
-
-    def conditional(state: jaxgen.TrainState, batch: Batch) -> diffusion.Denoise:
-        return objectives.denoiser_of(model, state.params, state.vars, told=objectives.tell(tell, batch))
+    conditional = diffusion_model.denoise_by(model, told=tell)
 
     def denoise(state: jaxgen.TrainState, batch: Batch) -> diffusion.Denoise:
         c = conditional(state, batch)
@@ -140,20 +131,8 @@ def experiment(
     def over_test(measure: jaxgen.Measure) -> jaxgen.Evaluator:
         return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)
 
-    walk = reverse_process.walk(denoise, draw, chain.level(chain.steps), image)
-    captions = (
-        f"Samples, guidance {guidance:g}, {chain.steps} {sampler} steps",
-        f"The forward process: held-out images, and the noise taking over to t = {timesteps}",
-        f"The reverse process, guidance {guidance:g}: from noise at t = {timesteps} to samples",
-    )
-    album = reverse_process.album(
-        walk,
-        diffusion.spaced(noise, min(15, timesteps)),
-        data.examples(test, 8, transform)["image"],
-        pixels=PIXELS,
-        told=captions,
-        conditions=conditions,
-    )
+    draw, most = samplers.ON_CHAIN[sampler](chain), chain.level(chain.steps)
+    diffused = diffusion_model.of_sampler(denoise, draw, most, image, pixels=PIXELS, conditions=conditions)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players={"model": player},
@@ -162,8 +141,12 @@ def experiment(
         splits={"train": train, "test": test},
         evaluators={"test": over_test(jaxgen.loss_of(player))},
         final={"test": over_test(bound)},
-        pictures=album,
-        sample=reverse_process.sampler_of(walk, PIXELS),
+        pictures=diffused.pictures(
+            data.examples(test, 8, transform)["image"],
+            diffusion.spaced(noise, min(15, timesteps)),
+            drawn=f"guidance {guidance:g}, {chain.steps} {sampler} steps",
+        ),
+        sample=diffused.sample,
         given=conditions,
         sampling=("guidance", "interval", "rescale", "sampler", "sampling_steps", "threshold"),
         ema=ema,

@@ -23,7 +23,7 @@ import optax
 
 import jaxgen
 from jaxgen import data, diffusion, keys, objectives, optimizers, samplers
-from jaxgen.analysis import reverse_process
+from jaxgen.analysis import diffusion_model
 from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm
@@ -58,7 +58,7 @@ def experiment(
     parameterisation: Literal["epsilon", "x0", "v", "score"] | tuple[diffusion.Parameterisation, objectives.Weight] = "epsilon",
     weighting: Literal["p2", "min_snr"] | objectives.Weight | None = None,
     timesteps: Count = 1000,
-    sampler: Late[Literal["ancestral", "ddim", "dpm_solver_pp", "unipc"]] = "ancestral",
+    sampler: Late[samplers.OnChain] = "ancestral",
     variance: Late[Literal["small", "large"] | Callable[[diffusion.Discrete], np.ndarray]] = "small",
     sampling_steps: Late[Count | None] = 100,
     channels: Counts = (32, 64),
@@ -127,24 +127,13 @@ def experiment(
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)
     variances = value_of(VARIANCES, variance)
-    methods: Mapping[str, Callable[[diffusion.Discrete], samplers.Sampler]] = {
+    methods: samplers.Methods = {
+        **samplers.ON_CHAIN,
         "ancestral": functools.partial(samplers.ancestral, variance=variances),
-        "ddim": samplers.ddim,
-        "dpm_solver_pp": samplers.dpm_solver_pp,
-        "unipc": samplers.unipc,
     }
-    draw = methods[sampler](chain)
-
-    def denoise(state: jaxgen.TrainState, batch: Batch) -> diffusion.Denoise:
-        own = objectives.tell(told, batch)
-        return objectives.denoiser_of(model, state.params, state.vars, meaning, told=own, clip=PIXELS)
-
-    walk = reverse_process.walk(denoise, draw, chain.level(chain.steps), image)
-    captions = (
-        f"Samples, {chain.steps} {sampler} steps",
-        f"The forward process: held-out images, and the noise taking over to t = {timesteps}",
-        f"The reverse process: from noise at t = {timesteps} to samples",
-    )
+    denoise = diffusion_model.denoise_by(model, meaning, told=told, clip=PIXELS)
+    draw, most = methods[sampler](chain), chain.level(chain.steps)
+    diffused = diffusion_model.of_sampler(denoise, draw, most, image, pixels=PIXELS, conditions=conditions)
 
     def bound(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         own = keys.per_example(key, batch)
@@ -166,15 +155,8 @@ def experiment(
         splits={"train": train, "test": test},
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
         final={"test": over_test(bound)},
-        pictures=reverse_process.album(
-            walk,
-            diffusion.spaced(noise, min(15, timesteps)),
-            shown,
-            pixels=PIXELS,
-            told=captions,
-            conditions=conditions,
-        ),
-        sample=reverse_process.sampler_of(walk, PIXELS),
+        pictures=diffused.pictures(shown, diffusion.spaced(noise, min(15, timesteps)), drawn=f"{chain.steps} {sampler} steps"),
+        sample=diffused.sample,
         sampling=("sampler", "sampling_steps", "variance"),
         given=conditions,
         ema=ema,

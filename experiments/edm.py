@@ -22,7 +22,6 @@ The paper's figure is a matter of network evaluations: Heun's method takes two a
 """
 
 import functools
-from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
@@ -30,12 +29,11 @@ import optax
 
 import jaxgen
 from jaxgen import data, diffusion, objectives, optimizers, samplers
-from jaxgen.analysis import reverse_process
+from jaxgen.analysis import diffusion_model
 from jaxgen.diffusion import grids, laws
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Range, Share, Whole
 from jaxgen.models.diffusion import UNet
 from jaxgen.objectives import weights
-from jaxgen.types import Batch
 
 PIXELS = (-1.0, 1.0)
 LogNoise = Annotated[float, Range("a number from -10 to 10", lambda x: -10 <= x <= 10)]
@@ -52,7 +50,7 @@ def experiment(
     smallest: Late[Positive] = 0.002,
     largest: Late[Positive] = 80.0,
     rho: Late[Positive] = 7.0,
-    sampler: Late[Literal["heun", "ddim", "ancestral", "dpm_solver_pp", "unipc"]] = "heun",
+    sampler: Late[Literal["heun", samplers.OnChain]] = "heun",
     sampling_steps: Late[Count] = 18,
     churn: Late[NonNegative] = 0.0,
     churn_range: Late[tuple[NonNegative, NonNegative]] = (0.05, 50.0),
@@ -108,24 +106,12 @@ def experiment(
 
     chain = diffusion.discretised(noise, grids.karras(noise, sampling_steps, rho=rho))
     added = samplers.Churn(churn, *churn_range, churn_noise) if churn else None
-    methods: Mapping[str, Callable[[diffusion.Discrete], samplers.Sampler]] = {
+    methods: samplers.Methods = {
         "heun": functools.partial(samplers.heun_in_noise, churn=added, schedule=noise),
-        "ddim": samplers.ddim,
-        "ancestral": samplers.ancestral,
-        "dpm_solver_pp": samplers.dpm_solver_pp,
-        "unipc": samplers.unipc,
+        **samplers.ON_CHAIN,
     }
-    draw = methods[sampler](chain)
-
-    def denoise(state: jaxgen.TrainState, given: Batch) -> diffusion.Denoise:
-        return objectives.denoiser_of(model, state.params, state.vars, meaning)
-
-    walk = reverse_process.walk(denoise, draw, chain.level(chain.steps), image)
-    captions = (
-        f"Samples, {sampling_steps} {sampler} steps",
-        "Held-out images, and the same at every second level of the sampler",
-        f"The reverse process, {sampling_steps} {sampler} steps from noise to samples",
-    )
+    denoise = diffusion_model.denoise_by(model, meaning)
+    diffused = diffusion_model.of_sampler(denoise, methods[sampler](chain), chain.level(chain.steps), image, pixels=PIXELS)
     shown = data.examples(test, 8, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
@@ -136,10 +122,12 @@ def experiment(
         evaluators={
             "test": jaxgen.mean_over(test, jaxgen.loss_of(players["model"]), batch_size=batch_size, transform=transform)
         },
-        pictures=reverse_process.album(
-            walk, diffusion.subsequence(chain, range(1, chain.steps + 1, 2)), shown, pixels=PIXELS, told=captions
+        pictures=diffused.pictures(
+            shown,
+            diffusion.subsequence(chain, range(1, chain.steps + 1, 2)),
+            drawn=f"{sampling_steps} {sampler} steps",
         ),
-        sample=reverse_process.sampler_of(walk, PIXELS),
+        sample=diffused.sample,
         sampling=(
             *("churn", "churn_noise", "churn_range", "largest"),
             *("rho", "sampler", "sampling_steps", "smallest"),

@@ -20,7 +20,6 @@ Against the papers, and the code of Tong et al. (github.com/atong01/conditional-
 | sampling | dopri5 or Euler with 100 steps | Euler with 50 steps; Heun and the solvers of diffusion models |
 """
 
-from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax.numpy as jnp
@@ -28,12 +27,11 @@ import optax
 
 import jaxgen
 from jaxgen import data, diffusion, objectives, optimizers, samplers
-from jaxgen.analysis import reverse_process
+from jaxgen.analysis import diffusion_model
 from jaxgen.diffusion import grids, laws
 from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import Sinusoidal
-from jaxgen.types import Batch
 
 PIXELS = (-1.0, 1.0)
 PATH = diffusion.linear_path()
@@ -49,7 +47,7 @@ def experiment(
     dataset: str | data.Given = "digits",
     flip: bool = False,
     law: Literal["uniform", "logit_normal"] | diffusion.Continuous | diffusion.Drawn = "uniform",
-    sampler: Late[Literal["euler", "heun", "ddim", "ancestral", "dpm_solver_pp", "unipc"]] = "euler",
+    sampler: Late[Literal["euler", "heun", samplers.OnChain]] = "euler",
     sampling_steps: Late[Count] = 50,
     shift: Late[Positive] = 1.0,
     channels: Counts = (32, 64),
@@ -96,25 +94,13 @@ def experiment(
 
     times = grids.shifted(grids.even(PATH, sampling_steps + 1), shift)
     chain = diffusion.discretised(PATH, times)
-    methods: Mapping[str, Callable[[diffusion.Discrete], samplers.Sampler]] = {
+    methods: samplers.Methods = {
         "euler": lambda chain: samplers.euler(PATH, times),
         "heun": lambda chain: samplers.heun(PATH, times),
-        "ddim": samplers.ddim,
-        "ancestral": samplers.ancestral,
-        "dpm_solver_pp": samplers.dpm_solver_pp,
-        "unipc": samplers.unipc,
+        **samplers.ON_CHAIN,
     }
-    draw = methods[sampler](chain)
-
-    def denoise(state: jaxgen.TrainState, given: Batch) -> diffusion.Denoise:
-        return objectives.denoiser_of(model, state.params, state.vars, diffusion.VELOCITY)
-
-    walk = reverse_process.walk(denoise, draw, chain.level(chain.steps), image)
-    captions = (
-        f"Samples, {sampling_steps} {sampler} steps",
-        "Held-out images, and the same on the way to noise",
-        f"From noise to samples in {sampling_steps} {sampler} steps",
-    )
+    denoise = diffusion_model.denoise_by(model, diffusion.VELOCITY)
+    diffused = diffusion_model.of_sampler(denoise, methods[sampler](chain), chain.level(chain.steps), image, pixels=PIXELS)
     shown = data.examples(test, 8, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
@@ -125,10 +111,10 @@ def experiment(
         evaluators={
             "test": jaxgen.mean_over(test, jaxgen.loss_of(players["model"]), batch_size=batch_size, transform=transform)
         },
-        pictures=reverse_process.album(
-            walk, diffusion.discretised(PATH, grids.even(PATH, 16)), shown, pixels=PIXELS, told=captions
+        pictures=diffused.pictures(
+            shown, diffusion.discretised(PATH, grids.even(PATH, 16)), drawn=f"{sampling_steps} {sampler} steps"
         ),
-        sample=reverse_process.sampler_of(walk, PIXELS),
+        sample=diffused.sample,
         sampling=("sampler", "sampling_steps", "shift"),
         ema=ema,
         accumulate=accumulate,

@@ -30,11 +30,10 @@ import optax
 
 import jaxgen
 from jaxgen import data, diffusion, objectives, optimizers, samplers
-from jaxgen.analysis import reverse_process
+from jaxgen.analysis import diffusion_model
 from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
 from jaxgen.models.diffusion import UNet
 from jaxgen.nn import AdaptiveGroupNorm, AdditiveGroupNorm, ConditionalInstanceNorm, RandomFourier
-from jaxgen.types import Batch
 
 PIXELS = (0.0, 1.0)
 NORMS: dict[str, Callable[..., nn.Module]] = {
@@ -101,16 +100,8 @@ def experiment(
     loss = objectives.denoising_score_matching(model, noise, diffusion.EPSILON)
     players = {"model": jaxgen.Player(loss, optimizers.clipped(optax.adam(learning_rate), clip))}
     draw = samplers.annealed_langevin(noise, steps=langevin_steps, step_size=step_size)
-
-    def denoise(state: jaxgen.TrainState, given: Batch) -> diffusion.Denoise:
-        return objectives.denoiser_of(model, state.params, state.vars)
-
-    walk = reverse_process.walk(denoise, draw, noise.level(noise.steps), image)
-    captions = (
-        f"Samples, {levels} levels of {langevin_steps} Langevin steps",
-        "Held-out images, and the same at every level of noise",
-        "Annealed Langevin dynamics, from noise to samples",
-    )
+    denoise = diffusion_model.denoise_by(model)
+    diffused = diffusion_model.of_sampler(denoise, draw, noise.level(noise.steps), image, pixels=PIXELS)
     shown = data.examples(test, 8, transform)["image"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
@@ -121,8 +112,8 @@ def experiment(
         evaluators={
             "test": jaxgen.mean_over(test, jaxgen.loss_of(players["model"]), batch_size=batch_size, transform=transform)
         },
-        pictures=reverse_process.album(walk, noise, shown, pixels=PIXELS, told=captions),
-        sample=reverse_process.sampler_of(walk, PIXELS),
+        pictures=diffused.pictures(shown, noise, drawn=f"{levels} levels of {langevin_steps} Langevin steps"),
+        sample=diffused.sample,
         sampling=("langevin_steps", "step_size"),
         ema=ema,
         accumulate=accumulate,

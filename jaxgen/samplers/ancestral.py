@@ -1,9 +1,15 @@
 """Samplers that walk a Markov chain of noise levels backwards, one network evaluation a step."""
 
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
+
 from jaxgen.diffusion import Discrete, Variance, small_variance
 from jaxgen.samplers import tables
 from jaxgen.samplers.march import march
 from jaxgen.samplers.sampler import Sampler
+
+Methods: TypeAlias = Mapping[str, Callable[[Discrete], Sampler]]
+"""Samplers of a chain by the names that a flag has."""
 
 
 def ancestral(schedule: Discrete, *, variance: Variance = small_variance) -> Sampler:
@@ -73,3 +79,14 @@ def unipc(schedule: Discrete, *, order: int = 2) -> Sampler:
     """
     predictor, corrector = tables.unipc(schedule, order=order)
     return march(predictor, corrector=corrector)
+
+
+OnChain: TypeAlias = Literal["ancestral", "ddim", "dpm_solver_pp", "unipc"]
+"""The names of `ON_CHAIN` as the type of a flag."""
+ON_CHAIN: Methods = {
+    "ancestral": ancestral,
+    "ddim": ddim,
+    "dpm_solver_pp": dpm_solver_pp,
+    "unipc": unipc,
+}
+"""The samplers that need a chain of levels alone, and draw from any model, by the names that a flag has."""

@@ -16,9 +16,9 @@ DDPM: Sequence[Change] = [
         '"large": diffusion.small_variance,\n    "small": diffusion.large_variance',
     ),
     (
-        "the bound and the samples are told label 0",
-        "own = objectives.tell(told, batch)",
-        'own = {"label": 0 * batch["label"]} if labels else {}',
+        "the bound and the samples are told another label",
+        "meaning, told=told, clip=PIXELS)",
+        'meaning, told={"label": objectives.Told("index")} if labels else {}, clip=PIXELS)',
     ),
     (
         "training is told label 0",
@@ -26,7 +26,11 @@ DDPM: Sequence[Change] = [
         'weight=weight, told={"label": objectives.Told("label", 0, 1.0)})',
     ),
     ("samples have no classes", "        given=conditions,\n", ""),
-    ("sampling starts at the least noise", "chain.level(chain.steps), image", "chain.level(1), image"),
+    (
+        "sampling starts at the least noise",
+        "methods[sampler](chain), chain.level(chain.steps)",
+        "methods[sampler](chain), chain.level(1)",
+    ),
     (
         "the sampler walks the whole chain",
         "chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps)",
@@ -35,8 +39,8 @@ DDPM: Sequence[Change] = [
     ("the bound is of the sampler's chain", "denoise(state, batch), noise, batch", "denoise(state, batch), chain, batch"),
     (
         "samplers are swapped",
-        '"ancestral": functools.partial(samplers.ancestral, variance=variances),\n        "ddim": samplers.ddim',
-        '"ddim": functools.partial(samplers.ancestral, variance=variances),\n        "ancestral": samplers.ddim',
+        '"ancestral": functools.partial(',
+        '"ddim": functools.partial(',
     ),
     (
         "schedules are swapped",
@@ -46,10 +50,10 @@ DDPM: Sequence[Change] = [
     ("--timesteps is dropped", "value_of(SCHEDULES, schedule)(timesteps)", "value_of(SCHEDULES, schedule)(1000)"),
     (
         "sampling takes the output for the noise",
-        "state.vars, meaning, told=own, clip=PIXELS)",
-        "state.vars, told=own, clip=PIXELS)",
+        "denoise_by(model, meaning, told",
+        "denoise_by(model, told",
     ),
-    ("predictions are not clipped", "told=own, clip=PIXELS)", "told=own)"),
+    ("predictions are not clipped", "told=told, clip=PIXELS)", "told=told)"),
     ("the score's error is not weighted", "(diffusion.SCORE, objectives.by_variance)", "(diffusion.SCORE, objectives.uniform)"),
     ("the weight is dropped", "meaning, weight=weight, told", "meaning, told"),
     (
@@ -60,8 +64,8 @@ DDPM: Sequence[Change] = [
     ("pixels in [0, 1]", "PIXELS = (-1.0, 1.0)", "PIXELS = (0.0, 1.0)"),
     (
         "samples are in the model's range",
-        "sampler_of(walk, PIXELS)",
-        "sampler_of(walk, (0.0, 1.0))",
+        "pixels=PIXELS, conditions",
+        "pixels=(0.0, 1.0), conditions",
     ),
     (
         "evaluated images are mirrored",
@@ -176,7 +180,7 @@ REVERSE: Sequence[Change] = [
         'samplers.noise(first, (len(given["index"]), *shape), start)',
         'jax.random.normal(first, (len(given["index"]), *shape))',
     ),
-    ("samples leave [0, 1]", "jnp.clip((x - pixels[0]) / (pixels[1] - pixels[0]), 0.0, 1.0)", "x"),
+    ("samples leave [0, 1]", "jnp.clip((x - low) / (high - low), 0.0, 1.0)", "x"),
 ]
 
 GUIDANCE: Sequence[Change] = [
@@ -285,8 +289,12 @@ EDM: Sequence[Change] = [
     ("--data-std is dropped", "diffusion.edm(data_std)", "diffusion.edm(1.0)"),
     ("--rho is dropped", "sampling_steps, rho=rho)", "sampling_steps)"),
     ("--churn is dropped", "churn=added, schedule=noise)", "schedule=noise)"),
-    ("sampling starts at the least noise", "chain.level(chain.steps), image", "chain.level(1), image"),
-    ("sampling takes the output for the noise", "state.params, state.vars, meaning)", "state.params, state.vars)"),
+    (
+        "sampling starts at the least noise",
+        "methods[sampler](chain), chain.level(chain.steps)",
+        "methods[sampler](chain), chain.level(1)",
+    ),
+    ("sampling takes the output for the noise", "denoise_by(model, meaning)", "denoise_by(model)"),
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
     ("evaluated on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
     ("pixels in [0, 1]", "PIXELS = (-1.0, 1.0)", "PIXELS = (0.0, 1.0)"),
@@ -303,7 +311,7 @@ FLOW: Sequence[Change] = [
         "grids.even(PATH, sampling_steps + 1)",
     ),
     ("samplers are swapped", '"euler": lambda chain: samplers.euler(', '"euler": lambda chain: samplers.heun('),
-    ("sampling takes the output for v", "state.vars, diffusion.VELOCITY)", "state.vars, diffusion.V)"),
+    ("sampling takes the output for v", "denoise_by(model, diffusion.VELOCITY)", "denoise_by(model, diffusion.V)"),
     ("the network is told t", "time=Sinusoidal(channels[0], scale=1000.0)", "time=Sinusoidal(channels[0])"),
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
     ("evaluated on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
@@ -327,7 +335,7 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/ncsn.py", "wiring/test_ncsn_facts.py"): NCSN,
     ("jaxgen/objectives/score_matching.py", "objectives/test_score_matching.py"): SCORE_MATCHING,
     ("jaxgen/objectives/told.py", "objectives/test_score_matching.py"): TOLD,
-    ("jaxgen/analysis/reverse_process.py", "wiring/test_ncsn_facts.py"): REVERSE,
+    ("jaxgen/analysis/diffusion_model.py", "wiring/test_ncsn_facts.py"): REVERSE,
     ("jaxgen/diffusion/guidance.py", "diffusion/test_guidance.py"): GUIDANCE,
     ("jaxgen/objectives/variational_bound.py", "objectives/test_variational_bound.py"): BOUND,
     ("jaxgen/diffusion/schedules.py", "diffusion/test_schedules.py"): SCHEDULES,

@@ -39,9 +39,14 @@ def denoiser(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     def of(**flags: Any) -> Any:
         made: list[Any] = []
-        walk = module.reverse_process.walk
+        of_sampler = module.diffusion_model.of_sampler
+
+        def seen(denoise: Any, *rest: Any, **how: Any) -> Any:
+            made.append(denoise)
+            return of_sampler(denoise, *rest, **how)
+
         with monkeypatch.context() as patch:
-            patch.setattr(module.reverse_process, "walk", lambda denoise, *rest: made.append(denoise) or walk(denoise, *rest))
+            patch.setattr(module.diffusion_model, "of_sampler", seen)
             make(NAME, **{"timesteps": 1000, **flags})
         return made[0]
 

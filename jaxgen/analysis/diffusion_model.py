@@ -1,0 +1,131 @@
+"""A diffusion model as a value: its samples, and the pictures of the way from noise to them."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgen import diffusion, objectives, samplers
+from jaxgen.analysis import trajectories
+from jaxgen.game import TrainState
+from jaxgen.pictures import Picture
+from jaxgen.samples.conditions import Conditions, given
+from jaxgen.types import Array, Batch, Key
+
+DenoiseGiven = Callable[[TrainState, Batch], diffusion.Denoise]
+"""`denoise(state, given)`: the model of a state, with the conditions of the samples."""
+Walk = Callable[[TrainState, Key, Batch, int], samplers.Samples]
+"""`walk(state, key, given, k)`: samples, and k states on the way to them."""
+
+
+class DiffusionModel(NamedTuple):
+    """The functions of a state that diffusion models have in common, for an `Experiment`.
+
+    Fields:
+      walk: the way from noise to samples, compiled.
+      pixels: the values of black and white.
+      conditions: the conditions of the samples, or None.
+    """
+
+    walk: Walk
+    pixels: tuple[float, float]
+    conditions: Conditions | None = None
+
+    def visible(self, x: Array) -> Array:
+        """Pixels as brightness in [0, 1]; those outside are clipped."""
+        low, high = self.pixels
+        return jnp.clip((x - low) / (high - low), 0.0, 1.0)
+
+    def sample(self, state: TrainState, key: Key, given: Batch) -> Array:
+        """Images in [0, 1]: `Experiment.sample`."""
+        return self.visible(self.walk(state, key, given, 0).x)
+
+    def pictures(
+        self, x: Array, noise: diffusion.Discrete, *, drawn: str
+    ) -> Mapping[str, Callable[[TrainState, Key], Picture]]:
+        """Pictures of samples, of the forward process, and of the reverse process, for `Experiment.pictures`.
+
+        Args:
+          x: test images `[N, H, W, C]`, a row of the forward process each.
+          noise: the chain whose forward process is shown, no longer than a row of the picture.
+          drawn: the way in which samples are drawn, for the captions, such as "50 ddim steps".
+
+        Returns:
+          `samples`, `forward` and `reverse`.
+        """
+
+        def samples(state: TrainState, key: Key) -> Picture:
+            images = self.sample(state, key, given(64, self.conditions))
+            return Picture(images, 16, f"Samples, {drawn}; training step {int(state.step):,}")
+
+        def forward(state: TrainState, key: Key) -> Picture:
+            path = diffusion.forward(noise, x, key)
+            caption = "The forward process: held-out images, and the noise taking over"
+            return Picture(self.visible(trajectories.rows(path)), len(path), caption)
+
+        def reverse(state: TrainState, key: Key) -> Picture:
+            path = self.walk(state, key, given(len(x), self.conditions), 16).trajectory
+            assert path is not None, "16 states were asked for"
+            caption = f"The reverse process, {drawn} from noise to samples; training step {int(state.step):,}"
+            return Picture(self.visible(trajectories.rows(path)), len(path), caption)
+
+        return {"samples": samples, "forward": forward, "reverse": reverse}
+
+
+def of_sampler(
+    denoise: DenoiseGiven,
+    sampler: samplers.Sampler,
+    start: diffusion.Level,
+    shape: tuple[int, ...],
+    *,
+    pixels: tuple[float, float],
+    conditions: Conditions | None = None,
+) -> DiffusionModel:
+    """The diffusion model whose samples a sampler draws.
+
+    Args:
+      denoise: the model of a state, `(state, given) -> denoise`.
+      sampler: the sampler.
+      start: the level of the noise that it starts from.
+      shape: the shape of one sample.
+      pixels: the values of black and white.
+      conditions: the conditions of the samples.
+
+    Returns:
+      The diffusion model. The noise at the start and the sampler's own have keys of their own.
+    """
+
+    def walk(state: TrainState, key: Key, given: Batch, columns: int) -> samplers.Samples:
+        first, path = jax.random.split(key)
+        x = samplers.noise(first, (len(given["index"]), *shape), start)
+        return sampler(denoise(state, given), x, path, trajectory=columns)
+
+    return DiffusionModel(jax.jit(walk, static_argnums=3), pixels, conditions)
+
+
+def denoise_by(
+    model: nn.Module,
+    parameterisation: diffusion.Parameterisation = diffusion.EPSILON,
+    *,
+    told: Mapping[str, objectives.Told] = {},
+    clip: tuple[float, float] | None = None,
+) -> DenoiseGiven:
+    """A network as the model of a state.
+
+    Args:
+      model: the network, a linen module `(x_t, time, ...) -> output`.
+      parameterisation: the parameterisation, which says what the output means.
+      told: the features that the network is conditioned on, by keyword.
+      clip: the range that predicted data are brought into.
+
+    Returns:
+      `denoise(state, given)`.
+    """
+
+    def denoise(state: TrainState, given: Batch) -> diffusion.Denoise:
+        own = objectives.tell(told, given)
+        return objectives.denoiser_of(model, state.params, state.vars, parameterisation, told=own, clip=clip)
+
+    return denoise
