@@ -162,18 +162,18 @@ def test_the_networks_of_veegan() -> None:
     found = shapes(make("modes", method="veegan", hidden=(128, 128)))
     kernels = {name.removesuffix("/kernel"): shape for name, shape in found.items() if name.endswith("kernel")}
     assert kernels == {
-        "game/generator/Dense_0": (254, 128),
-        "game/generator/Dense_1": (128, 128),
-        "game/generator/Dense_2": (128, 2),
-        "game/reconstructor/Dense_0": (3, 128),
-        "game/reconstructor/Dense_1": (128, 128),
-        "game/reconstructor/Dense_2": (128, 254),
-        "game/discriminator/Dense_0": (256, 128),
-        "game/discriminator/Dense_1": (128, 1),
+        "generator/Dense_0": (254, 128),
+        "generator/Dense_1": (128, 128),
+        "generator/Dense_2": (128, 2),
+        "reconstructor/Dense_0": (3, 128),
+        "reconstructor/Dense_1": (128, 128),
+        "reconstructor/Dense_2": (128, 254),
+        "discriminator/Dense_0": (256, 128),
+        "discriminator/Dense_1": (128, 1),
     }
     params, _ = make("modes", method="veegan", hidden=(128, 128)).initial(jax.random.key(0))
     for name, (inputs, outputs) in kernels.items():
-        _, network, layer = name.split("/")
+        network, layer = name.split("/")
         kernel = np.asarray(params[network][layer]["kernel"])
         limit = math.sqrt(6 / (inputs + outputs))  # Xavier's uniform
         assert np.abs(kernel).max() == pytest.approx(limit, rel=0.05)
@@ -195,7 +195,7 @@ def test_veegan_is_one_player_whose_networks_move_by_one_adam_each_at_once() -> 
         "reconstructor/Dense_1/bias": 0.5,
         "discriminator/Dense_1/bias": 0.3,
     }
-    state = state_of(experiment, {f"game/{name}": value for name, value in values.items()})
+    state = state_of(experiment, values)
     batch: Batch = {"point": jnp.zeros((4000, 2))}
     total, metrics = told(experiment, "game", state, batch)
     np.testing.assert_allclose(metrics["discriminator/loss"], np.log1p(np.exp(-0.3)) + np.log1p(np.exp(0.3)), rtol=1e-5)
@@ -227,8 +227,7 @@ def test_all_three_networks_of_veegan_move() -> None:
 @pytest.mark.usefixtures("two_latents")
 def test_veegan_samples_are_points_of_normal_codes() -> None:
     experiment = plain(method="veegan")
-    values = {f"game/{name}": value for name, value in shown(3.0, 1.0).items()}
-    z = np.asarray(experiment.sample(state_of(experiment, values), jax.random.key(0), jaxgen.given(2000)), np.float64)
+    z = np.asarray(experiment.sample(state_of(experiment, shown(3.0, 1.0)), jax.random.key(0), jaxgen.given(2000)), np.float64)
     assert stats.kstest((z.ravel() - 1) / 3, "norm").pvalue > 0.01
 
 
