@@ -84,7 +84,7 @@ def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params,
         params, vars = {}, {}
         for i, (name, network) in enumerate(networks.items()):
             collections = network.init(jax.random.fold_in(key, i))
-            params[name] = collections.pop("params")
+            params[name] = collections.pop("params", {})  # a network of statistics has none
             if collections:
                 vars[name] = collections
         return params, vars

@@ -12,6 +12,7 @@ from jaxgen.diffusion.continuous import (
 )
 from jaxgen.diffusion.guidance import classifier_free, clipped, dynamic_threshold, rescaled
 from jaxgen.diffusion.laws import Drawn
+from jaxgen.diffusion.optimal_chain import optimal_chain
 from jaxgen.diffusion.parameterisation import (
     EPSILON,
     SCORE,
@@ -32,6 +33,7 @@ from jaxgen.diffusion.schedules import (
     Discrete,
     Level,
     NoiseSchedule,
+    between_ends,
     cosine,
     from_betas,
     geometric,
@@ -65,6 +67,7 @@ __all__ = [
     "V",
     "Variance",
     "analytic_variance",
+    "between_ends",
     "classifier_free",
     "clipped",
     "cosine",
@@ -83,6 +86,7 @@ __all__ = [
     "linear_path",
     "noise_power",
     "of_target",
+    "optimal_chain",
     "posterior",
     "rescaled",
     "small_variance",
