@@ -41,6 +41,7 @@ from jaxgen.diffusion.schedules import (
     spaced,
     subsequence,
 )
+from jaxgen.diffusion.trained import Trained
 from jaxgen.diffusion.variances import (
     Variance,
     analytic_variance,
@@ -64,6 +65,7 @@ __all__ = [
     "NoiseSchedule",
     "Parameterisation",
     "Prediction",
+    "Trained",
     "V",
     "Variance",
     "analytic_variance",

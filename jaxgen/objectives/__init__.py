@@ -59,7 +59,6 @@ __all__ = [
     "k_sparse",
     "log_prob",
     "noise_power",
-    "noise_power",
     "on_data",
     "on_noise",
     "reconstruction",
