@@ -41,7 +41,7 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, objectives
+from jaxgen import data, objectives, optimizers
 from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.game import merging
 from jaxgen.losses import adversarial
@@ -133,8 +133,8 @@ def experiment(
         gan=gan,
         exchange=exchange if pool else None,
     )
-    falls = steps // 2 if decay_steps is None else min(decay_steps, steps)
-    rate = optax.linear_schedule(learning_rate, 0.0, falls, transition_begin=steps - falls)
+    falls = steps // 2 if decay_steps is None else decay_steps
+    rate = optimizers.constant_then_linear(learning_rate, steps=steps, falls=falls)
     tx = optax.adam(rate, b1=0.5)
     players = {"translators": jaxgen.Player(losses.translators, tx, owns=TRANSLATORS)}
     networks = {name: jaxgen.Network(translator, jnp.zeros((1, *image))) for name in TRANSLATORS}

@@ -36,7 +36,7 @@ import numpy as np
 import optax
 
 import jaxgen
-from jaxgen import data, keys, objectives
+from jaxgen import data, keys, objectives, optimizers
 from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial
 from jaxgen.metrics import segmentation
@@ -130,8 +130,8 @@ def experiment(
         noise=noise,
         own_statistics=own,
     )
-    falls = steps // 2 if decay_steps is None else min(decay_steps, steps)
-    rate = optax.linear_schedule(learning_rate, 0.0, falls, transition_begin=steps - falls)
+    falls = steps // 2 if decay_steps is None else decay_steps
+    rate = optimizers.constant_then_linear(learning_rate, steps=steps, falls=falls)
     tx = optax.adam(rate, b1=0.5)
     players = {"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)}
     networks = {

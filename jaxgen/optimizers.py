@@ -25,6 +25,28 @@ def learning_rate(peak: float, *, steps: int, warmup: int = 0, cosine: bool = Fa
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup]) if warmup else after
 
 
+def constant_then_linear(peak: float, *, steps: int, falls: int) -> Schedule:
+    """A learning rate that stays, and falls to zero along a line over the last steps of a training.
+
+    Args:
+      peak: the rate at first.
+      steps: the number of steps of the training, at whose end the rate is zero.
+      falls: the number of steps over which it falls, at most all of them; 0 leaves the rate constant.
+
+    Returns:
+      The schedule, `step -> rate`.
+
+    >>> rate = constant_then_linear(1.0, steps=10, falls=4)
+    >>> [float(rate(step)) for step in (0, 6, 7, 9)]
+    [1.0, 1.0, 0.75, 0.25]
+    """
+    falls = min(falls, steps)
+    # Joined, and not one line that begins late: that one is compiled otherwise for another length, and a run that goes on with
+    # more steps would differ in the last bit from one that had them from the beginning.
+    line = optax.linear_schedule(peak, 0.0, falls)
+    return optax.join_schedules([optax.constant_schedule(peak), line], [steps - falls])
+
+
 def clipped(tx: optax.GradientTransformation, norm: float | None) -> optax.GradientTransformation:
     """An optimizer that sees gradients whose global norm is bounded.
 

@@ -23,6 +23,14 @@ def test_without_a_cosine_the_rate_stays() -> None:
     assert [float(plain(step)) for step in (0, 99)] == [pytest.approx(0.2)] * 2
 
 
+@pytest.mark.parametrize(("falls", "least"), [(4, 4), (0, 0), (10, 10), (99, 10)])
+def test_a_rate_stays_and_falls_to_zero_along_a_line(falls: int, least: int) -> None:
+    rate = optimizers.constant_then_linear(0.2, steps=10, falls=falls)
+    expected = [0.2 if step <= 10 - least else 0.2 * (10 - step) / least for step in range(10)]
+    np.testing.assert_allclose([float(rate(step)) for step in range(10)], expected, rtol=1e-6)
+    assert float(rate(10)) == (0 if falls else pytest.approx(0.2))
+
+
 @pytest.mark.parametrize(("norm", "expected"), [(1.0, [-0.6, -0.8]), (10.0, [-3.0, -4.0]), (None, [-3.0, -4.0])])
 def test_a_gradient_is_shortened_as_a_whole_and_before_the_optimizer(norm: float | None, expected: list[float]) -> None:
     tx = optimizers.clipped(optax.sgd(1.0), norm)
