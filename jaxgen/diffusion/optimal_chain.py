@@ -26,13 +26,17 @@ def transition_costs(schedule: Discrete, power: Float[np.ndarray, " t"], *, larg
     Returns:
       The costs, `[T + 1, T + 1]`, at [s, t]; infinite unless 0 < s < t.
 
-    Source: Bao et al. 2022, section 4 and theorem 1.
+    The covariance cannot fall as noise is added. Where the measured one does, the measurement or the network is in error, and
+    the largest one at less noise is taken: else a path would jump from such a step for nothing. The authors spread steps evenly
+    over the part of the chain where the measured power is above 1.
+
+    Source: Bao et al. 2022, section 4 and theorem 1, and the authors' code (`dp_seg`).
 
     >>> from jaxgen.diffusion import linear
     >>> transition_costs(linear(3), np.array([1.0, 1.0, 0.5, 0.0])).round(2).tolist()[1]
     [inf, inf, 1.42, 1.7]
     """
-    covariance = np.asarray(data_covariance(schedule, np.asarray(power, np.float64), largest=largest))
+    covariance = np.maximum.accumulate(data_covariance(schedule, np.asarray(power, np.float64), largest=largest))
     a, b = np.meshgrid(np.arange(schedule.steps + 1), np.arange(schedule.steps + 1), indexing="ij")
     s, t = np.minimum(a, b), np.maximum(a, b)
     alpha, variance = schedule.alpha, schedule.sigma**2

@@ -74,3 +74,13 @@ def test_lengths_that_no_path_has_are_refused(steps: int) -> None:
     for make in (lambda: optimal_chain(CHAIN, POWER, steps), lambda: between_ends(CHAIN, steps)):
         with pytest.raises(SizeError, match="from 2 to 10"):
             make()
+
+
+def test_a_step_that_was_measured_wrong_is_no_way_out() -> None:
+    """A power above 1 says that all of the data is known, from where a transition of any length would cost nothing."""
+    wrong = POWER.copy()
+    wrong[6] = 1.001
+    costs, right = transition_costs(CHAIN, wrong), transition_costs(CHAIN, POWER)
+    assert (costs[1:6, 6] > 0.5 * right[1:6, 6]).all()
+    others = np.arange(11) != 6
+    np.testing.assert_array_equal(costs[:, others], right[:, others])
