@@ -6,6 +6,16 @@ jaxgen sample runs/analytic_dpm --sampling-steps 10 --eta 0            # DDIM wi
 jaxgen evaluate runs/analytic_dpm --sampling-steps 10 25 50 100        # bounds with each variance, a row a length
 jaxgen evaluate runs/analytic_dpm --metrics frechet --sampling-steps 10 25 50 --variance analytic
 
+Bits a dimension of the 360 test images by the length of the chain (seed 0, the default run of experiments.ddpm, +- 0.02; of the
+small variance 2 %): the order of the variances is that of the paper.
+
+| steps | 10 | 25 | 50 | 100 | 200 |
+| --- | --- | --- | --- | --- | --- |
+| small | 238.0 | 62.98 | 23.86 | 11.32 | 7.03 |
+| large | 7.07 | 6.42 | 5.95 | 5.53 | 5.18 |
+| analytic | 6.43 | 5.88 | 5.50 | 5.19 | 4.94 |
+| analytic, on the chain of least bound | 5.38 | 4.87 | 4.74 | 4.68 | 4.67 |
+
 The network is frozen: this run keeps it, so that the other run may be deleted. A step of this run evaluates it on one batch of
 noisy training images and adds up the power of the noise that it predicts, at every step of the chain.
 
@@ -96,8 +106,8 @@ def experiment(
     player = jaxgen.Player(loss, optax.identity(), merge={"power": merging.total})
 
     def power(state: jaxgen.TrainState) -> Array:
-        nothing = jnp.ones(1, jnp.int32), jnp.ones(1)
-        return objectives.apply(statistics, state.params, state.vars, *nothing, name="power")[0]
+        every = jnp.arange(noise.steps + 1)
+        return objectives.apply(statistics, state.params, state.vars, every, jnp.ones(len(every)), name="power")[0]
 
     chain = diffusion.between_ends(noise, sampling_steps)
     on_chain = chain.time.astype(int)

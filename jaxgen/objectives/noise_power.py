@@ -29,8 +29,8 @@ def noise_power(
 
     Args:
       denoise: the network of a state, whose predictions are not clipped.
-      schedule: its chain of T steps.
-      statistics: the module that adds up, `(t [B], power [B]) -> means [T + 1]` (`models.diffusion.NoisePower`).
+      schedule: the chain of T steps that the network was trained on.
+      statistics: the module that adds up, `(t [B], power [B]) -> means [B]` (`models.diffusion.NoisePower`).
       batch_size: the number of examples of a step, on all devices.
       name: the name of its variables.
       feature: the batch's feature x_0.

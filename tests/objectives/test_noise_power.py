@@ -37,5 +37,5 @@ def test_it_is_the_mean_over_the_examples_of_a_step(accumulate: int) -> None:
         state, _ = step(state, {"image": jnp.float32(images), "slot": jnp.arange(BATCH, dtype=jnp.int32)})
     power = state.vars["power"]["power"]
     np.testing.assert_array_equal(power["count"], [0] + [500] * 7)
-    found = objectives.apply(NoisePower(7), state.params, state.vars, jnp.ones(1, jnp.int32), jnp.ones(1), name="power")[0]
+    found = objectives.apply(NoisePower(7), state.params, state.vars, jnp.arange(8), jnp.ones(8), name="power")[0]
     np.testing.assert_allclose(found, np.append(1.0, EXACT), rtol=0.03)

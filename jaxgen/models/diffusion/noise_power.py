@@ -17,20 +17,20 @@ class NoisePower(nn.Module):
     steps: int
 
     @nn.compact
-    def __call__(self, t: Int[Array, " b"], power: Float[Array, " b"], *, train: bool = False) -> Float[Array, " t"]:
-        r"""The mean power $\Gamma_t$ at every step, with that of the examples added if these are trained on.
+    def __call__(self, t: Int[Array, " b"], power: Float[Array, " b"], *, train: bool = False) -> Float[Array, " b"]:
+        r"""The mean power $\Gamma_t$ at some steps, with that of the examples added if these are trained on.
 
         Args:
-          t: the steps of the examples, from 1 to T, `[B]`.
-          power: the power of the noise predicted of each, `[B]`.
-          train: whether they are added.
+          t: steps of the chain, from 0 to T, `[B]`.
+          power: the power of the noise that was predicted at each, `[B]`.
+          train: whether it is added.
 
         Returns:
-          The means, `[T + 1]`; 1 at step 0, where there is no noise, and at steps without an example.
+          The means at these steps, `[B]`; 1 at step 0, where there is no noise, and at steps without an example.
         """
         total = self.variable("power", "total", jnp.zeros, self.steps + 1)
         count = self.variable("power", "count", jnp.zeros, self.steps + 1)
         if train and not self.is_initializing():
             total.value = total.value.at[t].add(power)
             count.value = count.value.at[t].add(1.0)
-        return jnp.where(count.value > 0, total.value / jnp.maximum(count.value, 1.0), 1.0)
+        return jnp.where(count.value > 0, total.value / jnp.maximum(count.value, 1.0), 1.0)[t]
