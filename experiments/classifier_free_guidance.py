@@ -133,11 +133,12 @@ def experiment(
 
     draw, most = samplers.ON_CHAIN[sampler](chain), chain.level(chain.steps)
     diffused = diffusion_model.of_sampler(denoise, draw, most, image, pixels=PIXELS, conditions=conditions)
+    role = diffusion.Trained(noise, diffusion.EPSILON, PIXELS, tuple(tell))
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players={"model": player},
         steps=steps,
-        networks={"model": jaxgen.Network(model, *example)},
+        networks={"model": jaxgen.Network(model, *example, role=role)},
         splits={"train": train, "test": test},
         evaluators={"test": over_test(jaxgen.loss_of(player))},
         final={"test": over_test(bound)},

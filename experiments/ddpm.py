@@ -147,11 +147,12 @@ def experiment(
 
     shown = data.examples(test, 8, transform)["image"]
     label = (jnp.zeros(1, jnp.int32),) if labels else ()
+    role = diffusion.Trained(noise, meaning, PIXELS, tuple(told))
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
         players=players,
         steps=steps,
-        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), *label)},
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), *label, role=role)},
         splits={"train": train, "test": test},
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
         final={"test": over_test(bound)},

@@ -102,11 +102,12 @@ def experiment(
     denoise = diffusion_model.denoise_by(model, diffusion.VELOCITY)
     diffused = diffusion_model.of_sampler(denoise, methods[sampler](chain), chain.level(chain.steps), image, pixels=PIXELS)
     shown = data.examples(test, 8, transform)["image"]
+    role = diffusion.Trained(PATH, diffusion.VELOCITY, PIXELS)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
         players=players,
         steps=steps,
-        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1))},
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), role=role)},
         splits={"train": train, "test": test},
         evaluators={
             "test": jaxgen.mean_over(test, jaxgen.loss_of(players["model"]), batch_size=batch_size, transform=transform)

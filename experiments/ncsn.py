@@ -103,11 +103,12 @@ def experiment(
     denoise = diffusion_model.denoise_by(model)
     diffused = diffusion_model.of_sampler(denoise, draw, noise.level(noise.steps), image, pixels=PIXELS)
     shown = data.examples(test, 8, transform)["image"]
+    role = diffusion.Trained(noise, diffusion.EPSILON, PIXELS)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, augment),
         players=players,
         steps=steps,
-        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1))},
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), role=role)},
         splits={"train": train, "test": test},
         evaluators={
             "test": jaxgen.mean_over(test, jaxgen.loss_of(players["model"]), batch_size=batch_size, transform=transform)

@@ -17,10 +17,13 @@ class Network:
       module: the module.
       *inputs: the arguments of its call. Zeros serve where only shapes matter; of a module that starts from data, such as one
         that normalises by its first batch, they are a batch.
+      role: a value that other runs need to use the network, such as the noise it was trained on (`diffusion.Trained`); None
+        where they need none.
 
     Attributes:
       module: the module.
       inputs: the arguments.
+      role: the value that other runs need.
       init: the function `init(key) -> {collection: tree}`, compiled; it draws "params" and "sample".
 
     >>> import jax.numpy as jnp
@@ -28,8 +31,8 @@ class Network:
     {'params': {'bias': (2,), 'kernel': (3, 2)}}
     """
 
-    def __init__(self, module: nn.Module, *inputs: Any) -> None:
-        self.module, self.inputs = module, inputs
+    def __init__(self, module: nn.Module, *inputs: Any, role: Any = None) -> None:
+        self.module, self.inputs, self.role = module, inputs, role
         # Compiled here and not in `initialize`, so that a network is traced once however often a state is begun.
         self.init: Callable[[Key], dict[str, PyTree]] = jax.jit(self._init)
 
@@ -55,6 +58,7 @@ class FrozenNetwork(NamedTuple):
       asked: the checkpoint that was asked for: `last`, `best` or `step 4000`.
       step: the step of the checkpoint that it was taken from.
       folder: the folder that has the other run's record: its own, or the copy in a run that was trained with the network.
+      role: the value by which the other run's experiment says how the network is used (`Network.role`), or None.
     """
 
     module: nn.Module
@@ -67,6 +71,7 @@ class FrozenNetwork(NamedTuple):
     asked: str
     step: int
     folder: Path
+    role: Any = None
 
 
 def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params, Vars]]:
@@ -84,7 +89,7 @@ def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params,
         params, vars = {}, {}
         for i, (name, network) in enumerate(networks.items()):
             collections = network.init(jax.random.fold_in(key, i))
-            params[name] = collections.pop("params")
+            params[name] = collections.pop("params", {})  # a network of statistics has none
             if collections:
                 vars[name] = collections
         return params, vars

@@ -94,13 +94,38 @@ def of_sampler(
       conditions: the conditions of the samples.
 
     Returns:
+      The diffusion model.
+    """
+    return of_learned_sampler(denoise, lambda state: sampler, start, shape, pixels=pixels, conditions=conditions)
+
+
+def of_learned_sampler(
+    denoise: DenoiseGiven,
+    sampler: Callable[[TrainState], samplers.Sampler],
+    start: diffusion.Level,
+    shape: tuple[int, ...],
+    *,
+    pixels: tuple[float, float],
+    conditions: Conditions | None = None,
+) -> DiffusionModel:
+    """The diffusion model of a sampler that is learned too, such as one whose reverse variance is measured.
+
+    Args:
+      denoise: the model of a state, `(state, given) -> denoise`.
+      sampler: the sampler of a state.
+      start: the level of the noise that it starts from.
+      shape: the shape of one sample.
+      pixels: the values of black and white.
+      conditions: the conditions of the samples.
+
+    Returns:
       The diffusion model. The noise at the start and the sampler's own have keys of their own.
     """
 
     def walk(state: TrainState, key: Key, given: Batch, columns: int) -> samplers.Samples:
         first, path = jax.random.split(key)
         x = samplers.noise(first, (len(given["index"]), *shape), start)
-        return sampler(denoise(state, given), x, path, trajectory=columns)
+        return sampler(state)(denoise(state, given), x, path, trajectory=columns)
 
     return DiffusionModel(jax.jit(walk, static_argnums=3), pixels, conditions)
 
@@ -111,6 +136,7 @@ def denoise_by(
     *,
     told: Mapping[str, objectives.Told] = {},
     clip: tuple[float, float] | None = None,
+    name: str = "model",
 ) -> DenoiseGiven:
     """A network as the model of a state.
 
@@ -119,6 +145,7 @@ def denoise_by(
       parameterisation: the parameterisation, which says what the output means.
       told: the features that the network is conditioned on, by keyword.
       clip: the range that predicted data are brought into.
+      name: the name of the network's parameters.
 
     Returns:
       `denoise(state, given)`.
@@ -126,6 +153,6 @@ def denoise_by(
 
     def denoise(state: TrainState, given: Batch) -> diffusion.Denoise:
         own = objectives.tell(told, given)
-        return objectives.denoiser_of(model, state.params, state.vars, parameterisation, told=own, clip=clip)
+        return objectives.denoiser_of(model, state.params, state.vars, parameterisation, told=own, clip=clip, name=name)
 
     return denoise

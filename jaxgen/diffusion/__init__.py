@@ -12,6 +12,7 @@ from jaxgen.diffusion.continuous import (
 )
 from jaxgen.diffusion.guidance import classifier_free, clipped, dynamic_threshold, rescaled
 from jaxgen.diffusion.laws import Drawn
+from jaxgen.diffusion.optimal_chain import optimal_chain
 from jaxgen.diffusion.parameterisation import (
     EPSILON,
     SCORE,
@@ -32,6 +33,7 @@ from jaxgen.diffusion.schedules import (
     Discrete,
     Level,
     NoiseSchedule,
+    between_ends,
     cosine,
     from_betas,
     geometric,
@@ -39,6 +41,7 @@ from jaxgen.diffusion.schedules import (
     spaced,
     subsequence,
 )
+from jaxgen.diffusion.trained import Trained
 from jaxgen.diffusion.variances import (
     Variance,
     analytic_variance,
@@ -62,9 +65,11 @@ __all__ = [
     "NoiseSchedule",
     "Parameterisation",
     "Prediction",
+    "Trained",
     "V",
     "Variance",
     "analytic_variance",
+    "between_ends",
     "classifier_free",
     "clipped",
     "cosine",
@@ -83,6 +88,7 @@ __all__ = [
     "linear_path",
     "noise_power",
     "of_target",
+    "optimal_chain",
     "posterior",
     "rescaled",
     "small_variance",

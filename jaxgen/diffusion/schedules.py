@@ -211,3 +211,16 @@ def spaced(schedule: Discrete, steps: int) -> Discrete:
     if not 1 <= steps <= schedule.steps:
         raise SizeError(f"A chain of {schedule.steps} steps has no subsequence of {steps}; give from 1 to {schedule.steps}.")
     return subsequence(schedule, np.round(np.linspace(0, schedule.steps, steps + 1)[1:]).astype(int))
+
+
+def between_ends(schedule: Discrete, steps: int) -> Discrete:
+    """The chain through `steps` evenly spaced steps of a chain, its first and its last one included.
+
+    A bound compares chains of several lengths by it: all of them decode the data from step 1.
+
+    >>> between_ends(linear(1000), 4).time.tolist()
+    [0.0, 1.0, 334.0, 667.0, 1000.0]
+    """
+    if not (2 <= steps <= schedule.steps or steps == schedule.steps == 1):
+        raise SizeError(f"A chain of {schedule.steps} steps has no {steps} between its ends; give from 2 to {schedule.steps}.")
+    return subsequence(schedule, np.round(np.linspace(1, schedule.steps, steps)).astype(int))

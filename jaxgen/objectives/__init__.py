@@ -15,6 +15,7 @@ from jaxgen.objectives.elbo import (
 )
 from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood, tighter_bits_per_dim
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
+from jaxgen.objectives.noise_power import noise_power
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
 from jaxgen.objectives.simultaneous import simultaneous
@@ -57,6 +58,7 @@ __all__ = [
     "importance_weighted_nll",
     "k_sparse",
     "log_prob",
+    "noise_power",
     "on_data",
     "on_noise",
     "reconstruction",

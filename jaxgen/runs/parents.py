@@ -77,9 +77,9 @@ def frozen(
             f"{difference}; give the code that it was trained with."
         )
     params, vars = parts.on_host((params, vars))
-    module = made.networks[name].module
+    module, role = made.networks[name].module, made.networks[name].role
     hashed = parts.digest(params, vars)
-    return FrozenNetwork(module, params, vars, hashed, str(run), path.absolute(), network, asked, taken, folder)
+    return FrozenNetwork(module, params, vars, hashed, str(run), path.absolute(), network, asked, taken, folder, role)
 
 
 def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:

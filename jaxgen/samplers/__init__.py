@@ -4,7 +4,7 @@ From noise to data with a `denoise(x, level) -> Prediction`, all behind one sign
 position by position.
 """
 
-from jaxgen.samplers.ancestral import ON_CHAIN, Methods, OnChain, ancestral, ddim, dpm_solver_pp, unipc
+from jaxgen.samplers.ancestral import ON_CHAIN, Methods, OnChain, analytic, ancestral, ddim, dpm_solver_pp, unipc
 from jaxgen.samplers.autoregressive import Decoder, Warp, autoregressive, decoder_of, temperature, top_k, top_p, warp
 from jaxgen.samplers.langevin import annealed_langevin
 from jaxgen.samplers.march import march
@@ -21,6 +21,7 @@ __all__ = [
     "Sampler",
     "Samples",
     "Warp",
+    "analytic",
     "ancestral",
     "annealed_langevin",
     "autoregressive",

@@ -7,6 +7,7 @@ from jaxgen.diffusion import Discrete, Variance, small_variance
 from jaxgen.samplers import tables
 from jaxgen.samplers.march import march
 from jaxgen.samplers.sampler import Sampler
+from jaxgen.samplers.tables import Column
 
 Methods: TypeAlias = Mapping[str, Callable[[Discrete], Sampler]]
 """Samplers of a chain by the names that a flag has."""
@@ -79,6 +80,24 @@ def unipc(schedule: Discrete, *, order: int = 2) -> Sampler:
     """
     predictor, corrector = tables.unipc(schedule, order=order)
     return march(predictor, corrector=corrector)
+
+
+def analytic(schedule: Discrete, covariance: Column, *, eta: float = 1.0, largest_last: float = 1.0) -> Sampler:
+    r"""Ancestral sampling or DDIM with the reverse variance that fits the network best, $\eta^2 \tilde\beta_t + B^2\,
+    \mathrm{Cov}(x_0 | x_t)$.
+
+    Args:
+      schedule: the chain, or a `subsequence` of it.
+      covariance: the variance of the data given x_t at the chain's steps, `[T + 1]` (`diffusion.data_covariance`).
+      eta: the share of the posterior's standard deviation that DDIM has; 1 is ancestral sampling.
+      largest_last: the largest standard deviation of the last noise, in the data's units; noise there stays visible.
+
+    Returns:
+      The sampler.
+
+    Source: Bao et al. 2022, theorem 1 and equation 12; the bound on the last noise: the authors' code (`clip_pixel`).
+    """
+    return march(tables.capped(tables.with_covariance(tables.ddim(schedule, eta), covariance), largest_last))
 
 
 OnChain: TypeAlias = Literal["ancestral", "ddim", "dpm_solver_pp", "unipc"]

@@ -267,6 +267,25 @@ def with_covariance(table: Table, covariance: Column) -> Table:
     return table._replace(variance=table.variance + added)
 
 
+def capped(table: Table, largest: float) -> Table:
+    r"""The table whose last noisy step adds noise of a standard deviation that is bounded.
+
+    Noise of the last steps stays visible, because few steps are left to take it off: the analytic variance is right for a
+    network's mean error, but not for each image.
+
+    Args:
+      table: the table.
+      largest: the bound.
+
+    Returns:
+      The table.
+
+    Source: Bao et al. 2022, and the authors' code (`clip_pixel`).
+    """
+    bound = np.where(np.arange(len(table.x)) == len(table.x) - 2, largest**2, np.inf)
+    return table._replace(variance=table.variance.clip(0.0, bound))
+
+
 def _log_steps(chain: Discrete) -> np.ndarray:
     """The steps in log alpha / sigma, infinite where a step begins without data or ends without noise."""
     return np.diff(chain.log_snr[::-1] / 2)

@@ -318,6 +318,36 @@ FLOW: Sequence[Change] = [
     ("pixels in [0, 1]", "PIXELS = (-1.0, 1.0)", "PIXELS = (0.0, 1.0)"),
 ]
 
+ANALYTIC: Sequence[Change] = [
+    ("the power is of clipped predictions", "by(None)(state, {})", "by(pixels)(state, {})"),
+    ("samples are not clipped", "of_learned_sampler(by(pixels)", "of_learned_sampler(by(None)"),
+    ("the power is averaged over replicas", 'merge={"power": merging.total}', "merge={}"),
+    ("samples walk another chain", "chain = diffusion.between_ends(noise", "chain = diffusion.spaced(noise"),
+    ("the covariance is that of the first steps", "power(state))[on_chain]", "power(state))[: len(on_chain)]"),
+    ("--eta is dropped", "covariance, eta=eta,", "covariance,"),
+    ("--largest-noise is dropped", ", largest_last=largest_noise)", ")"),
+    ("--variance is dropped", 'if variance == "analytic":', "if True:"),
+    ("the small variance is the large one", 'if variance == "small" else', 'if variance == "large" else'),
+    ("each chain has a decoder of its own", "small_variance(noise)[1:2]", "small_variance(chain)[1:2]"),
+    ("the optimal chain is the even one", "bits(shortest, analytic)", "bits(chain, analytic)"),
+    ("--nll-samples is dropped", "variance=with_decoder, samples=nll_samples", "variance=with_decoder, samples=None"),
+    ("bounds of training images", "jaxgen.mean_over(test, bound", "jaxgen.mean_over(train, bound"),
+    ("measured on test images", "train=data.shuffled(train", "train=data.shuffled(test"),
+    ("sampling starts at the least noise", "chain.level(chain.steps), image", "chain.level(1), image"),
+]
+
+POWER: Sequence[Change] = [
+    ("all examples have one step", '(before + batch["slot"]) % schedule.steps', '0 * batch["slot"]'),
+    ("every batch has the same steps", "state.step * batch_size if train else 0", "0"),
+    ("the power of the image", ".eps\n", ".x0\n"),
+]
+
+OPTIMAL: Sequence[Change] = [
+    ("dips are believed", "np.maximum.accumulate(", "np.asarray("),
+    ("the mean's factor is not squared", "((alpha[s] * added / variance[t]) ** 2", "((alpha[s] * added / variance[t])"),
+    ("the path is the dearest", "through.argmin(0)", "np.where(np.isfinite(through), through, -1).argmax(0)"),
+]
+
 LANGEVIN: Sequence[Change] = [
     ("the step's size is not squared", "(schedule.sigma / schedule.sigma[1]) ** 2", "schedule.sigma / schedule.sigma[1]"),
     ("steps relative to the most noise", "schedule.sigma / schedule.sigma[1]", "schedule.sigma / schedule.sigma[-1]"),
@@ -348,6 +378,9 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/diffusion/continuous.py", "diffusion/test_continuous.py"): CONTINUOUS,
     ("jaxgen/diffusion/parameterisation.py", "diffusion/test_parameterisation.py"): PARAMETERISATION,
     ("experiments/edm.py", "wiring/test_edm_facts.py"): EDM,
+    ("experiments/analytic_dpm.py", "wiring/test_analytic_dpm_facts.py"): ANALYTIC,
+    ("jaxgen/objectives/noise_power.py", "objectives/test_noise_power.py"): POWER,
+    ("jaxgen/diffusion/optimal_chain.py", "diffusion/test_optimal_chain.py"): OPTIMAL,
     ("experiments/flow_matching.py", "wiring/test_flow_matching_facts.py"): FLOW,
     ("jaxgen/samplers/langevin.py", "samplers/test_samplers.py"): LANGEVIN,
     ("jaxgen/metrics/inception_score.py", "metrics/test_inception_score.py"): SPLITS,

@@ -5,6 +5,7 @@ from jaxgen.models.diffusion.captioned import Captioned, TokenEncoder
 from jaxgen.models.diffusion.encoder import UNetEncoder
 from jaxgen.models.diffusion.from_diffusers import from_diffusers
 from jaxgen.models.diffusion.mlp import MLP
+from jaxgen.models.diffusion.noise_power import NoisePower
 from jaxgen.models.diffusion.noisy_classifier import AttentionPool, NoisyClassifier
 from jaxgen.models.diffusion.pyramid import ResidualPyramid, SkipPyramid
 from jaxgen.models.diffusion.unet import UNet
@@ -14,6 +15,7 @@ __all__ = [
     "AttentionPool",
     "Captioned",
     "CrossAttention",
+    "NoisePower",
     "NoisyClassifier",
     "ResidualPyramid",
     "SelfAttention",
