@@ -41,9 +41,11 @@ from jaxgen.diffusion.schedules import (
 )
 from jaxgen.diffusion.variances import (
     Variance,
+    VarianceRange,
     analytic_variance,
     data_covariance,
     large_variance,
+    learned_range,
     noise_power,
     small_variance,
 )
@@ -64,6 +66,7 @@ __all__ = [
     "Prediction",
     "V",
     "Variance",
+    "VarianceRange",
     "analytic_variance",
     "classifier_free",
     "clipped",
@@ -79,6 +82,7 @@ __all__ = [
     "from_betas",
     "geometric",
     "large_variance",
+    "learned_range",
     "linear",
     "linear_path",
     "noise_power",

@@ -188,7 +188,7 @@ GUIDANCE: Sequence[Change] = [
     ("guided outside of the interval", "scale, 1.0)", "1.0, scale)"),
     ("the interval is of sigma alone", "level.sigma / level.alpha, xt)", "level.sigma, xt)"),
     ("rescaled in whole", "share * ratio + 1 - share", "ratio"),
-    ("the noise does not follow", "Prediction(x0, X0.eps(x0, xt, level))", "Prediction(x0, xt)"),
+    ("the noise does not follow", "Prediction(x0, X0.eps(x0, xt, level), v)", "Prediction(x0, xt, v)"),
     ("the threshold of a batch", "axis=1)", "axis=1).max() + jnp.zeros(len(x0))"),
     ("small images are made larger", "jnp.maximum(size, 1.0)", "size"),
 ]
@@ -208,7 +208,7 @@ SCHEDULES: Sequence[Change] = [
 
 TABLES: Sequence[Change] = [
     ("the last step adds noise", "np.append(np.ones(chain.steps - 1), 0.0)", "np.ones(chain.steps)"),
-    ("a deviation for a variance", "variance(chain)[:0:-1] * noisy", "variance(chain)[:0:-1] ** 0.5 * noisy"),
+    ("a deviation for a variance", "least[:0:-1] * noisy", "least[:0:-1] ** 0.5 * noisy"),
     (
         "DDIM keeps the signal of the step before",
         "(s.alpha - kept * r.alpha)[:, None], variance)",
