@@ -109,7 +109,7 @@ def experiment(
         every = jnp.arange(noise.steps + 1)
         return objectives.apply(statistics, state.params, state.vars, every, jnp.ones(len(every)), name="power")[0]
 
-    chain = diffusion.between_ends(noise, sampling_steps)
+    chain = diffusion.spaced(noise, sampling_steps, first=True)
     on_chain = chain.time.astype(int)
 
     def sampler(state: jaxgen.TrainState) -> samplers.Sampler:

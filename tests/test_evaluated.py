@@ -25,9 +25,12 @@ EVALUATED = [
     "vae",
     "vib",
     *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "dcgan", "ddpm", "edm")),
-    *map(contract.slow, ("flow_matching", "lenet", "ncsn", "pix2pix", "vqvae", "wgan")),
+    *map(contract.slow, ("flow_matching", "improved_ddpm", "lenet", "ncsn", "pix2pix", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
+
+BY_BATCHES = ("vae", "iwae", "ddpm", "improved_ddpm", "classifier_free_guidance")
+"""Experiments whose final evaluators go through batches too."""
 
 OF_A_BATCH = {"clip": {"loss", "image_to_text", "text_to_image"}}
 """Values whose definition takes the batch in: an example's negatives are the others of its batch."""
@@ -56,7 +59,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
         state = state or state_of(made)
         found = {}
         # Of the final evaluators those that go through batches.
-        for evaluators in (made.evaluators, made.final if name in ("vae", "iwae", "ddpm", "classifier_free_guidance") else {}):
+        for evaluators in (made.evaluators, made.final if name in BY_BATCHES else {}):
             for split in runs.evaluate(evaluators, state, 0, quiet).values():
                 found |= split
         out = OF_A_BATCH.get(name, set())
@@ -69,6 +72,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "ddpm", "gan", "lenet", "pix2pix")),
+    contract.slow("improved_ddpm"),
 ]
 """Experiments with figures to compare."""
 

@@ -217,6 +217,7 @@ def test_the_tables_are_found() -> None:
         "flow_matching": ["law"],
         "gan": ["loss"],
         "glow": ["mixing"],
+        "improved_ddpm": ["schedule", "variance"],
         "modes": ["method"],
         "ncsn": ["modulation"],
         "pix2pix": ["loss"],

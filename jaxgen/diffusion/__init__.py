@@ -33,7 +33,6 @@ from jaxgen.diffusion.schedules import (
     Discrete,
     Level,
     NoiseSchedule,
-    between_ends,
     cosine,
     from_betas,
     geometric,
@@ -44,9 +43,11 @@ from jaxgen.diffusion.schedules import (
 from jaxgen.diffusion.trained import Trained
 from jaxgen.diffusion.variances import (
     Variance,
+    VarianceRange,
     analytic_variance,
     data_covariance,
     large_variance,
+    learned_range,
     noise_power,
     small_variance,
 )
@@ -68,8 +69,8 @@ __all__ = [
     "Trained",
     "V",
     "Variance",
+    "VarianceRange",
     "analytic_variance",
-    "between_ends",
     "classifier_free",
     "clipped",
     "cosine",
@@ -84,6 +85,7 @@ __all__ = [
     "from_betas",
     "geometric",
     "large_variance",
+    "learned_range",
     "linear",
     "linear_path",
     "noise_power",

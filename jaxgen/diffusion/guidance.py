@@ -1,7 +1,8 @@
 r"""Guidance and limits of predictions: functions from one denoiser to another, which know of no network.
 
 Each gives a prediction $\hat x_0$ and the noise that explains $x_t$ with it. Guidance is affine at a fixed level, so guiding
-the data, the noise or the score is the same. Limits are not affine: guide first, then clip.
+the data, the noise or the score is the same. Limits are not affine: guide first, then clip. A learned variance stays the
+conditional model's.
 """
 
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def classifier_free(
         if interval is not None:
             ratio = expand(level.sigma / level.alpha, xt)
             s = jnp.where((ratio >= interval[0]) & (ratio <= interval[1]), scale, 1.0)
-        return Prediction(u.x0 + s * (c.x0 - u.x0), u.eps + s * (c.eps - u.eps))
+        return Prediction(u.x0 + s * (c.x0 - u.x0), u.eps + s * (c.eps - u.eps), c.v)
 
     return denoise
 
@@ -71,9 +72,9 @@ def rescaled(denoise: Denoise, conditional: Denoise, share: float) -> Denoise:
         return x.std(tuple(range(1, x.ndim)), keepdims=True)
 
     def rescale(xt: Array, level: Level) -> Prediction:
-        x0 = denoise(xt, level).x0
+        x0, _, v = denoise(xt, level)
         ratio = deviation(conditional(xt, level).x0) / jnp.maximum(deviation(x0), jnp.finfo(x0.dtype).tiny)
-        return explained(x0 * (share * ratio + 1 - share), xt, level)
+        return explained(x0 * (share * ratio + 1 - share), xt, level, v)
 
     return rescale
 
@@ -91,7 +92,12 @@ def clipped(denoise: Denoise, low: float, high: float) -> Denoise:
 
     Source: Ho et al. 2020, the authors' code.
     """
-    return lambda xt, level: explained(jnp.clip(denoise(xt, level).x0, low, high), xt, level)
+
+    def clip(xt: Array, level: Level) -> Prediction:
+        x0, _, v = denoise(xt, level)
+        return explained(jnp.clip(x0, low, high), xt, level, v)
+
+    return clip
 
 
 def dynamic_threshold(denoise: Denoise, quantile: float = 0.995) -> Denoise:
@@ -111,14 +117,16 @@ def dynamic_threshold(denoise: Denoise, quantile: float = 0.995) -> Denoise:
     """
 
     def threshold(xt: Array, level: Level) -> Prediction:
-        x0 = denoise(xt, level).x0
+        x0, _, v = denoise(xt, level)
         size = jnp.quantile(jnp.abs(x0).reshape(len(x0), -1), quantile, axis=1)
         s = expand(jnp.maximum(size, 1.0), x0)
-        return explained(jnp.clip(x0, -s, s) / s, xt, level)
+        return explained(jnp.clip(x0, -s, s) / s, xt, level, v)
 
     return threshold
 
 
-def explained(x0: Float[Array, "b *event"], xt: Float[Array, "b *event"], level: Level) -> Prediction:
+def explained(
+    x0: Float[Array, "b *event"], xt: Float[Array, "b *event"], level: Level, v: Float[Array, "b *event"] | None = None
+) -> Prediction:
     r"""A prediction of the data with the noise that then explains x_t, $\hat\epsilon = (x_t - \alpha \hat x_0) / \sigma$."""
-    return Prediction(x0, X0.eps(x0, xt, level))
+    return Prediction(x0, X0.eps(x0, xt, level), v)

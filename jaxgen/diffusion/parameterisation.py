@@ -53,15 +53,29 @@ class Parameterisation(NamedTuple):
         """The inputs of the network: the scaled x_t, and the time of each example."""
         return expand(self.input(level), xt) * xt, jnp.broadcast_to(self.time(level), xt.shape[:1])
 
+    def prediction(self, out: Float[Array, "b *shape"], xt: Float[Array, "b *event"], level: Level) -> "Prediction":
+        """The meaning of an output; if it has twice the channels of x_t, their second half is v of a learned variance."""
+        v = None
+        if out.shape[-1] == 2 * xt.shape[-1]:
+            out, v = jnp.split(out, 2, axis=-1)
+        return Prediction(self.x0(out, xt, level), self.eps(out, xt, level), v)
+
 
 class Prediction(NamedTuple):
     r"""The expected data and the expected noise given x_t, which satisfy $x_t = \alpha x_0 + \sigma \epsilon$.
 
     The score is $\nabla \log q(x_t) = -\epsilon / \sigma$.
+
+    Fields:
+      x0: the expected data.
+      eps: the expected noise.
+      v: the place of the log of the reverse variance in its range, -1 at the lower end and 1 at the upper (`learned_range`);
+        None of a network that predicts no variance.
     """
 
     x0: Float[Array, "b *event"]
     eps: Float[Array, "b *event"]
+    v: Float[Array, "b *event"] | None = None
 
 
 Denoise: TypeAlias = Callable[[Array, Level], Prediction]
@@ -169,7 +183,8 @@ def denoiser(
     r"""A network as a function of noise levels.
 
     Args:
-      network: the network, `(scaled x_t [B, ...], time [B]) -> output [B, ...]`.
+      network: the network, `(scaled x_t [B, ...], time [B]) -> output [B, ...]`; the output has the channels of x_t, or twice
+        as many where the variance is learned.
       parameterisation: the parameterisation, which says what the network is given and what its output means.
       clip: the range of the data. The predicted x_0 is brought into it, and the noise is what then explains x_t.
 
@@ -179,10 +194,10 @@ def denoiser(
 
     def denoise(xt: Array, level: Level) -> Prediction:
         out = network(*parameterisation.given(xt, level)).astype(jnp.float32)
-        x0, eps = parameterisation.x0(out, xt, level), parameterisation.eps(out, xt, level)
+        found = parameterisation.prediction(out, xt, level)
         if clip is None:
-            return Prediction(x0, eps)
-        x0 = jnp.clip(x0, *clip)
-        return Prediction(x0, X0.eps(x0, xt, level))
+            return found
+        x0 = jnp.clip(found.x0, *clip)
+        return Prediction(x0, X0.eps(x0, xt, level), found.v)
 
     return denoise

@@ -202,25 +202,30 @@ def subsequence(schedule: Discrete, steps: Sequence[int] | np.ndarray) -> Discre
     return Discrete(*(a[kept] for a in schedule))
 
 
-def spaced(schedule: Discrete, steps: int) -> Discrete:
+def spaced(schedule: Discrete, steps: int, *, first: bool = False) -> Discrete:
     """The chain through `steps` evenly spaced steps of a chain, its last one included.
+
+    Args:
+      schedule: a chain of T steps.
+      steps: the number of steps to keep.
+      first: whether the first step is among them, and the others are spaced by (T - 1) / (steps - 1) and not by T / steps. Then
+        the decoder's step is that of the whole chain. A single step is the last one.
+
+    Returns:
+      The chain of those steps.
+
+    Raises:
+      SizeError: if the chain has fewer steps.
+
+    Source: with the first step, Nichol & Dhariwal 2021, section 4, and the authors' code (`space_timesteps`).
 
     >>> spaced(linear(1000), 4).time.tolist()
     [0.0, 250.0, 500.0, 750.0, 1000.0]
+    >>> spaced(linear(1000), 4, first=True).time.tolist()
+    [0.0, 1.0, 334.0, 667.0, 1000.0]
     """
     if not 1 <= steps <= schedule.steps:
         raise SizeError(f"A chain of {schedule.steps} steps has no subsequence of {steps}; give from 1 to {schedule.steps}.")
+    if first and steps > 1:
+        return subsequence(schedule, 1 + np.round(np.linspace(0, schedule.steps - 1, steps)).astype(int))
     return subsequence(schedule, np.round(np.linspace(0, schedule.steps, steps + 1)[1:]).astype(int))
-
-
-def between_ends(schedule: Discrete, steps: int) -> Discrete:
-    """The chain through `steps` evenly spaced steps of a chain, its first and its last one included.
-
-    A bound compares chains of several lengths by it: all of them decode the data from step 1.
-
-    >>> between_ends(linear(1000), 4).time.tolist()
-    [0.0, 1.0, 334.0, 667.0, 1000.0]
-    """
-    if not (2 <= steps <= schedule.steps or steps == schedule.steps == 1):
-        raise SizeError(f"A chain of {schedule.steps} steps has no {steps} between its ends; give from 2 to {schedule.steps}.")
-    return subsequence(schedule, np.round(np.linspace(1, schedule.steps, steps)).astype(int))

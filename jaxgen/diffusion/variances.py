@@ -1,7 +1,7 @@
 r"""The variance of a reverse step $p(x_{t-1} | x_t)$: of a chain, or also of what a network predicts."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,21 @@ from jaxgen.diffusion.schedules import Discrete
 from jaxgen.errors import InputError
 from jaxgen.types import Key
 
-Variance: TypeAlias = Callable[[Discrete], np.ndarray | Array]
-"""`variance(chain) -> [T + 1]`, that of the step from each t to t - 1."""
+
+class VarianceRange(NamedTuple):
+    r"""A range of reverse variances, from which a network chooses $s_t^2 = \mathrm{least}_t\, e^{\mathrm{span}_t (v + 1) / 2}$.
+
+    Fields:
+      least: the variances at v = -1, `[T + 1]`: those of the posterior, as in `small_variance`.
+      span: the logarithms of the ratios of those at v = 1 to them, `[T + 1]`.
+    """
+
+    least: np.ndarray
+    span: np.ndarray
+
+
+Variance: TypeAlias = Callable[[Discrete], np.ndarray | Array | VarianceRange]
+"""`variance(chain) -> [T + 1]`, that of the step from each t to t - 1; or the range in which a network chooses it."""
 
 
 def small_variance(schedule: Discrete) -> np.ndarray:
@@ -36,6 +49,34 @@ def large_variance(schedule: Discrete) -> np.ndarray:
     $p(x_0 | x_1)$, on which a bound in bits depends. Source: Ho et al. 2020, section 3.2, and the authors' code (`fixedlarge`).
     """
     return _with_first_of_second(schedule, schedule.beta)
+
+
+def learned_range(schedule: Discrete) -> VarianceRange:
+    r"""$\log s_t^2 = f \log \beta_t + (1 - f) \log \tilde\beta_t$ with $f = (v + 1) / 2$: a network says where between the two.
+
+    v is not bounded, so variances outside of the range can be learned too. Of a chain through some of the steps, the range is
+    that of the new chain's steps.
+
+    Args:
+      schedule: the chain.
+
+    Returns:
+      The range, with $\tilde\beta_2$ as the lower end at step 1, where $\tilde\beta_1$ is zero.
+
+    Source: Nichol & Dhariwal 2021, equation 15, and the authors' code (`LEARNED_RANGE`).
+
+    >>> from jaxgen.diffusion.schedules import linear
+    >>> least, span = learned_range(linear(10))
+    >>> bool(np.allclose(least[1:] * np.exp(span[1:]), linear(10).beta[1:]))
+    True
+    """
+    least = small_variance(schedule)
+    return VarianceRange(least, np.append(0.0, np.log(schedule.beta[1:] / least[1:])))
+
+
+def log_factor(v: Float[Array, "b *event"], span: float | Float[Array, "..."]) -> Float[Array, "b *event"]:
+    r"""$\log (s_t^2 / \mathrm{least}_t) = \frac{v + 1}{2}\, \mathrm{span}_t$ of a learned variance."""
+    return 0.5 * (v + 1) * span
 
 
 def _with_first_of_second(schedule: Discrete, variance: np.ndarray) -> np.ndarray:

@@ -14,16 +14,18 @@ from jaxgen.objectives.elbo import (
     importance_weighted_nll,
 )
 from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood, tighter_bits_per_dim
+from jaxgen.objectives.learned_variance import hybrid, vlb
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.noise_power import noise_power
 from jaxgen.objectives.reconstruction import reconstruction
+from jaxgen.objectives.resampling import SecondMoment
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
 from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.told import Told, tell, tell_nothing
 from jaxgen.objectives.translation import conditional_translation, translate
-from jaxgen.objectives.variational_bound import Bound, by_information, variational_bound, variational_diffusion
+from jaxgen.objectives.variational_bound import Bound, bound_term, by_information, variational_bound, variational_diffusion
 from jaxgen.objectives.vector_quantisation import vector_quantisation
 from jaxgen.objectives.veegan import veegan
 from jaxgen.objectives.weights import Weight, by_variance, on_data, on_noise, uniform
@@ -32,12 +34,14 @@ __all__ = [
     "Bound",
     "CycleLosses",
     "Prediction",
+    "SecondMoment",
     "Told",
     "Weight",
     "adversarial",
     "apply",
     "bottleneck",
     "bottleneck_prediction",
+    "bound_term",
     "by_information",
     "by_variance",
     "classification",
@@ -53,6 +57,7 @@ __all__ = [
     "elbo",
     "flow_likelihood",
     "free_energy",
+    "hybrid",
     "importance_weighted",
     "importance_weighted_bound",
     "importance_weighted_nll",
@@ -72,4 +77,5 @@ __all__ = [
     "variational_diffusion",
     "vector_quantisation",
     "veegan",
+    "vlb",
 ]

@@ -9,11 +9,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxgen import keys
-from jaxgen.diffusion import EPSILON, Denoise, Discrete, Parameterisation, diffuse, small_variance
+from jaxgen.diffusion import (
+    EPSILON,
+    Denoise,
+    Discrete,
+    Parameterisation,
+    Prediction,
+    Variance,
+    VarianceRange,
+    diffuse,
+    expand,
+    learned_range,
+    small_variance,
+)
+from jaxgen.diffusion.variances import log_factor
 from jaxgen.distributions import DiscretizedNormal, Normal, sum_event
+from jaxgen.errors import InputError
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.objectives.score_matching import denoiser_of
 from jaxgen.objectives.told import Told, tell
@@ -83,7 +97,7 @@ def variational_bound(
     x0: Float[Array, "b *event"],
     key: Key,
     *,
-    variance: Callable[[Discrete], np.ndarray] = small_variance,
+    variance: Variance = small_variance,
     decoder: Decoder = DiscretizedNormal,
     prior_std: float = 1.0,
     samples: int | None = None,
@@ -94,14 +108,15 @@ def variational_bound(
 
     $L_{t-1} = E_{x_t} KL(q(x_{t-1} | x_t, x_0) \| N(\tilde\mu_t(x_t, \hat x_0), s_t^2 I))$, with one draw of x_t. It is
     $w_t \|x_0 - \hat x_0\|^2 + \frac D 2 (r_t - 1 - \log r_t)$ with $w_t = \alpha_{t-1}^2 \beta_t^2 / (2 \sigma_t^4 s_t^2)$ and
-    $r_t = \tilde\beta_t / s_t^2$. Only the first part depends on the data; the second is summed over all t.
+    $r_t = \tilde\beta_t / s_t^2$. Only the first part depends on the data; the second is summed over all t. Where the network
+    chooses the variance (`learned_range`), both parts do, number by number.
 
     Args:
       denoise: the model.
       schedule: the chain.
       x0: data; for bytes, 256 levels over [-1, 1].
       key: the key of the noise: one key, or a key for each example, `[B]` (`keys.per_example`).
-      variance: the variance of the reverse steps, `small_variance` or `large_variance`.
+      variance: the variance of the reverse steps: `small_variance`, `large_variance`, or `learned_range` for the network's.
       decoder: the distribution p(x_0 | x_1), around the predicted mean with the reverse variance of step 1.
       prior_std: the standard deviation of the noise that sampling starts from.
       samples: the number of transitions; None evaluates all T - 1. Otherwise this many are drawn from the proposal for each
@@ -116,17 +131,20 @@ def variational_bound(
     Source: Ho et al. 2020, equations 5, 8 and 13.
     """
     b, steps, dimensions = x0.shape[0], schedule.steps, x0[0].size
-    reverse = variance(schedule)
+    reverse, span = _with_span(variance(schedule))
     last = schedule.level(steps)
     prior = sum_event(Normal(last.alpha * x0, jnp.broadcast_to(last.sigma, x0.shape)).kl(Normal(0.0, prior_std)))
     first, middle, offsets = (keys.fold_in(key, i) for i in range(3))
 
-    def predicted(t: Array, key: Key) -> Array:
+    def predicted(t: Array, key: Key) -> Prediction:
         level = schedule.level(t)
-        return denoise(diffuse(x0, keys.draw(jax.random.normal, key, x0.shape), level), level).x0
+        return denoise(diffuse(x0, keys.draw(jax.random.normal, key, x0.shape), level), level)
 
+    found = predicted(jnp.ones(b, jnp.int32), first)
     std = jnp.full(x0.shape, np.sqrt(reverse[1]), jnp.float32)
-    decoded = -sum_event(decoder(predicted(jnp.ones(b, jnp.int32), first), std).log_prob(x0))
+    if span is not None:
+        std = std * jnp.exp(0.5 * log_factor(_learned(found), float(span[1])))
+    decoded = -sum_event(decoder(found.x0, std).log_prob(x0))
     if steps == 1:
         return Bound(prior, jnp.zeros(b), decoded, dimensions)
 
@@ -139,14 +157,18 @@ def variational_bound(
     chosen = np.full(steps - 1, 1 / count) if every else proposal(schedule)
     bounds = jnp.asarray(np.cumsum(chosen)[:-1], jnp.float32)
     importance = jnp.asarray(weight / (count * chosen), jnp.float32)
+    of_variance = None if span is None else [jnp.asarray(a, jnp.float32) for a in (1 / (count * chosen), span[2:])]
     offset = keys.draw(jax.random.uniform, offsets, (b,))
 
     def term(i: Array) -> Float[Array, " b"]:
         # The i-th of `count` equally probable strata, in which each example has its own place.
         place = (i.astype(jnp.float32) + offset) / count
         at = jnp.broadcast_to(i, (b,)) if every else jnp.searchsorted(bounds, place, side="right")
-        error = sum_event((x0 - predicted(at + 2, keys.fold_in(middle, i))) ** 2)
-        return jnp.where(i < count, importance[at] * error, 0.0)
+        found = predicted(at + 2, keys.fold_in(middle, i))
+        if of_variance is None:
+            return jnp.where(i < count, importance[at] * sum_event((x0 - found.x0) ** 2), 0.0)
+        kl = _learned_kl(x0, found, *(expand(a[at], x0) for a in (importance, *of_variance)))
+        return jnp.where(i < count, sum_event(kl), 0.0)
 
     def add(total: Array, indices: Array) -> tuple[Array, None]:
         return total + jax.vmap(term)(indices).sum(0), None
@@ -156,12 +178,65 @@ def variational_bound(
     return Bound(prior, total + spread, decoded, dimensions)
 
 
+def bound_term(
+    found: Prediction,
+    schedule: Discrete,
+    x0: Float[Array, "b *event"],
+    t: Int[Array, " b"],
+    *,
+    decoder: Decoder = DiscretizedNormal,
+) -> Float[Array, " b"]:
+    r"""The term of the bound at one step for each example, $L_{t-1}$, in nats, where the network chooses the variance.
+
+    The mean of T times this over uniform t is the bound without its prior, $\sum_{t=2}^T L_{t-1} + L_0$.
+
+    Args:
+      found: the predictions at x_t, with v.
+      schedule: the chain.
+      x0: data.
+      t: the step of each example, from 1 ... T.
+      decoder: the distribution p(x_0 | x_1), for the examples with t = 1.
+
+    Returns:
+      The decoder's negative log-likelihood where t is 1, and elsewhere the KL from the posterior.
+
+    Raises:
+      InputError: if the network predicts no variance.
+
+    Source: Nichol & Dhariwal 2021, equations 4 to 7, and the authors' code (`_vb_terms_bpd`).
+    """
+    reverse = learned_range(schedule)
+    weights = np.append(0.0, schedule.posterior_x0[1:] ** 2 / (2 * reverse.least[1:]))
+    least, span, weight = (expand(jnp.asarray(a, jnp.float32)[t], x0) for a in (*reverse, weights))
+    std = jnp.sqrt(least) * jnp.exp(0.5 * log_factor(_learned(found), span))
+    decoded = -decoder(found.x0, std).log_prob(x0)
+    return jnp.where(t == 1, sum_event(decoded), sum_event(_learned_kl(x0, found, weight, 1.0, span)))
+
+
+def _learned_kl(x0: Array, found: Prediction, weight: Array, share: Array | float, span: Array) -> Float[Array, "b *event"]:
+    r"""$w e^{-a} (x_0 - \hat x_0)^2 + \frac c 2 (e^{-a} - 1 + a)$: a KL where the variance is the posterior's times $e^a$."""
+    a = log_factor(_learned(found), span)
+    return weight * jnp.exp(-a) * (x0 - found.x0) ** 2 + 0.5 * share * (jnp.expm1(-a) + a)
+
+
+def _with_span(variance: np.ndarray | Array | VarianceRange) -> tuple[np.ndarray, np.ndarray | None]:
+    """Variances, or the least of a range and its span."""
+    return variance if isinstance(variance, VarianceRange) else (np.asarray(variance), None)
+
+
+def _learned(found: Prediction) -> Array:
+    """The network's v."""
+    if found.v is None:
+        raise InputError("The network predicts no variance for its bound; take a fixed one, such as the small.")
+    return found.v
+
+
 def variational_diffusion(
     model: nn.Module,
     schedule: Discrete,
     parameterisation: Parameterisation = EPSILON,
     *,
-    variance: Callable[[Discrete], np.ndarray] = small_variance,
+    variance: Variance = small_variance,
     decoder: Decoder = DiscretizedNormal,
     samples: int | None = 1,
     told: Mapping[str, Told] = {},

@@ -20,8 +20,8 @@ def ancestral(schedule: Discrete, *, variance: Variance = small_variance) -> Sam
 
     Args:
       schedule: the chain, or a `subsequence` of it.
-      variance: the variance of the reverse steps: `small_variance` ($\tilde\beta_t$), `large_variance` ($\beta_t$), or that
-        which fits the network (`analytic_variance`).
+      variance: the variance of the reverse steps: `small_variance` ($\tilde\beta_t$), `large_variance` ($\beta_t$), that
+        which fits the network (`analytic_variance`), or that which the network has learned (`learned_range`).
 
     Returns:
       The sampler.

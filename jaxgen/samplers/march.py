@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from jaxgen.diffusion import Denoise, Level
+from jaxgen.diffusion.variances import log_factor
+from jaxgen.errors import InputError
 from jaxgen.samplers.sampler import Sampler, Samples, iterate
 from jaxgen.samplers.tables import Table
 
@@ -19,7 +21,11 @@ def march(table: Table, *, corrector: Table | None = None) -> Sampler:
         factor of the corrected state at which the step before began. The first step begins where it is.
 
     Returns:
-      The sampler. It draws nothing where the table has no variance.
+      The sampler. It draws nothing where the table has no variance. Where the table has a range of variances, C is the
+      network's, a number for each number of an example.
+
+    Raises:
+      InputError: when it samples, if variances are to be the network's, which predicts none.
     """
     predictions = max(t.data.shape[1] for t in (table, corrector) if t is not None)
     random = not isinstance(table.variance, np.ndarray) or table.variance.any()
@@ -33,15 +39,22 @@ def march(table: Table, *, corrector: Table | None = None) -> Sampler:
             terms = (of.data[j, k] * x0 for k, x0 in enumerate(known[: of.data.shape[1]]))
             return sum(terms, start=of.x[j] * x)
 
+        def widened(v: Array | None, span: Array) -> Array:
+            if v is None:
+                raise InputError("The network predicts no variance to sample with; take a fixed one, such as the small.")
+            return jnp.exp(0.5 * log_factor(v, span))
+
         def step(j: Array, carry: tuple[Array, list[Array], list[Array]]) -> tuple[Array, list[Array], list[Array]]:
             x, began, former = carry
-            known = [denoise(x, Level(*(of[j] for of in moves.level))).x0, *former]
+            found = denoise(x, Level(*(of[j] for of in moves.level)))
+            known = [found.x0, *former]
             if corrections is not None:
                 x = jnp.where(j == 0, x, row(corrections, j, began[0], known))
                 began = [x]
             x = row(moves, j, x, known)
             if random:
-                x = x + std[j] * jax.random.normal(jax.random.fold_in(key, j), x.shape, x.dtype)
+                z = jax.random.normal(jax.random.fold_in(key, j), x.shape, x.dtype)
+                x = x + (std[j] if moves.span is None else std[j] * widened(found.v, moves.span[j])) * z
             return x, began, known[: len(former)]
 
         began = [] if corrector is None else [x_start]

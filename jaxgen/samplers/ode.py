@@ -21,7 +21,7 @@ def drift(schedule: Continuous, denoise: Denoise) -> Drift:
     """The right side of the probability-flow ODE, `(x, t) -> dx/dt`."""
 
     def slope(x: Array, t: Array) -> Array:
-        x0, eps = denoise(x, schedule.level(t))
+        x0, eps, _ = denoise(x, schedule.level(t))
         d_alpha, d_sigma = jax.grad(schedule.alpha)(t), jax.grad(schedule.sigma)(t)
         return d_alpha * x0 + d_sigma * eps
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxgen.diffusion import Continuous, Discrete, Variance, discretised, small_variance
+from jaxgen.diffusion import Continuous, Discrete, Variance, VarianceRange, discretised, small_variance
 from jaxgen.diffusion.continuous import on_host
 from jaxgen.errors import InputError
 
@@ -52,13 +52,16 @@ class Table(NamedTuple):
       level: the levels at which the network is evaluated, `[N]`.
       x: the factors A of the state, `[N]`.
       data: the factors B of the predicted data, `[N, K]`, the newest prediction first.
-      variance: the variances C^2 of the new noise, `[N]`.
+      variance: the variances C^2 of the new noise, `[N]`; where they are learned, the least.
+      span: the logarithms of the ratios of the largest variances to the least, `[N]` (`diffusion.learned_range`); None where
+        they are not learned.
     """
 
     level: Levels
     x: np.ndarray
     data: np.ndarray
     variance: Column
+    span: np.ndarray | None = None
 
 
 def ancestral(chain: Discrete, variance: Variance = small_variance) -> Table:
@@ -66,7 +69,7 @@ def ancestral(chain: Discrete, variance: Variance = small_variance) -> Table:
 
     Args:
       chain: the chain.
-      variance: the variance of the reverse steps, a function of the chain.
+      variance: the variance of the reverse steps, a function of the chain; `learned_range` takes the network's.
 
     Returns:
       The table.
@@ -74,7 +77,15 @@ def ancestral(chain: Discrete, variance: Variance = small_variance) -> Table:
     Source: Ho et al. 2020, algorithm 2. With the large variance it is the ancestral sampler of Song et al. 2021, appendix F.
     """
     noisy = np.append(np.ones(chain.steps - 1), 0.0)
-    return Table(starts(chain), chain.posterior_xt[:0:-1], chain.posterior_x0[:0:-1, None], variance(chain)[:0:-1] * noisy)
+    reverse = variance(chain)
+    least, span = reverse if isinstance(reverse, VarianceRange) else (reverse, None)
+    return Table(
+        starts(chain),
+        chain.posterior_xt[:0:-1],
+        chain.posterior_x0[:0:-1, None],
+        least[:0:-1] * noisy,
+        None if span is None else span[:0:-1],
+    )
 
 
 def ddim(chain: Discrete, eta: float = 0.0) -> Table:

@@ -125,7 +125,7 @@ def test_a_dynamic_threshold_by_hand() -> None:
 )
 def test_the_noise_is_what_then_explains_the_noisy_data(limit: Any) -> None:
     level = SCHEDULE.level(jnp.array([1, 3, 9, 15, 20]))
-    x0, eps = limit(fixed(3 * normal(5, 3)))(X, level)
+    x0, eps, _ = limit(fixed(3 * normal(5, 3)))(X, level)
     np.testing.assert_allclose(level.alpha[:, None] * x0 + level.sigma[:, None] * eps, X, atol=1e-4)
 
 

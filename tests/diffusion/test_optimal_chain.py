@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gaussian_mixtures import Mixture
 
-from jaxgen.diffusion import analytic_variance, between_ends, from_betas, linear, optimal_chain, subsequence
+from jaxgen.diffusion import analytic_variance, from_betas, linear, optimal_chain, subsequence
 from jaxgen.diffusion.optimal_chain import cheapest_steps, transition_costs
 from jaxgen.distributions import Normal
 from jaxgen.errors import SizeError
@@ -61,7 +61,9 @@ def test_the_optimal_chain_costs_no_more_than_an_even_one() -> None:
     power = np.append(1.0, long.sigma[1:] ** 2 / (long.alpha[1:] ** 2 * C2 + long.sigma[1:] ** 2))
     costs = transition_costs(long, power)
     for steps in (2, 10, 50, 200):
-        found, even = (chain.time.astype(int)[1:] for chain in (optimal_chain(long, power, steps), between_ends(long, steps)))
+        found, even = (
+            chain.time.astype(int)[1:] for chain in (optimal_chain(long, power, steps), spaced(long, steps, first=True))
+        )
         assert len(found) == len(even) == steps
         assert found[0] == even[0] == 1
         assert found[-1] == even[-1] == 200
@@ -71,9 +73,8 @@ def test_the_optimal_chain_costs_no_more_than_an_even_one() -> None:
 
 @pytest.mark.parametrize("steps", [0, 1, 11])
 def test_lengths_that_no_path_has_are_refused(steps: int) -> None:
-    for make in (lambda: optimal_chain(CHAIN, POWER, steps), lambda: between_ends(CHAIN, steps)):
-        with pytest.raises(SizeError, match="from 2 to 10"):
-            make()
+    with pytest.raises(SizeError, match="from 2 to 10"):
+        optimal_chain(CHAIN, POWER, steps)
 
 
 def test_a_step_that_was_measured_wrong_is_no_way_out() -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import improved
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +110,12 @@ def test_subsequence_keeps_marginals_and_is_a_chain_of_its_own() -> None:
         subsequence(long, [10, 101])
     with pytest.raises(ValueError, match="no subsequence"):
         spaced(long, 101)
+
+
+@pytest.mark.parametrize(("steps", "count"), [(1000, 25), (1000, 100), (4000, 50), (4000, 4000), (200, 2)])
+def test_with_the_first_step_the_spacing_is_that_of_improved_ddpm(steps: int, count: int) -> None:
+    np.testing.assert_array_equal(spaced(linear(steps), count, first=True).time[1:], improved.space_timesteps(steps, count))
+    assert spaced(linear(steps), 1, first=True).time.tolist() == [0, steps]
 
 
 def test_betas_outside_of_their_range_are_refused() -> None:

@@ -41,3 +41,11 @@ def guided_diffusion() -> Any:
     folder = checkout("JAXGEN_GUIDED_DIFFUSION", "github.com/openai/guided-diffusion")
     with mock.patch.object(sys, "path", [str(folder), *sys.path]):
         return importlib.import_module("guided_diffusion.unet")
+
+
+def improved_diffusion(module: str) -> Any:
+    """A module of github.com/openai/improved-diffusion: `gaussian_diffusion`, `respace` or `resample`."""
+    folder = checkout("JAXGEN_IMPROVED_DIFFUSION", "github.com/openai/improved-diffusion")
+    # Their counts are of the type that numpy called `int` then.
+    with mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        return importlib.import_module(f"improved_diffusion.{module}")

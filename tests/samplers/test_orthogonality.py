@@ -59,7 +59,7 @@ def exact(meaning: Parameterisation, law: Mixture) -> Denoise:
 
     def denoise(xt: Any, level: Level) -> Any:
         def network(given: Any, time: Any) -> Any:
-            return meaning.target(*law.denoise(given / meaning.input(level), level), level)
+            return meaning.target(*law.denoise(given / meaning.input(level), level)[:2], level)
 
         return denoiser(network, meaning)(xt, level)
 

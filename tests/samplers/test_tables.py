@@ -95,7 +95,7 @@ def test_methods_that_are_one(name: str) -> None:
     usable = slice(1, None) if name == "flow" else slice(None)  # where lambda is finite
 
     def same(one: tables.Table, other: tables.Table, rows: slice = slice(None)) -> None:
-        for a, b in zip(one[1:], other[1:], strict=True):
+        for a, b in zip(one[1:4], other[1:4], strict=True):
             np.testing.assert_allclose(a[rows], b[rows], rtol=1e-9, atol=1e-12)
 
     same(tables.ddim(chain), tables.dpm_solver_pp(chain, order=1))

@@ -34,6 +34,9 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("edm", {"sampler": "unipc", "bf16": True, "data_std": 0.8}),
     ("flow_matching", {"law": "logit_normal", "sampler": "heun", "shift": 3.0, "flip": True}),
     ("flow_matching", {"sampler": "unipc", "bf16": True, "remat": True}),
+    ("improved_ddpm", {"objective": "vlb", "accumulate": 2, "flip": True}),
+    ("improved_ddpm", {"objective": "simple", "schedule": "linear", "sampler": "unipc", "bf16": True}),
+    ("improved_ddpm", {"sampling_steps": None, "variance": "large", "remat": True, "heads": 2}),
     ("ncsn", {"modulation": "adaptive", "levels": 3, "bf16": True, "flip": True}),
     ("ncsn", {"modulation": "additive", "remat": True, "accumulate": 2, "dropout": 0.1}),
 ]
@@ -57,7 +60,11 @@ def test_other_variants_trace(name: str, flags: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "flags", "says"),
-    [("ddpm", {"sampling_steps": 7}, "more than --timesteps"), ("ncsn", {"largest": 0.001}, "larger --largest")],
+    [
+        ("ddpm", {"sampling_steps": 7}, "more than --timesteps"),
+        ("improved_ddpm", {"objective": "simple", "variance": "learned"}, "trains no variance"),
+        ("ncsn", {"largest": 0.001}, "larger --largest"),
+    ],
 )
 def test_flags_that_do_not_go_together(name: str, flags: dict[str, Any], says: str) -> None:
     with pytest.raises(jaxgen.UserError, match=says):

@@ -11,13 +11,13 @@ import numpy as np
 import jaxgen
 from jaxgen.models.diffusion import UNet
 
-NUMBERS = ("constant", "of_x", "of_time", "of_label", "in_training")
+NUMBERS = ("constant", "of_x", "of_time", "of_label", "in_training", "v")
 
 
 class Affine(UNet):
     """The U-Net's flags, and the answer `constant + of_x x + of_time time + of_label label + in_training`, all 0 at the start.
 
-    `in_training` counts where the network is applied with `train=True`.
+    `in_training` counts where the network is applied with `train=True`. A network of twice the channels also answers `v`.
     """
 
     @nn.compact
@@ -27,7 +27,8 @@ class Affine(UNet):
         if label is not None:
             told = told + p["of_label"] * label.astype(jnp.float32)
         out = told.reshape(-1, *(1,) * (x.ndim - 1)) + p["of_x"] * x
-        return out + p["in_training"] if train else out
+        out = out + p["in_training"] if train else out
+        return jnp.concatenate([out, p["v"] + 0 * x], axis=-1) if self.outputs == 2 * x.shape[-1] else out
 
 
 class Loss:
@@ -36,11 +37,14 @@ class Loss:
     def __init__(self, experiment: jaxgen.Experiment) -> None:
         self.loss = jax.jit(experiment.players["model"].loss, static_argnames="train")
 
-    def __call__(self, images: np.ndarray, *, train: bool = True, label: Any = None, **numbers: float) -> np.ndarray:
+    def __call__(
+        self, images: np.ndarray, *, train: bool = True, label: Any = None, vars: Any = None, **numbers: float
+    ) -> np.ndarray:
         """The values of the examples, in double precision."""
         batch = {"image": np.asarray(images, np.float32), **({} if label is None else {"label": label})}
-        state = state_of(**numbers)
+        state = state_of(**numbers)._replace(vars=vars or {})
         values, aux = self.loss(state.params, state, batch, jax.random.key(5), train=train)
+        self.vars = aux.vars
         self.noise_error = np.asarray(aux.metrics["noise_error"], np.float64)
         return np.asarray(values, np.float64)
 

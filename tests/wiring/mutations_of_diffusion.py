@@ -188,7 +188,7 @@ GUIDANCE: Sequence[Change] = [
     ("guided outside of the interval", "scale, 1.0)", "1.0, scale)"),
     ("the interval is of sigma alone", "level.sigma / level.alpha, xt)", "level.sigma, xt)"),
     ("rescaled in whole", "share * ratio + 1 - share", "ratio"),
-    ("the noise does not follow", "Prediction(x0, X0.eps(x0, xt, level))", "Prediction(x0, xt)"),
+    ("the noise does not follow", "Prediction(x0, X0.eps(x0, xt, level), v)", "Prediction(x0, xt, v)"),
     ("the threshold of a batch", "axis=1)", "axis=1).max() + jnp.zeros(len(x0))"),
     ("small images are made larger", "jnp.maximum(size, 1.0)", "size"),
 ]
@@ -208,7 +208,7 @@ SCHEDULES: Sequence[Change] = [
 
 TABLES: Sequence[Change] = [
     ("the last step adds noise", "np.append(np.ones(chain.steps - 1), 0.0)", "np.ones(chain.steps)"),
-    ("a deviation for a variance", "variance(chain)[:0:-1] * noisy", "variance(chain)[:0:-1] ** 0.5 * noisy"),
+    ("a deviation for a variance", "least[:0:-1] * noisy", "least[:0:-1] ** 0.5 * noisy"),
     (
         "DDIM keeps the signal of the step before",
         "(s.alpha - kept * r.alpha)[:, None], variance)",
@@ -322,7 +322,7 @@ ANALYTIC: Sequence[Change] = [
     ("the power is of clipped predictions", "by(None)(state, {})", "by(pixels)(state, {})"),
     ("samples are not clipped", "of_learned_sampler(by(pixels)", "of_learned_sampler(by(None)"),
     ("the power is averaged over replicas", 'merge={"power": merging.total}', "merge={}"),
-    ("samples walk another chain", "chain = diffusion.between_ends(noise", "chain = diffusion.spaced(noise"),
+    ("samples walk another chain", "chain = diffusion.spaced(noise", "chain = diffusion.spaced(noise"),
     ("the covariance is that of the first steps", "power(state))[on_chain]", "power(state))[: len(on_chain)]"),
     ("--eta is dropped", "covariance, eta=eta,", "covariance,"),
     ("--largest-noise is dropped", ", largest_last=largest_noise)", ")"),
@@ -346,6 +346,69 @@ OPTIMAL: Sequence[Change] = [
     ("dips are believed", "np.maximum.accumulate(", "np.asarray("),
     ("the mean's factor is not squared", "((alpha[s] * added / variance[t]) ** 2", "((alpha[s] * added / variance[t])"),
     ("the path is the dearest", "through.argmin(0)", "np.where(np.isfinite(through), through, -1).argmax(0)"),
+]
+
+IMPROVED: Sequence[Change] = [
+    ("the bound ignores --variance", "own, variance=reverse, samples", "own, samples"),
+    ("the sampler ignores --variance", "functools.partial(samplers.ancestral, variance=reverse)", "samplers.ancestral"),
+    ("the simple loss has the large variance", '"learned" if learns else "small"', '"learned" if learns else "large"'),
+    (
+        "variances are swapped",
+        '"small": diffusion.small_variance,\n    "large": diffusion.large_variance',
+        '"large": diffusion.small_variance,\n    "small": diffusion.large_variance',
+    ),
+    (
+        "schedules are swapped",
+        '"linear": diffusion.linear, "cosine": diffusion.cosine',
+        '"cosine": diffusion.linear, "linear": diffusion.cosine',
+    ),
+    ("the hybrid is the bound", "objectives.hybrid if learns", "objectives.vlb if learns"),
+    ("uniform steps", "objectives.vlb(model, noise, law=law)", "objectives.vlb(model, noise)"),
+    ("the history is averaged over replicas", "{HISTORY: merging.same}", "{HISTORY: merging.mean}"),
+    ("no v", "(2 if learns else 1)", "1"),
+    ("v without a use", "(2 if learns else 1)", "2"),
+    ("the time is that of the chain", "scale=1000 / timesteps", "scale=1.0"),
+    ("the sampler walks the whole chain", "diffusion.spaced(noise, sampling_steps, first=True)", "noise"),
+    ("the first step is left out", "sampling_steps, first=True)", "sampling_steps)"),
+    (
+        "sampling starts at the least noise",
+        "methods[sampler](chain), chain.level(chain.steps)",
+        "methods[sampler](chain), chain.level(1)",
+    ),
+    ("the bound is of the sampler's chain", "known, noise, batch", "known, chain, batch"),
+    ("predictions are not clipped", "denoise_by(model, clip=PIXELS)", "denoise_by(model)"),
+    ("pixels in [0, 1]", "PIXELS = (-1.0, 1.0)", "PIXELS = (0.0, 1.0)"),
+    (
+        "evaluated images are mirrored",
+        "batch_size=batch_size, transform=transform)",
+        "batch_size=batch_size, transform=augment)",
+    ),
+    ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
+    ("evaluated on the training split", "jaxgen.mean_over(test, measure", "jaxgen.mean_over(train, measure"),
+    ("--nll-samples is dropped", "variance=reverse, samples=nll_samples", "variance=reverse"),
+    ("--ema is dropped", "        ema=ema,\n", ""),
+    ("--heads is dropped", "        heads=heads,\n", ""),
+    ("the paper's command with a T of 1000", "--timesteps 4000 --channels", "--channels"),
+]
+
+LEARNED: Sequence[Change] = [
+    ("the bound reaches the mean", "at.found._replace(x0=lax.stop_gradient(at.found.x0))", "at.found"),
+    ("the bound is not scaled", "at.noise_error + share * of_variance", "at.noise_error + of_variance"),
+    ("nats", "(math.log(2) * at.x0[0].size)", "at.x0[0].size"),
+    ("one term and not T", "(schedule.steps / (math", "(1 / (math"),
+    ("labels are dropped", "train=train, told=own)", "train=train)"),
+]
+
+RESAMPLING: Sequence[Change] = [
+    ("by the mean loss", "jnp.sqrt((losses**2).mean(1))", "losses.mean(1)"),
+    ("steps without a loss are drawn by it", '(history["counts"] >= self.history).all()', '(history["counts"] >= 0).all()'),
+    ("weights of another direction", "1 / (self.steps * law[index])", "self.steps * law[index]"),
+    ("steps from 0", "return index + 1, 1 /", "return index, 1 /"),
+    ("padding is kept", "jnp.where(real, t - 1, self.steps)", "t - 1"),
+    ("each replica keeps its own", "collectives.gather(x) for x in", "x for x in"),
+    ("a step that is met twice is kept once", "+ before) % self.history", ") % self.history"),
+    ("the first of many stay", "stays = same.sum(1) - before <= self.history", "stays = before < self.history"),
+    ("counts go on", "self.history + total % self.history)", "total)"),
 ]
 
 LANGEVIN: Sequence[Change] = [
@@ -382,6 +445,9 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/objectives/noise_power.py", "objectives/test_noise_power.py"): POWER,
     ("jaxgen/diffusion/optimal_chain.py", "diffusion/test_optimal_chain.py"): OPTIMAL,
     ("experiments/flow_matching.py", "wiring/test_flow_matching_facts.py"): FLOW,
+    ("experiments/improved_ddpm.py", "wiring/test_improved_ddpm_facts.py"): IMPROVED,
+    ("jaxgen/objectives/learned_variance.py", "objectives/test_learned_variance.py"): LEARNED,
+    ("jaxgen/objectives/resampling.py", "objectives/test_resampling.py"): RESAMPLING,
     ("jaxgen/samplers/langevin.py", "samplers/test_samplers.py"): LANGEVIN,
     ("jaxgen/metrics/inception_score.py", "metrics/test_inception_score.py"): SPLITS,
 }

@@ -91,7 +91,7 @@ def test_the_bounds_are_of_three_variances_on_one_chain_and_of_the_optimal_one(b
     names = ["", "optimal_chain_", "small_", "large_"]
     assert {f"{name}bits_per_dim" for name in names} < set(found)
     assert all(call["samples"] == 2 for call in bounds)
-    even, optimal = diffusion.between_ends(CHAIN, 3), diffusion.optimal_chain(CHAIN, POWER, 3)
+    even, optimal = diffusion.spaced(CHAIN, 3, first=True), diffusion.optimal_chain(CHAIN, POWER, 3)
     analytic = diffusion.analytic_variance(CHAIN, POWER.astype(np.float64))
     of = [(even, analytic), (optimal, analytic), (even, diffusion.small_variance), (even, diffusion.large_variance)]
     for call, (chain, variance) in zip(bounds[:: len(bounds) // 4], of, strict=True):
@@ -111,7 +111,7 @@ def test_samples_have_the_variance_that_is_asked_for(variance: Any, eta: float, 
     monkeypatch.setattr(module.diffusion_model, "of_learned_sampler", lambda *of, **how: made.append(of) or UNSAMPLED)
     experiment = make(NAME, sampling_steps=3, variance=variance, eta=eta, largest_noise=0.05)
     _, sampler, start, shape = made[-1]  # those before it are the frozen run's
-    chain = diffusion.between_ends(CHAIN, 3)
+    chain = diffusion.spaced(CHAIN, 3, first=True)
     assert (float(start.sigma), shape) == (pytest.approx(CHAIN.sigma[6]), (8, 8, 1))
     tables.clear()
     sampler(with_power(experiment, POWER))

@@ -53,7 +53,7 @@ def improved_ddpm(
     channels: int = 128,
     multipliers: tuple[float, ...] = (1, 2, 2, 2),
     blocks: int = 3,
-    attention_levels: tuple[int, ...] = (1, 2),
+    attention_levels: tuple[int, ...] | None = (1, 2),
     **fields: Any,
 ) -> UNet:
     """The U-Net of improved DDPM with learned variances; by default that for CIFAR-10, of 52.5 million parameters.
@@ -64,7 +64,8 @@ def improved_ddpm(
       channels: the channels that the multipliers refer to.
       multipliers: factors of the channels by level.
       blocks: residual blocks at each size.
-      attention_levels: levels that attend to themselves; the paper's have the sides 16 and 8.
+      attention_levels: levels that attend to themselves; the paper's have the sides 16 and 8. None for the sides in the field
+        `attention`.
       **fields: other fields of `UNet`; `outputs` is twice the number of the images' channels, 6.
 
     Source: Nichol & Dhariwal 2021, appendix A, and the authors' code.
@@ -205,7 +206,9 @@ def stable_diffusion(
     return _unet(channels, multipliers, blocks, attention_levels, {**start, **own, **fields})
 
 
-def _unet(channels: int, multipliers: tuple[float, ...], blocks: int, levels: tuple[int, ...], fields: dict[str, Any]) -> UNet:
+def _unet(
+    channels: int, multipliers: tuple[float, ...], blocks: int, levels: tuple[int, ...] | None, fields: dict[str, Any]
+) -> UNet:
     own: dict[str, Any] = {"attention_levels": levels, "width": channels, **fields}
     return UNet(tuple(round(channels * m) for m in multipliers), blocks, **own)
 
