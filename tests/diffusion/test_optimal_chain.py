@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gaussian_mixtures import Mixture
 
-from jaxgen.diffusion import analytic_variance, from_betas, linear, optimal_chain, subsequence
+from jaxgen.diffusion import analytic_variance, from_betas, linear, optimal_chain, spaced, subsequence
 from jaxgen.diffusion.optimal_chain import cheapest_steps, transition_costs
 from jaxgen.distributions import Normal
 from jaxgen.errors import SizeError
