@@ -33,11 +33,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 import jaxgen
 from jaxgen import data, objectives
+from jaxgen.analysis import units
 from jaxgen.analysis.latent_space import reconstructions
 from jaxgen.distributions import sum_event
 from jaxgen.flags import Count, Positive, Share, Whole, value_of
@@ -46,9 +46,6 @@ from jaxgen.models.autoencoders import SparseAutoencoder
 from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named, of_share
-
-CHUNK = 500
-"""Images that are encoded at a time for the classifier."""
 
 
 @jaxgen.recorded
@@ -116,19 +113,10 @@ def experiment(
         # With k units also while training still keeps more: the values of all steps compare.
         return {"squared_error": sum_event((reconstruct(state, batch["image"]) - batch["image"]) ** 2)}
 
-    def codes(state: jaxgen.TrainState, source: data.Source, track: Track) -> tuple[np.ndarray, np.ndarray]:
-        reader = data.in_order(source, CHUNK)
-        found, labels = [], []
-        for batch in track(reader, description=f"encoding {source.name}", total=len(reader)):
-            ready = data.apply_transform(transform, batch, jax.random.key(0), batch["index"])
-            found.append(np.asarray(encode(state, ready["image"])))
-            labels.append(batch["label"])
-        n = source.length
-        return np.concatenate(found)[:n], np.concatenate(labels)[:n]
-
     def classify(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        features, labels = codes(state, test, track)
-        accuracy = probe.linear(*codes(state, train, track), features, labels, l2=l2, each=False)
+        features, labels = units.over(test, encode, state, transform, track)
+        known = units.over(train, encode, state, transform, track)
+        accuracy = probe.linear(*known, features, labels, l2=l2, each=False)
         error, used = 1.0 - accuracy, float((features != 0).any(0).sum())
         # The standard error is over the test images; that of the classifier's training images is not in it.
         return named({"linear_error": (100 * error, 100 * of_share(error, len(labels))), "units_used": (used, None)})
@@ -136,14 +124,10 @@ def experiment(
     shown = data.examples(test, 1000, transform)["image"]
 
     def filters(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        columns = min(20, latents)
-        often = (encode(state, shown) != 0).sum(0)
-        first = jnp.argsort(-often)[: min(latents, 200) // columns * columns]
-        weights = state.params["model"]["kernel"].T[first]
-        # Grey is zero; each filter has its own scale.
-        bright = 0.5 + 0.5 * weights / jnp.maximum(abs(weights).max(1, keepdims=True), 1e-12)
+        often = (encode(state, shown) != 0).mean(0)
+        images, columns = units.filters(state.params["model"]["kernel"], often, image)
         caption = f"Weights of the units that are kept most often, these first, grey for zero; step {int(state.step):,}"
-        return jaxgen.Picture(bright.reshape(-1, *image), columns, caption)
+        return jaxgen.Picture(images, columns, caption)
 
     def rebuilt(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         x = shown[:32]

@@ -64,6 +64,7 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("sparse_autoencoder", "optimizer='momentum', learning_rate=0.01, final_learning_rate=0.01", "model"): sgd(
         0.01, "Makhzani & Frey 2013, section 4.1.1", 0.9
     ),
+    ("regularised_autoencoder", "", "model"): adam(3e-3, OWN),
     ("vqvae", "", "model"): adam(1e-3, OWN),
     ("vqvae", "learning_rate=3e-4", "model"): adam(3e-4, "van den Oord et al. 2017; sonnet/examples/vqvae_example.ipynb"),
     ("dcgan", "", "discriminator"): adam(2e-4, DCGAN, b1=0.5),

@@ -21,6 +21,7 @@ EVALUATED = [
     "conditional_gan",
     "gan",
     "iwae",
+    "regularised_autoencoder",
     "sparse_autoencoder",
     "vae",
     "vib",

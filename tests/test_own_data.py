@@ -222,6 +222,7 @@ def test_the_tables_are_found() -> None:
         "ncsn": ["modulation"],
         "pix2pix": ["loss"],
         "planar_flow": ["optimizer", "transform"],
+        "regularised_autoencoder": ["corruption"],
         "vae": ["activation", "likelihood"],
         "vib": ["covariance"],
     }

@@ -3,8 +3,10 @@
 from jaxgen.objectives.adversarial import adversarial
 from jaxgen.objectives.apply import apply
 from jaxgen.objectives.bottleneck import Prediction, bottleneck, bottleneck_prediction
+from jaxgen.objectives.contractive import contractive, squared_jacobian
 from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.cycle import CycleLosses, cycle_translation
+from jaxgen.objectives.denoising import Corruption, denoising, gaussian_noise, masking, salt_and_pepper
 from jaxgen.objectives.elbo import (
     constrained_elbo,
     elbo,
@@ -22,6 +24,7 @@ from jaxgen.objectives.resampling import SecondMoment
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
 from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sparse import k_sparse
+from jaxgen.objectives.sparse_rate import bernoulli_kl, sparse_rate
 from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.told import Told, tell, tell_nothing
 from jaxgen.objectives.translation import conditional_translation, translate
@@ -32,6 +35,7 @@ from jaxgen.objectives.weights import Weight, by_variance, on_data, on_noise, un
 
 __all__ = [
     "Bound",
+    "Corruption",
     "CycleLosses",
     "Prediction",
     "SecondMoment",
@@ -39,6 +43,7 @@ __all__ = [
     "Weight",
     "adversarial",
     "apply",
+    "bernoulli_kl",
     "bottleneck",
     "bottleneck_prediction",
     "bound_term",
@@ -49,25 +54,32 @@ __all__ = [
     "code_likelihood",
     "conditional_translation",
     "constrained_elbo",
+    "contractive",
     "contrastive",
     "cycle_translation",
     "denoiser_of",
+    "denoising",
     "denoising_score_matching",
     "dequantised_bound",
     "elbo",
     "flow_likelihood",
     "free_energy",
+    "gaussian_noise",
     "hybrid",
     "importance_weighted",
     "importance_weighted_bound",
     "importance_weighted_nll",
     "k_sparse",
     "log_prob",
+    "masking",
     "noise_power",
     "on_data",
     "on_noise",
     "reconstruction",
+    "salt_and_pepper",
     "simultaneous",
+    "sparse_rate",
+    "squared_jacobian",
     "tell",
     "tell_nothing",
     "tighter_bits_per_dim",

@@ -33,8 +33,8 @@ SPARSE: Sequence[Change] = [
     ("the classifier sees k units", "round(alpha * k)", "k"),
     (
         "the classifier is trained on the test images",
-        "probe.linear(*codes(state, train, track), features",
-        "probe.linear(*codes(state, test, track), features",
+        "known = units.over(train,",
+        "known = units.over(test,",
     ),
     ("Nesterov's momentum", "optax.sgd(rate, momentum)", "optax.sgd(rate, momentum, nesterov=True)"),
     ("another decay of Adam's", "optax.adam(rate)", "optax.adam(rate, b1=0.5)"),
@@ -63,9 +63,45 @@ VQVAE: Sequence[Change] = [
     ("reconstructions are not brought back to [0, 1]", "decoded - LOW", "decoded"),
 ]
 
+REGULARISED: Sequence[Change] = [
+    ("methods are swapped", '"sparse": objectives.sparse_rate(', '"plain": objectives.sparse_rate('),
+    ("--corrupted is dropped", "value_of(CORRUPTIONS, corruption)(corrupted)", "value_of(CORRUPTIONS, corruption)(0.3)"),
+    ("--corruption is dropped", "value_of(CORRUPTIONS, corruption)(corrupted)", "objectives.masking(corrupted)"),
+    ("--contraction is dropped", "objectives.contractive(model, contraction)", "objectives.contractive(model, 0.3)"),
+    ("--rate is dropped", "rate=rate, weight", "rate=0.1, weight"),
+    ("--sparsity is dropped", "weight=sparsity", "weight=0.3"),
+    ("--l2 is dropped", "labels, l2=l2)", "labels, l2=1e-3)"),
+    ("the classifier is trained on the test images", "known = units.over(train,", "known = units.over(test,"),
+    ("another rate of learning", "optax.adam(learning_rate)", "optax.adam(1e-3)"),
+    ("measured on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
+    ("pixels in [-1, 1]", "transform = data.scale()", "transform = data.scale(-1.0, 1.0)"),
+    ("batches are not cut", "        accumulate=accumulate,\n", ""),
+    ("clean images are shown to denoising", 'if method == "denoising" else x', 'if method == "plain" else x'),
+]
+
+RECONSTRUCTION: Sequence[Change] = [
+    ("the corrupted image is the target", "sum_event(p.log_prob(x)), Aux(", "sum_event(p.log_prob(given)), Aux("),
+    ("the evaluation is corrupted", "if train else x", "if True else x"),
+    ("what is left is made larger", "< share, 0.0, x)", "< share, 0.0, x / (1 - share))"),
+]
+
+CONTRACTIVE: Sequence[Change] = [
+    ("the weight is dropped", "weight * norm", "norm"),
+    ("draws of one size", "keys.draw(jax.random.normal, key, z.shape)", "jnp.ones_like(z)"),
+]
+
+RATE: Sequence[Change] = [
+    ("the divergence the other way round", "rate * jnp.log(rate / other)", "other * jnp.log(other / rate)"),
+    ("the penalty in evaluation", ".sum() if train else jnp.zeros(())", ".sum()"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/iwae.py", "wiring/test_iwae_facts.py"): IWAE,
     ("experiments/sparse_autoencoder.py", "wiring/test_sparse_facts.py"): SPARSE,
+    ("experiments/regularised_autoencoder.py", "wiring/test_regularised_autoencoder_facts.py"): REGULARISED,
+    ("jaxgen/objectives/denoising.py", "objectives/test_regularised_reconstruction.py"): RECONSTRUCTION,
+    ("jaxgen/objectives/contractive.py", "objectives/test_regularised_reconstruction.py"): CONTRACTIVE,
+    ("jaxgen/objectives/sparse_rate.py", "objectives/test_regularised_reconstruction.py"): RATE,
     ("experiments/vqvae.py", "wiring/test_vqvae_facts.py"): VQVAE,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""
