@@ -209,7 +209,9 @@ def bound_term(
     weights = np.append(0.0, schedule.posterior_x0[1:] ** 2 / (2 * reverse.least[1:]))
     least, span, weight = (expand(jnp.asarray(a, jnp.float32)[t], x0) for a in (*reverse, weights))
     std = jnp.sqrt(least) * jnp.exp(0.5 * log_factor(_learned(found), span))
-    decoded = -decoder(found.x0, std).log_prob(x0)
+    # Elsewhere a prediction may be so far away that a level's mass has no gradient, not even one to be multiplied by zero.
+    first = (t == 1).reshape(-1, *(1,) * (x0.ndim - 1))
+    decoded = -decoder(jnp.where(first, found.x0, x0), jnp.where(first, std, 1.0)).log_prob(x0)
     return jnp.where(t == 1, sum_event(decoded), sum_event(_learned_kl(x0, found, weight, 1.0, span)))
 
 

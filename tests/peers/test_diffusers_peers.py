@@ -17,13 +17,15 @@ from jaxgen.diffusion import (
     diffuse,
     dynamic_threshold,
     large_variance,
+    learned_range,
     linear,
     posterior,
     rescaled,
     small_variance,
     subsequence,
 )
-from jaxgen.samplers import ddim
+from jaxgen.diffusion.variances import log_factor
+from jaxgen.samplers import ddim, tables
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed (the extra `peers`)")
@@ -182,3 +184,26 @@ def test_a_guided_ddim_step_is_theirs(scale: float) -> None:
     denoise = clipped(classifier_free(at(c), at(u), scale), -1.0, 1.0)
     found = ddim(pair)(denoise, X, jax.random.key(0), trajectory=3).trajectory[1]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("t", [1, 2, 50, 700, 950])
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_an_ancestral_step_with_a_learned_variance_is_theirs(name: str, clip: bool, t: int) -> None:
+    """Their channels come first; at t = 1, where no noise is added, only the means can be compared."""
+    options = {"variance_type": "learned_range", "clip_sample": clip, "clip_sample_range": 1.0}
+    theirs = exact(diffusers.DDPMScheduler(T, beta_schedule=name, **options))
+    theirs.betas = torch.from_numpy(SCHEDULES[name].beta[1:])
+    v = normal(*X.shape, seed=7)
+    torch.manual_seed(t)
+    noise = torch.randn(X.shape)
+    torch.manual_seed(t)
+    found = theirs.step(torch.cat([tensor(OUT), tensor(v)], 1), t - 1, tensor(X)).prev_sample
+    both = jnp.concatenate([OUT, v], -1)  # ours come last
+    prediction = denoiser(lambda x, time: both, EPSILON, clip=(-1.0, 1.0) if clip else None)(X, SCHEDULES[name].level(t))
+    table = tables.ancestral(SCHEDULES[name], learned_range)
+    assert table.span is not None
+    mean = table.x[T - t] * X + table.data[T - t, 0] * prediction.x0
+    assert prediction.v is not None
+    std = jnp.sqrt(table.variance[T - t] * jnp.exp(log_factor(prediction.v, float(table.span[T - t]))))
+    np.testing.assert_allclose(mean + std * jnp.array(noise.numpy()), found, rtol=1e-4, atol=2e-5)
