@@ -58,20 +58,23 @@ WITHOUT_DRAWS = ("cyclegan",)
 
 
 @functools.cache
-def an_autoencoder() -> str:
-    """A run of a tiny VQ-VAE after its first step, for the experiments that model the codes of another run."""
-    folder = Path(tempfile.mkdtemp(prefix="jaxgen-vqvae-")) / "run"
+def a_run(name: str) -> str:
+    """A tiny run of an experiment after its first step, for the experiments that take a network of another run."""
+    folder = Path(tempfile.mkdtemp(prefix=f"jaxgen-{name}-")) / "run"
     atexit.register(shutil.rmtree, folder.parent, ignore_errors=True)
-    jaxgen.fit(make("vqvae", steps=1)._replace(evaluators={}, final={}, pictures={}), workdir=folder, quiet=True)
+    jaxgen.fit(make(name, steps=1)._replace(evaluators={}, final={}, pictures={}), workdir=folder, quiet=True)
     return str(folder)
+
+
+PARENTS = {"autoencoder": "vqvae", "model": "ddpm"}
+"""By flag of a run, the experiment that it is of."""
 
 
 def make(name: str, **flags: Any) -> jaxgen.Experiment:
     """An experiment at tiny size; TINY's flags only where it has them."""
     function = importlib.import_module(f"experiments.{name}").experiment
     known = inspect.signature(function).parameters
-    if "autoencoder" in known and "autoencoder" not in flags:
-        flags = {"autoencoder": an_autoencoder(), **flags}
+    flags = {flag: a_run(parent) for flag, parent in PARENTS.items() if flag in known and flag not in flags} | flags
     return function(**{flag: value for flag, value in TINY.items() if flag in known} | flags)
 
 

@@ -10,7 +10,7 @@ from jaxgen.diffusion.continuous import (
     variance_preserving,
     variance_preserving_cosine,
 )
-from jaxgen.diffusion.guidance import classifier_free, clipped, dynamic_threshold, rescaled
+from jaxgen.diffusion.guidance import LogProb, classifier, classifier_free, clipped, dynamic_threshold, rescaled
 from jaxgen.diffusion.laws import Drawn
 from jaxgen.diffusion.optimal_chain import optimal_chain
 from jaxgen.diffusion.parameterisation import (
@@ -62,6 +62,7 @@ __all__ = [
     "Discrete",
     "Drawn",
     "Level",
+    "LogProb",
     "NoiseSchedule",
     "Parameterisation",
     "Prediction",
@@ -70,6 +71,7 @@ __all__ = [
     "Variance",
     "analytic_variance",
     "between_ends",
+    "classifier",
     "classifier_free",
     "clipped",
     "cosine",

@@ -16,6 +16,7 @@ from jaxgen.objectives.elbo import (
 from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood, tighter_bits_per_dim
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.noise_power import noise_power
+from jaxgen.objectives.noisy_classification import classifier_of, noisy_classification
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
 from jaxgen.objectives.simultaneous import simultaneous
@@ -41,6 +42,7 @@ __all__ = [
     "by_information",
     "by_variance",
     "classification",
+    "classifier_of",
     "clip_scale",
     "code_likelihood",
     "conditional_translation",
@@ -59,6 +61,7 @@ __all__ = [
     "k_sparse",
     "log_prob",
     "noise_power",
+    "noisy_classification",
     "on_data",
     "on_noise",
     "reconstruction",

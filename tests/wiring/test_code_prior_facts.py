@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import an_autoencoder, make
+from contract import a_run, make
 
 import experiments.code_prior as module
 import jaxgen
@@ -141,4 +141,4 @@ def test_a_run_without_codes_is_no_autoencoder_for_it(tmp_path: Path) -> None:
     jaxgen.fit(make("autoencoder", steps=1)._replace(evaluators={}, final={}, pictures={}), workdir=tmp_path / "a", quiet=True)
     with pytest.raises(jaxgen.UserError, match=r"has no codes; give a run of experiments\.vqvae"):
         make("code_prior", **SMALL, autoencoder=str(tmp_path / "a"))
-    assert Path(an_autoencoder()).is_dir()
+    assert Path(a_run("vqvae")).is_dir()
