@@ -29,7 +29,7 @@ def experiment(
     flip: bool = False,
     guidance: Late[NonNegative] = 2.0,
     sampler: Late[samplers.OnChain] = "ancestral",
-    sampling_steps: Late[Count] = 100,
+    sampling_steps: Late[Count] = 50,
     channels: Counts = (32, 64),
     blocks: Whole = 1,
     attention: tuple[Whole, ...] = (32, 16, 8),

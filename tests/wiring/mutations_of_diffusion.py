@@ -191,6 +191,10 @@ GUIDANCE: Sequence[Change] = [
     ("the noise does not follow", "Prediction(x0, X0.eps(x0, xt, level))", "Prediction(x0, xt)"),
     ("the threshold of a batch", "axis=1)", "axis=1).max() + jnp.zeros(len(x0))"),
     ("small images are made larger", "jnp.maximum(size, 1.0)", "size"),
+    ("a classifier guides away from the class", "eps - scale * sigma * gradient", "eps + scale * sigma * gradient"),
+    ("a classifier's gradient is not scaled by the noise", "eps - scale * sigma * gradient", "eps - scale * gradient"),
+    ("the image does not follow the classifier", "x0 + scale * sigma**2 / alpha * gradient", "x0"),
+    ("a classifier is asked for the mean", "log_prob(x, level).sum()", "log_prob(x, level).mean()"),
 ]
 
 SCHEDULES: Sequence[Change] = [
@@ -318,6 +322,44 @@ FLOW: Sequence[Change] = [
     ("pixels in [0, 1]", "PIXELS = (-1.0, 1.0)", "PIXELS = (0.0, 1.0)"),
 ]
 
+GUIDED: Sequence[Change] = [
+    ("a model of labels is guided", "if role.conditions:", "if False:"),
+    ("any run is guided", "if not isinstance(role, diffusion.Trained) or", "if role and"),
+    ("images of any size", "if image != (own", "if False and image != (own"),
+    ("classes of any names", "if names != (known", "if False and names != (known"),
+    ("pixels of the other run are not asked for", "data.scale(*role.pixels)", "data.scale()"),
+    ("--shift is dropped", "if shift else data.identity", "if False else data.identity"),
+    ("--flip is dropped", "data.flip() if flip else", "data.flip() if False else"),
+    (
+        "borders are grey",
+        "data.chain(moved, data.flip() if flip else data.identity, transform)",
+        "data.chain(transform, moved)",
+    ),
+    (
+        "trained on another chain",
+        "noisy_classification(network, noise, meaning)",
+        "noisy_classification(network, chain, meaning)",
+    ),
+    ("the rate stays", "steps=steps, falls=steps", "steps=steps, falls=0"),
+    ("--dropout is dropped", '"dropout": dropout', '"dropout": 0.0'),
+    ("the guided model is not clipped", "meaning, clip=role.pixels", "meaning"),
+    ("--guidance is dropped", "log_prob, guidance)", "log_prob, 1.0)"),
+    ("sampling starts at the least noise", "chain.level(chain.steps)", "chain.level(1)"),
+    ("samples walk all steps", "diffusion.spaced(noise, sampling_steps)", "noise"),
+    ("errors of all noise in each quarter", "diffusion.subsequence(noise, one)", "noise"),
+    ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
+    ("evaluated on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
+]
+
+NOISY: Sequence[Change] = [
+    ("one time for all", "schedule.draw(times, len(x0))", "schedule.draw(times[:1], 1).repeat(len(x0))"),
+    ("clean images", "*given, key=key", "x0, given[1], key=key"),
+    ("the time is not scaled", "*given, key=key", "given[0], level.time, key=key"),
+    ("never trained", "name=name, train=train)", "name=name, train=False)"),
+    ("dropout while it guides", "level), name=name)[0]", "level), name=name, key=jax.random.key(0), train=True)[0]"),
+    ("the loss in place of its negative", "return -cross_entropy", "return cross_entropy"),
+]
+
 LANGEVIN: Sequence[Change] = [
     ("the step's size is not squared", "(schedule.sigma / schedule.sigma[1]) ** 2", "schedule.sigma / schedule.sigma[1]"),
     ("steps relative to the most noise", "schedule.sigma / schedule.sigma[1]", "schedule.sigma / schedule.sigma[-1]"),
@@ -348,6 +390,8 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/diffusion/continuous.py", "diffusion/test_continuous.py"): CONTINUOUS,
     ("jaxgen/diffusion/parameterisation.py", "diffusion/test_parameterisation.py"): PARAMETERISATION,
     ("experiments/edm.py", "wiring/test_edm_facts.py"): EDM,
+    ("experiments/classifier_guidance.py", "wiring/test_classifier_guidance_facts.py"): GUIDED,
+    ("jaxgen/objectives/noisy_classification.py", "objectives/test_noisy_classification.py"): NOISY,
     ("experiments/flow_matching.py", "wiring/test_flow_matching_facts.py"): FLOW,
     ("jaxgen/samplers/langevin.py", "samplers/test_samplers.py"): LANGEVIN,
     ("jaxgen/metrics/inception_score.py", "metrics/test_inception_score.py"): SPLITS,
