@@ -59,6 +59,8 @@ class FrozenNetwork(NamedTuple):
       step: the step of the checkpoint that it was taken from.
       folder: the folder that has the other run's record: its own, or the copy in a run that was trained with the network.
       role: the value by which the other run's experiment says how the network is used (`Network.role`), or None.
+      inputs: the example inputs of the module.
+      classes: the names of the classes in the other run's training data, by feature; they are there without its data.
     """
 
     module: nn.Module
@@ -72,6 +74,8 @@ class FrozenNetwork(NamedTuple):
     step: int
     folder: Path
     role: Any = None
+    inputs: tuple[Any, ...] = ()
+    classes: Mapping[str, tuple[str, ...]] = {}
 
 
 def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params, Vars]]:

@@ -85,6 +85,13 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("modes", "method='ddpm'", "model"): adam(cosine(1e-3), OWN),
     ("code_prior", "", "model"): adam(1e-3, "the UvA deep learning tutorials' rate, without its decay"),
     ("classifier_free_guidance", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
+    ("classifier_guidance", "steps=40", "model"): Rule(
+        "AdamW",
+        {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.05},
+        lambda step: 3e-4 * max(0.0, 1 - step / 40),
+        "guided-diffusion, README and scripts/classifier_train.py: torch's AdamW of all parameters, annealed to 0 along a line",
+        decayed=tuple(PARAMETERS),
+    ),
     ("edm", "", "model"): adam(1e-3, "Karras et al. 2022, table 7"),
     ("flow_matching", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("improved_ddpm", "", "model"): adam(1e-3, "Nichol & Dhariwal 2021, appendix A: AdamW without decay; our choice of rate"),

@@ -10,7 +10,7 @@ from jaxgen.diffusion.continuous import (
     variance_preserving,
     variance_preserving_cosine,
 )
-from jaxgen.diffusion.guidance import classifier_free, clipped, dynamic_threshold, rescaled
+from jaxgen.diffusion.guidance import LogProb, classifier, classifier_free, clipped, dynamic_threshold, rescaled
 from jaxgen.diffusion.laws import Drawn
 from jaxgen.diffusion.optimal_chain import optimal_chain
 from jaxgen.diffusion.parameterisation import (
@@ -63,6 +63,7 @@ __all__ = [
     "Discrete",
     "Drawn",
     "Level",
+    "LogProb",
     "NoiseSchedule",
     "Parameterisation",
     "Prediction",
@@ -71,6 +72,7 @@ __all__ = [
     "Variance",
     "VarianceRange",
     "analytic_variance",
+    "classifier",
     "classifier_free",
     "clipped",
     "cosine",

@@ -19,6 +19,7 @@ from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood
 from jaxgen.objectives.learned_variance import hybrid, vlb
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.noise_power import noise_power
+from jaxgen.objectives.noisy_classification import classifier_of, noisy_classification
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.resampling import SecondMoment
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
@@ -50,6 +51,7 @@ __all__ = [
     "by_information",
     "by_variance",
     "classification",
+    "classifier_of",
     "clip_scale",
     "code_likelihood",
     "conditional_translation",
@@ -73,6 +75,7 @@ __all__ = [
     "log_prob",
     "masking",
     "noise_power",
+    "noisy_classification",
     "on_data",
     "on_noise",
     "reconstruction",

@@ -77,9 +77,10 @@ def frozen(
             f"{difference}; give the code that it was trained with."
         )
     params, vars = parts.on_host((params, vars))
-    module, role = made.networks[name].module, made.networks[name].role
-    hashed = parts.digest(params, vars)
-    return FrozenNetwork(module, params, vars, hashed, str(run), path.absolute(), network, asked, taken, folder, role)
+    own, hashed = made.networks[name], parts.digest(params, vars)
+    classes = made.splits["train"].classes if "train" in made.splits else {}
+    whence = (hashed, str(run), path.absolute(), network, asked, taken, folder)
+    return FrozenNetwork(own.module, params, vars, *whence, own.role, own.inputs, classes)
 
 
 def load_params(path: str | Path, *, step: int | None = None, best: bool = False) -> dict[str, Any]:

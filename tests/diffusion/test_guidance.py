@@ -14,14 +14,18 @@ from jaxgen.diffusion import (
     Denoise,
     Level,
     Prediction,
+    classifier,
     classifier_free,
     clipped,
     cosine,
     dynamic_threshold,
     expand,
     geometric,
+    large_variance,
     linear,
+    posterior,
     rescaled,
+    small_variance,
     spaced,
 )
 
@@ -90,6 +94,85 @@ def test_the_interval_is_of_the_noise_relative_to_the_signal(schedule: Any) -> N
     each = guided(X[:3], schedule.level(jnp.array([1, 15, 30])))
     np.testing.assert_allclose(each.x0[:, 0], found[[0, 14, 29]])
     np.testing.assert_allclose(each.eps, -each.x0)
+
+
+def posterior_of(c: int) -> Any:
+    """The exact log p(c | x_t) of the mixture, summed over the numbers of an example."""
+
+    def log_prob(x: Any, level: Level) -> Any:
+        at = Level(*(expand(a, x) for a in level))
+        return (log_density(MEANS[c : c + 1], x, at) - log_density(MEANS, x, at) - np.log(len(MEANS))).sum(-1)
+
+    return log_prob
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("schedule", [SCHEDULE, geometric(20)], ids=["preserving", "exploding"])
+def test_an_exact_classifier_guides_as_the_exact_conditional_model_does(schedule: Any, scale: float) -> None:
+    """The score of p(x_t) plus that of p(c | x_t) is the score of p(x_t | c), at each example's own level."""
+    level = schedule.level(jnp.array([1, 4, 9, 15, 20]))
+    found = classifier(LAW.denoise, posterior_of(2), scale)(X, level)
+    expected = classifier_free(of_class(2).denoise, LAW.denoise, scale)(X, level)
+    np.testing.assert_allclose(found.eps, expected.eps, rtol=1e-3, atol=2e-4)
+    np.testing.assert_allclose(found.x0, expected.x0, rtol=1e-3, atol=2e-3)
+    alpha, sigma = (a[:, None] for a in level[1:])
+    np.testing.assert_allclose(alpha * found.x0 + sigma * found.eps, X, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm_solver_pp", "unipc"])
+def test_every_sampler_draws_from_the_class_that_an_exact_classifier_knows(sampler: Any) -> None:
+    chain = spaced(cosine(1000), 100)
+    start = samplers.noise(jax.random.key(0), (4000, 1), chain.level(chain.steps))
+    denoise = classifier(LAW.denoise, posterior_of(0), 1.0)
+    x = jax.jit(lambda x: samplers.ON_CHAIN[sampler](chain)(denoise, x, jax.random.key(1)).x)(start)
+    assert float(x.mean()) == pytest.approx(MEANS[0], abs=0.03)
+    assert float(x.std()) == pytest.approx(STD, abs=0.03)
+
+
+def test_it_is_the_shift_of_the_authors_condition_score() -> None:
+    """In numpy: eps less sqrt(1 - alpha_bar) s times the gradient of log p(y | x_t), the image that this explains, the mean."""
+    betas = np.linspace(1e-4, 0.02, 1000)
+    bar = np.cumprod(1 - betas)
+    weights = np.asarray(normal(5, 4, 3, seed=2), np.float64)
+    label, scale, t = np.array([0, 1, 2, 3, 0]), 2.5, np.array([0, 10, 400, 700, 999])
+    x = np.asarray(X, np.float64)
+
+    def log_prob(xt: Any, level: Level) -> Any:
+        logits = jnp.einsum("bkd,bd->bk", jnp.float32(weights), xt)
+        return jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.asarray(label)[:, None], 1)[:, 0]
+
+    p = np.exp(np.einsum("bkd,bd->bk", weights, x))
+    p /= p.sum(1, keepdims=True)
+    gradient = np.einsum("bk,bkd->bd", np.eye(4)[label] - p, weights)
+    a, before = bar[t][:, None], np.append(1.0, bar)[t][:, None]
+    clean = np.full((5, 3), 0.3)  # predicted and clipped
+    eps = (x - np.sqrt(a) * clean) / np.sqrt(1 - a) - np.sqrt(1 - a) * scale * gradient
+    x0 = (x - np.sqrt(1 - a) * eps) / np.sqrt(a)
+    beta = betas[t][:, None]
+    mean = (beta * np.sqrt(before) * x0 + (1 - before) * np.sqrt(1 - beta) * x) / (1 - a)
+
+    schedule = linear(1000)
+    found = classifier(fixed(clean.astype(np.float32)), log_prob, scale)(X, schedule.level(jnp.asarray(t + 1)))
+    np.testing.assert_allclose(found.eps, eps, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(found.x0, x0, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(posterior(schedule, jnp.asarray(t + 1), found.x0, X)[0], mean, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [20, 1000])
+def test_an_ancestral_step_moves_as_algorithm_1_says_up_to_what_the_docstring_says(steps: int) -> None:
+    """Algorithm 1 (`condition_mean`) moves the mean by s times the step's variance times the gradient."""
+    chain, scale, t = linear(steps), 2.0, jnp.arange(1, steps + 1)
+    x = jnp.zeros((steps, 1))
+    denoise = classifier(fixed(x), lambda x, level: 3.0 * x[:, 0], scale)
+    moved = np.asarray(posterior(chain, t, denoise(x, chain.level(t)).x0, x)[0])[:, 0]
+    np.testing.assert_allclose(moved, scale * chain.beta[1:] / chain.scale[1:] * 3.0, rtol=1e-4)
+    with_large = scale * large_variance(chain)[2:] * 3.0  # the first is another one, as in the papers
+    np.testing.assert_allclose(with_large / moved[1:], chain.scale[2:], rtol=1e-4)
+    with_small = scale * small_variance(chain)[2:] * 3.0
+    kept = (chain.sigma[1:-1] / chain.sigma[2:]) ** 2
+    np.testing.assert_allclose(with_small / moved[1:], chain.scale[2:] * kept, rtol=1e-4)
+    if steps == 1000:
+        assert np.abs(with_large / moved[1:] - 1).max() < 0.011
 
 
 def fixed(x0: Any) -> Denoise:

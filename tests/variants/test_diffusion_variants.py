@@ -30,6 +30,8 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("ddpm", {"weighting": "p2", "parameterisation": "v", "sampler": "dpm_solver_pp"}),
     ("ddpm", {"weighting": "min_snr", "sampler": "unipc", "schedule": "cosine"}),
+    ("classifier_guidance", {"sampler": "ddim", "flip": True, "shift": 0, "accumulate": 2, "remat": True}),
+    ("classifier_guidance", {"sampler": "unipc", "bf16": True, "dropout": 0.1, "attention": (4,)}),
     ("edm", {"churn": 20.0, "flip": True, "accumulate": 2}),
     ("edm", {"sampler": "unipc", "bf16": True, "data_std": 0.8}),
     ("flow_matching", {"law": "logit_normal", "sampler": "heun", "shift": 3.0, "flip": True}),
@@ -53,7 +55,8 @@ def test_other_variants_trace(name: str, flags: dict[str, Any]) -> None:
         return advance(state, experiment.train.transform(raw, key))
 
     state, metrics = jax.eval_shape(step, key, program.batch_spec(experiment.train))
-    assert {"loss", "noise_error", "grad_norm"} <= set(metrics)
+    own = "error" if name == "classifier_guidance" else "noise_error"
+    assert {"loss", own, "grad_norm"} <= set(metrics)
     images = jax.eval_shape(lambda state, key: experiment.sample(state, key, jaxgen.given(3, experiment.given)), state, key)
     assert images.shape == (3, *data_shape(experiment))
 

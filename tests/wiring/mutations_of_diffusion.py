@@ -191,6 +191,10 @@ GUIDANCE: Sequence[Change] = [
     ("the noise does not follow", "Prediction(x0, X0.eps(x0, xt, level), v)", "Prediction(x0, xt, v)"),
     ("the threshold of a batch", "axis=1)", "axis=1).max() + jnp.zeros(len(x0))"),
     ("small images are made larger", "jnp.maximum(size, 1.0)", "size"),
+    ("a classifier guides away from the class", "eps - scale * sigma * gradient", "eps + scale * sigma * gradient"),
+    ("a classifier's gradient is not scaled by the noise", "eps - scale * sigma * gradient", "eps - scale * gradient"),
+    ("the image does not follow the classifier", "x0 + scale * sigma**2 / alpha * gradient", "x0"),
+    ("a classifier is asked for the mean", "log_prob(x, level).sum()", "log_prob(x, level).mean()"),
 ]
 
 SCHEDULES: Sequence[Change] = [
@@ -322,7 +326,7 @@ ANALYTIC: Sequence[Change] = [
     ("the power is of clipped predictions", "by(None)(state, {})", "by(pixels)(state, {})"),
     ("samples are not clipped", "of_learned_sampler(by(pixels)", "of_learned_sampler(by(None)"),
     ("the power is averaged over replicas", 'merge={"power": merging.total}', "merge={}"),
-    ("samples walk another chain", "chain = diffusion.spaced(noise", "chain = diffusion.spaced(noise"),
+    ("samples walk another chain", "sampling_steps, first=True)", "sampling_steps)"),
     ("the covariance is that of the first steps", "power(state))[on_chain]", "power(state))[: len(on_chain)]"),
     ("--eta is dropped", "covariance, eta=eta,", "covariance,"),
     ("--largest-noise is dropped", ", largest_last=largest_noise)", ")"),
@@ -411,6 +415,44 @@ RESAMPLING: Sequence[Change] = [
     ("counts go on", "self.history + total % self.history)", "total)"),
 ]
 
+GUIDED: Sequence[Change] = [
+    ("a model of labels is guided", "if role.conditions:", "if False:"),
+    ("any run is guided", "if not isinstance(role, diffusion.Trained) or", "if role and"),
+    ("images of any size", "if image != (own", "if False and image != (own"),
+    ("classes of any names", "if names != (known", "if False and names != (known"),
+    ("pixels of the other run are not asked for", "data.scale(*role.pixels)", "data.scale()"),
+    ("--shift is dropped", "if shift else data.identity", "if False else data.identity"),
+    ("--flip is dropped", "data.flip() if flip else", "data.flip() if False else"),
+    (
+        "borders are grey",
+        "data.chain(moved, data.flip() if flip else data.identity, transform)",
+        "data.chain(transform, moved)",
+    ),
+    (
+        "trained on another chain",
+        "noisy_classification(network, noise, meaning)",
+        "noisy_classification(network, chain, meaning)",
+    ),
+    ("the rate stays", "steps=steps, falls=steps", "steps=steps, falls=0"),
+    ("--dropout is dropped", '"dropout": dropout', '"dropout": 0.0'),
+    ("the guided model is not clipped", "meaning, clip=role.pixels", "meaning"),
+    ("--guidance is dropped", "log_prob, guidance)", "log_prob, 1.0)"),
+    ("sampling starts at the least noise", "chain.level(chain.steps)", "chain.level(1)"),
+    ("samples walk all steps", "diffusion.spaced(noise, sampling_steps)", "noise"),
+    ("errors of all noise in each quarter", "diffusion.subsequence(noise, one)", "noise"),
+    ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
+    ("evaluated on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
+]
+
+NOISY: Sequence[Change] = [
+    ("one time for all", "schedule.draw(times, len(x0))", "schedule.draw(times[:1], 1).repeat(len(x0))"),
+    ("clean images", "*given, key=key", "x0, given[1], key=key"),
+    ("the time is not scaled", "*given, key=key", "given[0], level.time, key=key"),
+    ("never trained", "name=name, train=train)", "name=name, train=False)"),
+    ("dropout while it guides", "level), name=name)[0]", "level), name=name, key=jax.random.key(0), train=True)[0]"),
+    ("the loss in place of its negative", "return -cross_entropy", "return cross_entropy"),
+]
+
 LANGEVIN: Sequence[Change] = [
     ("the step's size is not squared", "(schedule.sigma / schedule.sigma[1]) ** 2", "schedule.sigma / schedule.sigma[1]"),
     ("steps relative to the most noise", "schedule.sigma / schedule.sigma[1]", "schedule.sigma / schedule.sigma[-1]"),
@@ -444,6 +486,8 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/analytic_dpm.py", "wiring/test_analytic_dpm_facts.py"): ANALYTIC,
     ("jaxgen/objectives/noise_power.py", "objectives/test_noise_power.py"): POWER,
     ("jaxgen/diffusion/optimal_chain.py", "diffusion/test_optimal_chain.py"): OPTIMAL,
+    ("experiments/classifier_guidance.py", "wiring/test_classifier_guidance_facts.py"): GUIDED,
+    ("jaxgen/objectives/noisy_classification.py", "objectives/test_noisy_classification.py"): NOISY,
     ("experiments/flow_matching.py", "wiring/test_flow_matching_facts.py"): FLOW,
     ("experiments/improved_ddpm.py", "wiring/test_improved_ddpm_facts.py"): IMPROVED,
     ("jaxgen/objectives/learned_variance.py", "objectives/test_learned_variance.py"): LEARNED,
