@@ -2,8 +2,32 @@
 
 python -m experiments.ddpm                                             # first the diffusion model, in runs/ddpm
 python -m experiments.classifier_guidance                              # then the classifier of its noisy images
-jaxgen sample runs/classifier_guidance --label 7 --guidance 5
-jaxgen evaluate runs/classifier_guidance --metrics classification_accuracy precision_recall --guidance 0 1 2 5
+jaxgen sample runs/classifier_guidance --label 7 --guidance 10
+jaxgen evaluate runs/classifier_guidance --metrics frechet precision_recall --guidance 0 1 2 5
+
+The diffusion model is frozen: this run keeps its network, so that the other run may be deleted. The classifier gets what the
+diffusion model gets, x_t and the time as that model scales them, on the same chain.
+
+Against the paper (section 4, algorithms 1 and 2) and the authors' code (github.com/openai/guided-diffusion):
+
+| | the paper, or its code | here |
+| --- | --- | --- |
+| classifier | half a U-Net with an attention pool, 128 wide, attention at 32, 16 and 8 | the same, 32 and 64 wide |
+| noise, loss | uniform t of the diffusion model's chain, cross-entropy | the same |
+| optimizer | AdamW of 3e-4 that falls to 0, decay 0.05, batches of 256, no averages | the same, batches of 128 |
+| augmentation | random crops of images that are up to a quarter larger, flips | shifts by `--shift`, flips by `--flip` |
+| gradient | of the sum of log p(y given x_t) of the chosen classes, without dropout | the same |
+| ancestral steps | the mean moves by the step's variance times s times the gradient (algorithm 1) | see below |
+| other samplers | the noise moves by -sigma_t s times the gradient (algorithm 2) | the same, in ancestral steps too |
+| clipping | of the diffusion model's image, before the guidance | the same |
+| guided model | of classes with s of 0.5 to 4, or of none with s of 10 (ImageNet) | of none |
+
+Ancestral steps move the mean by beta_t / sqrt(1 - beta_t) in place of the variance (`diffusion.classifier`).
+
+The second command takes 3 minutes of processor time. The classifier then errs on 58.9 +- 2.6 % of the noisy test images, and
+by quarters of the chain on 15, 58, 83 and 87 % (seed 0, n = 360). Of 500 samples by 25 steps of DDIM, an `experiments.lenet` of
+3.1 % errors takes 12, 46, 70, 89 and 96 % for the class that was asked for, at s of 0, 1, 2, 5 and 10. Recall in its features
+is 0.92, 0.93, 0.92, 0.89 and 0.74; precision does not rise as it does in the paper: 0.68, 0.55, 0.57, 0.62 and 0.53.
 """
 
 from collections.abc import Mapping
@@ -27,7 +51,7 @@ def experiment(
     dataset: str | data.Given = "digits",
     shift: Whole = 1,
     flip: bool = False,
-    guidance: Late[NonNegative] = 2.0,
+    guidance: Late[NonNegative] = 5.0,
     sampler: Late[samplers.OnChain] = "ancestral",
     sampling_steps: Late[Count] = 50,
     channels: Counts = (32, 64),

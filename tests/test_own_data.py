@@ -44,6 +44,9 @@ def given(name: str) -> Any:
         return data.from_arrays(rows, name="captioned")
     if name == "pix2pix":
         return segmented(), segmented(12)
+    if name == "classifier_guidance":  # of the classes of the run that it guides
+        digits = {"label": tuple(map(str, range(10)))}
+        return pictures()._replace(classes=digits), pictures(12, 1)._replace(classes=digits)
     return pictures(), pictures(12, 1)
 
 

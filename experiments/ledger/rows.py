@@ -237,6 +237,18 @@ ROWS: Mapping[str, Row] = {
         paper=None,
         chosen={"networks, rates, steps": Chosen.OWN, "dropout and size of the prior": Chosen.TEST},
     ),
+    "classifier_guidance_digits": Row(
+        system="classifier guidance, half a U-Net (32, 64 channels) on the noisy images of an unconditional DDPM, T = 1,000",
+        dataset="digits",
+        figure="test error of the classifier at uniform t, %",
+        unit="points",
+        command="python -m experiments.ddpm --dataset digits && "
+        "python -m experiments.classifier_guidance --model RUN1 --dataset digits",
+        value="test/error",
+        also=("test/error_q0", "test/error_q1", "test/error_q2", "test/error_q3"),
+        paper=None,
+        chosen={"optimizer, rate, decay": Chosen.CODE, "networks, batch size, steps": Chosen.OWN},
+    ),
     "realnvp_cifar10": Row(
         system="RealNVP, 2 scales, 64 channels, 8 residual blocks",
         dataset="CIFAR-10",
