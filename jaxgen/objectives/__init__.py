@@ -15,6 +15,7 @@ from jaxgen.objectives.elbo import (
 )
 from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood, tighter_bits_per_dim
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
+from jaxgen.objectives.probability_flow import bits_of_levels, flow_log_prob
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
 from jaxgen.objectives.simultaneous import simultaneous
@@ -35,6 +36,7 @@ __all__ = [
     "Weight",
     "adversarial",
     "apply",
+    "bits_of_levels",
     "bottleneck",
     "bottleneck_prediction",
     "by_information",
@@ -51,6 +53,7 @@ __all__ = [
     "dequantised_bound",
     "elbo",
     "flow_likelihood",
+    "flow_log_prob",
     "free_energy",
     "importance_weighted",
     "importance_weighted_bound",
