@@ -35,7 +35,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
         monkeypatch.setattr(module, "load", load)
 
 
-LONG = ("ddpm", "edm", "flow_matching", "ncsn", "clip", "wgan")
+LONG = ("ddpm", "edm", "flow_matching", "ncsn", "score_sde", "clip", "wgan")
 """To compile."""
 
 

@@ -221,6 +221,7 @@ def test_the_tables_are_found() -> None:
         "ncsn": ["modulation"],
         "pix2pix": ["loss"],
         "planar_flow": ["optimizer", "transform"],
+        "score_sde": ["predictor", "sde", "weighting"],
         "vae": ["activation", "likelihood"],
         "vib": ["covariance"],
     }

@@ -12,7 +12,6 @@ from jaxgen.diffusion import Denoise, Level
 from jaxgen.samplers.sampler import Sampler, Samples, iterate
 from jaxgen.samplers.tables import Table
 
-
 Before: TypeAlias = Callable[[Denoise, Array, Level, Array, PRNGKeyArray], Array]
 """`before(denoise, x, level, j, key) -> x`: the state that step j begins from, of the same level; `key` is the sampler's."""
 

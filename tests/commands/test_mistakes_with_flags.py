@@ -80,6 +80,8 @@ FLAGS = [
     ("ddpm --dropout 1", "^--dropout is 1.0; give 0 or more and less than 1"),
     ("edm --smallest 100", "^Sampling runs from the --largest noise down to the --smallest"),
     ("edm --sampling-steps 1", "^A grid of 1 has no end and start; give 2 times or more"),
+    ("score_sde --sampling-steps 1", "^A grid of 1 has no end and start; give 2 times or more"),
+    ("score_sde --tolerance 0", "^--tolerance is 0.0; give a number above 0"),
     ("flow_matching --shift 0", "^--shift is 0.0; give a number above 0"),
     ("ncsn --levels 1", "^Noise has two levels or more"),
     ("ncsn --smallest 5", "^Noise .* runs from --smallest above 0 up to a larger --largest"),

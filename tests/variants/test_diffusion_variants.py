@@ -34,6 +34,8 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("edm", {"sampler": "unipc", "bf16": True, "data_std": 0.8}),
     ("flow_matching", {"law": "logit_normal", "sampler": "heun", "shift": 3.0, "flip": True}),
     ("flow_matching", {"sampler": "unipc", "bf16": True, "remat": True}),
+    ("score_sde", {"sde": "sub_vp", "weighting": "likelihood", "sampler": "ode", "flip": True, "accumulate": 2}),
+    ("score_sde", {"sde": "ve", "predictor": "ancestral", "corrector_steps": 2, "bf16": True, "remat": True}),
     ("ncsn", {"modulation": "adaptive", "levels": 3, "bf16": True, "flip": True}),
     ("ncsn", {"modulation": "additive", "remat": True, "accumulate": 2, "dropout": 0.1}),
 ]
