@@ -14,8 +14,8 @@ Against the paper and the authors' code (github.com/yang-song/score_sde, and its
 
 | | the paper, or its code | here |
 | --- | --- | --- |
-| SDEs | VP and sub-VP with beta from 0.1 to 20; VE with sigma from 0.01 to 50, of pixels in [0, 1] | the same; pixels always \
-lie in [-1, 1], where the same noise of VE is 0.02 to 100 |
+| SDEs | VP and sub-VP with beta from 0.1 to 20; VE with sigma from 0.01 to 50, of pixels in [0, 1] | the same; pixels \
+always lie in [-1, 1], where the same noise of VE is 0.02 to 100 |
 | networks | DDPM++ at 999 t, NCSN++ at log sigma, 4 or 8 blocks a level of 128 to 256 channels | the same, small by default |
 | loss | the noise's error with t uniform from 1e-5; of VE half its sum over the pixels | the same; always its mean |
 | `--weighting likelihood` | g(t)^2 / sigma(t)^2 with t uniform | the same |
@@ -24,13 +24,14 @@ lie in [-1, 1], where the same noise of VE is 0.02 to 100 |
 | corrector | before the predictor; its norms are means over the batch | before it; the norms are the example's own |
 | default sampler | Euler-Maruyama alone for VP and sub-VP, reverse diffusion and a corrector for VE | the latter for all |
 | ends of sampling | t = 1e-3, of VE 1e-5; the last step without noise | the same; Euler-Maruyama ends with the predicted data |
-| flow | RK45 of SciPy with tolerances of 1e-5, one error for the whole batch | Dormand-Prince of JAX, an error for each example |
-| bits | one probe, from t = 1e-5, 256 levels, noise within a level in the evaluation alone | the same; `--bits` levels; \
-that noise in training too, because the 16 levels of digits would show |
+| flow | RK45 of SciPy with tolerances of 1e-5, one error for the whole batch | the same method with 1e-4, an error for each \
+example |
+| bits | one probe, from t = 1e-5, 256 levels, noise within a level in the evaluation alone | the same; the levels of \
+`--bits`; that noise in training too, because the 16 levels of digits would show |
 | the prior of bits | N(0, 1), of VE N(0, sigma(1)^2) | N(0, sigma(1)^2), from which samples start |
 
-At t = 1e-5 the bits leave out the noise that is still there, as the authors' do: neither the entropy of q(x_t | x_0) nor a decoder
-is added. Figures of other first times do not compare.
+At t = 1e-5 the bits leave out the noise that is still there, as the authors' do: neither the entropy of q(x_t | x_0) nor a
+decoder is added. Figures of other first times do not compare.
 """
 
 from collections.abc import Callable, Mapping

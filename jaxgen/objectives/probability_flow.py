@@ -2,7 +2,7 @@ r"""The exact density of a diffusion model, by its probability-flow ODE.
 
 Along a solution of $dx / dt = h(x, t)$ the logarithm of the density changes by $-\nabla \cdot h$, so that
 $\log p_0(x_0) = \log p_T(x_T) + \int_0^T \nabla \cdot h(x_t, t)\, dt$. The law at the end is the one that samplers start from,
-$N(0, \sigma(T)^2 I)$, and time runs from the schedule's start: what is given is the density of data with the noise of that time.
+$N(0, \sigma(T)^2 I)$, and time runs from the schedule's start: the density is that of data with the noise of that time.
 """
 
 import math
@@ -84,8 +84,8 @@ def _basis(x: Array) -> Float[Array, "b k *event"]:
 def bits_of_levels(log_prob: Float[Array, " b"], dimensions: int, *, bits: int, width: float = 1.0) -> Float[Array, " b"]:
     r"""Bits a dimension of images of $2^n$ levels, of the density of dequantised images.
 
-    A level is a cell of the side $w / 2^n$, so that $b = -\frac{\log p(x)}{D \log 2} + n - \log_2 w$. Averaged over uniform noise
-    within the cell it is an upper bound of the images' bits. Of bytes in [-1, 1] the last terms are 7.
+    A level is a cell of the side $w / 2^n$, so that $b = -\frac{\log p(x)}{D \log 2} + n - \log_2 w$. Averaged over uniform
+    noise within the cell it is an upper bound of the images' bits. Of bytes in [-1, 1] the last terms are 7.
 
     Args:
       log_prob: the log-density of dequantised images, in nats.

@@ -1,5 +1,5 @@
-"""What `experiments.score_sde` is wired to, held against Song et al. 2021 and the authors' code (github.com/yang-song/score_sde:
-sde_lib.py, losses.py, sampling.py, likelihood.py, models/utils.py, configs/).
+"""What `experiments.score_sde` is wired to, held against Song et al. 2021 and the authors' code
+(github.com/yang-song/score_sde: sde_lib.py, losses.py, sampling.py, likelihood.py, models/utils.py, configs/).
 
 An affine network stands in for DDPM++ and NCSN++."""
 
