@@ -56,7 +56,7 @@ def solve(
         called for one example at a time, under `vmap`.
       start: the states at the first time, `[B, ...]` or a tree of such arrays.
       times: two times or more, ascending or descending.
-      *given: what else the slope is given of each example, `[B, ...]`.
+      *given: further arguments of the slope, arrays `[B, ...]` that belong to the examples.
       rtol: the relative tolerance of a step's error. The error is the root of the mean of squares over an example's numbers.
       atol: the absolute tolerance.
 
@@ -132,7 +132,8 @@ def _states(rate: Callable[[Array, Array], Array], y: Array, times: Array, rtol:
     t, f = times[0], rate(y, times[0])
     d0, d1 = size(y, y), size(f, y)
     h = jnp.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1)
-    _, states = jax.lax.scan(to, (t, y, f, h), times[1:])
+    carry: tuple[Array, ...] = (t, y, f, h)
+    _, states = jax.lax.scan(to, carry, times[1:])
     return jnp.concatenate([y[None], states])
 
 
