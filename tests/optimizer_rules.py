@@ -95,6 +95,7 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("edm", "", "model"): adam(1e-3, "Karras et al. 2022, table 7"),
     ("flow_matching", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("improved_ddpm", "", "model"): adam(1e-3, "Nichol & Dhariwal 2021, appendix A: AdamW without decay; our choice of rate"),
+    ("score_sde", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("ncsn", "", "model"): adam(1e-3, "ncsn/configs/anneal.yml"),
     ("planar_flow", "", "model"): adam(1e-3, OWN),
     ("realnvp", "", "model"): Rule(

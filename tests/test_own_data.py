@@ -226,6 +226,7 @@ def test_the_tables_are_found() -> None:
         "pix2pix": ["loss"],
         "planar_flow": ["optimizer", "transform"],
         "regularised_autoencoder": ["corruption"],
+        "score_sde": ["predictor", "sde", "weighting"],
         "vae": ["activation", "likelihood"],
         "vib": ["covariance"],
     }

@@ -20,6 +20,7 @@ from jaxgen.objectives.learned_variance import hybrid, vlb
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.noise_power import noise_power
 from jaxgen.objectives.noisy_classification import classifier_of, noisy_classification
+from jaxgen.objectives.probability_flow import bits_of_levels, flow_log_prob
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.resampling import SecondMoment
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
@@ -45,6 +46,7 @@ __all__ = [
     "adversarial",
     "apply",
     "bernoulli_kl",
+    "bits_of_levels",
     "bottleneck",
     "bottleneck_prediction",
     "bound_term",
@@ -65,6 +67,7 @@ __all__ = [
     "dequantised_bound",
     "elbo",
     "flow_likelihood",
+    "flow_log_prob",
     "free_energy",
     "gaussian_noise",
     "hybrid",

@@ -4,11 +4,13 @@ From noise to data with a `denoise(x, level) -> Prediction`, all behind one sign
 position by position.
 """
 
+from jaxgen.samplers.adaptive import dopri5
 from jaxgen.samplers.ancestral import ON_CHAIN, Methods, OnChain, analytic, ancestral, ddim, dpm_solver_pp, unipc
 from jaxgen.samplers.autoregressive import Decoder, Warp, autoregressive, decoder_of, temperature, top_k, top_p, warp
 from jaxgen.samplers.langevin import annealed_langevin
 from jaxgen.samplers.march import march
 from jaxgen.samplers.ode import euler, heun
+from jaxgen.samplers.predictor_corrector import predictor_corrector
 from jaxgen.samplers.sampler import Sampler, Samples, noise
 from jaxgen.samplers.two_stage import Churn, heun_in_noise
 
@@ -27,12 +29,14 @@ __all__ = [
     "autoregressive",
     "ddim",
     "decoder_of",
+    "dopri5",
     "dpm_solver_pp",
     "euler",
     "heun",
     "heun_in_noise",
     "march",
     "noise",
+    "predictor_corrector",
     "temperature",
     "top_k",
     "top_p",

@@ -1,5 +1,8 @@
 """The loop that all samplers of one evaluation a step run in: it applies a table's rows."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +14,19 @@ from jaxgen.errors import InputError
 from jaxgen.samplers.sampler import Sampler, Samples, iterate
 from jaxgen.samplers.tables import Table
 
+Before: TypeAlias = Callable[[Denoise, Array, Level, Array, PRNGKeyArray], Array]
+"""`before(denoise, x, level, j, key) -> x`: the state that step j begins from, of the same level; `key` is the sampler's."""
 
-def march(table: Table, *, corrector: Table | None = None) -> Sampler:
+
+def march(table: Table, *, corrector: Table | None = None, before: Before | None = None) -> Sampler:
     r"""Applies a table: $x \leftarrow A x + \sum_k B_k \hat x_0^{(k)} + C z$.
 
     Args:
       table: the table of the steps.
       corrector: a table that replaces the state at which a step begins, once the network has been evaluated there: A is the
         factor of the corrected state at which the step before began. The first step begins where it is.
+      before: a function that changes the state before each step, without a change of its level. The steps draw from
+        `fold_in(key, j)` with j below their number.
 
     Returns:
       The sampler. It draws nothing where the table has no variance. Where the table has a range of variances, C is the
@@ -46,7 +54,10 @@ def march(table: Table, *, corrector: Table | None = None) -> Sampler:
 
         def step(j: Array, carry: tuple[Array, list[Array], list[Array]]) -> tuple[Array, list[Array], list[Array]]:
             x, began, former = carry
-            found = denoise(x, Level(*(of[j] for of in moves.level)))
+            level = Level(*(of[j] for of in moves.level))
+            if before is not None:
+                x = before(denoise, x, level, j, key)
+            found = denoise(x, level)
             known = [found.x0, *former]
             if corrections is not None:
                 x = jnp.where(j == 0, x, row(corrections, j, began[0], known))

@@ -39,6 +39,8 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("improved_ddpm", {"objective": "vlb", "accumulate": 2, "flip": True}),
     ("improved_ddpm", {"objective": "simple", "schedule": "linear", "sampler": "unipc", "bf16": True}),
     ("improved_ddpm", {"sampling_steps": None, "variance": "large", "remat": True, "heads": 2}),
+    ("score_sde", {"sde": "sub_vp", "weighting": "likelihood", "sampler": "ode", "flip": True, "accumulate": 2}),
+    ("score_sde", {"sde": "ve", "predictor": "ancestral", "corrector_steps": 2, "bf16": True, "remat": True}),
     ("ncsn", {"modulation": "adaptive", "levels": 3, "bf16": True, "flip": True}),
     ("ncsn", {"modulation": "additive", "remat": True, "accumulate": 2, "dropout": 0.1}),
 ]

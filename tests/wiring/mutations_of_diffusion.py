@@ -453,6 +453,46 @@ NOISY: Sequence[Change] = [
     ("the loss in place of its negative", "return -cross_entropy", "return cross_entropy"),
 ]
 
+SDE: Sequence[Change] = [
+    ("VP for sub-VP", "diffusion.sub_variance_preserving(start=FIRST)", "diffusion.variance_preserving(start=FIRST)"),
+    ("VE of pixels in [0, 1]", "variance_exploding(0.02, 100.0)", "variance_exploding(0.01, 50.0)"),
+    ("the network is told t", "lambda level: 999 * level.time", "lambda level: level.time"),
+    ("--weighting is dropped", "value_of(WEIGHTINGS, weighting)(law.schedule)", "objectives.uniform"),
+    ("sampling ends at the first time of training", "law.schedule._replace(start=law.last)", "law.schedule"),
+    ("--corrector-steps is dropped", "snr=snr, steps=corrector_steps", "snr=snr"),
+    ("--snr is dropped", "snr=snr, steps=corrector_steps", "steps=corrector_steps"),
+    ("--predictor is dropped", "value_of(PREDICTORS, predictor)", 'PREDICTORS["reverse_diffusion"]'),
+    ("ancestral variances are swapped", "sde.variance)", "diffusion.small_variance)"),
+    ("bits of another width", "width=PIXELS[1] - PIXELS[0]", "width=1.0"),
+    ("--nll-samples is dropped", "probes=nll_samples, ", ""),
+    ("sampling takes the output for the noise", "denoise_by(model, law.meaning)", "denoise_by(model)"),
+    ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
+    ("evaluated on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
+    ("pixels are not dequantised", "data.chain(data.dequantize(bits), data.scale(*PIXELS))", "data.scale(*PIXELS)"),
+]
+
+CORRECTOR: Sequence[Change] = [
+    ("a norm of the batch", "x.reshape(len(x), -1) ** 2, axis=1", "x.reshape(len(x), -1) ** 2"),
+    ("half a step", "2 * a * (snr", "a * (snr"),
+    ("a ratio for its square", "np.append(table.level.alpha[1:], 1.0)) ** 2", "np.append(table.level.alpha[1:], 1.0))"),
+    ("the noise of one step", "jnp.sqrt(2 * size)", "jnp.sqrt(size)"),
+    ("one noise for all steps", "count * (m + 1) + j", "count + j"),
+]
+
+ADAPTIVE: Sequence[Change] = [
+    ("a solution of order 4", "19372 / 6561", "19272 / 6561"),
+    ("no step is refused", "good = error <= 1", "good = error <= 1e9"),
+    ("the slope backwards", "return sign * ravel_pytree", "return ravel_pytree"),
+    ("the last noise stays", "if denoise_last:", "if not denoise_last:"),
+]
+
+DENSITY: Sequence[Change] = [
+    ("the change of another sign", "+ change[:, -1]", "- change[:, -1]"),
+    ("a prior of unit variance", "Normal(0.0, schedule.sigma(jnp.float32(schedule.end)))", "Normal(0.0, 1.0)"),
+    ("a sum over the probes", "jnp.mean(products)[None]", "jnp.sum(products)[None]"),
+    ("the width of a level", "bits - math.log2(width)", "bits + math.log2(width)"),
+]
+
 LANGEVIN: Sequence[Change] = [
     ("the step's size is not squared", "(schedule.sigma / schedule.sigma[1]) ** 2", "schedule.sigma / schedule.sigma[1]"),
     ("steps relative to the most noise", "schedule.sigma / schedule.sigma[1]", "schedule.sigma / schedule.sigma[-1]"),
@@ -492,6 +532,10 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/improved_ddpm.py", "wiring/test_improved_ddpm_facts.py"): IMPROVED,
     ("jaxgen/objectives/learned_variance.py", "objectives/test_learned_variance.py"): LEARNED,
     ("jaxgen/objectives/resampling.py", "objectives/test_resampling.py"): RESAMPLING,
+    ("experiments/score_sde.py", "wiring/test_score_sde_facts.py"): SDE,
+    ("jaxgen/samplers/predictor_corrector.py", "samplers/test_predictor_corrector.py"): CORRECTOR,
+    ("jaxgen/samplers/adaptive.py", "samplers/test_adaptive.py"): ADAPTIVE,
+    ("jaxgen/objectives/probability_flow.py", "objectives/test_probability_flow.py"): DENSITY,
     ("jaxgen/samplers/langevin.py", "samplers/test_samplers.py"): LANGEVIN,
     ("jaxgen/metrics/inception_score.py", "metrics/test_inception_score.py"): SPLITS,
 }
