@@ -531,7 +531,7 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/flow_matching.py", "wiring/test_flow_matching_facts.py"): FLOW,
     ("experiments/improved_ddpm.py", "wiring/test_improved_ddpm_facts.py"): IMPROVED,
     ("jaxgen/objectives/learned_variance.py", "objectives/test_learned_variance.py"): LEARNED,
-    ("jaxgen/objectives/resampling.py", "objectives/test_resampling.py"): RESAMPLING,
+    ("jaxgen/objectives/resampling.py", "objectives/test_drawn_by_losses.py"): RESAMPLING,
     ("experiments/score_sde.py", "wiring/test_score_sde_facts.py"): SDE,
     ("jaxgen/samplers/predictor_corrector.py", "samplers/test_predictor_corrector.py"): CORRECTOR,
     ("jaxgen/samplers/adaptive.py", "samplers/test_adaptive.py"): ADAPTIVE,
