@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import make
+from contract import make, titled
 from wiring.conftest import Measured
 
 import experiments.regularised_autoencoder as module
@@ -41,7 +41,7 @@ def losses(loss: Any, state: jaxgen.TrainState) -> np.ndarray:
         ({"method": "sparse", "rate": 0.3, "sparsity": 2.0}, objectives.sparse_rate(MODEL, rate=0.3, weight=2.0)),
         ({"method": "plain"}, objectives.reconstruction(MODEL)),
     ],
-    ids=str,
+    ids=lambda given: titled(given) if isinstance(given, dict) else "",
 )
 def test_each_method_has_its_loss_and_its_flags(flags: dict[str, Any], expected: Any) -> None:
     experiment = make(NAME, latents=6, **flags)
