@@ -20,12 +20,25 @@ Function: TypeAlias = Callable[..., Any]
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "data": (
         *("dataset", "data_dir", "cache_budget", "validation", "validation_seed", "batch_size", "binarization", "flip", "crop"),
-        *("shift", "jitter", "direction", "labels", "pairs", "vocabulary", "text_length", "told", "autoencoder"),
+        *(
+            "shift",
+            "jitter",
+            "direction",
+            "labels",
+            "pairs",
+            "vocabulary",
+            "text_length",
+            "told",
+            "autoencoder",
+            "model",
+            "bits",
+        ),
     ),
     "objective": (
         *("loss", "likelihood", "method", "beta", "beta_warmup", "max_kl", "analytic_kl", "samples", "train_samples", "k"),
         *("k_start", "anneal_steps", "alpha", "penalty", "weight", "limit", "gamma", "gamma_every", "gan", "l1", "smoothing"),
         *("temperature", "parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
+        *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),

@@ -28,8 +28,9 @@ def masking(share: float) -> Corruption:
 
     Source: Vincent et al. 2008, section 2.3.
 
-    >>> float(masking(0.25)(jax.random.key(0), jnp.ones((1, 10_000))).mean().round(1))
-    0.8
+    >>> left = masking(0.25)(jax.random.key(0), jnp.ones((1, 10_000))).mean()
+    >>> bool(abs(left - 0.75) < 0.02)
+    True
     """
 
     def corrupt(key: Key, x: Array) -> Array:

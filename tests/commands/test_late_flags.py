@@ -54,6 +54,12 @@ OTHERS: dict[str, Any] = {
     "direction": "b_to_a",
     "classifier_steps": 3,
     "noise_samples": 3,
+    "eta": 0.5,
+    "largest_noise": 0.1,
+    "predictor": "ancestral",
+    "corrector_steps": 2,
+    "snr": 0.3,
+    "tolerance": 1e-2,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 
