@@ -103,3 +103,10 @@ def test_the_picture_shows_what_the_method_is_given(flags: dict[str, Any], corru
 def test_settings_without_a_meaning_are_refused(flags: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         make(NAME, **flags)
+
+
+def test_adam_moves_by_the_rate_that_is_asked_for() -> None:
+    for flags, rate in (({}, 3e-3), ({"learning_rate": 0.01}, 0.01)):
+        tx = make(NAME, **flags).players["model"].tx
+        updates, _ = tx.update({"w": jnp.ones(1)}, tx.init({"w": jnp.zeros(1)}))
+        assert float(updates["w"][0]) == pytest.approx(-rate, rel=1e-4)
