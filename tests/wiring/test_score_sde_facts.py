@@ -257,3 +257,15 @@ def test_the_gradient_is_clipped_and_parameters_are_averaged() -> None:
     second, _ = tx.update({"x": jnp.array([3e-4, 4e-4])}, state, params)
     assert float(jnp.abs(first["x"]).max()) == 0, "the warm-up begins at zero"
     np.testing.assert_allclose(second["x"], -0.05, rtol=0.1)
+
+
+@pytest.mark.parametrize(("sde", "last"), [("vp", 1e-3), ("sub_vp", 1e-3), ("ve", 1e-5)])
+def test_sampling_ends_before_the_first_time_of_training(sde: Any, last: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authors' `eps` of sampling, 1e-3 or 1e-5 by the process; training has 1e-5 for all."""
+    starts: list[float] = []
+    even = experiments.score_sde.grids.even
+    monkeypatch.setattr(
+        experiments.score_sde.grids, "even", lambda schedule, n: starts.append(schedule.start) or even(schedule, n)
+    )
+    make("score_sde", sde=sde)
+    assert set(starts) == {last}
