@@ -33,7 +33,7 @@ Against the paper (theorem 1, equations 8 and 12, section 4) and the authors' co
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -84,18 +84,14 @@ def experiment(
       nll_samples: transitions of each test image from which the bounds are estimated; None is all of a bound's.
     """
     frozen = jaxgen.frozen(model)
-    role: Any = frozen.role
-    if not isinstance(role, diffusion.Trained) or not isinstance(role.schedule, diffusion.Discrete) or role.conditions:
-        raise jaxgen.UserError(
-            f"--model {model} is no diffusion model on a chain without labels; give a run of experiments.ddpm."
-        )
-    noise, pixels = role.schedule, role.pixels
-    if not 2 <= sampling_steps <= noise.steps:
-        raise jaxgen.UserError(f"--sampling-steps {sampling_steps} is not between 2 and the {noise.steps} of --model {model}.")
     if eta > 1:
         raise jaxgen.UserError(f"--eta {eta:g} is more than 1, which is all of the posterior's deviation; give from 0 to 1.")
     train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
+    noise, role = diffusion_model.trained_on_chain(frozen, image)
+    if not 2 <= sampling_steps <= noise.steps:
+        raise jaxgen.UserError(f"--sampling-steps {sampling_steps} is not between 2 and the {noise.steps} of --model {model}.")
+    pixels = role.pixels
     transform = data.scale(*pixels)
 
     def by(clip: tuple[float, float] | None) -> diffusion_model.DenoiseGiven:

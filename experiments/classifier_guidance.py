@@ -80,25 +80,13 @@ def experiment(
       decay: AdamW's weight decay.
     """
     guided = jaxgen.frozen(model)
-    role = guided.role
-    if not isinstance(role, diffusion.Trained) or not isinstance(role.schedule, diffusion.Discrete):
-        raise jaxgen.UserError(f"--model {model} is no diffusion model on a chain of steps; give a run of experiments.ddpm.")
-    if role.conditions:
-        raise jaxgen.UserError(
-            f"--model {model} was trained with a condition ({', '.join(role.conditions)}), and a classifier guides a model "
-            "without one here; give a run of experiments.ddpm without --labels."
-        )
-    noise, meaning = role.schedule, role.parameterisation
+    train, test = data.train_and_test(dataset)
+    image, names = data.common_shape("image", train, test), data.common_classes("label", train, test)
+    noise, role = diffusion_model.trained_on_chain(guided, image)
+    meaning = role.parameterisation
     if sampling_steps > noise.steps:
         raise jaxgen.UserError(
             f"--sampling-steps {sampling_steps} are more than the {noise.steps} of --model {model}; give as many or fewer."
-        )
-    train, test = data.train_and_test(dataset)
-    image, names = data.common_shape("image", train, test), data.common_classes("label", train, test)
-    if image != (own := guided.inputs[0].shape[1:]):
-        sizes = ("x".join(map(str, shape)) for shape in (image, own))
-        raise jaxgen.UserError(
-            "The images of --dataset are {}, and those of --model {}; give the set that it was trained on.".format(*sizes)
         )
     if names != (known := guided.classes.get("label", names)):
         ends = (f"{len(of)}, from {of[0]} to {of[-1]}" for of in (names, known))
@@ -113,8 +101,7 @@ def experiment(
     multipliers = tuple(c / channels[0] for c in channels)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     fields = {"classes": len(names), "dropout": dropout, "remat": remat, "dtype": dtype}
-    network = presets.noisy_classifier(channels[0], multipliers, blocks, **fields)
-    network = network.clone(attention=attention, attention_levels=None)
+    network = presets.noisy_classifier(channels[0], multipliers, blocks, None, attention=attention, **fields)
     loss = objectives.noisy_classification(network, noise, meaning)
     rate = optimizers.constant_then_linear(learning_rate, steps=steps, falls=steps)
     player = jaxgen.Player(loss, optax.adamw(rate, weight_decay=decay))

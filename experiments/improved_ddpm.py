@@ -130,7 +130,7 @@ def experiment(
 
     def init(key: Key) -> tuple[Params, Vars]:
         params, vars = jaxgen.initialize(networks)(key)
-        return params, {**vars, HISTORY: law.empty()} if objective == "vlb" else vars
+        return params, {**vars, HISTORY: law.empty()}
 
     chain = noise if sampling_steps is None else diffusion.spaced(noise, sampling_steps, first=True)
     methods: samplers.Methods = {
@@ -153,7 +153,7 @@ def experiment(
         players=players,
         steps=steps,
         networks=networks,
-        init=init,
+        init=init if objective == "vlb" else None,
         splits={"train": train, "test": test},
         evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
         final={"test": over_test(bound)},

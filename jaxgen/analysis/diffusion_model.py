@@ -9,7 +9,9 @@ import jax.numpy as jnp
 
 from jaxgen import diffusion, objectives, samplers
 from jaxgen.analysis import trajectories
+from jaxgen.errors import UserError
 from jaxgen.game import TrainState
+from jaxgen.network import FrozenNetwork
 from jaxgen.pictures import Picture
 from jaxgen.samples.conditions import Conditions, given
 from jaxgen.types import Array, Batch, Key
@@ -156,3 +158,32 @@ def denoise_by(
         return objectives.denoiser_of(model, state.params, state.vars, parameterisation, told=own, clip=clip, name=name)
 
     return denoise
+
+
+def trained_on_chain(part: FrozenNetwork, image: tuple[int, ...]) -> tuple[diffusion.Discrete, diffusion.Trained]:
+    """The chain and the role of another run's diffusion model without conditions, to be used as a frozen part.
+
+    Args:
+      part: the network of the other run.
+      image: the shape (H, W, C) of the images that it is to be used on.
+
+    Returns:
+      The chain that it was trained on, and its role.
+
+    Raises:
+      UserError: if it is no diffusion model on a chain of steps, has a condition, or was made for images of another shape.
+    """
+    role, own = part.role, part.inputs[0].shape[1:]
+    if not isinstance(role, diffusion.Trained) or not isinstance(role.schedule, diffusion.Discrete):
+        raise UserError(f"--model {part.given} is no diffusion model on a chain of steps; give a run of experiments.ddpm.")
+    if role.conditions:
+        raise UserError(
+            f"--model {part.given} was trained with a condition ({', '.join(role.conditions)}), and here a model without one "
+            "is used; give a run of experiments.ddpm without --labels."
+        )
+    if image != own:
+        sizes = ("x".join(map(str, shape)) for shape in (image, own))
+        raise UserError(
+            "The images of --dataset are {}, and those of --model {}; give the set that it was trained on.".format(*sizes)
+        )
+    return role.schedule, role

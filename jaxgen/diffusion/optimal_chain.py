@@ -18,6 +18,10 @@ def transition_costs(schedule: Discrete, power: Float[np.ndarray, " t"], *, larg
     From t to s it is $\frac 1 2 \log \frac{\tilde\beta + B^2\, \mathrm{Cov}(x_0 | x_t)}{\tilde\beta}$, where the posterior
     $q(x_s | x_t, x_0)$ has the variance $\tilde\beta$ and its mean the factor B of x_0.
 
+    The covariance cannot fall as noise is added. Where the measured one does, the measurement or the network is in error, and
+    the largest one at less noise is taken: else a path would jump from such a step for nothing. The authors spread steps evenly
+    over the part of the chain where the measured power is above 1.
+
     Args:
       schedule: the chain of T steps.
       power: the power of the network's predicted noise at the chain's steps, `[T + 1]` (`noise_power`).
@@ -25,10 +29,6 @@ def transition_costs(schedule: Discrete, power: Float[np.ndarray, " t"], *, larg
 
     Returns:
       The costs, `[T + 1, T + 1]`, at [s, t]; infinite unless 0 < s < t.
-
-    The covariance cannot fall as noise is added. Where the measured one does, the measurement or the network is in error, and
-    the largest one at less noise is taken: else a path would jump from such a step for nothing. The authors spread steps evenly
-    over the part of the chain where the measured power is above 1.
 
     Source: Bao et al. 2022, section 4 and theorem 1, and the authors' code (`dp_seg`).
 

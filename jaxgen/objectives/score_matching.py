@@ -47,7 +47,8 @@ def denoising_score_matching(
       A loss with the metric `noise_error`: the squared error of the noise, whatever the parameterisation and the weight.
 
     Raises:
-      InputError: if at an end of a continuous schedule no prediction follows from the output.
+      InputError: if at an end of a continuous schedule no prediction follows from the output, or, when the loss is called, if
+        the output has another shape than x_0.
 
     Source: Vincent 2011; Song & Ermon 2019, equation 6; Ho et al. 2020, equation 14.
     """
@@ -63,6 +64,11 @@ def denoising_score_matching(
         own = tell(told, batch, drop if train else None)
         given = parameterisation.given(xt, level)
         out, vars = apply(model, params, state.vars, *given, key=key, name=name, train=train, told=own)
+        if out.shape != x0.shape:
+            raise InputError(
+                f"The network's output has the shape {out.shape[1:]}, and the data have {x0.shape[1:]}; give it as many "
+                "outputs. A learned variance is trained by `hybrid` or `vlb`."
+            )
         out = out.astype(jnp.float32)
         dimensions = x0[0].size
         error = sum_event((out - parameterisation.target(x0, eps, level)) ** 2) / dimensions

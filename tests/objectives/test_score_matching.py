@@ -1,5 +1,7 @@
 """Denoising score matching against what it is the minimum of."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from parameters import normal
 
 import jaxgen
 from jaxgen.diffusion import EPSILON, SCORE, X0, V, geometric, linear, variance_preserving
+from jaxgen.errors import InputError
 from jaxgen.models.diffusion import MLP
 from jaxgen.objectives import Told, by_variance, denoiser_of, denoising_score_matching, variational_diffusion
 from jaxgen.types import Array
@@ -155,3 +158,17 @@ def test_bound_as_a_loss_differentiates_and_reports_its_parts() -> None:
     assert np.abs(gradient["model"]["value"]) > 0
     labelled = variational_diffusion(Constant(), linear(6), told={"label": Told("label")})
     assert not np.allclose(values(labelled, ZERO, x, label=jnp.ones(4, jnp.int32))[0], found)
+
+
+def test_an_output_of_another_shape_is_refused() -> None:
+    """With one channel of data a second channel of the output would be broadcast against it."""
+
+    class Doubled(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any, t: Any, *, train: bool = False) -> Any:
+            return jnp.concatenate([x, x], axis=-1)
+
+    loss = denoising_score_matching(Doubled(), linear(5))
+    state = jaxgen.TrainState(jnp.zeros((), jnp.int32), KEY, {"model": {}}, {}, {}, {}, {})
+    with pytest.raises(InputError, match=r"output has the shape \(3, 3, 2\), and the data have \(3, 3, 1\)"):
+        loss({"model": {}}, state, {"image": jnp.zeros((2, 3, 3, 1))}, KEY, train=True)

@@ -169,5 +169,11 @@ def test_settings_without_a_meaning_are_refused(flags: dict[str, Any], sentence:
 
 @pytest.mark.parametrize("parent", ["vqvae", "flow_matching"])
 def test_a_run_that_is_no_chain_is_refused(parent: str) -> None:
-    with pytest.raises(UserError, match=r"is no diffusion model on a chain without labels; give a run of experiments.ddpm"):
+    with pytest.raises(UserError, match=r"is no diffusion model on a chain of steps; give a run of experiments\.ddpm"):
         make(NAME, model=a_run(parent))
+
+
+def test_images_of_another_size_are_refused() -> None:
+    rows = {"image": np.zeros((8, 9, 9, 1), np.uint8)}
+    with pytest.raises(UserError, match="images of --dataset are 9x9x1, and those of --model 8x8x1"):
+        make(NAME, dataset=(data.from_arrays(rows, name="large"), data.from_arrays(rows, name="large")))

@@ -153,7 +153,7 @@ def noisy_classifier(
     channels: int = 128,
     multipliers: tuple[float, ...] = (1, 2, 3, 4),
     blocks: int = 4,
-    attention_levels: tuple[int, ...] = (1, 2, 3),
+    attention_levels: tuple[int, ...] | None = (1, 2, 3),
     **fields: Any,
 ) -> NoisyClassifier:
     """The classifier of classifier guidance; by default that for ImageNet at 64x64.
@@ -165,7 +165,8 @@ def noisy_classifier(
       channels: the channels that the multipliers refer to.
       multipliers: factors of the channels by level.
       blocks: residual blocks at each size.
-      attention_levels: levels that attend to themselves; the paper's have the sides 32, 16 and 8.
+      attention_levels: levels that attend to themselves; the paper's have the sides 32, 16 and 8. With None the field
+        `attention` chooses them by their sides.
       **fields: other fields of `NoisyClassifier`; `classes` is 1,000.
 
     Source: Dhariwal & Nichol 2021, table 12, and the authors' code.
