@@ -10,6 +10,7 @@ from jaxgen.diffusion.continuous import (
     variance_preserving,
     variance_preserving_cosine,
 )
+from jaxgen.diffusion.first_stage import FirstStage
 from jaxgen.diffusion.guidance import LogProb, classifier, classifier_free, clipped, dynamic_threshold, rescaled
 from jaxgen.diffusion.laws import Drawn
 from jaxgen.diffusion.optimal_chain import optimal_chain
@@ -62,6 +63,7 @@ __all__ = [
     "Denoise",
     "Discrete",
     "Drawn",
+    "FirstStage",
     "Level",
     "LogProb",
     "NoiseSchedule",
