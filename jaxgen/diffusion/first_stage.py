@@ -1,4 +1,4 @@
-"""What an autoencoder tells of its latents: what a diffusion model of latents needs to use it as its first stage."""
+"""The role of an autoencoder whose latents are maps: what a diffusion model of latents needs to use it as its first stage."""
 
 from typing import NamedTuple
 
