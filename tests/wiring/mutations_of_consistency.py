@@ -47,6 +47,7 @@ EXPERIMENT: Sequence[Change] = [
     ("a best step", "best=None", 'best="test/loss"'),
     ("no averages", "        ema=ema,\n", ""),
     ("equal noises pass", "after >= before", "after > before"),
+    ("plain Adam", "optax.radam(", "optax.adam("),
     ("the network tells nothing of itself", "*teacher.inputs, role=role", "*teacher.inputs"),
 ]
 

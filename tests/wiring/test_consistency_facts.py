@@ -183,6 +183,23 @@ def test_noises_that_do_not_descend_are_refused(noises: tuple[float, ...]) -> No
         make(NAME, noises=noises)
 
 
+def test_the_optimizer_is_rectified_adam() -> None:
+    """As torch.optim.RAdam, in numpy: without second moments until their estimate is known well enough, in the sixth step."""
+    tx = make(NAME, learning_rate=0.1).players["model"].tx
+    rng, p = np.random.default_rng(0), np.zeros(5)
+    state, first, second, longest = tx.init(jnp.zeros(5)), np.zeros(5), np.zeros(5), 2 / 0.001 - 1
+    for t in range(1, 12):
+        g = rng.normal(size=5)
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+        length = longest - 2 * t * 0.999**t / (1 - 0.999**t)
+        expected = -0.1 * first / (1 - 0.9**t)
+        if length > 5:
+            known = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            expected = expected * np.sqrt(known * (1 - 0.999**t) / second)
+        found, state = tx.update(jnp.asarray(g, jnp.float32), state, jnp.asarray(p, jnp.float32))
+        np.testing.assert_allclose(found, expected, rtol=0.02)  # the lengths are rounded to single precision
+
+
 def test_parameters_are_averaged_and_micro_batches_counted() -> None:
     experiment = make(NAME, ema=0.9, accumulate=2)
     assert (experiment.ema, experiment.accumulate) == (0.9, 2)
