@@ -21,7 +21,7 @@ Against the paper and the authors' code (github.com/locuslab/ect):
 | network | DDPM++ of 55.7 million, in half precision as an option | that of `--model`, in its precision |
 
 The second command takes 7 minutes of processor time. From the same noise an image by one evaluation then differs from the end
-of the untuned model's flow by a mean square of 0.038 +- 0.002 a pixel, in [-1, 1]. Before the tuning, where one evaluation gives
+of the untuned model's flow by a mean square of 0.038 +- 0.002 a pixel, in [-1, 1]. Before that, where one evaluation gives
 the mean of all images, it was 0.275 +- 0.002 (seed 0, 360 noises). A person reads the digits of one evaluation and of two.
 """
 
