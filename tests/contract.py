@@ -69,12 +69,16 @@ def a_run(name: str) -> str:
 PARENTS = {"autoencoder": "vqvae", "model": "ddpm"}
 """By flag of a run, the experiment that it is of."""
 
+OF_EDM = ("consistency",)
+"""Experiments whose model is a run of `experiments.edm`."""
+
 
 def make(name: str, **flags: Any) -> jaxgen.Experiment:
     """An experiment at tiny size; TINY's flags only where it has them."""
     function = importlib.import_module(f"experiments.{name}").experiment
     known = inspect.signature(function).parameters
-    flags = {flag: a_run(parent) for flag, parent in PARENTS.items() if flag in known and flag not in flags} | flags
+    parents = PARENTS | ({"model": "edm"} if name in OF_EDM else {})
+    flags = {flag: a_run(parent) for flag, parent in parents.items() if flag in known and flag not in flags} | flags
     return function(**{flag: value for flag, value in TINY.items() if flag in known} | flags)
 
 

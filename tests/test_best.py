@@ -28,8 +28,8 @@ CHANGING: dict[str, list[dict[str, Any]]] = {
 OPPONENTS = ("discriminator", "critic", "multiplier")
 CASES = [(name, flags) for name in NAMES for flags in [{}, *CHANGING.get(name, [])]]
 GAMES = ["gan", "dcgan", "conditional_gan", "wgan", "pix2pix", "cyclegan"]
-MEASURES = ("analytic_dpm",)
-"""What trains nothing has no best step."""
+MEASURES = ("analytic_dpm", "consistency")
+"""What trains nothing has no best step, nor what is trained to agree with itself."""
 
 
 def quiet(batches: Any, **_: Any) -> Any:

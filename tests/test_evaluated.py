@@ -26,7 +26,7 @@ EVALUATED = [
     "vae",
     "vib",
     *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "dcgan", "ddpm", "edm")),
-    *map(contract.slow, ("classifier_guidance", "flow_matching", "improved_ddpm", "lenet", "ncsn", "pix2pix")),
+    *map(contract.slow, ("classifier_guidance", "consistency", "flow_matching", "improved_ddpm", "lenet", "ncsn", "pix2pix")),
     *map(contract.slow, ("score_sde", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
@@ -73,8 +73,8 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
-    *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "cyclegan", "ddpm", "gan")),
-    *map(contract.slow, ("improved_ddpm", "lenet", "pix2pix", "score_sde")),
+    *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "consistency", "cyclegan")),
+    *map(contract.slow, ("ddpm", "gan", "improved_ddpm", "lenet", "pix2pix", "score_sde")),
 ]
 """Experiments with figures to compare."""
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from wiring import (
     mutations_of_autoencoders,
+    mutations_of_consistency,
     mutations_of_denoising,
     mutations_of_diffusion,
     mutations_of_flows,
@@ -85,6 +86,7 @@ MUTATIONS += [
         mutations_of_games,
         mutations_of_denoising,
         mutations_of_diffusion,
+        mutations_of_consistency,
         mutations_of_flows,
         mutations_of_translation,
     )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgen import diffusion, objectives, samplers
 from jaxgen.analysis import trajectories
@@ -173,17 +174,45 @@ def trained_on_chain(part: FrozenNetwork, image: tuple[int, ...]) -> tuple[diffu
     Raises:
       UserError: if it is no diffusion model on a chain of steps, has a condition, or was made for images of another shape.
     """
-    role, own = part.role, part.inputs[0].shape[1:]
+    role = part.role
     if not isinstance(role, diffusion.Trained) or not isinstance(role.schedule, diffusion.Discrete):
         raise UserError(f"--model {part.given} is no diffusion model on a chain of steps; give a run of experiments.ddpm.")
+    _unconditional(part, role, image, "experiments.ddpm without --labels")
+    return role.schedule, role
+
+
+def trained_in_noise(part: FrozenNetwork, image: tuple[int, ...]) -> diffusion.Trained:
+    """The role of another run's denoiser of any noise, whose time is the noise itself, to be gone on with.
+
+    Args:
+      part: the network of the other run.
+      image: the shape (H, W, C) of the images that it is to be used on.
+
+    Returns:
+      Its role, whose schedule is continuous with alpha = 1 and sigma = t.
+
+    Raises:
+      UserError: if it is no such denoiser, has a condition, or was made for images of another shape.
+    """
+    role, times = part.role, jnp.array([0.5, 2.0])
+    continuous = isinstance(role, diffusion.Trained) and isinstance(role.schedule, diffusion.Continuous)
+    if not continuous or any(
+        not np.allclose(of(times), wanted) for of, wanted in ((role.schedule.alpha, jnp.ones(2)), (role.schedule.sigma, times))
+    ):
+        raise UserError(f"--model {part.given} is no denoiser of noise of any size; give a run of experiments.edm.")
+    _unconditional(part, role, image, "experiments.edm")
+    return role
+
+
+def _unconditional(part: FrozenNetwork, role: diffusion.Trained, image: tuple[int, ...], wanted: str) -> None:
     if role.conditions:
         raise UserError(
             f"--model {part.given} was trained with a condition ({', '.join(role.conditions)}), and here a model without one "
-            "is used; give a run of experiments.ddpm without --labels."
+            f"is used; give a run of {wanted}."
         )
+    own = part.inputs[0].shape[1:]
     if image != own:
         sizes = ("x".join(map(str, shape)) for shape in (image, own))
         raise UserError(
             "The images of --dataset are {}, and those of --model {}; give the set that it was trained on.".format(*sizes)
         )
-    return role.schedule, role

@@ -3,6 +3,7 @@
 from jaxgen.objectives.adversarial import adversarial
 from jaxgen.objectives.apply import apply
 from jaxgen.objectives.bottleneck import Prediction, bottleneck, bottleneck_prediction
+from jaxgen.objectives.consistency import closing, consistency
 from jaxgen.objectives.contractive import contractive, squared_jacobian
 from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.cycle import CycleLosses, cycle_translation
@@ -55,8 +56,10 @@ __all__ = [
     "classification",
     "classifier_of",
     "clip_scale",
+    "closing",
     "code_likelihood",
     "conditional_translation",
+    "consistency",
     "constrained_elbo",
     "contractive",
     "contrastive",

@@ -5,7 +5,17 @@ position by position.
 """
 
 from jaxgen.samplers.adaptive import dopri5
-from jaxgen.samplers.ancestral import ON_CHAIN, Methods, OnChain, analytic, ancestral, ddim, dpm_solver_pp, unipc
+from jaxgen.samplers.ancestral import (
+    ON_CHAIN,
+    Methods,
+    OnChain,
+    analytic,
+    ancestral,
+    ddim,
+    dpm_solver_pp,
+    multistep_consistency,
+    unipc,
+)
 from jaxgen.samplers.autoregressive import Decoder, Warp, autoregressive, decoder_of, temperature, top_k, top_p, warp
 from jaxgen.samplers.langevin import annealed_langevin
 from jaxgen.samplers.march import march
@@ -35,6 +45,7 @@ __all__ = [
     "heun",
     "heun_in_noise",
     "march",
+    "multistep_consistency",
     "noise",
     "predictor_corrector",
     "temperature",

@@ -82,6 +82,20 @@ def unipc(schedule: Discrete, *, order: int = 2) -> Sampler:
     return march(predictor, corrector=corrector)
 
 
+def multistep_consistency(schedule: Discrete) -> Sampler:
+    r"""Samples of a consistency model: the data are predicted and noised anew, $x_s = \alpha_s \hat x_0 + \sigma_s z$.
+
+    Args:
+      schedule: the chain of the levels at which the network is evaluated; one level makes one step.
+
+    Returns:
+      The sampler.
+
+    Source: Song et al. 2023, algorithm 1.
+    """
+    return march(tables.renoised(schedule))
+
+
 def analytic(schedule: Discrete, covariance: Column, *, eta: float = 1.0, largest_last: float = 1.0) -> Sampler:
     r"""Ancestral sampling or DDIM with the reverse variance that fits the network best, $\eta^2 \tilde\beta_t + B^2\,
     \mathrm{Cov}(x_0 | x_t)$.

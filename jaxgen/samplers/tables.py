@@ -106,6 +106,21 @@ def ddim(chain: Discrete, eta: float = 0.0) -> Table:
     return Table(r, kept, (s.alpha - kept * r.alpha)[:, None], variance)
 
 
+def renoised(chain: Discrete) -> Table:
+    r"""The predicted data with new noise, $x_s = \alpha_s \hat x_0 + \sigma_s z$: nothing is kept of the state.
+
+    Args:
+      chain: the chain.
+
+    Returns:
+      The table.
+
+    Source: Song et al. 2023, algorithm 1.
+    """
+    r, s = starts(chain), ends(chain)
+    return Table(r, np.zeros(chain.steps), s.alpha[:, None], s.sigma**2)
+
+
 def reverse_diffusion(chain: Discrete) -> Table:
     r"""The forward step, reversed as it stands: $x_s = (2 - a)\, x_r + \beta \nabla \log q(x_r) + \sqrt\beta z$.
 

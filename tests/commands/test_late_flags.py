@@ -34,6 +34,7 @@ OTHERS: dict[str, Any] = {
     "parzen_samples": 7,
     "samples": 3,
     "guidance": 3.0,
+    "noises": (20.0, 0.5),
     "interval": (0.1, 2.0),
     "rescale": 0.5,
     "threshold": 0.9,

@@ -78,6 +78,7 @@ FLAGS = [
     ("ddpm --timesteps 10", "^--sampling-steps 100 are more than --timesteps 10; give as many or fewer"),
     ("ddpm --blocks -1", "^--blocks is -1; give 0 or more"),
     ("ddpm --dropout 1", "^--dropout is 1.0; give 0 or more and less than 1"),
+    ("consistency --noises 0.5 80", "^--noises 0.5 80 do not descend; give the largest first"),
     ("edm --smallest 100", "^Sampling runs from the --largest noise down to the --smallest"),
     ("edm --sampling-steps 1", "^A grid of 1 has no end and start; give 2 times or more"),
     ("improved_ddpm --objective simple --variance learned", "^--objective simple trains no variance; give --variance small"),

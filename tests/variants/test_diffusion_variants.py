@@ -32,6 +32,7 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"weighting": "min_snr", "sampler": "unipc", "schedule": "cosine"}),
     ("classifier_guidance", {"sampler": "ddim", "flip": True, "shift": 0, "accumulate": 2, "remat": True}),
     ("classifier_guidance", {"sampler": "unipc", "bf16": True, "dropout": 0.1, "attention": (4,)}),
+    ("consistency", {"noises": (80.0,), "flip": True, "accumulate": 2, "huber": 0.1}),
     ("edm", {"churn": 20.0, "flip": True, "accumulate": 2}),
     ("edm", {"sampler": "unipc", "bf16": True, "data_std": 0.8}),
     ("flow_matching", {"law": "logit_normal", "sampler": "heun", "shift": 3.0, "flip": True}),
@@ -57,7 +58,7 @@ def test_other_variants_trace(name: str, flags: dict[str, Any]) -> None:
         return advance(state, experiment.train.transform(raw, key))
 
     state, metrics = jax.eval_shape(step, key, program.batch_spec(experiment.train))
-    own = "error" if name == "classifier_guidance" else "noise_error"
+    own = {"classifier_guidance": "error", "consistency": "distance"}.get(name, "noise_error")
     assert {"loss", own, "grad_norm"} <= set(metrics)
     images = jax.eval_shape(lambda state, key: experiment.sample(state, key, jaxgen.given(3, experiment.given)), state, key)
     assert images.shape == (3, *data_shape(experiment))
