@@ -196,7 +196,7 @@ def nearest(
 
 
 def regression_adjusted(posterior: Posterior, observed: Float[np.ndarray, " s"]) -> Posterior:
-    r"""The draws, moved to where they would be had their simulation given what was observed, $\theta_i - B^\top (s_i - s)$.
+    r"""The draws, moved to where they would be if their simulations had given what was observed, $\theta_i - B^\top (s_i - s)$.
 
     B is the slope of a weighted linear regression of the parameters on the statistics, with Epanechnikov's weights
     $1 - (d_i / \varepsilon)^2$. Where the parameters depend on the statistics linearly, a large $\varepsilon$ does no harm.
