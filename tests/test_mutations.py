@@ -17,6 +17,7 @@ from wiring import (
     mutations_of_games,
     mutations_of_likelihoods,
     mutations_of_translation,
+    mutations_of_transport,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +90,7 @@ MUTATIONS += [
         mutations_of_consistency,
         mutations_of_flows,
         mutations_of_translation,
+        mutations_of_transport,
     )
     for (file, tests), changes in table.FAULTS.items()
     for what, text, becomes in changes

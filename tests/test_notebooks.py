@@ -86,7 +86,18 @@ def test_flows_of_the_plane() -> None:
     assert np.exp(names["log_constant"](names["ENERGIES"]["U2"])) == pytest.approx(mass, rel=1e-3)
 
 
-PICTURES = {"a_new_loss.py": 2, "flows_of_the_plane.py": 1, "the_adversarial_game.py": 1}
+@pytest.mark.slow
+def test_transport_and_inference() -> None:
+    names = run("transport_and_inference.py", 1500)
+    assert names["dual"] == pytest.approx(names["prices"].cost, rel=1e-9)
+    assert names["quantiles"] == pytest.approx(names["prices"].cost, rel=1e-9)
+    assert names["distance"] < 0.25, "all eight modes"
+    for epsilon, variance in names["variances"].items():
+        assert variance == pytest.approx(1.5**2 / 4 + epsilon**2 / 3, rel=0.1)
+        assert float(names["adjusted"][epsilon].covariance[0, 0]) == pytest.approx(1.5**2 / 4, rel=0.1)
+
+
+PICTURES = {"a_new_loss.py": 2, "flows_of_the_plane.py": 1, "the_adversarial_game.py": 1, "transport_and_inference.py": 4}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.py")))

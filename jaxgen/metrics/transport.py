@@ -38,7 +38,7 @@ def wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], *, p: 
 
     Source: Kantorovich 1942; Bonneel et al. 2011, for the simplex.
     """
-    cost = _cost(x, y, p)
+    cost = costs(x, y, p)
     # The default number of pivots is soon used up; the solver warns where it stops early.
     total = pot().emd2(_weights(len(x)), _weights(len(y)), cost, numItermax=100_000_000)
     return float(max(total, 0.0) ** (1 / p))
@@ -79,7 +79,7 @@ def entropic(
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon is above 0; got {epsilon}; at 0 the cost is wasserstein's")
-    found = pot().solve(_cost(x, y, p), reg=epsilon, reg_type="KL", max_iter=max_iter, tol=tolerance)
+    found = pot().solve(costs(x, y, p), reg=epsilon, reg_type="KL", max_iter=max_iter, tol=tolerance)
     return float(found.value)
 
 
@@ -124,7 +124,8 @@ def _weights(n: int) -> np.ndarray:
     return np.full(n, 1 / n)
 
 
-def _cost(x: np.ndarray, y: np.ndarray, p: float | int) -> np.ndarray:
+def costs(x: np.ndarray, y: np.ndarray, p: float | int) -> np.ndarray:
+    """The costs of a unit of mass, the distances to the power p; a ValueError where there is no such cost."""
     if p < 1:
         raise ValueError(f"the power of a Wasserstein distance is one or more; got {p}")
     if not min(len(x), len(y)):

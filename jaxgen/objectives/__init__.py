@@ -26,6 +26,7 @@ from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.resampling import SecondMoment
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
 from jaxgen.objectives.simultaneous import simultaneous
+from jaxgen.objectives.sinkhorn import sinkhorn
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.sparse_rate import bernoulli_kl, sparse_rate
 from jaxgen.objectives.supervised import classification
@@ -87,6 +88,7 @@ __all__ = [
     "reconstruction",
     "salt_and_pepper",
     "simultaneous",
+    "sinkhorn",
     "sparse_rate",
     "squared_jacobian",
     "tell",

@@ -103,7 +103,9 @@ MODES: Sequence[Change] = [
     ("the critic waits", "jaxgen.Player(d_loss, tx), ", "jaxgen.Player(d_loss, tx, every=every), "),
     ("the GAN saturates", "game(adversarial.non_saturating,", "game(adversarial.minimax,"),
     ("leaky rectifiers", "mlp.Discriminator(hidden, activation=nn.relu)", "mlp.Discriminator(hidden)"),
-    ("points in [0, 1]", "output=lambda x: x)", "output=nn.sigmoid)"),
+    ("points in [0, 1]", "output=lambda x: x)\n    discriminator", "output=nn.sigmoid)\n    discriminator"),
+    ("no regularisation to speak of", "EPSILON = 0.05", "EPSILON = 0.5"),
+    ("two iterations", "iterations=50", "iterations=2"),
     (
         "uniform codes",
         'z = jax.random.normal(key, (len(given["index"]), latents))',

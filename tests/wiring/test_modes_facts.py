@@ -19,6 +19,7 @@ from wiring.readable import defaults, moves, shapes, state_of, told
 import experiments.modes
 import jaxgen
 from jaxgen import data
+from jaxgen.metrics import transport
 from jaxgen.types import Batch
 
 FOLDED = {"generator/Dense_0/kernel": np.array([[1, -1, 0, 0], [0, 0, 1, -1]])}
@@ -261,9 +262,12 @@ def test_who_moves_when() -> None:
         assert [(name, player.every) for name, player in players.items()] == [("discriminator", 1), ("generator", every)]
     assert list(plain(method="ddpm").players) == ["model"]
     assert list(plain(method="veegan").players) == ["game"]
+    assert list(plain(method="sinkhorn").players) == ["generator"]
 
 
-@pytest.mark.parametrize(("method", "rate", "falls"), [("gan", 1e-3, False), ("wgan_gp", 3e-3, True), ("ddpm", 1e-3, True)])
+@pytest.mark.parametrize(
+    ("method", "rate", "falls"), [("gan", 1e-3, False), ("wgan_gp", 3e-3, True), ("ddpm", 1e-3, True), ("sinkhorn", 2e-3, True)]
+)
 def test_the_rate_falls_along_a_cosine_but_for_the_gans(method: str, rate: float, falls: bool) -> None:
     # Adam with gradients of one moves by its rate, whatever its betas.
     for flags, peak in (({}, rate), ({"learning_rate": 0.01}, 0.01)):
@@ -281,12 +285,25 @@ def test_the_discriminator_of_the_gan_has_the_generators_adam() -> None:
 
 
 def test_averages_are_of_all_methods_but_those_without_a_penalty() -> None:
-    assert {method: plain(method=method).ema for method in ("gan", "wgan_gp", "veegan", "ddpm")} == {
+    assert {method: plain(method=method).ema for method in ("gan", "wgan_gp", "veegan", "ddpm", "sinkhorn")} == {
         "gan": None,
         "veegan": None,
         "wgan_gp": 0.999,
         "ddpm": 0.999,
+        "sinkhorn": 0.999,
     }
+
+
+def test_the_loss_without_a_critic_is_the_sinkhorn_divergence() -> None:
+    """Of samples all at (1, 0) from points of N(0, 0.1^2): POT's, which is solved to its end."""
+    experiment = plain(method="sinkhorn")
+    state = state_of(experiment, shown(0.0, np.array([1.0, 0.0])))
+    points = 0.1 * np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
+    batch: Batch = {"point": jnp.asarray(points), "slot": jnp.arange(64, dtype=jnp.int32)}
+    values, aux = experiment.players["generator"].loss(state.params, state, batch, jax.random.key(0), train=True)
+    expected = transport.sinkhorn_divergence(np.tile([[1.0, 0.0]], (64, 1)), points, epsilon=0.05)
+    np.testing.assert_allclose(values, expected, rtol=1e-3)
+    assert float(aux.metrics["marginal_error"].max()) < 1e-3, "the iterations suffice"
 
 
 def test_the_best_step_and_the_figures() -> None:
