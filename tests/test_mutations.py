@@ -12,6 +12,7 @@ from wiring import (
     mutations_of_autoencoders,
     mutations_of_denoising,
     mutations_of_diffusion,
+    mutations_of_dit,
     mutations_of_flows,
     mutations_of_games,
     mutations_of_likelihoods,
@@ -85,6 +86,7 @@ MUTATIONS += [
         mutations_of_games,
         mutations_of_denoising,
         mutations_of_diffusion,
+        mutations_of_dit,
         mutations_of_flows,
         mutations_of_translation,
     )

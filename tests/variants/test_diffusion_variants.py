@@ -32,6 +32,8 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"weighting": "min_snr", "sampler": "unipc", "schedule": "cosine"}),
     ("classifier_guidance", {"sampler": "ddim", "flip": True, "shift": 0, "accumulate": 2, "remat": True}),
     ("classifier_guidance", {"sampler": "unipc", "bf16": True, "dropout": 0.1, "attention": (4,)}),
+    ("dit", {"sampler": "unipc", "schedule": "linear", "flip": True, "accumulate": 2, "patch": 4}),
+    ("dit", {"variance": "small", "interval": (0.1, 5.0), "bf16": True, "remat": True}),
     ("edm", {"churn": 20.0, "flip": True, "accumulate": 2}),
     ("edm", {"sampler": "unipc", "bf16": True, "data_std": 0.8}),
     ("flow_matching", {"law": "logit_normal", "sampler": "heun", "shift": 3.0, "flip": True}),
