@@ -39,7 +39,7 @@ class Modulation(nn.Module):
     """Numbers for each channel that a condition gives, all zero at the start: a dense layer of its SiLU.
 
     Fields:
-      parts: how many numbers each channel gets.
+      parts: the number of parts, each with one number for every channel.
       dtype: the dtype of the computation; the parameters are float32.
     """
 
