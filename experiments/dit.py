@@ -4,9 +4,13 @@ python -m experiments.dit                                            # digits of
 python -m experiments.dit --dataset mnist --data-dir D --patch 4 --width 128 --depth 6 --steps 15000
 jaxgen sample runs/dit --label 7 --guidance 4
 jaxgen evaluate runs/dit --metrics frechet classification_accuracy --guidance 0 1 2 4
-python -m experiments.dit --dataset imagenet_resized/64x64 --data-dir D --patch 4 --width 1152 --depth 28 --heads 16 --flip \
+python -m experiments.dit --dataset FOLDER --patch 4 --width 1152 --depth 28 --heads 16 --flip \
     --schedule linear --learning-rate 1e-4 --batch-size 256 --ema 0.9999 --sampling-steps 250 --steps 400000 \
     --bf16 --remat                                                   # the paper's XL/4, of pixels
+
+The first takes 4 minutes of processor time, gives digits that a person reads, and reaches 4.320 +- 0.020 bits a dimension on
+the test images, told their classes (0.000 the prior, 3.118 the transitions, 1.202 the decoder; seed 0, n = 360). The U-Net of
+`experiments.improved_ddpm`, which is told no classes, is better after as many steps, which take 6 minutes: 4.257 +- 0.022.
 
 --guidance is s of eps_u + s (eps_c - eps_u), as in `experiments.classifier_free_guidance`: 0 has no class, 1 no guidance.
 

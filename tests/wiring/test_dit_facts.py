@@ -266,7 +266,7 @@ def test_adam_sees_the_gradients_as_they_are_and_parameters_are_averaged() -> No
     """train.py: AdamW without decay, no clipping and no warm-up."""
     experiment = make(NAME, learning_rate=1e-4, ema=0.9, accumulate=2)
     assert (experiment.ema, experiment.accumulate) == (0.9, 2)
-    tx, params = experiment.players["model"].tx, {"w": jnp.full(2, 5.0)}
+    tx, params = experiment.players["model"].tx, {"w": jnp.full(2, 5e3)}
     moved, _ = tx.update({"w": jnp.asarray([3e2, -4e2], jnp.float32)}, tx.init(params), params)
     np.testing.assert_allclose(moved["w"], [-1e-4, 1e-4], rtol=1e-3)
 
