@@ -182,6 +182,13 @@ def test_samples_have_the_law_of_the_authors_chain(variance: str, schedule: str)
     assert x.std() == pytest.approx(np.clip(now, -1, 1).std(), rel=0.02)
 
 
+def test_samples_start_from_the_noise_of_the_last_step() -> None:
+    """Of standard normal numbers 32 % lie beyond black and white."""
+    picture = make(NAME, timesteps=40).pictures["reverse"](state_of(), KEY)
+    start = np.asarray(picture.images).reshape(8, picture.columns, -1)[:, 0]
+    assert np.isin(start, (0.0, 1.0)).mean() == pytest.approx(0.317, abs=0.08)
+
+
 def test_the_network_hears_the_times_of_the_whole_chain() -> None:
     """Of 3 steps of 9 those of 1, 5 and 9: DDIM's last prediction, whose sign the time decides."""
     experiment = make(NAME, timesteps=9, sampling_steps=3, sampler="ddim", guidance=1.0)
