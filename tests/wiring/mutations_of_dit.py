@@ -79,7 +79,6 @@ NETWORK: Sequence[Change] = [
     ("the class is ignored", "return condition + Embed(", "return condition + 0 * Embed("),
     ("queries, keys and values start wider", "variance_scaling(0.5,", "variance_scaling(1.0,"),
     ("patches start as convolutions", "kernel_init=xavier_of_patches", "kernel_init=XAVIER"),
-    ("an exact GELU", "activation: Any = jax.nn.gelu", "activation: Any = functools.partial(jax.nn.gelu, approximate=False)"),
     ("the last norm is left out", "modulate(Norm(dtype=self.dtype)(h), ", "modulate(h, "),
 ]
 
