@@ -92,6 +92,7 @@ RULES: dict[tuple[str, str, str], Rule] = {
         "guided-diffusion, README and scripts/classifier_train.py: torch's AdamW of all parameters, annealed to 0 along a line",
         decayed=tuple(PARAMETERS),
     ),
+    ("dit", "", "model"): adam(1e-3, "DiT/train.py: AdamW without decay; our choice of rate"),
     ("edm", "", "model"): adam(1e-3, "Karras et al. 2022, table 7"),
     ("flow_matching", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("improved_ddpm", "", "model"): adam(1e-3, "Nichol & Dhariwal 2021, appendix A: AdamW without decay; our choice of rate"),

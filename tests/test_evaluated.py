@@ -26,12 +26,12 @@ EVALUATED = [
     "vae",
     "vib",
     *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "dcgan", "ddpm", "edm")),
-    *map(contract.slow, ("classifier_guidance", "consistency", "flow_matching", "improved_ddpm", "lenet", "ncsn", "pix2pix")),
-    *map(contract.slow, ("score_sde", "vqvae", "wgan")),
+    *map(contract.slow, ("classifier_guidance", "consistency", "dit", "flow_matching", "improved_ddpm", "lenet", "ncsn")),
+    *map(contract.slow, ("pix2pix", "score_sde", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
-BY_BATCHES = ("vae", "iwae", "ddpm", "improved_ddpm", "classifier_free_guidance")
+BY_BATCHES = ("vae", "iwae", "ddpm", "dit", "improved_ddpm", "classifier_free_guidance")
 """Experiments whose final evaluators go through batches too."""
 
 OF_A_BATCH = {"clip": {"loss", "image_to_text", "text_to_image"}}
@@ -74,7 +74,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "consistency", "cyclegan")),
-    *map(contract.slow, ("ddpm", "gan", "improved_ddpm", "lenet", "pix2pix", "score_sde")),
+    *map(contract.slow, ("ddpm", "dit", "gan", "improved_ddpm", "lenet", "pix2pix", "score_sde")),
 ]
 """Experiments with figures to compare."""
 

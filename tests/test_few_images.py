@@ -39,6 +39,7 @@ LONG = (
     "classifier_guidance",
     "consistency",
     "ddpm",
+    "dit",
     "edm",
     "flow_matching",
     "improved_ddpm",

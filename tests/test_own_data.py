@@ -217,6 +217,7 @@ def test_the_tables_are_found() -> None:
         "cyclegan": ["loss"],
         "dcgan": ["loss"],
         "ddpm": ["modulation", "parameterisation", "schedule", "variance", "weighting"],
+        "dit": ["schedule", "variance"],
         "flow_matching": ["law"],
         "gan": ["loss"],
         "glow": ["mixing"],

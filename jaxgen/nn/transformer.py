@@ -53,8 +53,8 @@ class Transformer(nn.Module):
         one before. By default they do on a CPU, where the gradient is faster so, unless intermediate values are asked for:
         `capture_intermediates` and the collection `attention` see nothing inside of a loop. The parameters are the same,
         `block_0`, `block_1` ..., and so are the values, but for rounding, also of what is dropped in training.
-      block: a function that makes a block, `TransformerBlock` with other fields than the default ones:
-        `functools.partial(TransformerBlock, layer_scale=1e-5, dropout=0.1)`.
+      block: a function that makes a block, `TransformerBlock` with other fields than the default ones,
+        `functools.partial(TransformerBlock, layer_scale=1e-5, dropout=0.1)`, or another module that is called alike.
       drop_path: the probability that the last block's branches are dropped in training; it grows linearly from zero at the
         first block (Huang et al. 2016, equation 4, with the blocks counted from zero, as in the code of BEiT).
     """
@@ -67,7 +67,7 @@ class Transformer(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
     loop: bool | None = None
-    block: Callable[..., TransformerBlock] = TransformerBlock
+    block: Callable[..., Any] = TransformerBlock
     drop_path: float = 0.0
 
     def __call__(
@@ -139,7 +139,7 @@ class Transformer(nn.Module):
             raise ValueError("a Transformer is decoded step by step only if it is causal; make it with causal=True")
         return self._run(x, mask, bias, (context, context_mask), (None, None), False, cache, position)
 
-    def _block(self, layer: int, **fields: Any) -> TransformerBlock:
+    def _block(self, layer: int, **fields: Any) -> Any:
         own = (self.heads, self.depth, self.expansion, self.activation, self.dtype, layer)
         return self.block(*own, **({"drop_path": float(self._rates()[layer])} if self.drop_path else {}) | fields)
 

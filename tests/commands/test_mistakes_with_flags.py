@@ -79,6 +79,8 @@ FLAGS = [
     ("ddpm --blocks -1", "^--blocks is -1; give 0 or more"),
     ("ddpm --dropout 1", "^--dropout is 1.0; give 0 or more and less than 1"),
     ("consistency --noises 0.5 80", "^--noises 0.5 80 do not descend; give the largest first"),
+    ("dit --timesteps 10", "^--sampling-steps 100 are more than --timesteps 10; give as many or fewer"),
+    ("dit --guidance -1", "^--guidance is -1.0; give 0 or more"),
     ("edm --smallest 100", "^Sampling runs from the --largest noise down to the --smallest"),
     ("edm --sampling-steps 1", "^A grid of 1 has no end and start; give 2 times or more"),
     ("improved_ddpm --objective simple --variance learned", "^--objective simple trains no variance; give --variance small"),
@@ -104,6 +106,9 @@ SIZES = [
     ("conditional_gan --channels 8 8 8 8", "^Images of 8x8 can be halved 3 times, not 4"),
     ("vae --network residual --channels 4 8 8 8 8", "^A kernel of 3x3 does not fit .*; shrink the images fewer times"),
     ("ddpm --channels 7", "^--channels begins with 7; .* an even number from 4"),
+    ("dit --patch 3", "^Images of 8x8 cannot be cut into patches of 3x3; give a --patch that divides both sides"),
+    ("dit --width 6 --heads 2", "^Sines and cosines of two axes make a multiple of four features, 4 or more, and not 6"),
+    ("dit --heads 5", "^96 channels cannot be cut into 5 heads of equal size"),
     ("clip --heads 3", "^256 channels cannot be cut into 3 heads of equal size; give a width that they divide"),
     ("clip --text-width 6", "^6 channels cannot be cut into 4 heads"),
     (

@@ -33,6 +33,8 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("classifier_guidance", {"sampler": "ddim", "flip": True, "shift": 0, "accumulate": 2, "remat": True}),
     ("classifier_guidance", {"sampler": "unipc", "bf16": True, "dropout": 0.1, "attention": (4,)}),
     ("consistency", {"noises": (80.0,), "flip": True, "accumulate": 2, "huber": 0.1}),
+    ("dit", {"sampler": "unipc", "schedule": "linear", "flip": True, "accumulate": 2, "patch": 4}),
+    ("dit", {"variance": "small", "interval": (0.1, 5.0), "bf16": True, "remat": True}),
     ("edm", {"churn": 20.0, "flip": True, "accumulate": 2}),
     ("edm", {"sampler": "unipc", "bf16": True, "data_std": 0.8}),
     ("flow_matching", {"law": "logit_normal", "sampler": "heun", "shift": 3.0, "flip": True}),

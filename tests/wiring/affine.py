@@ -22,13 +22,18 @@ class Affine(UNet):
 
     @nn.compact
     def __call__(self, x: Any, time: Any, label: Any = None, *, train: bool = False) -> Any:
-        p = {name: self.param(name, nn.initializers.zeros_init(), ()) for name in NUMBERS}
-        told = p["constant"] + p["of_time"] * time
-        if label is not None:
-            told = told + p["of_label"] * label.astype(jnp.float32)
-        out = told.reshape(-1, *(1,) * (x.ndim - 1)) + p["of_x"] * x
-        out = out + p["in_training"] if train else out
-        return jnp.concatenate([out, p["v"] + 0 * x], axis=-1) if self.outputs == 2 * x.shape[-1] else out
+        return answer(self, x, time, label, train)
+
+
+def answer(network: Any, x: Any, time: Any, label: Any, train: bool) -> Any:
+    """The answer of a network with these numbers as parameters, called within its `__call__`."""
+    p = {name: network.param(name, nn.initializers.zeros_init(), ()) for name in NUMBERS}
+    told = p["constant"] + p["of_time"] * time
+    if label is not None:
+        told = told + p["of_label"] * label.astype(jnp.float32)
+    out = told.reshape(-1, *(1,) * (x.ndim - 1)) + p["of_x"] * x
+    out = out + p["in_training"] if train else out
+    return jnp.concatenate([out, p["v"] + 0 * x], axis=-1) if network.outputs == 2 * x.shape[-1] else out
 
 
 class Loss:

@@ -2,8 +2,9 @@
 
 from jaxgen.models.diffusion.attention import CrossAttention, SelfAttention, SpatialTransformer
 from jaxgen.models.diffusion.captioned import Captioned, TokenEncoder
+from jaxgen.models.diffusion.dit import AdaptiveBlock, DiT
 from jaxgen.models.diffusion.encoder import UNetEncoder
-from jaxgen.models.diffusion.from_diffusers import from_diffusers
+from jaxgen.models.diffusion.from_diffusers import dit_from_diffusers, from_diffusers
 from jaxgen.models.diffusion.mlp import MLP
 from jaxgen.models.diffusion.noise_power import NoisePower
 from jaxgen.models.diffusion.noisy_classifier import AttentionPool, NoisyClassifier
@@ -12,9 +13,11 @@ from jaxgen.models.diffusion.unet import UNet
 
 __all__ = [
     "MLP",
+    "AdaptiveBlock",
     "AttentionPool",
     "Captioned",
     "CrossAttention",
+    "DiT",
     "NoisePower",
     "NoisyClassifier",
     "ResidualPyramid",
@@ -24,5 +27,6 @@ __all__ = [
     "TokenEncoder",
     "UNet",
     "UNetEncoder",
+    "dit_from_diffusers",
     "from_diffusers",
 ]

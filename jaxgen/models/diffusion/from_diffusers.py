@@ -1,8 +1,9 @@
-"""The weights of diffusers' U-Nets as parameters of ours."""
+"""The weights of diffusers' U-Nets and diffusion Transformers as parameters of ours."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxgen.errors import UserError
@@ -26,7 +27,7 @@ def from_diffusers(state_dict: Mapping[str, Any], *, heads: int = 1, head_width:
     Raises:
       UserError: if there are weights of layers that `UNet` has not.
     """
-    source = _Weights(state_dict, heads, head_width)
+    source = _Weights("U-Net", state_dict, heads, head_width)
     params: dict[str, Any] = {}
     counts: dict[str, int] = {}
 
@@ -65,10 +66,72 @@ def from_diffusers(state_dict: Mapping[str, Any], *, heads: int = 1, head_width:
     return params
 
 
+def dit_from_diffusers(state_dict: Mapping[str, Any], *, heads: int) -> dict[str, Any]:
+    """The parameters of a `DiT` of a `DiTTransformer2DModel`, such as "facebook/DiT-XL-2-256".
+
+    `safetensors.numpy.load_file` reads the state of a file. For that one the network is `dit_presets.dit_xl()`. diffusers keeps
+    a copy of the embeddings of time and class in each block, where the network has one; the copies have to be equal.
+
+    Two details of diffusers differ from the authors' code, whose weights these are: its frequencies of the time end at 1/10000,
+    as those of `Sinusoidal(256, cosines_first=True)`, and its second norm of a block has an epsilon of `norm_eps`, 1e-5. `DiT`
+    has the authors' by default. All of them count times from 0.
+
+    Args:
+      state_dict: the weights by the names that diffusers gives them.
+      heads: the number of attention heads, `num_attention_heads` of the model's configuration: 16 for XL.
+
+    Returns:
+      The parameters, `{"patches": {"kernel": ..., "bias": ...}, ...}`, in float32.
+
+    Raises:
+      UserError: if weights are missing, there are weights of layers that `DiT` has not, the heads do not divide the width, or
+        the blocks have embeddings of their own.
+    """
+    source = _Weights("DiT", state_dict, heads, None)
+
+    def embeddings(place: str) -> dict[str, Any]:
+        return {
+            "time_in": source.dense(f"{place}.timestep_embedder.linear_1"),
+            "time_out": source.dense(f"{place}.timestep_embedder.linear_2"),
+            "label": {"embedding": source.take(f"{place}.class_embedder.embedding_table.weight")},
+        }
+
+    def block(place: str) -> dict[str, Any]:
+        return {
+            "attention": source.heads_of(f"{place}.attn1"),
+            "mlp_in": source.dense(f"{place}.ff.net.0.proj"),
+            "mlp_out": source.dense(f"{place}.ff.net.2"),
+            "modulation": {"dense": source.dense(f"{place}.norm1.linear")},
+        }
+
+    patches = source.conv("pos_embed.proj")
+    if (width := patches["bias"].size) % heads:
+        raise UserError(f"A width of {width} cannot be cut into {heads} heads; give those of the model's configuration.")
+    places = source.numbered("transformer_blocks")
+    shared, *copies = [embeddings(f"{place}.norm1.emb") for place in places or ["transformer_blocks.0"]]
+    params = {
+        "patches": patches,
+        **shared,
+        "transformer": {f"block_{i}": block(place) for i, place in enumerate(places)},
+        "modulation": {"dense": source.dense("proj_out_1")},
+        "out": source.dense("proj_out_2"),
+    }
+    if rest := source.rest():
+        raise UserError(f"A DiT has no layers for {len(rest)} of the weights, such as {rest[0]!r}; give the state of one.")
+    for i, copy in enumerate(copies, start=1):
+        if not all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(shared), jax.tree.leaves(copy), strict=True)):
+            raise UserError(
+                f"The block {i} of these weights has other embeddings of time and class than the block 0, and a DiT has one "
+                "for all blocks; give weights that were converted from the authors' or trained with shared embeddings."
+            )
+    return params
+
+
 class _Weights:
     """Weights by name, of which each layer is taken once, in the layout of ours."""
 
-    def __init__(self, state_dict: Mapping[str, Any], heads: int, head_width: int | None) -> None:
+    def __init__(self, kind: str, state_dict: Mapping[str, Any], heads: int, head_width: int | None) -> None:
+        self.kind = kind
         self.weights = {name: np.asarray(value, np.float32) for name, value in state_dict.items()}
         self.left = set(self.weights)
         self.heads, self.head_width = heads, head_width
@@ -85,7 +148,7 @@ class _Weights:
 
     def take(self, name: str) -> np.ndarray:
         if name not in self.weights:
-            raise UserError(f"A U-Net of diffusers has weights {name!r}, and these do not; give the whole state of one.")
+            raise UserError(f"A {self.kind} of diffusers has weights {name!r}, and these do not; give the whole state of one.")
         self.left.discard(name)
         return self.weights[name]
 
