@@ -4,17 +4,23 @@ from jaxgen.models.diffusion.attention import CrossAttention, SelfAttention, Spa
 from jaxgen.models.diffusion.captioned import Captioned, TokenEncoder
 from jaxgen.models.diffusion.encoder import UNetEncoder
 from jaxgen.models.diffusion.from_diffusers import from_diffusers
+from jaxgen.models.diffusion.gamma import FixedGamma, LinearGamma, MonotoneGamma
 from jaxgen.models.diffusion.mlp import MLP
 from jaxgen.models.diffusion.noise_power import NoisePower
 from jaxgen.models.diffusion.noisy_classifier import AttentionPool, NoisyClassifier
 from jaxgen.models.diffusion.pyramid import ResidualPyramid, SkipPyramid
 from jaxgen.models.diffusion.unet import UNet
+from jaxgen.models.diffusion.vdm import VDM, waves
 
 __all__ = [
     "MLP",
+    "VDM",
     "AttentionPool",
     "Captioned",
     "CrossAttention",
+    "FixedGamma",
+    "LinearGamma",
+    "MonotoneGamma",
     "NoisePower",
     "NoisyClassifier",
     "ResidualPyramid",
@@ -25,4 +31,5 @@ __all__ = [
     "UNet",
     "UNetEncoder",
     "from_diffusers",
+    "waves",
 ]
