@@ -181,7 +181,11 @@ def vdm(
         x0 = batch[feature].astype(jnp.float32)
         own = keys.per_example(key, batch)
         times, noise, drop = (keys.fold_in(own, i) for i in range(3))
-        t = _spread(state, batch, x0) if train else keys.draw(jax.random.uniform, times, x0.shape[:1])
+        t = (
+            spread_times(state.key, state.step, _slots(batch, x0))
+            if train
+            else keys.draw(jax.random.uniform, times, x0.shape[:1])
+        )
         conditions = tell(told, batch, drop if train else None)
 
         def network(xt: Array, time: Array) -> Array:
@@ -231,11 +235,27 @@ def radical_inverse(n: Int[Array, "..."]) -> Float[Array, "..."]:
     return (digits >> 8).astype(jnp.float32) * 2.0**-24
 
 
-def _spread(state: TrainState, batch: Batch, x0: Array) -> Float[Array, " b"]:
-    """Times of a step, evenly over the global batch: the state's key is the same on all replicas and in all micro-batches."""
-    slots = batch["slot"] if "slot" in batch else collectives.offset(x0) + jnp.arange(len(x0))
-    whole = jax.random.fold_in(jax.random.fold_in(state.key, state.step), keys.WHOLE)
+def spread_times(key: Key, step: Array | int, slots: Int[Array, " b"]) -> Float[Array, " b"]:
+    """Times in [0, 1) that lie evenly over the global batch of a step, each of them uniform.
+
+    Args:
+      key: the state's key, which is the same on all replicas and in all micro-batches.
+      step: the number of the step.
+      slots: the examples' places in the global batch.
+
+    Returns:
+      One offset plus `radical_inverse` of the slots, modulo 1.
+
+    >>> times = spread_times(jax.random.key(0), 3, jnp.arange(8))
+    >>> jnp.diff(jnp.sort(times)).tolist()
+    [0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125]
+    """
+    whole = jax.random.fold_in(jax.random.fold_in(key, step), keys.WHOLE)
     return (jax.random.uniform(whole) + radical_inverse(slots)) % 1.0
+
+
+def _slots(batch: Batch, x0: Array) -> Array:
+    return batch["slot"] if "slot" in batch else collectives.offset(x0) + jnp.arange(len(x0))
 
 
 def _bound(
