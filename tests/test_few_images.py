@@ -35,7 +35,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
         monkeypatch.setattr(module, "load", load)
 
 
-LONG = ("classifier_guidance", "ddpm", "edm", "flow_matching", "improved_ddpm", "ncsn", "score_sde", "clip", "wgan")
+LONG = ("classifier_guidance", "ddpm", "edm", "flow_matching", "improved_ddpm", "ncsn", "score_sde", "vdm", "clip", "wgan")
 """To compile."""
 
 

@@ -39,11 +39,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("k_start", "anneal_steps", "alpha", "penalty", "weight", "limit", "gamma", "gamma_every", "gan", "l1", "smoothing"),
         *("temperature", "parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity"),
+        *("gamma_ends", "bound_steps"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),
         *("rate_decay", "momentum", "momentum_epochs", "weight_decay", "l2", "clip", "max_norm", "critic_steps", "ema"),
-        *("restart", "accumulate", "bf16", "remat"),
+        *("restart", "accumulate", "bf16", "remat", "gamma_rate"),
     ),
 }
 """The groups of an experiment's flags in `--help`.
