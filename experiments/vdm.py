@@ -26,7 +26,7 @@ at a rate of its own and without decay; gradients are bounded, which the code le
 | data | 256 levels at the middles of equal parts of [-1, 1] | the same |
 | sampling | ancestral in T steps, 1,000 of a continuous model; the most probable levels of z_0 | the same, 250 |
 | bits | one time for each image, evenly over a batch | `--nll-samples` times for each, in continuous time and in 1,000 steps |
-| augmentation | flips and rotations, which the network is told | flips by `--flip` |
+| augmentation | flips and rotations, which the network gets as labels | flips by `--flip` |
 """
 
 from collections.abc import Callable, Mapping

@@ -129,7 +129,7 @@ def time_by_gamma(low: float, high: float) -> OfLevel:
 
     Args:
       low: the $\gamma = -\log \mathrm{SNR}$ of time 0.
-      high: that of time 1.
+      high: the $\gamma$ of time 1.
 
     Returns:
       A time for `timed`.

@@ -156,8 +156,8 @@ def vdm(
     The square costs no second pass: $\nabla L^2 = 2 L \nabla L$, so the gradient that comes back to $\gamma(t)$ and
     $\gamma'(t)$ is multiplied by 2 L for the interior.
 
-    Times are spread evenly over the global batch: $t = u + r$ modulo 1, with one u for the batch and the radical inverse r of an
-    example's slot in base 2. Of a batch whose size is a power of two these are the authors' evenly spaced times in another
+    Times are spread evenly over the global batch: $t = u + r$ modulo 1, with one u for the batch and the radical inverse r of
+    an example's slot in base 2. Of a batch whose size is a power of two these are the authors' evenly spaced times in another
     order, on any number of replicas and in any micro-batches. In an evaluation each example draws its own.
 
     Args:

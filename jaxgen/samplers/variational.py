@@ -18,8 +18,8 @@ def table_of_gamma(gamma: Float[Array, " t"]) -> Table:
     r"""$z_s = \frac{\alpha_s}{\alpha_r} e^{\gamma_s - \gamma_r} z_r + \alpha_s c\, \hat x_0 + \sigma_s \sqrt c\, \epsilon$ with
     $c = 1 - e^{\gamma_s - \gamma_r}$, from time 1 to time 0.
 
-    It is the posterior of the forward process with the predicted data. Unlike `tables.ancestral` it ends at z_0, which has noise
-    too, and may be made of traced numbers, so in single precision: of differences of gamma, which do not cancel.
+    It is the posterior of the forward process with the predicted data. Unlike `tables.ancestral` it ends at z_0, which has
+    noise too, and may be made of traced numbers, so in single precision: of differences of gamma, which do not cancel.
 
     Args:
       gamma: the values at the times 0, 1/T, ..., 1, ascending.

@@ -21,8 +21,8 @@ class FixedGamma(nn.Module):
     r"""$\gamma(t) = \gamma_0 + (\gamma_1 - \gamma_0)\, t$, without parameters.
 
     Fields:
-      low: $\gamma_0$, minus the log of the signal-to-noise ratio at t = 0.
-      high: $\gamma_1$, the same at t = 1.
+      low: the value $\gamma_0$ at t = 0.
+      high: the value $\gamma_1$ at t = 1.
 
     >>> FixedGamma(-10.0, 6.0).apply({}, jnp.array([0.0, 0.25, 1.0])).tolist()
     [-10.0, -6.0, 6.0]
