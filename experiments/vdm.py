@@ -9,7 +9,17 @@ jaxgen evaluate runs/vdm --nll-samples 200 --nll-steps 100
 python -m experiments.vdm --dataset cifar10 --data-dir D --gamma scalar --width 128 --blocks 32 --learning-rate 2e-4 \
     --gamma-rate 2e-4 --batch-size 128 --ema 0.9999 --sampling-steps 1000 --steps 10000000           # the authors' CIFAR-10
 
-FIGURES
+The first takes 4 minutes of processor time. Bits per dimension of the test images, and the variance of the diffusion term at one
+time drawn evenly, in squared bits (seed 0, n = 360, 32 times an image):
+
+| `--gamma` | continuous time | 1,000 steps | gamma at the ends | variance |
+| --- | --- | --- | --- | --- |
+| fixed | 3.740 +- 0.022 | 3.774 +- 0.022 | -13.30, 5.00 | 9.18 +- 0.11 |
+| scalar | 3.744 +- 0.021 | 3.778 +- 0.022 | -13.17, 5.00 | 9.02 +- 0.11 |
+| network | 3.752 +- 0.020 | 3.779 +- 0.020 | -13.14, 4.70 | 5.242 +- 0.061 |
+
+So the bits do not differ, and the network's interior takes 42 % of the variance away: what the paper claims for it. The ends have
+hardly moved in so few steps. About half of the samples can be read as digits.
 
 Against the paper and the authors' code (github.com/google-research/vdm):
 
@@ -21,8 +31,8 @@ Against the paper and the authors' code (github.com/google-research/vdm):
 | network | one size, 32 blocks of 128 channels, waves of 2^6 and 2^7, output + z | the same, 2 blocks of 32 channels |
 | its inputs | the time in [0, 1] by gamma, and a flag that is zero without augmentation | the time |
 | loss | bits a dimension; times evenly over the batch of each device | the same; evenly over the global batch |
-| optimizer | AdamW of 2e-4, beta2 0.99, decay 0.01 of all but biases, warm-up over 100 steps | the same, of 2e-3; gamma by Adam \
-at a rate of its own and without decay; gradients are bounded, which the code leaves to a setting |
+| optimizer | AdamW of 2e-4, beta2 0.99, decay 0.01 of all but biases, warm-up over 100 steps | the same, of 2e-3; gamma by \
+Adam at a rate of its own and without decay; gradients are bounded, which the code leaves to a setting |
 | data | 256 levels at the middles of equal parts of [-1, 1] | the same |
 | sampling | ancestral in T steps, 1,000 of a continuous model; the most probable levels of z_0 | the same, 250 |
 | bits | one time for each image, evenly over a batch | `--nll-samples` times for each, in continuous time and in 1,000 steps |
@@ -30,7 +40,7 @@ at a rate of its own and without decay; gradients are bounded, which the code le
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax
@@ -41,13 +51,14 @@ import jaxgen
 from jaxgen import data, diffusion, keys, objectives, optimizers, samplers
 from jaxgen.analysis import diffusion_model
 from jaxgen.diffusion import grids
-from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Late, NonNegative, Positive, Range, Share, Whole, value_of
 from jaxgen.models.diffusion import FixedGamma, LinearGamma, MonotoneGamma, presets
 from jaxgen.models.diffusion.gamma import HIGH, LOW
 from jaxgen.types import Array, Batch, Key, PyTree
 
 PIXELS = (-255 / 256, 255 / 256)
 """The middles of 256 equal parts of [-1, 1]."""
+LogRatio = Annotated[float, Range("a number from -40 to 40", lambda x: -40 <= x <= 40)]
 GAMMAS: dict[str, Callable[[float, float], nn.Module]] = {
     "fixed": FixedGamma,
     "scalar": LinearGamma,
@@ -61,7 +72,7 @@ def experiment(
     dataset: str | data.Given = "digits",
     flip: bool = False,
     gamma: Literal["fixed", "scalar", "network"] | Callable[[float, float], nn.Module] = "network",
-    gamma_ends: tuple[float, float] = (LOW, HIGH),
+    gamma_ends: tuple[LogRatio, LogRatio] = (LOW, HIGH),
     bound_steps: Count | None = None,
     sampling_steps: Late[Count] = 250,
     width: Count = 32,

@@ -60,8 +60,8 @@ class LinearGamma(nn.Module):
 class MonotoneGamma(nn.Module):
     r"""$\gamma(t) = b + |w| \frac{m(t) - m(0)}{m(1) - m(0)}$ with a monotone network m: ends and interior are learned.
 
-    $m(t) = |a|\, t + \frac 1 H \sum_h |v_h|\, (2\, \mathrm{sigmoid}(2 |u_h| (t - \frac 1 2) + c_h) - 1)$. The signs are taken off
-    the weights, so m rises. Dividing by its range leaves the ends to b and w alone.
+    $m(t) = |a|\, t + \frac 1 H \sum_h |v_h|\, (2\, \mathrm{sigmoid}(2 |u_h| (t - \frac 1 2) + c_h) - 1)$. The signs are taken
+    off the weights, so m rises. Dividing by its range leaves the ends to b and w alone.
 
     Fields:
       low: the value at t = 0 to begin with.
