@@ -9,8 +9,8 @@ jaxgen evaluate runs/vdm --nll-samples 200 --nll-steps 100
 python -m experiments.vdm --dataset cifar10 --data-dir D --gamma scalar --width 128 --blocks 32 --learning-rate 2e-4 \
     --gamma-rate 2e-4 --batch-size 128 --ema 0.9999 --sampling-steps 1000 --steps 10000000           # the authors' CIFAR-10
 
-The first takes 4 minutes of processor time. Bits per dimension of the test images, and the variance of the diffusion term at one
-time drawn evenly, in squared bits (seed 0, n = 360, 32 times an image):
+The first takes 4 minutes of processor time. Bits per dimension of the test images, and the variance of the diffusion term at a
+single time drawn evenly, in squared bits (seed 0, n = 360, 32 times an image):
 
 | `--gamma` | continuous time | 1,000 steps | gamma at the ends | variance |
 | --- | --- | --- | --- | --- |
@@ -18,8 +18,8 @@ time drawn evenly, in squared bits (seed 0, n = 360, 32 times an image):
 | scalar | 3.744 +- 0.021 | 3.778 +- 0.022 | -13.17, 5.00 | 9.02 +- 0.11 |
 | network | 3.752 +- 0.020 | 3.779 +- 0.020 | -13.14, 4.70 | 5.242 +- 0.061 |
 
-So the bits do not differ, and the network's interior takes 42 % of the variance away: what the paper claims for it. The ends have
-hardly moved in so few steps. About half of the samples can be read as digits.
+So the bits do not differ, and the network takes 42 % of the variance away: what the paper claims for it. The ends have hardly
+moved in so few steps. About half of the samples can be read as digits.
 
 Against the paper and the authors' code (github.com/google-research/vdm):
 
