@@ -218,7 +218,13 @@ def gamma_of(schedule: nn.Module, params: Params, vars: Vars, *, name: str = "sc
     Returns:
       `gamma(t)`.
     """
-    return lambda t: schedule.apply(variables(params, vars, name), t, **reached)
+    options: dict[str, Any] = dict(reached)
+
+    def gamma(t: Array) -> Array:
+        found: Any = schedule.apply(variables(params, vars, name), t, **options)
+        return found
+
+    return gamma
 
 
 def radical_inverse(n: Int[Array, "..."]) -> Float[Array, "..."]:

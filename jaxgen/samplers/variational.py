@@ -31,10 +31,12 @@ def table_of_gamma(gamma: Float[Array, " t"]) -> Table:
     """
     steps = len(gamma) - 1
     s, r = gamma[-2::-1], gamma[:0:-1]
+    alpha: Any
+    sigma: Any
     alpha, sigma = (jnp.sqrt(jax.nn.sigmoid(sign * gamma)) for sign in (-1, 1))
     c = -jnp.expm1(s - r)
-    level: Any = Levels(np.arange(steps, 0, -1) / steps, alpha[:0:-1], sigma[:0:-1])
-    to: Any = alpha[-2::-1]
+    level = Levels(np.arange(steps, 0, -1) / steps, alpha[:0:-1], sigma[:0:-1])
+    to = alpha[-2::-1]
     return Table(level, to / alpha[:0:-1] * jnp.exp(s - r), (to * c)[:, None], sigma[-2::-1] ** 2 * c)
 
 

@@ -98,7 +98,7 @@ class MonotoneGamma(nn.Module):
 
 def _between(module: nn.Module, share: Array, ends: bool) -> Array:
     """The share of the way from one learned end to the other, $b + |w| s$."""
-    low, high = module.low, module.high  # type: ignore[attr-defined]
+    low, high = module.low, module.high
     b = module.param("b", nn.initializers.constant(low), ())
     w = module.param("w", nn.initializers.constant(high - low), ())
     if not ends:

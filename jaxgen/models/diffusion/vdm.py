@@ -55,4 +55,4 @@ class VDM(nn.Module):
           The noise.
         """
         x = jnp.concatenate([z, waves(z, self.powers)], axis=-1) if self.powers else z
-        return self.network(x, time, train=train) + z  # type: ignore[operator]
+        return self.network(x, time, train=train) + z
