@@ -19,6 +19,9 @@ PARAMETERS, STEPS, SAMPLE, EVALUATE, DRAW = 0, 1, 2, 3, 4
 DATA = 1 << 30
 """The number folded into a step's key for the stream's transforms; the players fold in 0, 1, 2 ..."""
 
+WHOLE = DATA + 1
+"""The number folded into a step's key for what is drawn once for the global batch, on all replicas and in all micro-batches."""
+
 HELD_OUT = 1 << 60
 """The number that joins a seed for the choice of the held-out examples; the orders of epochs have 0, 1, 2 ... there."""
 

@@ -97,6 +97,13 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("flow_matching", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("improved_ddpm", "", "model"): adam(1e-3, "Nichol & Dhariwal 2021, appendix A: AdamW without decay; our choice of rate"),
     ("score_sde", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
+    ("vdm", "", "model"): Rule(
+        "AdamW",
+        {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.01},
+        lambda step: 2e-3 * min(step / 100, 1),
+        "google-research/vdm, configs/cifar10.py and experiment.py (`decay_mask_fn`); our choice of rate",
+        decayed=("kernel", "scale", "logit_scale"),
+    ),
     ("ncsn", "", "model"): adam(1e-3, "ncsn/configs/anneal.yml"),
     ("planar_flow", "", "model"): adam(1e-3, OWN),
     ("realnvp", "", "model"): Rule(

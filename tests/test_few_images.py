@@ -45,6 +45,7 @@ LONG = (
     "improved_ddpm",
     "ncsn",
     "score_sde",
+    "vdm",
     "clip",
     "wgan",
 )

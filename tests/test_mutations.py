@@ -19,6 +19,7 @@ from wiring import (
     mutations_of_likelihoods,
     mutations_of_translation,
     mutations_of_transport,
+    mutations_of_vdm,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +94,7 @@ MUTATIONS += [
         mutations_of_flows,
         mutations_of_translation,
         mutations_of_transport,
+        mutations_of_vdm,
     )
     for (file, tests), changes in table.FAULTS.items()
     for what, text, becomes in changes

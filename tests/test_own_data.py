@@ -229,6 +229,7 @@ def test_the_tables_are_found() -> None:
         "regularised_autoencoder": ["corruption"],
         "score_sde": ["predictor", "sde", "weighting"],
         "vae": ["activation", "likelihood"],
+        "vdm": ["gamma"],
         "vib": ["covariance"],
     }
 

@@ -50,13 +50,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "shrink",
             "widen",
             "slope",
-            "huber",
         ),
+        *("huber", "gamma_ends", "bound_steps"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),
         *("rate_decay", "momentum", "momentum_epochs", "weight_decay", "l2", "clip", "max_norm", "critic_steps", "ema"),
-        *("restart", "accumulate", "bf16", "remat", "stage_steps"),
+        *("restart", "accumulate", "bf16", "remat", "stage_steps", "gamma_rate"),
     ),
 }
 """The groups of an experiment's flags in `--help`.

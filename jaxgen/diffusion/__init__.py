@@ -3,6 +3,7 @@
 from jaxgen.diffusion.continuous import (
     Continuous,
     discretised,
+    from_gamma,
     linear_path,
     sub_variance_preserving,
     time_is_sigma,
@@ -27,6 +28,7 @@ from jaxgen.diffusion.parameterisation import (
     denoiser,
     edm,
     of_target,
+    time_by_gamma,
     timed,
 )
 from jaxgen.diffusion.process import diffuse, expand, forward, posterior
@@ -87,6 +89,7 @@ __all__ = [
     "expand",
     "forward",
     "from_betas",
+    "from_gamma",
     "geometric",
     "large_variance",
     "learned_range",
@@ -101,6 +104,7 @@ __all__ = [
     "spaced",
     "sub_variance_preserving",
     "subsequence",
+    "time_by_gamma",
     "time_is_sigma",
     "timed",
     "variance_exploding",

@@ -175,6 +175,27 @@ def linear_path(*, start: float = 0.0, end: float = 1.0) -> Continuous:
     return Continuous(lambda t: 1 - t, lambda t: t, start, end, time_of=lambda half: jax.nn.sigmoid(-half))
 
 
+def from_gamma(gamma: OfTime, *, time_of: OfTime | None = None) -> Continuous:
+    r"""The variance-preserving schedule of $\gamma(t) = -\log \mathrm{SNR}(t)$, which may have parameters that are learned.
+
+    Args:
+      gamma: a function of time, element-wise, that rises over [0, 1].
+      time_of: the inverse of $\frac 1 2 \log \mathrm{SNR}$; None where it is not known.
+
+    Returns:
+      $\alpha^2 = \mathrm{sigmoid}(-\gamma)$ and $\sigma^2 = \mathrm{sigmoid}(\gamma)$ over all of [0, 1].
+
+    Source: Kingma et al. 2021, equations 3 and 4.
+
+    >>> schedule = from_gamma(lambda t: 10 * t - 5)
+    >>> schedule.log_snr(jnp.array([0.0, 0.5, 1.0])).round(3).tolist()
+    [5.0, 0.0, -5.0]
+    """
+    return Continuous(
+        lambda t: jnp.sqrt(jax.nn.sigmoid(-gamma(t))), lambda t: jnp.sqrt(jax.nn.sigmoid(gamma(t))), 0.0, time_of=time_of
+    )
+
+
 def on_host(of: OfTime, values: np.ndarray) -> np.ndarray:
     """A schedule's function in double precision. Not for use under `jit`.
 

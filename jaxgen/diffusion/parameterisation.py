@@ -124,6 +124,24 @@ def timed(parameterisation: Parameterisation, time: OfLevel) -> Parameterisation
     return parameterisation._replace(time=time)
 
 
+def time_by_gamma(low: float, high: float) -> OfLevel:
+    r"""The time of a network that hears the noise itself, whatever the schedule: $(\gamma - \gamma_0) / (\gamma_1 - \gamma_0)$.
+
+    Args:
+      low: the $\gamma = -\log \mathrm{SNR}$ of time 0.
+      high: the $\gamma$ of time 1.
+
+    Returns:
+      A time for `timed`.
+
+    Source: Kingma et al. 2021, the authors' code (`ScoreUNet`).
+
+    >>> time_by_gamma(-10.0, 10.0)(Level(*map(jnp.float32, (0.3, 0.6, 0.6)))).item()
+    0.5
+    """
+    return lambda level: (2 * (jnp.log(level.sigma) - jnp.log(level.alpha)) - low) / (high - low)
+
+
 EPSILON = of_target(zero, one)
 """The noise. Source: Ho et al. 2020, equation 11."""
 

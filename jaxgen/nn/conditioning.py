@@ -25,17 +25,20 @@ class AdditiveGroupNorm(nn.Module):
       groups: the most groups of channels, as in `GroupNorm`.
       epsilon: the number that is added to the variances.
       kernel_init: the initializer of the kernel that the condition is multiplied by.
+      use_bias: whether the shift has a bias; after a convolution, which has one, it adds nothing.
     """
 
     dtype: Any = jnp.float32
     groups: int | None = None
     epsilon: float = 1e-6
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], condition: Float[Array, "b f"]) -> Float[Array, "b h w c"]:
         """Adds, then normalises."""
-        shift = nn.Dense(x.shape[-1], kernel_init=self.kernel_init, dtype=self.dtype)(condition)
+        dense = nn.Dense(x.shape[-1], use_bias=self.use_bias, kernel_init=self.kernel_init, dtype=self.dtype)
+        shift = dense(condition)
         return GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype)(x + shift[:, None, None])
 
 

@@ -33,6 +33,7 @@ from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.told import Told, tell, tell_nothing
 from jaxgen.objectives.translation import conditional_translation, translate
 from jaxgen.objectives.variational_bound import Bound, bound_term, by_information, variational_bound, variational_diffusion
+from jaxgen.objectives.variational_diffusion import gamma_of, nearest_level, vdm, vdm_bits, vdm_bound
 from jaxgen.objectives.vector_quantisation import vector_quantisation
 from jaxgen.objectives.veegan import veegan
 from jaxgen.objectives.weights import Weight, by_variance, on_data, on_noise, uniform
@@ -73,6 +74,7 @@ __all__ = [
     "flow_likelihood",
     "flow_log_prob",
     "free_energy",
+    "gamma_of",
     "gaussian_noise",
     "hybrid",
     "importance_weighted",
@@ -81,6 +83,7 @@ __all__ = [
     "k_sparse",
     "log_prob",
     "masking",
+    "nearest_level",
     "noise_power",
     "noisy_classification",
     "on_data",
@@ -98,6 +101,9 @@ __all__ = [
     "uniform",
     "variational_bound",
     "variational_diffusion",
+    "vdm",
+    "vdm_bits",
+    "vdm_bound",
     "vector_quantisation",
     "veegan",
     "vlb",

@@ -23,6 +23,7 @@ from jaxgen.samplers.ode import euler, heun
 from jaxgen.samplers.predictor_corrector import predictor_corrector
 from jaxgen.samplers.sampler import Sampler, Samples, noise
 from jaxgen.samplers.two_stage import Churn, heun_in_noise
+from jaxgen.samplers.variational import along_gamma
 
 __all__ = [
     "ON_CHAIN",
@@ -33,6 +34,7 @@ __all__ = [
     "Sampler",
     "Samples",
     "Warp",
+    "along_gamma",
     "analytic",
     "ancestral",
     "annealed_langevin",

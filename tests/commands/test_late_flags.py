@@ -29,6 +29,7 @@ OTHERS: dict[str, Any] = {
     "variance": "large",
     "sampling_steps": 3,
     "nll_samples": 2,
+    "nll_steps": 5,
     "langevin_steps": 3,
     "step_size": 1e-4,
     "parzen_samples": 7,

@@ -49,3 +49,10 @@ def improved_diffusion(module: str) -> Any:
     # Their counts are of the type that numpy called `int` then.
     with mock.patch.object(sys, "path", [str(folder), *sys.path]):
         return importlib.import_module(f"improved_diffusion.{module}")
+
+
+def vdm() -> Any:
+    """The module `model_vdm` of github.com/google-research/vdm."""
+    folder = checkout("JAXGEN_VDM", "github.com/google-research/vdm")
+    with mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        return importlib.import_module("model_vdm")

@@ -5,19 +5,25 @@ from jaxgen.models.diffusion.captioned import Captioned, TokenEncoder
 from jaxgen.models.diffusion.dit import AdaptiveBlock, DiT
 from jaxgen.models.diffusion.encoder import UNetEncoder
 from jaxgen.models.diffusion.from_diffusers import dit_from_diffusers, from_diffusers
+from jaxgen.models.diffusion.gamma import FixedGamma, LinearGamma, MonotoneGamma
 from jaxgen.models.diffusion.mlp import MLP
 from jaxgen.models.diffusion.noise_power import NoisePower
 from jaxgen.models.diffusion.noisy_classifier import AttentionPool, NoisyClassifier
 from jaxgen.models.diffusion.pyramid import ResidualPyramid, SkipPyramid
 from jaxgen.models.diffusion.unet import UNet
+from jaxgen.models.diffusion.vdm import VDM, waves
 
 __all__ = [
     "MLP",
+    "VDM",
     "AdaptiveBlock",
     "AttentionPool",
     "Captioned",
     "CrossAttention",
     "DiT",
+    "FixedGamma",
+    "LinearGamma",
+    "MonotoneGamma",
     "NoisePower",
     "NoisyClassifier",
     "ResidualPyramid",
@@ -29,4 +35,5 @@ __all__ = [
     "UNetEncoder",
     "dit_from_diffusers",
     "from_diffusers",
+    "waves",
 ]

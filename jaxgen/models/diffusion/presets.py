@@ -5,6 +5,7 @@ networks have `min(32, C / 4)` of them, the same from 128 channels on (`nn.Group
 draws them at random.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -13,7 +14,8 @@ import flax.linen as nn
 from jaxgen.models.diffusion.noisy_classifier import NoisyClassifier
 from jaxgen.models.diffusion.pyramid import ResidualPyramid
 from jaxgen.models.diffusion.unet import UNet
-from jaxgen.nn import BINOMIAL, BOX, AdaptiveGroupNorm, RandomFourier, Sinusoidal
+from jaxgen.models.diffusion.vdm import VDM
+from jaxgen.nn import BINOMIAL, BOX, AdaptiveGroupNorm, AdditiveGroupNorm, RandomFourier, Sinusoidal
 
 XAVIER = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 """Ho's and Song's initializer of all kernels."""
@@ -72,6 +74,24 @@ def improved_ddpm(
     """
     own: dict[str, Any] = {"heads": 4, "dropout": 0.3, "stride_padding": 1, "outputs": 6}
     return _unet(channels, multipliers, blocks, attention_levels, {**_openai(channels), **own, **fields})
+
+
+def vdm(channels: int = 128, blocks: int = 32, *, powers: tuple[int, ...] = (6, 7), **fields: Any) -> VDM:
+    """The network of variational diffusion models, which keeps the size of its maps; by default that for CIFAR-10.
+
+    That for CIFAR-10 with augmentation attends after each block: `vdm(256, attention_levels=(0,), dropout=0.05)`.
+
+    Args:
+      channels: the channels of all maps.
+      blocks: residual blocks on the way down; there is one more on the way up.
+      powers: the powers of the waves of the input.
+      **fields: fields of `UNet`; `outputs` is the number of the images' channels, 3.
+
+    Source: Kingma et al. 2021, appendix B, and the authors' code.
+    """
+    shift = functools.partial(AdditiveGroupNorm, kernel_init=nn.initializers.zeros_init(), use_bias=False)
+    own: dict[str, Any] = {"norm": shift, "time": Sinusoidal(channels, scale=1000), "outputs": 3}
+    return VDM(_unet(channels, (1,), blocks, (), {**own, **fields}), powers)
 
 
 def ddpmpp(
