@@ -26,7 +26,7 @@ def from_diffusers(state_dict: Mapping[str, Any], *, heads: int = 1, head_width:
     Raises:
       UserError: if there are weights of layers that `UNet` has not.
     """
-    source = _Weights(state_dict, heads, head_width)
+    source = Weights(state_dict, heads, head_width)
     params: dict[str, Any] = {}
     counts: dict[str, int] = {}
 
@@ -65,10 +65,10 @@ def from_diffusers(state_dict: Mapping[str, Any], *, heads: int = 1, head_width:
     return params
 
 
-class _Weights:
-    """Weights by name, of which each layer is taken once, in the layout of ours."""
+class Weights:
+    """Weights by name, of which each layer is taken once, in the layout of ours; other readers of diffusers' models use it too."""
 
-    def __init__(self, state_dict: Mapping[str, Any], heads: int, head_width: int | None) -> None:
+    def __init__(self, state_dict: Mapping[str, Any], heads: int = 1, head_width: int | None = None) -> None:
         self.weights = {name: np.asarray(value, np.float32) for name, value in state_dict.items()}
         self.left = set(self.weights)
         self.heads, self.head_width = heads, head_width
@@ -85,7 +85,7 @@ class _Weights:
 
     def take(self, name: str) -> np.ndarray:
         if name not in self.weights:
-            raise UserError(f"A U-Net of diffusers has weights {name!r}, and these do not; give the whole state of one.")
+            raise UserError(f"This kind of model has weights {name!r}, and these do not; give the whole state of one.")
         self.left.discard(name)
         return self.weights[name]
 
