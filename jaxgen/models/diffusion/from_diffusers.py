@@ -66,7 +66,7 @@ def from_diffusers(state_dict: Mapping[str, Any], *, heads: int = 1, head_width:
 
 
 class Weights:
-    """Weights by name, of which each layer is taken once, in the layout of ours; other readers of diffusers' models use it too."""
+    """Weights by name, of which each layer is taken once, in the layout of ours."""
 
     def __init__(self, state_dict: Mapping[str, Any], heads: int = 1, head_width: int | None = None) -> None:
         self.weights = {name: np.asarray(value, np.float32) for name, value in state_dict.items()}

@@ -19,7 +19,7 @@ class Encoder(nn.Module):
 
     The smallest maps pass a block, attention and a block. Every branch of a block and of attention starts at zero.
 
-    Source: Rombach et al. 2022, section 3.1 and appendix G; Esser et al. 2021, table 7, whose code it is.
+    Source: Rombach et al. 2022, section 3.1 and appendix G; the layers are those of the code of Esser et al. 2021.
 
     Fields:
       outputs: the channels of the maps: twice those of the latents for a normal posterior's means and log-variances.
@@ -68,7 +68,7 @@ class Decoder(nn.Module):
 
     The side is doubled by the nearest pixel and a convolution. The last convolution is called `out`.
 
-    Source: Rombach et al. 2022, section 3.1 and appendix G; Esser et al. 2021, table 7, whose code it is.
+    Source: Rombach et al. 2022, section 3.1 and appendix G; the layers are those of the code of Esser et al. 2021.
 
     Fields:
       outputs: the channels of the images.

@@ -1,7 +1,8 @@
 """The first stages of latent diffusion and Stable Diffusion: functions that set fields and do nothing else.
 
-The numbers of parameters are those of diffusers' `AutoencoderKL` and `VQModel` with the same configuration. Kernels and biases
-begin otherwise than the authors', whose are PyTorch's: here kernels are normal, biases and the last kernel of every branch zero.
+The numbers of parameters are those of diffusers' `AutoencoderKL` and `VQModel` with the same configuration. The kernels
+and biases of the authors' code begin as PyTorch's. Here kernels are drawn from a normal distribution; biases, and the last
+kernel of every branch, begin at zero.
 """
 
 from typing import Any
