@@ -28,7 +28,7 @@ taming-transformers):
 | networks | 128 channels times 1, 2, 4, 4; 2 blocks; attention in the middle | the same layers, 16 and 32 channels, 1 block |
 | kernels and biases | begin as PyTorch's | normal; biases and the last kernel of every branch at zero |
 | difference of images | absolute, and features of VGG-16 (LPIPS) of the same weight | absolute: the weights of VGG-16 are \
-not at hand |
+not available |
 | kl | sums over an image; 1e-6 times the divergence | the same |
 | variance of the pixels | a parameter that no optimizer has, which stays 1 | left out |
 | vq | means; the codebook's weights are exchanged: 1 for the vectors, 0.25 for the codes | means; 1 for the codes, 0.25 for \
@@ -93,7 +93,7 @@ def experiment(
     """An autoencoder for a diffusion model of its latents, on the images of any dataset.
 
     Args:
-      variant: what keeps the latents small: kl, a weak divergence of a normal posterior from N(0, I), or vq, a codebook, whose
+      variant: the constraint on the latents: kl, a weak divergence of a normal posterior from N(0, I), or vq, a codebook, whose
         latents are those before they are quantised.
       blocks: residual blocks on a level of the encoder; the decoder has one more.
       attention_levels: numbers of the levels, from 0, that attend to themselves; the smallest maps always do once.
