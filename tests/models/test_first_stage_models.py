@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contract import slow
 from parameters import filled, normal
 
 from jaxgen.errors import SizeError, UserError
@@ -25,7 +26,7 @@ COUNTS = {
 """Presets, the numbers of parameters of diffusers' models of the same configuration, and the latents of 256x256 images."""
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", [name if name == "kl_f8" else slow(name) for name in COUNTS])
 def test_presets_have_the_parameters_of_diffusers_and_the_papers_latents(name: str) -> None:
     make, count, shape = COUNTS[name]
     model, x = make(), jnp.zeros((1, 256, 256, 3))
@@ -178,6 +179,7 @@ def test_sides_that_cannot_be_halved_are_refused() -> None:
         jax.eval_shape(lambda: Encoder(2, (8, 8, 8)).init(jax.random.key(0), jnp.zeros((1, 8, 6, 1))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kl, vq], ids=lambda kind: kind.__name__)
 def test_in_bfloat16_latents_and_images_are_float32(kind: Any) -> None:
     half = kind(dtype=jnp.bfloat16)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from contract import slow
 from parameters import filled
 from ways import stepper
 
@@ -109,7 +110,7 @@ def by_hand(state: Any, x: Any = BATCH["image"], *, mean: bool = False) -> float
     return min(norms[0] / (norms[1] + 1e-4), 1e4)
 
 
-@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("mean", [False, slow(True)])
 def test_the_weight_is_that_of_brute_force(mean: bool) -> None:
     options = {"difference": objectives.mean_difference} if mean else {}
     (loss, _), state = game(**options)
@@ -118,7 +119,7 @@ def test_the_weight_is_that_of_brute_force(mean: bool) -> None:
     np.testing.assert_allclose(aux.metrics["adaptive_weight"], by_hand(state, mean=mean), rtol=1e-5)
 
 
-@pytest.mark.parametrize("start", [0, 5, 6])
+@pytest.mark.parametrize("start", [slow(0), 5, 6])
 def test_the_loss_of_the_autoencoder(start: int) -> None:
     """At step 5: the difference and the cost from the first step on, the adversarial part from step `start` on."""
     (loss, _), state = game(penalty=("cost", 0.3), gan=0.7, start=start)
@@ -169,7 +170,7 @@ def test_going_back_for_the_weight_takes_the_last_layer_alone() -> None:
         jax.grad(lambda params: loss(params, state, BATCH, KEY, train=True)[0].mean())(state.params)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-9])
+@pytest.mark.parametrize("scale", [0.0, slow(1e-9)])
 def test_the_weight_is_at_most_ten_thousand(scale: float) -> None:
     (loss, _), state = game()
     flat = jax.tree.map(lambda x: scale * x, state.params["discriminator"])
@@ -237,7 +238,7 @@ def test_the_noise_belongs_to_the_examples() -> None:
     assert np.abs(whole - loss(state.params, state, BATCH, KEY, train=False)[0]).max() > 0.01
 
 
-@pytest.mark.parametrize("way", ["mesh", "pmap"])
+@pytest.mark.parametrize("way", [slow("mesh"), "pmap"])
 def test_the_weight_is_that_of_the_global_batch(way: str) -> None:
     losses, state = game()
     players = {
