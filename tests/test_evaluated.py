@@ -26,8 +26,11 @@ EVALUATED = [
     "vae",
     "vib",
     *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "dcgan", "ddpm", "edm")),
-    *map(contract.slow, ("classifier_guidance", "consistency", "dit", "flow_matching", "improved_ddpm", "lenet", "ncsn")),
-    *map(contract.slow, ("pix2pix", "score_sde", "vdm", "vqvae", "wgan")),
+    *map(
+        contract.slow,
+        ("classifier_guidance", "consistency", "dit", "flow_matching", "improved_ddpm", "latent_autoencoder", "ncsn"),
+    ),
+    *map(contract.slow, ("lenet", "pix2pix", "score_sde", "vdm", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -74,7 +77,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "consistency", "cyclegan")),
-    *map(contract.slow, ("ddpm", "dit", "gan", "improved_ddpm", "lenet", "pix2pix", "score_sde", "vdm")),
+    *map(contract.slow, ("ddpm", "dit", "gan", "improved_ddpm", "latent_autoencoder", "lenet", "pix2pix", "score_sde", "vdm")),
 ]
 """Experiments with figures to compare."""
 

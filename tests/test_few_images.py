@@ -43,6 +43,7 @@ LONG = (
     "edm",
     "flow_matching",
     "improved_ddpm",
+    "latent_autoencoder",
     "ncsn",
     "score_sde",
     "vdm",

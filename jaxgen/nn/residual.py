@@ -24,18 +24,20 @@ class ResidualBlock(nn.Module):
       features: output channels.
       resize: the change of the side: 2 doubles the side (nearest neighbour), 1 keeps it, -2 halves it (average).
       dtype: the dtype of the computation; the parameters are float32.
+      group_norm: a function that makes the normalisations.
     """
 
     features: int
     resize: int = 1
     dtype: Any = jnp.float32
+    group_norm: Callable[..., nn.Module] = GroupNorm
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Maps a batch of feature maps."""
-        y = self._resized(jax.nn.swish(GroupNorm(dtype=self.dtype)(x)))
+        y = self._resized(jax.nn.swish(self.group_norm(dtype=self.dtype)(x)))
         y = Conv(self.features, (3, 3), dtype=self.dtype)(y)
-        y = jax.nn.swish(GroupNorm(dtype=self.dtype)(y))
+        y = jax.nn.swish(self.group_norm(dtype=self.dtype)(y))
         y = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(y)
         x = self._resized(x.astype(self.dtype))
         if x.shape[-1] != self.features:

@@ -17,6 +17,13 @@ from jaxgen.objectives.elbo import (
     importance_weighted_nll,
 )
 from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood, tighter_bits_per_dim
+from jaxgen.objectives.latent_autoencoder import (
+    Difference,
+    adaptive_weight,
+    latent_autoencoder,
+    mean_difference,
+    summed_difference,
+)
 from jaxgen.objectives.learned_variance import hybrid, vlb
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.noise_power import noise_power
@@ -42,10 +49,12 @@ __all__ = [
     "Bound",
     "Corruption",
     "CycleLosses",
+    "Difference",
     "Prediction",
     "SecondMoment",
     "Told",
     "Weight",
+    "adaptive_weight",
     "adversarial",
     "apply",
     "bernoulli_kl",
@@ -81,8 +90,10 @@ __all__ = [
     "importance_weighted_bound",
     "importance_weighted_nll",
     "k_sparse",
+    "latent_autoencoder",
     "log_prob",
     "masking",
+    "mean_difference",
     "nearest_level",
     "noise_power",
     "noisy_classification",
@@ -94,6 +105,7 @@ __all__ = [
     "sinkhorn",
     "sparse_rate",
     "squared_jacobian",
+    "summed_difference",
     "tell",
     "tell_nothing",
     "tighter_bits_per_dim",

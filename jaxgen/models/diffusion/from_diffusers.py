@@ -27,7 +27,7 @@ def from_diffusers(state_dict: Mapping[str, Any], *, heads: int = 1, head_width:
     Raises:
       UserError: if there are weights of layers that `UNet` has not.
     """
-    source = _Weights("U-Net", state_dict, heads, head_width)
+    source = Weights("U-Net", state_dict, heads, head_width)
     params: dict[str, Any] = {}
     counts: dict[str, int] = {}
 
@@ -87,7 +87,7 @@ def dit_from_diffusers(state_dict: Mapping[str, Any], *, heads: int) -> dict[str
       UserError: if weights are missing, there are weights of layers that `DiT` has not, the heads do not divide the width, or
         the blocks have embeddings of their own.
     """
-    source = _Weights("DiT", state_dict, heads, None)
+    source = Weights("DiT", state_dict, heads)
 
     def embeddings(place: str) -> dict[str, Any]:
         return {
@@ -127,10 +127,10 @@ def dit_from_diffusers(state_dict: Mapping[str, Any], *, heads: int) -> dict[str
     return params
 
 
-class _Weights:
+class Weights:
     """Weights by name, of which each layer is taken once, in the layout of ours."""
 
-    def __init__(self, kind: str, state_dict: Mapping[str, Any], heads: int, head_width: int | None) -> None:
+    def __init__(self, kind: str, state_dict: Mapping[str, Any], heads: int = 1, head_width: int | None = None) -> None:
         self.kind = kind
         self.weights = {name: np.asarray(value, np.float32) for name, value in state_dict.items()}
         self.left = set(self.weights)
