@@ -1,7 +1,7 @@
 """Denoising networks: `(x_t, time, label or tokens) -> output`; what the output means belongs to the objective."""
 
 from jaxgen.models.diffusion.attention import CrossAttention, SelfAttention, SpatialTransformer
-from jaxgen.models.diffusion.captioned import Captioned, TokenEncoder
+from jaxgen.models.diffusion.captioned import Captioned, ClassToken, TokenEncoder
 from jaxgen.models.diffusion.encoder import UNetEncoder
 from jaxgen.models.diffusion.from_diffusers import from_diffusers
 from jaxgen.models.diffusion.mlp import MLP
@@ -14,6 +14,7 @@ __all__ = [
     "MLP",
     "AttentionPool",
     "Captioned",
+    "ClassToken",
     "CrossAttention",
     "NoisePower",
     "NoisyClassifier",
