@@ -40,12 +40,12 @@ def experiment(
     guidance: Late[NonNegative | None] = None,
     sampler: Late[samplers.OnChain] = "ddim",
     sampling_steps: Late[Count] = 50,
-    channels: Counts = (64, 128),
+    channels: Counts = (32, 64),
     blocks: Whole = 1,
     attention_levels: tuple[Whole, ...] = (0, 1),
     heads: Count = 4,
     dropout: Share = 0.0,
-    steps: Whole = 3000,
+    steps: Whole = 1500,
     batch_size: Count = 64,
     learning_rate: Positive = 1e-3,
     warmup: Whole = 0,
@@ -81,7 +81,6 @@ def experiment(
       learning_rate: AdamW's learning rate.
       decay: AdamW's weight decay.
     """
-    part = jaxgen.frozen(first_stage, "autoencoder")
     s = (2.0 if told and drop else 1.0) if guidance is None else guidance
     if not told and guidance is not None:
         raise jaxgen.UserError(f"--guidance {s:g} leads to a condition, and --told None has none; leave --guidance out.")
@@ -93,6 +92,7 @@ def experiment(
         raise jaxgen.UserError(
             f"--sampling-steps {sampling_steps} are more than --timesteps {timesteps}; give as many or fewer."
         )
+    part = jaxgen.frozen(first_stage, "autoencoder")
     mapped: dict[str, Any] = {}
     if told == "caption":
         tokenizer = data.train_tokenizer(data.texts(data.load(dataset, "train")), vocabulary)

@@ -27,11 +27,11 @@ EVALUATED = [
     "vib",
     *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "dcgan", "ddpm", "edm")),
     *map(contract.slow, ("classifier_guidance", "flow_matching", "improved_ddpm", "lenet", "ncsn", "pix2pix")),
-    *map(contract.slow, ("score_sde", "vqvae", "wgan")),
+    *map(contract.slow, ("latent_diffusion", "score_sde", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
-BY_BATCHES = ("vae", "iwae", "ddpm", "improved_ddpm", "classifier_free_guidance")
+BY_BATCHES = ("vae", "iwae", "ddpm", "improved_ddpm", "classifier_free_guidance", "latent_diffusion")
 """Experiments whose final evaluators go through batches too."""
 
 OF_A_BATCH = {"clip": {"loss", "image_to_text", "text_to_image"}}
@@ -74,7 +74,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "cyclegan", "ddpm", "gan")),
-    *map(contract.slow, ("improved_ddpm", "lenet", "pix2pix", "score_sde")),
+    *map(contract.slow, ("improved_ddpm", "latent_diffusion", "lenet", "pix2pix", "score_sde")),
 ]
 """Experiments with figures to compare."""
 

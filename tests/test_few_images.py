@@ -35,7 +35,18 @@ def cut(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
         monkeypatch.setattr(module, "load", load)
 
 
-LONG = ("classifier_guidance", "ddpm", "edm", "flow_matching", "improved_ddpm", "ncsn", "score_sde", "clip", "wgan")
+LONG = (
+    "classifier_guidance",
+    "ddpm",
+    "edm",
+    "flow_matching",
+    "improved_ddpm",
+    "ncsn",
+    "score_sde",
+    "clip",
+    "wgan",
+    "latent_diffusion",
+)
 """To compile."""
 
 

@@ -31,6 +31,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "told",
             "autoencoder",
             "model",
+            "first_stage",
             "bits",
         ),
     ),
@@ -38,7 +39,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("loss", "likelihood", "method", "beta", "beta_warmup", "max_kl", "analytic_kl", "samples", "train_samples", "k"),
         *("k_start", "anneal_steps", "alpha", "penalty", "weight", "limit", "gamma", "gamma_every", "gan", "l1", "smoothing"),
         *("temperature", "parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
-        *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity"),
+        *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "betas"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),
