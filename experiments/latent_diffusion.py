@@ -161,10 +161,9 @@ def experiment(
 
     def reconstructed(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         """The most that samples can be like images: those that are encoded and decoded."""
-        x, y = (
-            diffused.visible(of) for of in (batch["image"], latents.decode(state, latents.encode(state, batch["image"], None)))
-        )
-        return {"reconstruction_psnr": -10 * jnp.log10(jnp.maximum(((x - y) ** 2).mean((1, 2, 3)), 1e-10))}
+        seen = diffused.seen(state, latents.encode(state, batch["image"], None))
+        error = ((diffused.visible(batch["image"]) - seen) ** 2).mean((1, 2, 3))
+        return {"reconstruction_psnr": -10 * jnp.log10(jnp.maximum(error, 1e-10))}
 
     def over_test(measure: jaxgen.Measure) -> jaxgen.Evaluator:
         return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform)

@@ -15,6 +15,7 @@ from wiring import (
     mutations_of_flows,
     mutations_of_games,
     mutations_of_latent_autoencoder,
+    mutations_of_latent_diffusion,
     mutations_of_likelihoods,
     mutations_of_translation,
 )
@@ -88,6 +89,7 @@ MUTATIONS += [
         mutations_of_diffusion,
         mutations_of_flows,
         mutations_of_latent_autoencoder,
+        mutations_of_latent_diffusion,
         mutations_of_translation,
     )
     for (file, tests), changes in table.FAULTS.items()
