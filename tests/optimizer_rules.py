@@ -96,7 +96,7 @@ RULES: dict[tuple[str, str, str], Rule] = {
         "AdamW",
         {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
         1e-3,
-        "latent-diffusion, ldm/models/diffusion/ddpm.py: torch.optim.AdamW(params, lr=lr), whose decay is 0.01; our choice of rate",
+        "latent-diffusion, ldm/models/diffusion/ddpm.py: torch.optim.AdamW(params, lr=lr), with its decay of 0.01; our rate",
         decayed=tuple(PARAMETERS),
     ),
     ("edm", "", "model"): adam(1e-3, "Karras et al. 2022, table 7"),

@@ -33,7 +33,7 @@ def test_a_chain_of_another_length_ends_with_about_the_same_noise(steps: int) ->
     assert scaled_linear(steps).log_snr[-1] == pytest.approx(scaled_linear().log_snr[-1], rel=0.15)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 6])
+@pytest.mark.parametrize("steps", [2, 6])
 def test_no_variance_is_one(steps: int) -> None:
     assert scaled_linear(steps, last=0.9).beta.max() == pytest.approx(0.999)
 
@@ -57,7 +57,7 @@ def by_authors(x: np.ndarray, count: int) -> np.ndarray:
 
 def by_ours(x: np.ndarray, chain: Discrete) -> np.ndarray:
     network = lambda x, time: jnp.tanh(0.7 * x + (time[:, None] - 1) / 500 - 1)
-    return np.asarray(samplers.ddim(chain)(diffusion.denoiser(network), jnp.asarray(x, jnp.float32), KEY).x)
+    return np.asarray(samplers.ddim(chain)(diffusion.denoiser(network, diffusion.EPSILON), jnp.asarray(x, jnp.float32), KEY).x)
 
 
 X = np.random.default_rng(0).normal(size=(3, 5))

@@ -1,10 +1,13 @@
 """A class as a text of one token."""
 
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.models.diffusion import Captioned, ClassToken, presets
+from jaxgen.models.diffusion import Captioned, ClassToken
 
 KEY = jax.random.key(0)
 
@@ -36,9 +39,18 @@ def test_its_vectors_begin_as_those_of_torch() -> None:
     assert 0.98 < float(table.std()) < 1.02
 
 
-def test_a_unet_looks_at_it() -> None:
-    model = Captioned(presets.stable_diffusion(4, (1,), 0, (0,), heads=2, last_init=jax.nn.initializers.ones), ClassToken(3, 8))
-    x, time = jnp.ones((2, 4, 4, 4)), jnp.ones(2)
-    out = model.apply(model.init(KEY, x, time, jnp.zeros(2, jnp.int32)), x, time, jnp.array([0, 2]))
-    assert out.shape == x.shape
-    assert not np.allclose(out[0], out[1])
+class Looking(nn.Module):
+    """The sum of the vectors that are there."""
+
+    @nn.compact
+    def __call__(self, x: Any, time: Any, *, context: Any, mask: Any, train: bool = False) -> Any:
+        return x + (context * mask[..., None].astype(x.dtype)).sum((1, 2)).reshape(-1, 1)
+
+
+def test_a_network_looks_at_it() -> None:
+    model, label = Captioned(Looking(), ClassToken(3, 8)), jnp.array([0, 2])
+    x, time = jnp.ones((2, 4)), jnp.ones(2)
+    variables = model.init(KEY, x, time, label)
+    table = variables["params"]["encoder"]["embed"]["embedding"]
+    expected = x + table[label].sum(1, keepdims=True)
+    np.testing.assert_allclose(model.apply(variables, x, time, label), expected, rtol=1e-5)

@@ -119,7 +119,7 @@ def test_decoding_undoes_encoding_whatever_the_scale() -> None:
 @pytest.mark.parametrize(("std", "factor"), [(0.0, 1.0), (0.0, 5.0), (2.0, 5.0)])
 def test_with_the_unit_scale_latents_have_a_standard_deviation_of_one(std: float, factor: float) -> None:
     x = np.random.default_rng(5).normal(2.0, 3.0, (400, 8, 8, 1)).astype(np.float32)
-    found = float(unit_scale(Orthogonal(std), {"params": params(factor)}, x, KEY))
+    found = float(unit_scale(Orthogonal(std), {"params": params(factor)}, jnp.asarray(x), KEY))
     z = factor * (x.reshape(400, -1) @ TURN.T)
     assert found == pytest.approx(1 / np.sqrt(z.var(ddof=1) + std**2), rel=1e-2 if std else 1e-4)
 
@@ -129,6 +129,6 @@ def test_the_spread_of_few_numbers_is_that_of_torch() -> None:
     x = np.zeros((1, 8, 8, 1), np.float32)
     x[0, 0, 0, 0] = 8.0
     z = (x.reshape(1, -1) @ TURN.T).ravel().astype(np.float64)
-    found = float(unit_scale(Orthogonal(), {"params": params()}, x, KEY))
+    found = float(unit_scale(Orthogonal(), {"params": params()}, jnp.asarray(x), KEY))
     assert found == pytest.approx(1 / z.std(ddof=1), rel=1e-5)
     assert found != pytest.approx(1 / z.std(), rel=1e-3)
