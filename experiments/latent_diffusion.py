@@ -2,7 +2,30 @@
 
 python -m experiments.latent_autoencoder                               # first the autoencoder, in runs/latent_autoencoder
 python -m experiments.latent_diffusion                                 # then the diffusion model of its latents
-jaxgen sample runs/latent_diffusion --label 7 --guidance 4
+jaxgen sample runs/latent_diffusion --label 7 --guidance 3
+python -m experiments.latent_autoencoder --dataset captioned_digits --channels 32 64 64 --latents 4 --workdir W
+python -m experiments.latent_diffusion --first-stage W --dataset captioned_digits --told caption --steps 10000
+
+The autoencoder is frozen: this run keeps it, so that the other run may be deleted. Latents are drawn from its posterior whenever
+an image is seen in training, and are its means in evaluations. Samples are drawn as latents and decoded once.
+
+Against the paper and the authors' code (github.com/CompVis/latent-diffusion):
+
+| | the paper, or its code | here |
+| --- | --- | --- |
+| scale | 1 / std of the first batch (KL-f8 of churches), 0.18215 (text), none (VQ) | 1 / std of a shuffled batch, `--scale` |
+| noise | square roots of the variances grow linearly, 0.0015 to 0.0195, T = 1000 | the same, `--betas` |
+| time | 0 to 999 | 1 to 1000 |
+| network | U-Net with Transformers that look at the condition (ImageNet: 192 wide) | the same, 32 and 64 wide |
+| class | one embedded token of 512 numbers | the same, of 64 numbers |
+| text | 32 Transformer layers, trained with the model | 2 layers, trained with the model |
+| dropped conditions | 10 % in Stable Diffusion | 10 % |
+| optimizer | AdamW of 1e-4, decay 0.01, and 10,000 steps of warm-up in some models | 1e-3, the same decay; `--warmup` |
+| averages | decay 0.9999 that rises with the steps, of the U-Net alone | debiased, of the encoder too |
+| DDIM | from step 951 of 20 (981 of 50); ends at the noise of step 0, the abar_0 of the code | from T to data |
+| predicted latents | not clipped | not clipped |
+
+@@
 """
 
 from collections.abc import Mapping

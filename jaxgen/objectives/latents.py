@@ -84,7 +84,7 @@ def unit_scale(module: nn.Module, variables: PyTree, x: Float[Array, "b *event"]
 
     Args:
       module: the autoencoder.
-      variables: its variables, `{"params": ..., ...}`.
+      variables: the variables of the autoencoder, `{"params": ..., ...}`.
       x: a batch of data.
       key: the key of the draws from the posterior.
 
