@@ -26,8 +26,8 @@ EVALUATED = [
     "vae",
     "vib",
     *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "dcgan", "ddpm", "edm")),
-    *map(contract.slow, ("classifier_guidance", "flow_matching", "improved_ddpm", "lenet", "ncsn", "pix2pix")),
-    *map(contract.slow, ("latent_diffusion", "score_sde", "vqvae", "wgan")),
+    *map(contract.slow, ("classifier_guidance", "flow_matching", "improved_ddpm", "latent_autoencoder", "lenet", "ncsn")),
+    *map(contract.slow, ("latent_diffusion", "pix2pix", "score_sde", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -74,7 +74,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "cyclegan", "ddpm", "gan")),
-    *map(contract.slow, ("improved_ddpm", "latent_diffusion", "lenet", "pix2pix", "score_sde")),
+    *map(contract.slow, ("improved_ddpm", "latent_autoencoder", "latent_diffusion", "lenet", "pix2pix", "score_sde")),
 ]
 """Experiments with figures to compare."""
 

@@ -41,6 +41,7 @@ LONG = (
     "edm",
     "flow_matching",
     "improved_ddpm",
+    "latent_autoencoder",
     "ncsn",
     "score_sde",
     "clip",

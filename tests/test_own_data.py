@@ -223,6 +223,7 @@ def test_the_tables_are_found() -> None:
         "improved_ddpm": ["schedule", "variance"],
         "modes": ["method"],
         "ncsn": ["modulation"],
+        "latent_autoencoder": ["loss"],
         "pix2pix": ["loss"],
         "planar_flow": ["optimizer", "transform"],
         "regularised_autoencoder": ["corruption"],

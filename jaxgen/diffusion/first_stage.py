@@ -6,9 +6,9 @@ from typing import NamedTuple
 class FirstStage(NamedTuple):
     """The role of an autoencoder's network whose latents are maps (`Network.role`).
 
-    The module has two methods: `to_latents(x, key=None) -> z`, with a key a draw from the posterior and without one its mean, and
-    `from_latents(z) -> x`. An autoencoder with a codebook gives the latents before they are quantised, and quantises them in
-    `from_latents`.
+    The module has two methods. `to_latents(x, key=None) -> z` draws from the posterior, or without a key gives its mean;
+    `from_latents(z) -> x` decodes. An autoencoder with a codebook gives the latents before they are quantised, and quantises
+    them in `from_latents`.
 
     Fields:
       shape: the shape (h, w, c) of the latents of one image.

@@ -101,6 +101,11 @@ FLAGS = [
 ]
 
 SIZES = [
+    (
+        "latent_autoencoder --channels 4 4 4 4 4",
+        "^Images of 8x8 cannot be halved 4 times; give --channels fewer numbers than 5",
+    ),
+    ("latent_autoencoder --layers 3", "^Images of 8x8 are too small for a discriminator of 3 layers; give fewer --layers"),
     ("dcgan --channels 8 8 8 8", "^Images of 8x8 can be halved 3 times, not 4; give 3 --channels or fewer"),
     ("conditional_gan --channels 8 8 8 8", "^Images of 8x8 can be halved 3 times, not 4"),
     ("vae --network residual --channels 4 8 8 8 8", "^A kernel of 3x3 does not fit .*; shrink the images fewer times"),

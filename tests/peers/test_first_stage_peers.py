@@ -6,13 +6,17 @@ The weights are random, are written to safetensors files by diffusers, and are r
 from pathlib import Path
 from typing import Any
 
+import flax.linen as linen
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from parameters import normal
 
+from jaxgen import objectives
 from jaxgen.errors import UserError
+from jaxgen.game import TrainState
+from jaxgen.losses import adversarial
 from jaxgen.models.first_stage import from_diffusers, presets
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
@@ -129,3 +133,41 @@ def test_what_is_no_first_stage_is_refused(tmp_path: Path) -> None:
         from_diffusers({**state, "decoder.conv_more.weight": np.zeros(3)})
     with pytest.raises(UserError, match=r"has weights 'quant_conv\.weight', and these do not"):
         from_diffusers({name: value for name, value in state.items() if name != "quant_conv.weight"})
+
+
+def test_the_adaptive_weight_and_the_hinge_loss_are_those_of_pytorchs_autograd() -> None:
+    """The formulas of the authors' code (taming-transformers, vqperceptual.py), on networks of one layer."""
+    rng = np.random.default_rng(0)
+    kernel, judge = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=(3, 1)).astype(np.float32)
+    z, x = (rng.normal(size=(5, 2, 2, n)).astype(np.float32) for n in (4, 3))
+
+    last = torch.tensor(kernel, requires_grad=True)
+    made = torch.tensor(z) @ last
+    nll = (torch.tensor(x) - made).abs().sum() / len(x)
+    fake, real = torch.tanh(made) @ torch.tensor(judge), torch.tanh(torch.tensor(x)) @ torch.tensor(judge)
+    norms = [torch.norm(torch.autograd.grad(value, last, retain_graph=True)[0]) for value in (nll, -fake.mean())]
+    weight = torch.clamp(norms[0] / (norms[1] + 1e-4), 0.0, 1e4)
+    hinge = 0.5 * (torch.relu(1.0 - real).mean() + torch.relu(1.0 + fake).mean())
+
+    class Autoencoder(linen.Module):
+        def setup(self) -> None:
+            self.out = linen.Dense(3, use_bias=False)
+
+        def bottleneck(self, x: Any, key: Any = None, mask: Any = None, *, train: bool = False) -> Any:
+            return jnp.array(z), jnp.zeros(len(z))
+
+        def decode(self, z: Any, *, train: bool = False) -> Any:
+            return self.out(z)
+
+    class Discriminator(linen.Module):
+        @linen.compact
+        def __call__(self, x: Any, *, train: bool = False) -> Any:
+            return linen.Dense(1, use_bias=False, name="head")(jnp.tanh(x))
+
+    own = {"autoencoder": {"out": {"kernel": jnp.array(kernel)}}, "discriminator": {"head": {"kernel": jnp.array(judge)}}}
+    state = TrainState(jnp.int32(0), jax.random.key(0), own, {}, {}, {})
+    losses = objectives.latent_autoencoder(Autoencoder(), Discriminator(), adversarial.hinge, gan=0.8, last=("out", "kernel"))
+    (values, aux), (judged, _) = (loss(own, state, {"image": jnp.array(x)}, jax.random.key(1), train=True) for loss in losses)
+    np.testing.assert_allclose(aux.metrics["adaptive_weight"], weight.item(), rtol=1e-5)
+    np.testing.assert_allclose(values.mean(), (nll + 0.8 * weight * -fake.mean()).item(), rtol=1e-5)
+    np.testing.assert_allclose(judged.mean(), hinge.item(), rtol=1e-5)

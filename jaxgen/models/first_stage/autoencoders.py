@@ -63,7 +63,7 @@ class KLAutoencoder(nn.Module):
         *,
         train: bool = False,
     ) -> tuple[Float[Array, "b h2 w2 d"], Float[Array, " b"]]:
-        r"""What the decoder sees of images, and what the posterior costs.
+        r"""The latents that the decoder sees of images, and the cost of the posterior.
 
         Args:
           x: images.
@@ -129,7 +129,7 @@ class VQAutoencoder(nn.Module):
         *,
         train: bool = False,
     ) -> tuple[Float[Array, "b h2 w2 d"], Float[Array, " b"]]:
-        """What the decoder sees of images, and what the codebook costs.
+        """The vectors that the decoder sees of images, and the cost of the codebook.
 
         Args:
           x: images.
