@@ -6,7 +6,7 @@ jaxgen sample runs/latent_diffusion --label 7 --guidance 3
 python -m experiments.latent_autoencoder --dataset captioned_digits --channels 32 64 64 --latents 4 --workdir W
 python -m experiments.latent_diffusion --first-stage W --dataset captioned_digits --told caption --steps 10000
 
-The autoencoder is frozen: this run keeps it, so that the other run may be deleted. In training the latents of an image are drawn
+The autoencoder is frozen: this run keeps it, so that the other run may be deleted. In training an image's latents are drawn
 anew whenever it is seen, and in evaluations they are the posterior's means. Samples are drawn as latents and decoded once.
 
 Against the paper and the authors' code (github.com/CompVis/latent-diffusion):
