@@ -97,6 +97,7 @@ def unit_scale(module: nn.Module, variables: PyTree, x: Float[Array, "b *event"]
 
     @jax.jit
     def spread(variables: PyTree, x: Array, own: Key) -> Array:
-        return jnp.std(module.apply(variables, x, own, method="to_latents"), ddof=1)
+        z: Any = module.apply(variables, x, own, method="to_latents")
+        return jnp.std(z, ddof=1)
 
     return 1 / spread(variables, x, own)
