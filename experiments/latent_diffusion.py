@@ -25,8 +25,9 @@ Against the paper and the authors' code (github.com/CompVis/latent-diffusion):
 | DDIM | from step 951 of 20 (981 of 50); ends at the noise of step 0, the abar_0 of the code | from T to data |
 | predicted latents | not clipped | not clipped |
 
-The second command takes six minutes of processor time on a busy machine, and gives digits that a person reads. The error of the noise on the test latents is 0.146 +- 0.011; images that
-are only encoded and decoded, the most that samples can be like, have 28.15 +- 0.11 dB (seed 0, n = 360).
+The second command takes six minutes of processor time on a busy machine, and gives digits that a person reads. The error of the
+noise on the test latents is 0.146 +- 0.011; images that are only encoded and decoded, the most that samples can be like, have
+28.15 +- 0.11 dB (seed 0, n = 360).
 """
 
 from collections.abc import Mapping
