@@ -25,6 +25,9 @@ WHOLE = DATA + 1
 HELD_OUT = 1 << 60
 """The number that joins a seed for the choice of the held-out examples; the orders of epochs have 0, 1, 2 ... there."""
 
+LATENTS = 1 << 29
+"""The number folded into the key of an example for the draw of its latents; objectives fold in 0, 1, 2 ..."""
+
 TRANSFORM, NOISE = 0, 1
 """The numbers folded into an evaluation's key: for the transforms of the examples, and for the draws of a measure."""
 

@@ -66,7 +66,7 @@ def a_run(name: str) -> str:
     return str(folder)
 
 
-PARENTS = {"autoencoder": "vqvae", "model": "ddpm"}
+PARENTS = {"autoencoder": "vqvae", "model": "ddpm", "first_stage": "latent_autoencoder"}
 """By flag of a run, the experiment that it is of."""
 
 OF_EDM = ("consistency",)

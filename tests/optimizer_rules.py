@@ -96,6 +96,13 @@ RULES: dict[tuple[str, str, str], Rule] = {
         decayed=tuple(PARAMETERS),
     ),
     ("dit", "", "model"): adam(1e-3, "DiT/train.py: AdamW without decay; our choice of rate"),
+    ("latent_diffusion", "", "model"): Rule(
+        "AdamW",
+        {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
+        1e-3,
+        "latent-diffusion, ldm/models/diffusion/ddpm.py: torch.optim.AdamW(params, lr=lr), with its decay of 0.01; our rate",
+        decayed=tuple(PARAMETERS),
+    ),
     ("edm", "", "model"): adam(1e-3, "Karras et al. 2022, table 7"),
     ("flow_matching", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("improved_ddpm", "", "model"): adam(1e-3, "Nichol & Dhariwal 2021, appendix A: AdamW without decay; our choice of rate"),

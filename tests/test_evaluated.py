@@ -30,11 +30,11 @@ EVALUATED = [
         contract.slow,
         ("classifier_guidance", "consistency", "dit", "flow_matching", "improved_ddpm", "latent_autoencoder", "ncsn"),
     ),
-    *map(contract.slow, ("lenet", "pix2pix", "score_sde", "vdm", "vqvae", "wgan")),
+    *map(contract.slow, ("latent_diffusion", "lenet", "pix2pix", "score_sde", "vdm", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
-BY_BATCHES = ("vae", "iwae", "ddpm", "dit", "improved_ddpm", "classifier_free_guidance")
+BY_BATCHES = ("vae", "iwae", "ddpm", "dit", "improved_ddpm", "classifier_free_guidance", "latent_diffusion")
 """Experiments whose final evaluators go through batches too."""
 
 OF_A_BATCH = {"clip": {"loss", "image_to_text", "text_to_image"}}
@@ -77,7 +77,8 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "consistency", "cyclegan")),
-    *map(contract.slow, ("ddpm", "dit", "gan", "improved_ddpm", "latent_autoencoder", "lenet", "pix2pix", "score_sde", "vdm")),
+    *map(contract.slow, ("ddpm", "dit", "gan", "improved_ddpm", "latent_autoencoder", "latent_diffusion", "lenet")),
+    *map(contract.slow, ("pix2pix", "score_sde", "vdm")),
 ]
 """Experiments with figures to compare."""
 

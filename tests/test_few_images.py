@@ -49,6 +49,7 @@ LONG = (
     "vdm",
     "clip",
     "wgan",
+    "latent_diffusion",
 )
 """To compile."""
 

@@ -1,7 +1,7 @@
 """A diffusion model as a value: its samples, and the pictures of the way from noise to them."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -30,20 +30,26 @@ class DiffusionModel(NamedTuple):
       walk: the way from noise to samples, compiled.
       pixels: the values of black and white.
       conditions: the conditions of the samples, or None.
+      latents: the autoencoder whose latents are walked through; None where the walk is through pixels.
     """
 
     walk: Walk
     pixels: tuple[float, float]
     conditions: Conditions | None = None
+    latents: objectives.Latents | None = None
 
     def visible(self, x: Array) -> Array:
         """Pixels as brightness in [0, 1]; those outside are clipped."""
         low, high = self.pixels
         return jnp.clip((x - low) / (high - low), 0.0, 1.0)
 
+    def seen(self, state: TrainState, x: Array) -> Array:
+        """What is walked through as brightness in [0, 1]; latents are decoded first."""
+        return self.visible(x if self.latents is None else self.latents.decode(state, x))
+
     def sample(self, state: TrainState, key: Key, given: Batch) -> Array:
         """Images in [0, 1]: `Experiment.sample`."""
-        return self.visible(self.walk(state, key, given, 0).x)
+        return self.seen(state, self.walk(state, key, given, 0).x)
 
     def pictures(
         self, x: Array, noise: diffusion.Discrete, *, drawn: str
@@ -64,15 +70,16 @@ class DiffusionModel(NamedTuple):
             return Picture(images, 16, f"Samples, {drawn}; training step {int(state.step):,}")
 
         def forward(state: TrainState, key: Key) -> Picture:
-            path = diffusion.forward(noise, x, key)
+            start = x if self.latents is None else self.latents.encode(state, x, None)
+            path = diffusion.forward(noise, start, key)
             caption = "The forward process: held-out images, and the noise taking over"
-            return Picture(self.visible(trajectories.rows(path)), len(path), caption)
+            return Picture(self.seen(state, trajectories.rows(path)), len(path), caption)
 
         def reverse(state: TrainState, key: Key) -> Picture:
             path = self.walk(state, key, given(len(x), self.conditions), 16).trajectory
             assert path is not None, "16 states were asked for"
             caption = f"The reverse process, {drawn} from noise to samples; training step {int(state.step):,}"
-            return Picture(self.visible(trajectories.rows(path)), len(path), caption)
+            return Picture(self.seen(state, trajectories.rows(path)), len(path), caption)
 
         return {"samples": samples, "forward": forward, "reverse": reverse}
 
@@ -85,6 +92,7 @@ def of_sampler(
     *,
     pixels: tuple[float, float],
     conditions: Conditions | None = None,
+    latents: objectives.Latents | None = None,
 ) -> DiffusionModel:
     """The diffusion model whose samples a sampler draws.
 
@@ -95,11 +103,13 @@ def of_sampler(
       shape: the shape of one sample.
       pixels: the values of black and white.
       conditions: the conditions of the samples.
+      latents: the autoencoder whose latents the sampler draws.
 
     Returns:
       The diffusion model.
     """
-    return of_learned_sampler(denoise, lambda state: sampler, start, shape, pixels=pixels, conditions=conditions)
+    how: dict[str, Any] = {"pixels": pixels, "conditions": conditions, "latents": latents}
+    return of_learned_sampler(denoise, lambda state: sampler, start, shape, **how)
 
 
 def of_learned_sampler(
@@ -110,6 +120,7 @@ def of_learned_sampler(
     *,
     pixels: tuple[float, float],
     conditions: Conditions | None = None,
+    latents: objectives.Latents | None = None,
 ) -> DiffusionModel:
     """The diffusion model of a sampler that is learned too, such as one whose reverse variance is measured.
 
@@ -120,6 +131,7 @@ def of_learned_sampler(
       shape: the shape of one sample.
       pixels: the values of black and white.
       conditions: the conditions of the samples.
+      latents: the autoencoder whose latents the sampler draws.
 
     Returns:
       The diffusion model. The noise at the start and the sampler's own have keys of their own.
@@ -130,7 +142,7 @@ def of_learned_sampler(
         x = samplers.noise(first, (len(given["index"]), *shape), start)
         return sampler(state)(denoise(state, given), x, path, trajectory=columns)
 
-    return DiffusionModel(jax.jit(walk, static_argnums=3), pixels, conditions)
+    return DiffusionModel(jax.jit(walk, static_argnums=3), pixels, conditions, latents)
 
 
 def denoise_by(
@@ -202,6 +214,32 @@ def trained_in_noise(part: FrozenNetwork, image: tuple[int, ...]) -> diffusion.T
         raise UserError(f"--model {part.given} is no denoiser of noise of any size; give a run of experiments.edm.")
     _unconditional(part, role, image, "experiments.edm")
     return role
+
+
+def first_stage_of(part: FrozenNetwork, image: tuple[int, ...]) -> diffusion.FirstStage:
+    """The role of another run's autoencoder, whose latents are to be diffused.
+
+    Args:
+      part: the network of the other run.
+      image: the shape (H, W, C) of the images that it is to be used on.
+
+    Returns:
+      Its role.
+
+    Raises:
+      UserError: if its latents are no maps, or if it was made for images of another shape.
+    """
+    if not isinstance(part.role, diffusion.FirstStage):
+        raise UserError(
+            f"--first-stage {part.given} is no autoencoder whose latents are maps; give a run of "
+            "experiments.latent_autoencoder."
+        )
+    if image != (own := part.inputs[0].shape[1:]):
+        sizes = ("x".join(map(str, shape)) for shape in (image, own))
+        raise UserError(
+            "The images of --dataset are {}, and those of --first-stage {}; give the set that it was trained on.".format(*sizes)
+        )
+    return part.role
 
 
 def _unconditional(part: FrozenNetwork, role: diffusion.Trained, image: tuple[int, ...], wanted: str) -> None:

@@ -31,6 +31,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "told",
             "autoencoder",
             "model",
+            "first_stage",
             "bits",
         ),
     ),
@@ -39,8 +40,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("k_start", "anneal_steps", "alpha", "penalty", "weight", "limit", "gamma", "gamma_every", "gan", "l1", "smoothing"),
         *("temperature", "parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "shrink", "widen"),
-        *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start"),
-        *("huber", "gamma_ends", "bound_steps"),
+        *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),

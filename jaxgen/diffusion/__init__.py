@@ -40,6 +40,7 @@ from jaxgen.diffusion.schedules import (
     from_betas,
     geometric,
     linear,
+    scaled_linear,
     spaced,
     subsequence,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "optimal_chain",
     "posterior",
     "rescaled",
+    "scaled_linear",
     "small_variance",
     "spaced",
     "sub_variance_preserving",

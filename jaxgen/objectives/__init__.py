@@ -24,6 +24,7 @@ from jaxgen.objectives.latent_autoencoder import (
     mean_difference,
     summed_difference,
 )
+from jaxgen.objectives.latents import LATENT_SCALE, Latents, in_latents, latents_by, unit_scale
 from jaxgen.objectives.learned_variance import hybrid, vlb
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.noise_power import noise_power
@@ -46,10 +47,12 @@ from jaxgen.objectives.veegan import veegan
 from jaxgen.objectives.weights import Weight, by_variance, on_data, on_noise, uniform
 
 __all__ = [
+    "LATENT_SCALE",
     "Bound",
     "Corruption",
     "CycleLosses",
     "Difference",
+    "Latents",
     "Prediction",
     "SecondMoment",
     "Told",
@@ -89,8 +92,10 @@ __all__ = [
     "importance_weighted",
     "importance_weighted_bound",
     "importance_weighted_nll",
+    "in_latents",
     "k_sparse",
     "latent_autoencoder",
+    "latents_by",
     "log_prob",
     "masking",
     "mean_difference",
@@ -111,6 +116,7 @@ __all__ = [
     "tighter_bits_per_dim",
     "translate",
     "uniform",
+    "unit_scale",
     "variational_bound",
     "variational_diffusion",
     "vdm",

@@ -84,6 +84,8 @@ FLAGS = [
     ("edm --smallest 100", "^Sampling runs from the --largest noise down to the --smallest"),
     ("edm --sampling-steps 1", "^A grid of 1 has no end and start; give 2 times or more"),
     ("improved_ddpm --objective simple --variance learned", "^--objective simple trains no variance; give --variance small"),
+    ("latent_diffusion --told None --guidance 3", "^--guidance 3 leads to a condition, and --told None has none; leave"),
+    ("latent_diffusion --drop 0 --guidance 3", "^--guidance 3 needs a model that also knows no condition, .*give --guidance 1"),
     ("score_sde --sampling-steps 1", "^A grid of 1 has no end and start; give 2 times or more"),
     ("score_sde --tolerance 0", "^--tolerance is 0.0; give a number above 0"),
     ("flow_matching --shift 0", "^--shift is 0.0; give a number above 0"),

@@ -1,7 +1,7 @@
 """Denoising networks: `(x_t, time, label or tokens) -> output`; what the output means belongs to the objective."""
 
 from jaxgen.models.diffusion.attention import CrossAttention, SelfAttention, SpatialTransformer
-from jaxgen.models.diffusion.captioned import Captioned, TokenEncoder
+from jaxgen.models.diffusion.captioned import Captioned, ClassToken, TokenEncoder
 from jaxgen.models.diffusion.dit import AdaptiveBlock, DiT
 from jaxgen.models.diffusion.encoder import UNetEncoder
 from jaxgen.models.diffusion.from_diffusers import dit_from_diffusers, from_diffusers
@@ -19,6 +19,7 @@ __all__ = [
     "AdaptiveBlock",
     "AttentionPool",
     "Captioned",
+    "ClassToken",
     "CrossAttention",
     "DiT",
     "FixedGamma",

@@ -1,4 +1,4 @@
-"""A denoiser conditioned on a text: an encoder of its tokens, trained with it, and a network that looks at what it gives."""
+"""A denoiser conditioned on a text or a class: an encoder, trained with it, and a network that looks at what it gives."""
 
 from typing import Any
 
@@ -51,19 +51,42 @@ class TokenEncoder(nn.Module):
         return LayerNorm(dtype=self.dtype, name="norm")(x), there
 
 
+class ClassToken(nn.Module):
+    """A class as a text of one token.
+
+    Fields:
+      classes: the number of classes; the number after the last one stands for no class.
+      width: the width of the vector.
+      dtype: the dtype of the computation; the parameters are float32.
+
+    Source: Rombach et al. 2022, appendix E.2.1, and the authors' code (`ClassEmbedder`), whose vectors begin as N(0, 1) too.
+    """
+
+    classes: int
+    width: int = 64
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, label: Int[Array, " b"]) -> tuple[Float[Array, "b 1 e"], Bool[Array, "b 1"]]:
+        """The vector of each class, and that it is there."""
+        init = nn.initializers.normal(1.0)
+        vectors = Embed(self.classes + 1, self.width, embedding_init=init, dtype=self.dtype, name="embed")(label)
+        return vectors[:, None], jnp.ones((len(label), 1), bool)
+
+
 class Captioned(nn.Module):
-    """A denoiser conditioned on the tokens of a text.
+    """A denoiser conditioned on the tokens of a text, or on a class.
 
     Fields:
       denoiser: the network, `(x_t, time, context=, mask=) -> output`, such as a `UNet`.
-      encoder: the encoder, `tokens -> (vectors, mask)`.
+      encoder: the encoder, `tokens -> (vectors, mask)`, such as a `TokenEncoder`, or a `ClassToken` of labels.
     """
 
     denoiser: nn.Module
     encoder: nn.Module
 
     def __call__(
-        self, x: Float[Array, "b *event"], time: Float[Array, " b"], tokens: Int[Array, "b n"], *, train: bool = False
+        self, x: Float[Array, "b *event"], time: Float[Array, " b"], tokens: Int[Array, "b *n"], *, train: bool = False
     ) -> Float[Array, "b *event"]:
         """Predicts from noisy examples and their texts."""
         context, mask = self.encoder(tokens)
