@@ -140,7 +140,7 @@ def reject(
     while found < draws and done < most:
         n = min(at_once, most - done)
         theta, statistics = simulate(prior, simulator, key, n, first=done, at_once=n)
-        off = np.asarray(jax.vmap(distance)(statistics))
+        off = np.asarray(jax.vmap(distance)(jnp.asarray(statistics)))
         near = np.flatnonzero(off <= epsilon)
         kept.append((theta[near], statistics[near], off[near], done + near))
         found, done = found + len(near), done + n
@@ -188,7 +188,7 @@ def nearest(
             f"A share of {share:g} of {simulations:,} simulations is {count:,} of them; give one above 0, up to 1."
         )
     theta, statistics = simulate(prior, simulator, key, simulations, at_once=at_once)
-    off = np.asarray(jax.vmap(distance)(statistics))
+    off = np.asarray(jax.vmap(distance)(jnp.asarray(statistics)))
     if not np.isfinite(off).all():
         raise InputError("A simulation has a distance that is not finite; let the simulator give finite statistics.")
     near = np.argsort(off, kind="stable")[:count]
