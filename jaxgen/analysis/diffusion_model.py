@@ -30,7 +30,7 @@ class DiffusionModel(NamedTuple):
       walk: the way from noise to samples, compiled.
       pixels: the values of black and white.
       conditions: the conditions of the samples, or None.
-      latents: the autoencoder whose latents are walked through; None where the walk is through pixels.
+      latents: the autoencoder whose latents are diffused; None where pixels are.
     """
 
     walk: Walk
@@ -44,7 +44,7 @@ class DiffusionModel(NamedTuple):
         return jnp.clip((x - low) / (high - low), 0.0, 1.0)
 
     def seen(self, state: TrainState, x: Array) -> Array:
-        """What is walked through as brightness in [0, 1]; latents are decoded first."""
+        """States of the walk as images of brightness in [0, 1]; latents are decoded first."""
         return self.visible(x if self.latents is None else self.latents.decode(state, x))
 
     def sample(self, state: TrainState, key: Key, given: Batch) -> Array:
