@@ -16,6 +16,7 @@ from jaxgen.objectives.elbo import (
     importance_weighted_nll,
 )
 from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood, tighter_bits_per_dim
+from jaxgen.objectives.hierarchical_elbo import balance, hierarchical_bound, hierarchical_elbo, hierarchical_nll
 from jaxgen.objectives.learned_variance import hybrid, vlb
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.noise_power import noise_power
@@ -45,6 +46,7 @@ __all__ = [
     "Weight",
     "adversarial",
     "apply",
+    "balance",
     "bernoulli_kl",
     "bits_of_levels",
     "bottleneck",
@@ -70,6 +72,9 @@ __all__ = [
     "flow_log_prob",
     "free_energy",
     "gaussian_noise",
+    "hierarchical_bound",
+    "hierarchical_elbo",
+    "hierarchical_nll",
     "hybrid",
     "importance_weighted",
     "importance_weighted_bound",
