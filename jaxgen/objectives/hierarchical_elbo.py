@@ -1,7 +1,7 @@
 """Bounds of models whose latents form groups: the ELBO with weights, free bits and balancing, and one by importance weights.
 
 A model is any linen module with `infer(x, key=keys, train=)` that returns the `likelihood` p(x | z) and `groups`, each with
-`log_q [B]`, `log_p [B]` and the closed `kl [B, ...]` of its units at the same samples.
+`log_q [B]`, `log_p [B]` and the `kl [B, ...]` of its units, in closed form where there is one, at the same samples.
 """
 
 import math
@@ -44,7 +44,7 @@ def balance(kl: Float[Array, " groups"], sizes: Sequence[float]) -> Float[Array,
     >>> balance(jnp.array([0.99, 2.99]), (1.0, 1.0)).tolist()
     [0.5, 1.5]
     """
-    raw = lax.stop_gradient((jnp.abs(kl) + LEAST_KL) / jnp.asarray(sizes, jnp.float32))
+    raw = lax.stop_gradient((jnp.abs(kl) + LEAST_KL) / jnp.array(sizes, jnp.float32))
     return raw / raw.mean()
 
 
@@ -72,7 +72,7 @@ def hierarchical_elbo(
       weights: a weight w of each group; None is 1.
       free_bits: the nats $\lambda$ of each group that cost nothing.
       sizes: the sizes of the groups for `balance`, which is used while beta is below 1; None does not balance.
-      analytic_kl: whether the KL given the samples above is taken in closed form; otherwise log q - log p.
+      analytic_kl: whether the KL is taken in closed form where the model has one; otherwise log q - log p.
       name: the parameters' name.
       feature: the batch's feature x.
 
@@ -193,4 +193,4 @@ def _batch_mean(values: Float[Array, "groups b"], batch: Batch) -> Float[Array, 
     mask = batch.get("mask")
     real = jnp.ones(values.shape[1], bool) if mask is None else mask.astype(bool)
     total, count = collectives.total((jnp.where(real, lax.stop_gradient(values), 0).sum(1), real.sum()))
-    return total / jnp.maximum(count, 1)
+    return total / jnp.maximum(count, 1).astype(jnp.float32)

@@ -1,7 +1,7 @@
 r"""Hierarchical variational autoencoders: one generative chain of latents, and two ways to infer them.
 
-The chain is $p(z_L) \prod_{i<L} p(z_i | z_{i+1})\, p(x | z_1)$ with $p(z_L) = N(0, I)$. The parts of a model are modules, so that
-a linear model with a known posterior is built of the same classes.
+The chain is $p(z_L) \prod_{i<L} p(z_i | z_{i+1})\, p(x | z_1)$ with $p(z_L) = N(0, I)$. The parts of a model are modules, so
+that a linear model with a known posterior is built of the same classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,9 @@ class Group(NamedTuple):
       z: the sample.
       log_q: its log-density under the posterior, given the sample that it was inferred from.
       log_p: its log-density under the prior, given the sample of the layer above.
-      kl: KL(q || p) of each unit in closed form, given these samples.
+      kl: a value of each unit whose mean over the samples is its KL. In closed form given the layer above, where that layer was
+        sampled first. In a chain from below it was sampled from this one, so that the closed form would be another number, and
+        the value is log q - log p at the sample.
     """
 
     z: Float[Array, "b units"]
@@ -185,7 +187,8 @@ class MarkovVAE(nn.Module):
             below = laws[i].sample(keys.fold_in(key, i))
             samples.append(below)
         priors = [self.down[i](samples[i + 1], train=train) for i in range(len(self.down))]
-        groups = [_group(*part) for part in zip(samples, laws, [*priors, STANDARD], strict=True)]
+        groups = [_group(z, q, p, closed=False) for z, q, p in zip(samples, laws, priors, strict=False)]
+        groups.append(_group(samples[-1], laws[-1], STANDARD))
         return Inferred(self.decode(samples[0], train=train), tuple(groups))
 
     def decode(self, z: Float[Array, "b units"], *, train: bool = False) -> Any:
@@ -259,8 +262,9 @@ class LadderVAE(MarkovVAE):
         return Inferred(self.decode(z, train=train), tuple(groups[::-1]))
 
 
-def _group(z: Array, q: Normal, p: Normal) -> Group:
-    return Group(z, sum_event(q.log_prob(z)), sum_event(p.log_prob(z)), q.kl(p))
+def _group(z: Array, q: Normal, p: Normal, *, closed: bool = True) -> Group:
+    log_q, log_p = q.log_prob(z), p.log_prob(z)
+    return Group(z, sum_event(log_q), sum_event(log_p), q.kl(p) if closed else log_q - log_p)
 
 
 def _dense(
