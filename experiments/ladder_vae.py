@@ -16,8 +16,8 @@ the same; --no-by-mean and --share are the alternatives |
 | variance | softplus + 1e-5, whose bias begins at 1; batch normalisation takes that bias out | the same |
 | batch normalisation | after every dense layer but the output's; for evaluation the statistics of the whole training set | \
 after the same layers; for evaluation running averages |
-| KL | by the sample | in closed form given the sample above, but by the sample below the top of a chain from below, where there \
-is no closed form; --no-analytic-kl is the code's |
+| KL | by the sample | in closed form given the sample above; by the sample in a chain from below, but for its top, where \
+there is no closed form; --no-analytic-kl is the code's |
 | warm-up | the weight of all KLs rises from 0 to 1 over 200 epochs | over --warmup steps |
 | optimizer | Adam 2e-4, epsilon 1e-4, norm of the gradient at most 4, then each number within 0.9 | the same; 1e-3 for digits |
 | likelihood | Bernoulli, probabilities clipped | Bernoulli, by logits |
