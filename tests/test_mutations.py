@@ -14,6 +14,7 @@ from wiring import (
     mutations_of_diffusion,
     mutations_of_flows,
     mutations_of_games,
+    mutations_of_ladder_vae,
     mutations_of_likelihoods,
     mutations_of_translation,
 )
@@ -83,6 +84,7 @@ MUTATIONS += [
         mutations_of_autoencoders,
         mutations_of_likelihoods,
         mutations_of_games,
+        mutations_of_ladder_vae,
         mutations_of_denoising,
         mutations_of_diffusion,
         mutations_of_flows,

@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import contract
 import hierarchies
 import jax
 import jax.numpy as jnp
@@ -53,11 +54,13 @@ def test_the_closed_kl_is_the_mean_of_the_sampled_one(kind: str) -> None:
 
 
 def test_another_posterior_falls_short() -> None:
-    found = np.mean([-values(hierarchies.ladder(shift=1.5), key=i)[0] for i in range(50)], axis=0)
+    model = hierarchies.ladder(shift=1.5)
+    params, loss = started(model), hierarchical_elbo(model)
+    found, _ = lg.over_keys(lambda key: -loss(params, lg.state(params), {"image": X}, key, train=True)[0], 500)
     assert (found < hierarchies.evidence(X) - 0.1).all()
 
 
-@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.parametrize("kind", ["ladder", contract.slow("own"), contract.slow("markov")])
 def test_the_importance_weighted_bound_rises_to_the_evidence(kind: str) -> None:
     model = EXACT[kind](shift=1.5)
     bound = functools.partial(hierarchical_bound, model, started(model), {}, jnp.array(X))
