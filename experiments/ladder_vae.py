@@ -23,6 +23,16 @@ there is no closed form; --no-analytic-kl is the code's |
 | likelihood | Bernoulli, probabilities clipped | Bernoulli, by logits |
 | pixels | drawn anew each epoch; the test set once | the same |
 | decay of the rate | optional | none |
+
+On digits, seed 0 alone, n = 360, with 500 importance samples; active units of 16, 8 and 4, next to the image first:
+
+| | nll | active | KL by layer |
+| --- | --- | --- | --- |
+| ladder | 21.94 +- 0.19 | 16, 6, 4 | 2.8, 1.2, 1.7 |
+| --inference bottom-up | 21.98 +- 0.19 | 12, 6, 4 | 2.0, 1.5, 2.1 |
+| --inference bottom-up --warmup 0 | 22.12 +- 0.19 | 12, 5, 4 | 2.2, 0.7, 1.9 |
+The nll do not differ beyond their errors. What the paper claims, that the upper layers of the chain from below die and those of
+the ladder do not, does not show at this size. KLs of a chain from below are by samples, so its active units are less certain.
 """
 
 from collections.abc import Mapping

@@ -28,8 +28,8 @@ class Group(NamedTuple):
 
     Fields:
       z: the sample.
-      log_q: its log-density under the posterior, given the sample that it was inferred from.
-      log_p: its log-density under the prior, given the sample of the layer above.
+      log_q: the log-density of the sample under the posterior, given the sample that it was inferred from.
+      log_p: the log-density of the sample under the prior, given the sample of the layer above.
       kl: a value of each unit whose mean over the samples is its KL. In closed form given the layer above, where that layer was
         sampled first. In a chain from below it was sampled from this one, so that the closed form would be another number, and
         the value is log q - log p at the sample.
@@ -202,7 +202,7 @@ class MarkovVAE(nn.Module):
 
         Args:
           z: the values of a layer.
-          layer: its number, 0 for z_1.
+          layer: the number of that layer, 0 for z_1.
           key: the key of the samples: one, or a key for each example; None is the module's key "sample".
           train: whether batch statistics are those of the batch.
 
