@@ -80,7 +80,7 @@ def experiment(
 
     Args:
       binarization: the binarization of pixels: anew at each visit (the paper's), or once for each image.
-      inference: how the latents are inferred: on the way down, merged with the prior, or as a chain from below.
+      inference: the kind of posterior: a ladder, on the way down and merged with the prior, or a chain from below.
       latent_sizes: units of the layers of latents, that next to the image first.
       hidden_sizes: widths of the networks next to them.
       batch_norm: whether batch normalisation follows each dense layer but the output's.

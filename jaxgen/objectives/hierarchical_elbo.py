@@ -24,7 +24,7 @@ from jaxgen.objectives.apply import apply
 from jaxgen.types import Batch, Key, Params, Schedule, Vars
 
 LEAST_KL = 0.01
-"""What NVAE's code adds to a group's KL before the groups are balanced, so that no group's weight is zero."""
+"""The nats that are added to a group's KL before groups are balanced, as in NVAE's code: no weight is zero."""
 
 
 def balance(kl: Float[Array, " groups"], sizes: Sequence[float]) -> Float[Array, " groups"]:

@@ -20,7 +20,7 @@ from jaxgen.types import Key
 STANDARD = Normal(0.0, 1.0)
 ZEROS = nn.initializers.zeros_init()
 LEAST_VARIANCE = 1e-5
-"""What the authors' code adds to a variance."""
+"""The number that is added to a variance, as in the authors' code."""
 
 
 class Group(NamedTuple):
@@ -42,7 +42,7 @@ class Group(NamedTuple):
 
 
 class Inferred(NamedTuple):
-    """What `infer` returns.
+    """The likelihood and the layers of latents at one sample.
 
     Fields:
       likelihood: the distribution p(x | z_1) at the sample of z_1.
