@@ -116,6 +116,7 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ),
     ("ncsn", "", "model"): adam(1e-3, "ncsn/configs/anneal.yml"),
     ("planar_flow", "", "model"): adam(1e-3, OWN),
+    ("ladder_vae", "", "model"): adam(1e-3, "github.com/casperkaae/LVAE: epsilon 1e-4; our choice of rate", eps=1e-4),
     ("realnvp", "", "model"): Rule(
         "Adam",
         {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 5e-5},

@@ -21,6 +21,7 @@ EVALUATED = [
     "conditional_gan",
     "gan",
     "iwae",
+    "ladder_vae",
     "regularised_autoencoder",
     "sparse_autoencoder",
     "vae",
@@ -34,7 +35,7 @@ EVALUATED = [
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
-BY_BATCHES = ("vae", "iwae", "ddpm", "dit", "improved_ddpm", "classifier_free_guidance", "latent_diffusion")
+BY_BATCHES = ("vae", "iwae", "ladder_vae", "ddpm", "dit", "improved_ddpm", "classifier_free_guidance", "latent_diffusion")
 """Experiments whose final evaluators go through batches too."""
 
 OF_A_BATCH = {"clip": {"loss", "image_to_text", "text_to_image"}}
@@ -75,7 +76,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 
 
 WITH_PROTOCOL = [
-    *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
+    *("iwae", "ladder_vae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "consistency", "cyclegan")),
     *map(contract.slow, ("ddpm", "dit", "gan", "improved_ddpm", "latent_autoencoder", "latent_diffusion", "lenet")),
     *map(contract.slow, ("pix2pix", "score_sde", "vdm")),

@@ -40,7 +40,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("k_start", "anneal_steps", "alpha", "penalty", "weight", "limit", "gamma", "gamma_every", "gan", "l1", "smoothing"),
         *("temperature", "parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "shrink", "widen"),
-        *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas"),
+        *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas", "free_bits"),
+        *("balanced",),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),

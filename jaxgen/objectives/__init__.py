@@ -17,6 +17,7 @@ from jaxgen.objectives.elbo import (
     importance_weighted_nll,
 )
 from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood, tighter_bits_per_dim
+from jaxgen.objectives.hierarchical_elbo import balance, hierarchical_bound, hierarchical_elbo, hierarchical_nll
 from jaxgen.objectives.latent_autoencoder import (
     Difference,
     adaptive_weight,
@@ -60,6 +61,7 @@ __all__ = [
     "adaptive_weight",
     "adversarial",
     "apply",
+    "balance",
     "bernoulli_kl",
     "bits_of_levels",
     "bottleneck",
@@ -88,6 +90,9 @@ __all__ = [
     "free_energy",
     "gamma_of",
     "gaussian_noise",
+    "hierarchical_bound",
+    "hierarchical_elbo",
+    "hierarchical_nll",
     "hybrid",
     "importance_weighted",
     "importance_weighted_bound",
