@@ -29,6 +29,7 @@ On digits, seed 0 alone, n = 360, with 500 importance samples; active units of 1
 | | nll | active | KL by layer |
 | --- | --- | --- | --- |
 | ladder | 21.94 +- 0.19 | 16, 6, 4 | 2.8, 1.2, 1.7 |
+| --warmup 0 | 22.03 +- 0.19 | 12, 6, 4 | 2.3, 1.1, 1.6 |
 | --inference bottom-up | 21.98 +- 0.19 | 12, 6, 4 | 2.0, 1.5, 2.1 |
 | --inference bottom-up --warmup 0 | 22.12 +- 0.19 | 12, 5, 4 | 2.2, 0.7, 1.9 |
 The nll do not differ beyond their errors. What the paper claims, that the upper layers of the chain from below die and those of

@@ -36,20 +36,24 @@ def cut(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
 
 
 LONG = (
+    "classifier_free_guidance",
     "classifier_guidance",
+    "clip",
     "consistency",
+    "cyclegan",
     "ddpm",
     "dit",
     "edm",
     "flow_matching",
+    "glow",
     "improved_ddpm",
     "latent_autoencoder",
+    "latent_diffusion",
     "ncsn",
+    "realnvp",
     "score_sde",
     "vdm",
-    "clip",
     "wgan",
-    "latent_diffusion",
 )
 """To compile."""
 
