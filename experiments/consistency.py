@@ -75,8 +75,8 @@ def experiment(
       log_std: standard deviation of the logarithm of the noise in training.
       stage_steps: steps of a stage; from each to the next the two noises of the loss come closer.
       shrink: the factor q by which they come closer.
-      widen: how much further apart they are at little noise, k.
-      slope: how fast that falls off with the noise, b.
+      widen: the number k by which the two noises lie further apart where there is little noise.
+      slope: the rate b at which that falls off with the noise.
       huber: the constant c of the distance of two images; above 0 small differences count by their squares.
       noises: the levels of noise at which samples are evaluated, descending: one number makes samples by one evaluation.
       dropout: share of units dropped in training, the same ones in both evaluations of the loss.

@@ -9,8 +9,8 @@ python -m experiments.dit --dataset FOLDER --patch 4 --width 1152 --depth 28 --h
     --bf16 --remat                                                   # the paper's XL/4, of pixels
 
 The first takes 4 minutes of processor time, gives digits that a person reads, and reaches 4.320 +- 0.020 bits a dimension on
-the test images, told their classes (0.000 the prior, 3.118 the transitions, 1.202 the decoder; seed 0, n = 360). The U-Net of
-`experiments.improved_ddpm`, which is told no classes, is better after as many steps, which take 6 minutes: 4.257 +- 0.022.
+the test images with their classes (0.000 the prior, 3.118 the transitions, 1.202 the decoder; seed 0, n = 360). The U-Net of
+`experiments.improved_ddpm`, which gets no classes, is better after as many steps, which take 6 minutes: 4.257 +- 0.022.
 
 --guidance is s of eps_u + s (eps_c - eps_u), as in `experiments.classifier_free_guidance`: 0 has no class, 1 no guidance.
 

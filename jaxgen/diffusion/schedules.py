@@ -153,7 +153,7 @@ def scaled_linear(steps: int = 1000, *, first: float = 0.00085, last: float = 0.
     Args:
       steps: the number of steps T.
       first: beta_1 of a chain of 1,000 steps; one of T steps has 1,000 / T times as much, and about the same noise at the end.
-      last: beta_T likewise. No variance is more than 0.999.
+      last: the last variance, beta_T, of the same chain. No variance is more than 0.999.
 
     Returns:
       The schedule. The defaults are those of Stable Diffusion and of latent diffusion by texts; the other models of latent
