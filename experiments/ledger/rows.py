@@ -249,6 +249,43 @@ ROWS: Mapping[str, Row] = {
         paper=None,
         chosen={"optimizer, rate, decay": Chosen.CODE, "networks, batch size, steps": Chosen.OWN},
     ),
+    "analytic_dpm_digits": Row(
+        system="Analytic-DPM on a DDPM (32, 64 channels), T = 1,000, linear schedule",
+        dataset="digits",
+        figure="variational bound of the chain of 50 steps with the analytic variance, test images, all terms, bits/dim",
+        unit="bits/dim",
+        command="python -m experiments.ddpm --dataset digits && "
+        "python -m experiments.analytic_dpm --model RUN1 --dataset digits",
+        value="test/bits_per_dim",
+        also=("test/optimal_chain_bits_per_dim", "test/large_bits_per_dim", "test/small_bits_per_dim"),
+        paper=None,
+        chosen={"variance, chains": Chosen.PAPER, "network, batches": Chosen.OWN},
+        remark="the paper's order of the variances is what is looked at: analytic below large below small, least by the "
+        "optimal chain",
+    ),
+    "vdm_digits": Row(
+        system="variational diffusion, 2 blocks of 32 channels, monotone network for gamma",
+        dataset="digits",
+        figure="bound on the test images in continuous time, bits/dim",
+        unit="bits/dim",
+        command="python -m experiments.vdm --dataset digits",
+        value="test/bits_per_dim",
+        also=("test/variance",),
+        paper=None,
+        chosen={"gamma, optimizer": Chosen.CODE, "network, rate, steps": Chosen.OWN},
+    ),
+    "consistency_digits": Row(
+        system="consistency model tuned from an EDM (32, 64 channels), 8 stages of 250 steps",
+        dataset="digits",
+        figure="squared difference a pixel, in [-1, 1], of samples by one evaluation from the ends of the untuned model's flow",
+        unit="",
+        command="python -m experiments.edm --dataset digits && "
+        "python -m experiments.consistency --model RUN1 --dataset digits",
+        value="test/one_step_mse",
+        also=("test/untuned_mse",),
+        paper=None,
+        chosen={"times, loss, dropout, optimizer": Chosen.CODE, "network, rate, steps": Chosen.OWN},
+    ),
     "realnvp_cifar10": Row(
         system="RealNVP, 2 scales, 64 channels, 8 residual blocks",
         dataset="CIFAR-10",
