@@ -36,6 +36,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
 
 
 LONG = (
+    "analytic_dpm",
     "classifier_free_guidance",
     "classifier_guidance",
     "clip",
@@ -47,6 +48,7 @@ LONG = (
     "flow_matching",
     "glow",
     "improved_ddpm",
+    "ladder_vae",
     "latent_autoencoder",
     "latent_diffusion",
     "ncsn",

@@ -279,8 +279,7 @@ ROWS: Mapping[str, Row] = {
         dataset="digits",
         figure="squared difference a pixel, in [-1, 1], of samples by one evaluation from the ends of the untuned model's flow",
         unit="",
-        command="python -m experiments.edm --dataset digits && "
-        "python -m experiments.consistency --model RUN1 --dataset digits",
+        command="python -m experiments.edm --dataset digits && python -m experiments.consistency --model RUN1 --dataset digits",
         value="test/one_step_mse",
         also=("test/untuned_mse",),
         paper=None,

@@ -96,6 +96,14 @@ def test_flags_are_sampling_flags_in_the_help() -> None:
         assert arguments.groups_of(importlib.import_module(f"experiments.{name}").experiment)[flag] == "sampling"
 
 
+@pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
+def test_training_depends_on_none_of_them(name: str) -> None:
+    """With all of an experiment's flags at once; with each alone, below."""
+    together = {flag: OTHERS[flag] for flag in flags_of(name)}
+    assert traced(make(name, steps=4, **together)) == with_defaults(name)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "flag"), CASES)
 def test_training_does_not_depend_on_it(name: str, flag: str) -> None:
     assert traced(make(name, steps=4, **{flag: OTHERS[flag]})) == with_defaults(name)

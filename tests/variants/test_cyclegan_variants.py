@@ -34,6 +34,7 @@ def test_variants(flags: dict[str, Any], tmp_path: Path) -> None:
     contract.hold("cyclegan", flags, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_translates_folders_in_both_directions_without_its_data(tmp_path: Path) -> None:
     made = make("cyclegan", dataset=(grey(), grey(3)), target=(grey(6, 100), grey(4, 100)), layers=0, width=1, steps=1)
     jaxgen.fit(made._replace(evaluators={}, pictures={}), workdir=tmp_path / "run", quiet=True)

@@ -17,7 +17,7 @@ VARIANTS: list[Any] = [
     contract.slow(
         {"likelihood": "gaussian-learned", "beta": 2, "beta_warmup": 2, "analytic_kl": False, "samples": 3, "clip": 1.0}
     ),
-    {"binarization": "static", "activation": "relu", "cosine": False, "cache_budget": 0.0},
+    contract.slow({"binarization": "static", "activation": "relu", "cosine": False, "cache_budget": 0.0}),
     contract.slow({"likelihood": "bernoulli", "beta_warmup": 0}),
 ]
 

@@ -138,7 +138,7 @@ def test_the_translators_move_first_each_player_has_both_networks_and_the_pools_
     assert players["translators"].ema is None
 
 
-@pytest.mark.parametrize("pool", [50, 3, 0])
+@pytest.mark.parametrize("pool", [pytest.param(50, marks=pytest.mark.slow), 3, 0])
 def test_each_domain_has_a_pool_of_its_translations(pool: int) -> None:
     experiment = plain(pool=pool)
     _, vars = experiment.initial(jax.random.key(0))
