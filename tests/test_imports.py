@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ROOMS = sorted(
+    ".".join(file.parent.relative_to(ROOT / "jaxgen").parts)
+    for file in (ROOT / "jaxgen").glob("*/**/__init__.py")
+    if "__all__" in file.read_text(encoding="utf-8")
+)
 
 # Each room may import from the floors below it, and from itself.
 FLOORS = [
@@ -120,6 +125,17 @@ def test_the_package_does_not_know_the_experiments(name: str) -> None:
 def test_experiments_do_not_know_one_another(name: str) -> None:
     others = {n for n in imported(name) if n.startswith("experiments.")}
     assert not others, f"{name} imports {others}; copying one file must stay the way to fork an experiment"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_file_of_a_room_takes_the_name_of_what_another_exports(room: str) -> None:
+    """An import of the file would put the module in the place of the function, if the function was there first."""
+    folder = ROOT / "jaxgen" / Path(*room.split("."))
+    text = (folder / "__init__.py").read_text(encoding="utf-8")
+    imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    exported = [(str(node.module), alias.asname or alias.name) for node in imports for alias in node.names]
+    own = f"jaxgen.{room}"
+    assert not [(at, name) for at, name in exported if (folder / f"{name}.py").is_file() and at not in (own, f"{own}.{name}")]
 
 
 def test_core_imports_neither_tensorflow_nor_torch() -> None:

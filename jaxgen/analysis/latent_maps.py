@@ -27,8 +27,8 @@ def grey(z: Float[Array, "n h w d"], size: tuple[int, int]) -> Float[Array, "d n
     Returns:
       The maps, in [0, 1].
 
-    >>> grey(jnp.array([-1.0, 0.0, 0.0, 1.0]).reshape(1, 2, 2, 1), (2, 2)).round(2).tolist()
-    [[[[0.15, 0.5], [0.5, 0.85]]]]
+    >>> [round(x, 2) for x in grey(jnp.array([-1.0, 0.0, 0.0, 1.0]).reshape(1, 2, 2, 1), (2, 2)).ravel().tolist()]
+    [0.15, 0.5, 0.5, 0.85]
     """
     mean, std = z.mean((0, 1, 2)), z.std((0, 1, 2))
     shown = jnp.clip(0.5 + (z - mean) / jnp.maximum(2 * EXTENT * std, 1e-12), 0.0, 1.0)

@@ -26,6 +26,7 @@ from jaxgen.objectives.latent_autoencoder import (
     summed_difference,
 )
 from jaxgen.objectives.latents import LATENT_SCALE, Latents, in_latents, latents_by, unit_scale
+from jaxgen.objectives.learned_schedule import gamma_of, nearest_level, vdm, vdm_bits, vdm_bound
 from jaxgen.objectives.learned_variance import hybrid, vlb
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.noise_power import noise_power
@@ -42,7 +43,6 @@ from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.told import Told, tell, tell_nothing
 from jaxgen.objectives.translation import conditional_translation, translate
 from jaxgen.objectives.variational_bound import Bound, bound_term, by_information, variational_bound, variational_diffusion
-from jaxgen.objectives.variational_diffusion import gamma_of, nearest_level, vdm, vdm_bits, vdm_bound
 from jaxgen.objectives.vector_quantisation import vector_quantisation
 from jaxgen.objectives.veegan import veegan
 from jaxgen.objectives.weights import Weight, by_variance, on_data, on_noise, uniform

@@ -103,7 +103,7 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/vdm.py", "wiring/test_vdm_facts.py"): EXPERIMENT,
     ("jaxgen/models/diffusion/gamma.py", "models/test_gamma.py"): GAMMA,
     ("jaxgen/models/diffusion/vdm.py", "models/test_vdm_network.py"): NETWORK,
-    ("jaxgen/objectives/variational_diffusion.py", "objectives/test_variational_diffusion.py"): LOSS,
+    ("jaxgen/objectives/learned_schedule.py", "objectives/test_learned_schedule.py"): LOSS,
     ("jaxgen/samplers/variational.py", "samplers/test_variational_sampler.py"): SAMPLER,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""

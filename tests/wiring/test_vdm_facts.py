@@ -23,7 +23,7 @@ from jaxgen import data, keys
 from jaxgen.diffusion import EPSILON, denoiser, time_by_gamma, timed
 from jaxgen.models.diffusion import FixedGamma, LinearGamma, MonotoneGamma, presets
 from jaxgen.objectives import gamma_of, nearest_level, vdm_bound
-from jaxgen.objectives.variational_diffusion import spread_times
+from jaxgen.objectives.learned_schedule import spread_times
 from jaxgen.samplers import along_gamma
 from jaxgen.types import Batch
 

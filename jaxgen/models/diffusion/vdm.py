@@ -18,8 +18,8 @@ def waves(z: Float[Array, "*b c"], powers: tuple[int, ...]) -> Float[Array, "*b 
 
     Source: Kingma et al. 2021, appendix C, and the authors' code (`Base2FourierFeatures`).
 
-    >>> waves(jnp.array([[0.125]]), (0, 1)).round(3).tolist()
-    [[0.7070000171661377, 1.0, 0.7070000171661377, 0.0]]
+    >>> [round(x, 3) for x in waves(jnp.array([0.0625]), (0, 1)).tolist()]
+    [0.383, 0.707, 0.924, 0.707]
     """
     frequencies = jnp.asarray(2 * np.pi * 2.0 ** np.asarray(powers), jnp.float32)
     angles = (z.astype(jnp.float32)[..., None] * frequencies).reshape(*z.shape[:-1], -1)

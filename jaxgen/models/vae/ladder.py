@@ -197,7 +197,7 @@ class MarkovVAE(nn.Module):
 
     def decode_from(
         self, z: Float[Array, "b units"], *, layer: int, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, tuple[Float[Array, "b units"], ...]]:
+    ) -> tuple[Any, tuple[Array, ...]]:
         """Samples the layers below one, and gives the likelihood.
 
         Args:

@@ -17,7 +17,7 @@ from jaxgen import game, keys
 from jaxgen.diffusion import EPSILON, Level, Prediction, denoiser, diffuse, from_gamma, time_by_gamma, timed
 from jaxgen.models.diffusion import FixedGamma, LinearGamma, MonotoneGamma
 from jaxgen.objectives import gamma_of, nearest_level, vdm, vdm_bits, vdm_bound
-from jaxgen.objectives.variational_diffusion import level_log_prob, radical_inverse, spread_times
+from jaxgen.objectives.learned_schedule import level_log_prob, radical_inverse, spread_times
 
 KEY = jax.random.key(7)
 LOW, HIGH, STD = -6.0, 4.0, 0.6
