@@ -4,6 +4,7 @@ The chain is $p(z_L) \prod_{i<L} p(z_i | z_{i+1})\, p(x | z_1)$ with $p(z_L) = N
 that a linear model with a known posterior is built of the same classes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -143,12 +144,12 @@ class PixelMLP(nn.Module):
     """
 
     mlp: nn.Module
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, z: Float[Array, "b units"], *, train: bool = False) -> Float[Array, "b h w c"]:
         """Decodes a layer of latents."""
-        size = self.shape[0] * self.shape[1] * self.shape[2]
+        size = math.prod(self.shape)
         return _dense(self.mlp(z, train=train), size, False, train).reshape(-1, *self.shape)
 
 
