@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen.errors import InputError
+
 
 class Transport(NamedTuple):
     """The solution of an entropic problem of transport.
@@ -60,12 +62,17 @@ def entropic(
     Returns:
       The cost, the plan and its error.
 
+    Raises:
+      InputError: if epsilon is not above 0.
+
     Source: Cuturi 2013; Feydy et al. 2019, sections 2 and 3.1.
 
     >>> near = entropic(jnp.array([[0.0, 1.0], [1.0, 0.0]]), epsilon=0.01)
     >>> near.plan.round(3).tolist()
     [[0.5, 0.0], [0.0, 0.5]]
     """
+    if not epsilon > 0:
+        raise InputError(f"The strength of the regularisation is above 0; got epsilon {epsilon:g}.")
     n, m = cost.shape
     a = jnp.full(n, 1 / n) if a is None else a
     b = jnp.full(m, 1 / m) if b is None else b

@@ -67,7 +67,14 @@ class Posterior(NamedTuple):
 
 
 def euclidean(observed: Float[np.ndarray, " s"], scale: Float[np.ndarray, " s"] | float = 1.0) -> Distance:
-    """The Euclidean distance from the observed statistics, each divided by its scale (`median_deviation`)."""
+    """The Euclidean distance from the observed statistics, each divided by its scale (`median_deviation`); an `InputError` if a
+    scale is not above 0.
+    """
+    if not (np.asarray(scale) > 0).all():
+        raise InputError(
+            f"Statistics are divided by their scales, and these are {np.asarray(scale).tolist()}; leave out a statistic that "
+            "hardly varies, or give scales above 0."
+        )
     return lambda statistics: jnp.sqrt((((statistics - observed) / scale) ** 2).sum())
 
 
@@ -131,10 +138,12 @@ def reject(
       The first so many accepted draws, of equal weights.
 
     Raises:
-      InputError: if too few of the simulations are accepted.
+      InputError: if too few of the simulations are accepted, or none are asked for.
 
     Source: Pritchard et al. 1999; Beaumont et al. 2002.
     """
+    if draws < 1 or most < 1:
+        raise InputError(f"{draws} draws of at most {most} simulations are none; give 1 or more of both.")
     kept: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     found, done = 0, 0
     while found < draws and done < most:
@@ -209,10 +218,12 @@ def regression_adjusted(posterior: Posterior, observed: Float[np.ndarray, " s"])
       The moved draws with these weights.
 
     Raises:
-      InputError: if there are too few draws for the regression.
+      InputError: if there are too few draws for the regression, or epsilon is 0.
 
     Source: Beaumont et al. 2002, section 3.
     """
+    if not posterior.epsilon > 0:
+        raise InputError("Draws at epsilon 0 are those of what was observed, and need no regression; take them as they are.")
     weight = posterior.weight * (1 - (posterior.distance / posterior.epsilon) ** 2)
     off = posterior.statistics - observed
     design = np.concatenate([np.ones((len(off), 1)), off], axis=1)
@@ -259,7 +270,9 @@ def sequential(
 
     Source: Toni et al. 2009; Beaumont et al. 2009, for the covariance.
     """
-    if any(after >= before for before, after in itertools.pairwise(epsilons)):
+    if draws < 2:
+        raise InputError(f"The covariance of a population needs 2 draws or more, and not {draws}.")
+    if not epsilons or any(after >= before for before, after in itertools.pairwise(epsilons)):
         raise InputError(f"The epsilons of the populations descend; got {epsilons}.")
     numbered = [jax.random.fold_in(key, i) for i in range(len(epsilons))]
     options = {"draws": draws, "most": most, "at_once": at_once}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
+from jaxgen.errors import InputError
 from jaxgen.losses import sinkhorn
 from jaxgen.metrics import transport
 
@@ -69,6 +70,12 @@ def test_points_without_mass_take_no_part() -> None:
     assert float(found) == pytest.approx(float(value(X, None)), rel=1e-4)
     assert np.isfinite(np.asarray(slope)).all()
     np.testing.assert_array_equal(slope[12:], 0)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan")])
+def test_no_regularisation_is_refused(epsilon: float) -> None:
+    with pytest.raises(InputError, match="is above 0; got epsilon"):
+        sinkhorn.entropic(jnp.zeros((2, 2)), epsilon=epsilon)
 
 
 def test_large_costs_against_a_small_epsilon_are_finite() -> None:

@@ -108,6 +108,20 @@ def test_populations_end_in_the_same_posterior_with_fewer_simulations() -> None:
     assert sum(one.simulations for one in populations) < 0.7 * at_once.simulations
 
 
+def test_the_weights_of_a_population_undo_how_it_was_proposed() -> None:
+    """Where everything is accepted, a population is its proposals, of three times the variance of the one before; with their
+    weights they are the prior again."""
+    normal = lambda key: jax.random.normal(key, (1,))
+    log_normal = lambda theta: -0.5 * (theta**2).sum()
+    told_nothing = lambda key, theta: jnp.zeros(1)
+    first, second = abc.sequential(
+        normal, log_normal, told_nothing, abc.euclidean(np.zeros(1)), KEY, epsilons=(2.0, 1.0), draws=3000, at_once=3000
+    )
+    assert second.theta.var() == pytest.approx(3 * float(first.covariance[0, 0]), rel=4 * np.sqrt(2 / 3000))
+    assert float(second.covariance[0, 0]) == pytest.approx(1.0, rel=4 * np.sqrt(2 / second.effective))
+    assert float(second.mean[0]) == pytest.approx(0.0, abs=4 / np.sqrt(second.effective))
+
+
 def test_what_the_prior_excludes_is_never_proposed_with_success() -> None:
     """An observation at the edge of the prior: all draws stay inside, and their law is the truncated one."""
     at_edge = abc.euclidean(np.array([10.0]))
@@ -134,6 +148,13 @@ def test_too_few_accepted_is_said_with_the_mend() -> None:
         abc.nearest(uniform, mean_of_normal, FROM_OBSERVED, KEY, share=0.0, simulations=100)
     with pytest.raises(InputError, match="not finite"):
         abc.nearest(uniform, lambda key, theta: theta / 0, FROM_OBSERVED, KEY, share=0.5, simulations=100)
+    with pytest.raises(InputError, match=r"these are \[1\.0, 0\.0\]; leave out a statistic that hardly varies"):
+        abc.euclidean(np.zeros(2), np.array([1.0, 0.0]))
+    with pytest.raises(InputError, match="0 draws of at most 10000000 simulations are none"):
+        abc.reject(uniform, mean_of_normal, FROM_OBSERVED, KEY, epsilon=1.0, draws=0)
+    for epsilons, draws in (((), 10), ((1.0,), 1)):
+        with pytest.raises(InputError, match=r"descend|needs 2 draws"):
+            abc.sequential(uniform, lambda t: t, mean_of_normal, FROM_OBSERVED, KEY, epsilons=epsilons, draws=draws)
     with pytest.raises(InputError, match="descend"):
         abc.sequential(uniform, lambda t: t, mean_of_normal, FROM_OBSERVED, KEY, epsilons=(1.0, 2.0), draws=10)
     two = abc.nearest(uniform, mean_of_normal, FROM_OBSERVED, KEY, share=0.02, simulations=100)

@@ -52,7 +52,7 @@ ABC: Sequence[Change] = [
     ("moved the other way", "posterior.theta - off @ slope", "posterior.theta + off @ slope"),
     ("unweighted populations", "weight=weight / weight.sum()))\n    return populations", "))\n    return populations"),
     ("the prior is forgotten", "log_prior(theta) - jax.nn.logsumexp", "-jax.nn.logsumexp"),
-    ("half of the noise", "np.linalg.cholesky(2 * before.covariance)", "np.linalg.cholesky(1e-4 * before.covariance)"),
+    ("hardly any noise", "np.linalg.cholesky(2 * before.covariance)", "np.linalg.cholesky(1e-4 * before.covariance)"),
     ("outside of the prior", "jnp.where(possible(theta), simulator(key, theta), jnp.inf)", "simulator(key, theta)"),
     (
         "a mean deviation",
