@@ -104,7 +104,7 @@ def experiment(
     student, before = (diffusion_model.denoise_by(network, meaning, name=name) for name in ("model", "teacher"))
     start = chain.level(chain.steps)
     diffused = diffusion_model.of_sampler(student, samplers.multistep_consistency(chain), start, image, pixels=pixels)
-    once = samplers.multistep_consistency(diffusion.discretised(noise, noises[:1]))
+    once = samplers.multistep_consistency(diffusion.discretised(noise, (noise.end,)))
     flow = samplers.heun_in_noise(diffusion.discretised(noise, grids.karras(noise, TEACHER_STEPS)))
 
     def distances(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
@@ -118,11 +118,12 @@ def experiment(
 
     @jax.jit
     def side_by_side(state: jaxgen.TrainState, key: Key) -> Array:
-        given, x = jaxgen.given(16), noise.end * jax.random.normal(key, (16, *image))
+        given, z = jaxgen.given(16), jax.random.normal(key, (16, *image))
+        x = noise.end * z
         rows = (
             flow(before(state, given), x, key).x,
             once(student(state, given), x, key).x,
-            samplers.multistep_consistency(chain)(student(state, given), x, key).x,
+            samplers.multistep_consistency(chain)(student(state, given), start.sigma * z, key).x,
         )
         return diffused.visible(jnp.concatenate(rows))
 
@@ -154,7 +155,7 @@ def experiment(
         ema=ema,
         accumulate=accumulate,
         best=None,
-        protocol=dict.fromkeys(("one_step_mse", "untuned_mse"), ("noises",)),
+        protocol=dict.fromkeys(("one_step_mse", "untuned_mse"), ()),
     )
 
 

@@ -46,6 +46,7 @@ import optax
 
 import jaxgen
 from jaxgen import data, keys, objectives
+from jaxgen.analysis import latent_space
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole
 from jaxgen.models import vae
 from jaxgen.nn import likelihoods
@@ -75,6 +76,7 @@ def experiment(
     batch_size: Count = 128,
     learning_rate: Positive = 1e-3,
     ema: Share | None = None,
+    accumulate: Count = 1,
     nll_samples: Late[Count] = 500,
 ) -> jaxgen.Experiment:
     """A VAE with several layers of latents, inferred by a ladder or from below.
@@ -157,14 +159,12 @@ def experiment(
     shown = data.examples(test, 32, transform)["image"]
 
     def samples(state: jaxgen.TrainState, key: Key) -> Picture:
-        return Picture(sample(state, key, {"index": jnp.arange(64)}), 16, f"Samples of all layers; step {int(state.step):,}")
+        return Picture(sample(state, key, jaxgen.given(64)), 16, f"Samples of all layers; step {int(state.step):,}")
 
     def reconstructions(state: jaxgen.TrainState, key: Key) -> Picture:
-        p = called(state, shown, key, "infer").likelihood.mean
-        rows = [row for i in range(0, len(shown), 16) for row in (shown[i : i + 16], p[i : i + 16])]
-        return Picture(
-            jnp.concatenate(rows), min(16, len(shown)), f"Test images over their reconstructions; step {int(state.step):,}"
-        )
+        decoded, columns = called(state, shown, key, "infer").likelihood.mean, min(16, len(shown))
+        caption = f"Test images, each with its reconstruction below; step {int(state.step):,}"
+        return Picture(latent_space.reconstructions(shown, decoded, columns=columns), columns, caption)
 
     def layers(state: jaxgen.TrainState, key: Key) -> Picture:
         """Two rows for each number of layers that are kept: first z_L alone, at last all of them."""
@@ -188,6 +188,7 @@ def experiment(
         pictures={"samples": samples, "reconstructions": reconstructions, "layers": layers},
         sample=sample,
         ema=ema,
+        accumulate=accumulate,
         schedules={"beta": beta},
         best="test/negative_elbo",
         protocol={"nll": ("binarization", "nll_samples")},

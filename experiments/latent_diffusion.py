@@ -173,11 +173,8 @@ def experiment(
     conditional = diffusion_model.denoise_by(model, told=tell)
 
     def denoise(state: jaxgen.TrainState, batch: Batch) -> diffusion.Denoise:
-        c = conditional(state, batch)
-        if s == 1:
-            return c
         u = objectives.denoiser_of(model, state.params, state.vars, told=objectives.tell_nothing(tell, batch))
-        return diffusion.classifier_free(c, u, s)
+        return diffusion.classifier_free(conditional(state, batch), u, s)
 
     chain = diffusion.spaced(noise, sampling_steps)
     draw, most = samplers.ON_CHAIN[sampler](chain), chain.level(chain.steps)

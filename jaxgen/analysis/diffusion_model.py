@@ -234,11 +234,7 @@ def first_stage_of(part: FrozenNetwork, image: tuple[int, ...]) -> diffusion.Fir
             f"--first-stage {part.given} is no autoencoder whose latents are maps; give a run of "
             "experiments.latent_autoencoder."
         )
-    if image != (own := part.inputs[0].shape[1:]):
-        sizes = ("x".join(map(str, shape)) for shape in (image, own))
-        raise UserError(
-            "The images of --dataset are {}, and those of --first-stage {}; give the set that it was trained on.".format(*sizes)
-        )
+    _of_the_size(part, image, "--first-stage")
     return part.role
 
 
@@ -248,9 +244,13 @@ def _unconditional(part: FrozenNetwork, role: diffusion.Trained, image: tuple[in
             f"--model {part.given} was trained with a condition ({', '.join(role.conditions)}), and here a model without one "
             f"is used; give a run of {wanted}."
         )
+    _of_the_size(part, image, "--model")
+
+
+def _of_the_size(part: FrozenNetwork, image: tuple[int, ...], flag: str) -> None:
     own = part.inputs[0].shape[1:]
     if image != own:
-        sizes = ("x".join(map(str, shape)) for shape in (image, own))
+        sizes = ["x".join(map(str, shape)) for shape in (image, own)]
         raise UserError(
-            "The images of --dataset are {}, and those of --model {}; give the set that it was trained on.".format(*sizes)
+            f"The images of --dataset are {sizes[0]}, and those of {flag} {sizes[1]}; give the set that it was trained on."
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.analysis.latent_space import reconstructions
+from jaxgen.analysis import latent_space
 from jaxgen.game import TrainState
 from jaxgen.pictures import Picture
 from jaxgen.types import Key
@@ -60,10 +60,6 @@ def album(
     x = x[:32]
     images, columns = (x - low) / (high - low), min(16, len(x))
 
-    def reconstruct(state: TrainState, key: Key) -> Picture:
-        pairs = reconstructions(images, decode(state, encode(state, x)), columns=columns)
-        return Picture(pairs, columns, f"Test images, each with its reconstruction below; step {int(state.step):,}")
-
     def latents(state: TrainState, key: Key) -> Picture:
         z = encode(state, x)
         maps = grey(z, (x.shape[1], x.shape[2]))[:MOST, :columns, ..., None]
@@ -73,12 +69,5 @@ def album(
         caption = f"Test images, each with {which} of its {height}x{width} latents below, grey for a channel's mean"
         return Picture(rows.reshape(-1, *x.shape[1:]), columns, f"{caption}; step {int(state.step):,}")
 
-    def interpolate(state: TrainState, key: Key) -> Picture:
-        z = encode(state, x[:16])
-        rows, t = -(-len(z) // 2), jnp.linspace(0.0, 1.0, 16).reshape(1, -1, 1, 1, 1)
-        # Of an odd number the middle one begins the last row and ends the first; of one image the row goes to itself.
-        lines = (1 - t) * z[:rows, None] + t * z[len(z) - rows :, None]
-        caption = f"From one test image to another along a line in the latents; step {int(state.step):,}"
-        return Picture(decode(state, lines.reshape(-1, *z.shape[1:])), 16, caption)
-
-    return {"reconstructions": reconstruct, "latents": latents, "interpolations": interpolate}
+    of_any_space = latent_space.album(encode, decode, x, pixels=pixels)
+    return {**{name: of_any_space[name] for name in ("reconstructions", "interpolations")}, "latents": latents}

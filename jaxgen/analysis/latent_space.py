@@ -35,21 +35,21 @@ def reconstructions(x: Float[Array, "n h w c"], decoded: Float[Array, "n h w c"]
     return pairs.reshape(-1, *x.shape[1:])
 
 
-def interpolations(decode: Decode, start: Float[Array, "n l"], stop: Float[Array, "n l"], *, steps: int) -> Array:
+def interpolations(decode: Decode, start: Float[Array, "n *l"], stop: Float[Array, "n *l"], *, steps: int) -> Array:
     r"""Straight lines in the latent space, $z_t = (1 - t) z_0 + t z_1$, a row each.
 
     Args:
       decode: the decoder.
-      start: the latents at which the rows begin.
+      start: the latents at which the rows begin, vectors or maps.
       stop: the latents at which they end.
       steps: images in a row, ends included.
 
     Returns:
       `[n * steps, H, W, C]`.
     """
-    t = jnp.linspace(0.0, 1.0, steps)[None, :, None]
+    t = jnp.linspace(0.0, 1.0, steps).reshape(1, -1, *(1,) * (start.ndim - 1))
     lines = (1 - t) * start[:, None] + t * stop[:, None]
-    return decode(lines.reshape(-1, start.shape[-1]))
+    return decode(lines.reshape(-1, *start.shape[1:]))
 
 
 def traversals(decode: Decode, z: Float[Array, " l"], dimensions: Sequence[int], *, steps: int, extent: float = 3.0) -> Array:

@@ -36,7 +36,7 @@ def classifier_free(
         None guides all.
 
     Returns:
-      The guided denoiser, which calls both.
+      The guided denoiser, which calls both; with a scale that is the number 1, the conditional one itself.
 
     Source: Ho & Salimans 2022, equation 6; the interval: Kynkäänniemi et al. 2024, equation 5.
 
@@ -46,6 +46,8 @@ def classifier_free(
     >>> guided(jnp.zeros((1, 2)), linear(5).level(2)).x0.tolist()
     [[2.0, 2.0]]
     """
+    if isinstance(scale, int | float) and scale == 1:
+        return conditional
 
     def denoise(xt: Array, level: Level) -> Prediction:
         c, u = conditional(xt, level), unconditional(xt, level)

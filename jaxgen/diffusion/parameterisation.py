@@ -125,7 +125,7 @@ def timed(parameterisation: Parameterisation, time: OfLevel) -> Parameterisation
 
 
 def time_by_gamma(low: float, high: float) -> OfLevel:
-    r"""The time of a network that hears the noise itself, whatever the schedule: $(\gamma - \gamma_0) / (\gamma_1 - \gamma_0)$.
+    r"""The time of a network that gets the noise itself, whatever the schedule: $(\gamma - \gamma_0) / (\gamma_1 - \gamma_0)$.
 
     Args:
       low: the $\gamma = -\log \mathrm{SNR}$ of time 0.

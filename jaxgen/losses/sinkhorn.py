@@ -1,6 +1,6 @@
 """The entropic cost of transport and the Sinkhorn divergence as losses: differentiable, compiled, with a fixed number of steps.
 
-The values on the host, to a tolerance, are those of `metrics.transport`.
+`metrics.transport` has the same values on the host, by POT and to a tolerance. Its loops cannot be a part of a compiled step.
 """
 
 from typing import NamedTuple

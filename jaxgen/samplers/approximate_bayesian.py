@@ -274,6 +274,11 @@ def sequential(
         raise InputError(f"The covariance of a population needs 2 draws or more, and not {draws}.")
     if not epsilons or any(after >= before for before, after in itertools.pairwise(epsilons)):
         raise InputError(f"The epsilons of the populations descend; got {epsilons}.")
+
+    def within_prior(key: PRNGKeyArray, theta: Array) -> Array:
+        # What the prior excludes is infinitely far from everything.
+        return jnp.where(jnp.isfinite(log_prior(theta)), simulator(key, theta), jnp.inf)
+
     numbered = [jax.random.fold_in(key, i) for i in range(len(epsilons))]
     options = {"draws": draws, "most": most, "at_once": at_once}
     populations = [reject(prior, simulator, distance, numbered[0], epsilon=epsilons[0], **options)]
@@ -291,14 +296,7 @@ def sequential(
             z = jax.scipy.linalg.solve_triangular(factor, (theta - centres).T, lower=True)
             return log_prior(theta) - jax.nn.logsumexp(jnp.log(weights) - 0.5 * (z**2).sum(0))
 
-        def possible(theta: Array) -> Array:
-            return jnp.isfinite(log_prior(theta))
-
-        def near(key: PRNGKeyArray, theta: Array, possible: Callable[[Array], Array] = possible) -> Array:
-            # What the prior excludes is infinitely far from everything.
-            return jnp.where(possible(theta), simulator(key, theta), jnp.inf)
-
-        found = reject(propose, near, distance, own, epsilon=epsilon, **options)
+        found = reject(propose, within_prior, distance, own, epsilon=epsilon, **options)
         logs = np.asarray(jax.lax.map(log_weight, jnp.asarray(found.theta)), np.float64)
         weight = np.exp(logs - logs.max())
         populations.append(found._replace(weight=weight / weight.sum()))

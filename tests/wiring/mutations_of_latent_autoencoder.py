@@ -93,7 +93,7 @@ NETWORKS: Sequence[Change] = [
 MAPS: Sequence[Change] = [
     ("one deviation", "EXTENT = 2.0", "EXTENT = 1.0"),
     ("one unit for all channels", "z.mean((0, 1, 2)), z.std((0, 1, 2))", "z.mean(), z.std()"),
-    ("lines run backwards", "(1 - t) * z[:rows, None] + t *", "t * z[:rows, None] + (1 - t) *"),
+    ("the pictures of another range", "encode, decode, x, pixels=pixels)", "encode, decode, x)"),
     ("images of other pixels", "(x - low) / (high - low), min(16", "x, min(16"),
 ]
 

@@ -54,9 +54,9 @@ EXPERIMENT: Sequence[Change] = [
     ("guidance of 1 by default", "(2.0 if told and drop else 1.0) if guidance is None", "1.0 if guidance is None"),
     ("guided without a model of none", "if told and not drop and s != 1:", "if False:"),
     ("guided without a condition", "if not told and guidance is not None:", "if False:"),
-    ("guidance is never applied", "if s == 1:", "if True:"),
+    ("guidance is never applied", "(conditional(state, batch), u, s)", "(conditional(state, batch), u, 1)"),
     ("guided to none", "objectives.tell_nothing(tell, batch)", "objectives.tell(tell, batch)"),
-    ("guided by one more", "diffusion.classifier_free(c, u, s)", "diffusion.classifier_free(c, u, s + 1)"),
+    ("guided by one more", "(conditional(state, batch), u, s)", "(conditional(state, batch), u, s + 1)"),
     ("samples are clipped", "denoise_by(model, told=tell)", "denoise_by(model, told=tell, clip=role.pixels)"),
     ("samples begin from the noise of the first step", "chain.level(chain.steps)", "chain.level(1)"),
     ("samples are not decoded", "conditions=conditions, latents=latents", "conditions=conditions"),
@@ -111,7 +111,7 @@ DECODED: Sequence[Change] = [
         "self.latents.decode(state, self.latents.decode(state, x).reshape(x.shape)))",
     ),
     ("any network is a first stage", "if not isinstance(part.role, diffusion.FirstStage):", "if False:"),
-    ("images of any size", "if image != (own := part.inputs[0].shape[1:]):", "if (own := part.inputs[0].shape[1:]) is None:"),
+    ("images of any size", "    if image != own:", "    if own is None:"),
 ]
 
 CHAIN: Sequence[Change] = [

@@ -74,9 +74,12 @@ def test_the_loss_gets_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
         assert float(seen["earlier"](jnp.float32(5.0), jnp.int32(step))) == pytest.approx(expected, rel=1e-5)
 
 
-def test_training_begins_with_the_teacher_and_leaves_it_alone() -> None:
+def test_training_begins_with_the_teacher_and_leaves_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = jax.tree.map(np.asarray, state_of(constant=0.3, of_x=-0.2).params["model"])
+    monkeypatch.setattr(jaxgen, "frozen", lambda model: teacher()._replace(params=trained))
     experiment = make(NAME)
     params, _ = experiment.initial(KEY)
+    assert float(params["model"]["constant"]) == pytest.approx(0.3)
     assert params.keys() == {"model", "teacher"}
     assert jax.tree.all(jax.tree.map(np.array_equal, params["model"], params["teacher"]))
     assert list(experiment.players) == ["model"]
@@ -152,6 +155,16 @@ def test_the_picture_shows_one_noise_a_column() -> None:
     np.testing.assert_array_equal(rows[1], rows[2])
     slope = np.polyfit(rows[1].ravel(), rows[0].ravel(), 1)[0]
     assert slope > 10, "the flow's ends are far apart where the mean hardly moves"
+
+
+def test_samples_in_the_picture_begin_at_the_noise_that_is_asked_for() -> None:
+    """One evaluation at 3 of noise of that size: its deviation is 3 * 0.25 / (0.25 + 9), and so is that of samples."""
+    experiment = make(NAME, noises=(3.0,))
+    rows = np.asarray(experiment.pictures["compared"](state(), KEY).images).reshape(3, 16, -1) * 2 - 1
+    assert rows[2].std() == pytest.approx(3 * 0.25 / 9.25, rel=0.1)
+    assert rows[1].std() == pytest.approx(80 * 0.25 / 6400.25, rel=0.1), "the other is at the most noise whatever is asked for"
+    samples = np.asarray(experiment.sample(state(), KEY, jaxgen.given(200))) * 2 - 1
+    assert samples.std() == pytest.approx(3 * 0.25 / 9.25, rel=0.1)
 
 
 def test_the_network_can_be_used_by_others() -> None:
