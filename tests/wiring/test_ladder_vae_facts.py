@@ -49,6 +49,7 @@ def test_the_weight_of_the_kls_rises_from_nothing_to_one(step: int, analytic_kl:
     state: Any = state_of(experiment, {"model/up_1/Dense_0/bias": 0.7, "model/up_1/Dense_1/bias": raw}, step=step)
     values, metrics = told(experiment, "model", state, {"image": jnp.ones((400, 8, 8, 1))})
     assert metrics["kl_2"].mean() == pytest.approx(2 * 0.5 * 0.7**2, abs=1e-3 if analytic_kl else 0.2)
+    assert (metrics["kl_2"].std() < 1e-4) == analytic_kl, "a KL by samples is another number for each example"
     beta = min(1.0, step / 100)
     np.testing.assert_allclose(values, beta * metrics["kl"] + 64 * math.log(2), rtol=1e-5)
     np.testing.assert_allclose(metrics["log_likelihood"], -64 * math.log(2), rtol=1e-5)
