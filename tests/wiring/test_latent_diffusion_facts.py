@@ -111,11 +111,27 @@ def test_the_network_gets_its_flags(networks: list[dict[str, Any]], told: Any, d
 
 
 def test_latents_of_training_images_are_diffused_and_not_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error of a network that answers 0 is the power of the noise, of 4x4x4 numbers; its inputs are latents."""
+    """Those times the scale; the error of a network that answers 0 is the power of the noise."""
+    seen: list[Any] = []
+    matching = module.objectives.denoising_score_matching
+
+    def recording(*of: Any, **how: Any) -> Any:
+        loss = matching(*of, **how)
+
+        def recorded(params: Any, state: Any, batch: Any, key: Any, *, train: bool) -> Any:
+            seen.append(np.asarray(batch["image"]))
+            return loss(params, state, batch, key, train=train)
+
+        return recorded
+
+    monkeypatch.setattr(module.objectives, "denoising_score_matching", recording)
     experiment = tiny(told=None)
     state = run.begin(experiment, 0)
-    batch = {"image": jnp.zeros((6, *IMAGE)), "slot": jnp.arange(6)}
+    x = np.random.default_rng(1).normal(size=(6, *IMAGE)).astype(np.float32)
+    batch = {"image": jnp.asarray(x), "slot": jnp.arange(6)}
     found, _ = experiment.players["model"].loss(state.params, state, batch, KEY, train=True)
+    z = (x.reshape(6, -1) @ TURN.T).reshape(6, *LATENTS)
+    np.testing.assert_allclose(seen[0], float(state.vars[LATENT_SCALE]) * z, rtol=1e-4, atol=1e-5)
     own = jax.vmap(lambda slot: jax.random.fold_in(jax.random.fold_in(KEY, slot), 1))(jnp.arange(6))
     noise = jax.vmap(lambda key: jax.random.normal(key, LATENTS))(own)
     np.testing.assert_allclose(found, (noise**2).mean((1, 2, 3)), rtol=1e-5)
