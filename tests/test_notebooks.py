@@ -22,7 +22,8 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 def shortened(name: str, steps: int) -> str:
     """A notebook's text with another number of steps."""
     text, found = re.subn(r"^STEPS = \d+", f"STEPS = {steps}", (FOLDER / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert found == 1, "a notebook says once, in a line `STEPS = ...`, how long it trains"
+    trains = re.search(r"\bSTEPS\b|jaxgen\.fit\(", text) is not None
+    assert found == trains, "a notebook that trains says once, in a line `STEPS = ...`, how long"
     return text
 
 
@@ -97,7 +98,39 @@ def test_transport_and_inference() -> None:
         assert float(names["adjusted"][epsilon].covariance[0, 0]) == pytest.approx(1.5**2 / 4, rel=0.1)
 
 
-PICTURES = {"a_new_loss.py": 2, "flows_of_the_plane.py": 1, "the_adversarial_game.py": 1, "transport_and_inference.py": 4}
+def test_every_equation_of_the_bounds_is_checked_by_the_cell_that_follows_it() -> None:
+    cells = re.split(r"^# %%", (FOLDER / "the_bounds_derived.py").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    waiting: set[str] = set()
+    for cell in cells:
+        if cell.startswith(" [markdown]"):
+            waiting |= set(re.findall(r"\\tag\{(\d+)\}", cell))
+        else:
+            waiting -= set(re.findall(r"\b(?:agree|at_most)\((\d+), ", cell))
+        if cell.startswith(" [markdown]\n# ##"):
+            # A part is over, and so are its equations but for those of its own heading.
+            assert waiting <= set(re.findall(r"\\tag\{(\d+)\}", cell)), f"unchecked: {waiting}"
+    assert not waiting
+    assert equations("".join(cells)) == list(range(1, 23))
+
+
+def equations(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\\tag\{(\d+)\}", text)]
+
+
+@pytest.mark.slow  # by default it is executed as Jupyter does, below, and stops at sides that differ
+def test_the_bounds_derived() -> None:
+    checked = run("the_bounds_derived.py", 0)["CHECKED"]
+    assert sorted(checked) == equations((FOLDER / "the_bounds_derived.py").read_text(encoding="utf-8"))
+    assert {number for number, difference in checked.items() if difference > 1e-3} == {5, 18}, "means over samples"
+
+
+PICTURES = {
+    "a_new_loss.py": 2,
+    "flows_of_the_plane.py": 1,
+    "the_adversarial_game.py": 1,
+    "the_bounds_derived.py": 1,
+    "transport_and_inference.py": 4,
+}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.py")))
