@@ -22,9 +22,14 @@ def programs(traced: Any) -> Iterator[tuple[Any, Sequence[Any]]]:
     jaxpr = getattr(traced, "jaxpr", traced)
     yield jaxpr, getattr(traced, "consts", ())
     for equation in jaxpr.eqns:
-        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program):
-            if _is_program(value):
-                yield from programs(value)
+        for program in inner(equation):
+            yield from programs(program)
+
+
+def inner(equation: Any) -> list[Any]:
+    """The jaxprs that an equation of a jaxpr holds: a loop's body, a condition's branches, a function that is called."""
+    values = jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program)
+    return [value for value in values if _is_program(value)]
 
 
 def _is_program(x: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import tyro
 
 from jaxgen import experiments, progress, version
-from jaxgen.commands import arguments, datasets, ledger, measuring, runs
+from jaxgen.commands import arguments, datasets, ledger, measuring, page, runs
 from jaxgen.commands.command_line import Mistakes
 from jaxgen.errors import FewExamplesWarning, UserError
 from jaxgen.flags import flag_name
@@ -23,6 +23,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": measuring.evaluate,
     "measure": measuring.measure,
     "compare": measuring.compare,
+    "page": page.page,
     "reproduce": ledger.reproduce,
     "ledger": ledger.ledger,
     "digest": runs.digest,

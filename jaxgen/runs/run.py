@@ -64,7 +64,7 @@ class Run:
     def _repr_html_(self) -> str:
         """The text that a notebook shows: the same three lines, and the last values of each split as a table."""
         first, *rest = map(html.escape, self._told())
-        rows = [[split, name, f"{value:.4g}"] for split, values in self._last().items() for name, value in values.items()]
+        rows = [[split, name, f"{value:.4g}"] for split, values in self.last().items() for name, value in values.items()]
         table = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in rows)
         return f"<b>{first}</b><br>{rest[0]}<br><table>{table}</table>Its pictures: <code>run.pictures()</code>"
 
@@ -74,7 +74,7 @@ class Run:
         changed = config.changed() if config else {}
         flags = "".join(f" {flag_name(flag)} {values.shown(value)}" for flag, value in changed.items())
         place = f"in {self.workdir}" if self.workdir else "in memory"
-        last = [f"{split} {name} {value:.4g}" for split, of in self._last().items() for name, value in of.items()]
+        last = [f"{split} {name} {value:.4g}" for split, of in self.last().items() for name, value in of.items()]
         return [
             f"Run of {config.name if config else 'an experiment'}{flags}",
             f"  step {self.position:,} of {self.experiment.steps:,}, seed {self.seed}, {place}; "
@@ -82,8 +82,8 @@ class Run:
             f"  {', '.join(last[:8]) or 'nothing measured yet'}{', ...' if len(last) > 8 else ''}",
         ]
 
-    def _last(self) -> dict[str, dict[str, float]]:
-        """The last values of each split."""
+    def last(self) -> dict[str, dict[str, float]]:
+        """The last reported values of each split, those of training at the end."""
         last: dict[str, dict[str, float]] = {}
         for line in self.history:
             last.setdefault(line["split"], {}).update({n: v for n, v in line.items() if n not in ("step", "split")})
