@@ -3,6 +3,11 @@
 python -m experiments.dcgan                                                           # digits, nothing to download; 2 minutes
 python -m experiments.dcgan --dataset mnist --data-dir D --channels 64 128
 python -m experiments.dcgan --dataset cifar10 --data-dir D --channels 64 128 256
+python -m experiments.dcgan --dataset bedrooms/ --channels 64 128 256 512      # of a folder with the subfolders train and test
+
+Where images have classes, the final evaluation is the error of a support vector machine that sees the discriminator's maps of
+some labelled images (section 5.2), next to that of one that sees their pixels. A folder of bedrooms, or of other photos, is
+brought to 64x64 by `jaxgen data convert bedrooms/ bedrooms.npz --size 64`.
 
 Against the paper (section 4) and the authors' code (github.com/Newmu/dcgan_code, faces/train_uncond_dcgan.py):
 
@@ -14,21 +19,28 @@ Against the paper (section 4) and the authors' code (github.com/Newmu/dcgan_code
 | kernels | 5x5 | 4x4 |
 | weight decay | none in the paper, 1e-5 of both players in the code | none |
 | who moves when | in the code the players take turns, each on a batch of its own | both in each step, the discriminator first |
+| C of the support vector machine | chosen on 10,000 further images | chosen on a fifth of the labelled images |
 | samples | normalised by the statistics of their own batch | normalised by the running statistics |
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import optax
 
 import jaxgen
 from jaxgen import data, objectives
-from jaxgen.analysis import latent_model
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.analysis import latent_model, units
+from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import lazily, r1
+from jaxgen.metrics.support_vectors import few_labels
 from jaxgen.models.gan import dcgan
+from jaxgen.progress import Track
+from jaxgen.types import Array, Key
+from jaxgen.uncertainty import named
 
 LOSSES = {"minimax": adversarial.minimax, "non_saturating": adversarial.non_saturating, "hinge": adversarial.hinge}
 
@@ -43,6 +55,8 @@ def experiment(
     norm: Literal["batch", "spectral"] = "batch",
     gamma: NonNegative = 0.0,
     gamma_every: Count = 16,
+    svm_labels: Late[Whole] = 1000,
+    svm_draws: Late[Count] = 5,
     steps: Whole = 2000,
     batch_size: Count = 128,
     learning_rate: Positive = 2e-4,
@@ -60,6 +74,8 @@ def experiment(
       gamma: weight of the R1 penalty, which wants a discriminator with the spectral norm; 0 is none.
       gamma_every: steps between its applications, in which it is a part of the loss. StyleGAN2, where this is from, gives it an
         update of its own and lowers Adam's rate and betas for that; here there is no further update, and Adam stays as it is.
+      svm_labels: the number of labelled images that the support vector machine sees, as many of each class; 0 trains none.
+      svm_draws: the number of draws of these images, of whose errors the mean is taken; 100 in the paper.
     """
     train, test = data.train_and_test(dataset)
     transform = data.scale(-1, 1)
@@ -75,6 +91,32 @@ def experiment(
     players = {"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)}
     losses = jaxgen.loss_of(players["discriminator"], "discriminator_loss")
     space = latent_model.of_generator(generator, latents)
+    classes = train.classes.get("label", ())
+    labelled = len(classes) > 1 and test.classes.get("label") == classes
+    if labelled and 0 < svm_labels < len(classes):
+        raise jaxgen.UserError(
+            f"--svm-labels {svm_labels} cannot show {len(classes)} classes; give {len(classes)} or more, or 0."
+        )
+
+    @jax.jit
+    def features(state: jaxgen.TrainState, x: Array) -> Array:
+        variables = {"params": state.params["discriminator"], **state.vars.get("discriminator", {})}
+        _, sown = discriminator.apply(variables, x, mutable=["maps"])
+        return dcgan.pooled(*sown["maps"]["convolutions"])
+
+    def pixels(state: jaxgen.TrainState, x: Array) -> Array:
+        return x.reshape(len(x), -1)
+
+    def classify(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
+        seed, found = int(jax.random.bits(key)), {}
+        for name, of in (("svm_error", features), ("svm_error_pixels", pixels)):
+            sets = [units.over(source, of, state, transform, track) for source in (train, test)]
+            if min(own.min() for _, own in sets) < 0:
+                return {}  # labels that are withheld
+            error = few_labels(*sets[0], *sets[1], labels=svm_labels, draws=svm_draws, seed=seed)
+            found[name] = (100 * error.error, None if error.stderr is None else 100 * error.stderr)
+        return named(found)
+
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players=players,
@@ -85,12 +127,16 @@ def experiment(
         },
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
+        final={"test": classify} if svm_labels and labelled else {},
         pictures=space.pictures(),
         sample=space.sample,
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
         accumulate=accumulate,
+        protocol=dict.fromkeys(
+            ("svm_error", "svm_error_pixels") if svm_labels and labelled else (), ("svm_draws", "svm_labels")
+        ),
     )
 
 

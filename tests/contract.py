@@ -50,6 +50,8 @@ TINY = {
     "features": 4,
     "side": 8,
     "classifier_steps": 2,
+    "svm_labels": 20,
+    "svm_draws": 2,
 }
 """By flag, where an experiment has it."""
 

@@ -78,7 +78,9 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "consistency", "cyclegan")),
-    *map(contract.slow, ("ddpm", "dit", "gan", "improved_ddpm", "ladder_vae", "latent_autoencoder", "latent_diffusion")),
+    *map(
+        contract.slow, ("dcgan", "ddpm", "dit", "gan", "improved_ddpm", "ladder_vae", "latent_autoencoder", "latent_diffusion")
+    ),
     *map(contract.slow, ("lenet", "pix2pix", "score_sde", "vdm")),
 ]
 """Experiments with figures to compare."""

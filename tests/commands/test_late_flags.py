@@ -33,6 +33,8 @@ OTHERS: dict[str, Any] = {
     "langevin_steps": 3,
     "step_size": 1e-4,
     "parzen_samples": 7,
+    "svm_labels": 30,
+    "svm_draws": 3,
     "samples": 3,
     "guidance": 3.0,
     "noises": (20.0, 0.5),

@@ -71,6 +71,7 @@ FLAGS = [
     ("gan --dropout 1.0 0.3", "^--dropout is 1.0 0.3; give 0 or more and less than 1"),
     ("gan --units 0", "^--units is 0; give 1 or more"),
     ("dcgan --gamma -1 --norm spectral", "^--gamma is -1.0; give 0 or more"),
+    ("dcgan --svm-labels 5", "^--svm-labels 5 cannot show 10 classes; give 10 or more, or 0"),
     ("dcgan --gamma 1", "^--gamma penalises .*; it goes with --norm spectral"),
     ("dcgan --gamma 1 --norm spectral --gamma-every 0", "^--gamma-every is 0; give 1 or more"),
     ("wgan --critic-steps 0", "^--critic-steps is 0; give 1 or more"),

@@ -162,3 +162,24 @@ def test_discriminators_in_half_precision_give_float32(model) -> None:
     half = jax.jit(model.clone(dtype=jnp.bfloat16).apply)(variables, x)
     assert half.dtype == jnp.float32
     np.testing.assert_allclose(half, jax.jit(model.apply)(variables, x), atol=0.1)
+
+
+def test_pooled_maps_are_the_largest_values_of_four_by_four_cells() -> None:
+    rng = np.random.default_rng(0)
+    large, odd, small = (rng.normal(size=(2, side, side, 3)).astype(np.float32) for side in (16, 14, 2))
+    found = np.asarray(dcgan.pooled([jnp.asarray(large), jnp.asarray(odd), jnp.asarray(small)]))
+    of_large = large.reshape(2, 4, 4, 4, 4, 3).max((2, 4)).reshape(2, -1)
+    np.testing.assert_array_equal(found[:, :48], of_large)
+    # 14 is no multiple of 4: cells of 4, of which those at the edges lie partly outside.
+    padded = np.pad(odd, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    np.testing.assert_array_equal(found[:, 48:96], padded.reshape(2, 4, 4, 4, 4, 3).max((2, 4)).reshape(2, -1))
+    np.testing.assert_array_equal(found[:, 96:], small.reshape(2, -1))
+
+
+def test_the_maps_are_no_variables_of_the_discriminator() -> None:
+    model, x = dcgan.Discriminator((2, 3)), normal(2, 8, 8, 1)
+    variables = model.init(jax.random.key(0), x)
+    assert sorted(variables) == ["batch_stats", "params"]
+    logits, sown = model.apply(variables, x, mutable=["maps"])
+    np.testing.assert_array_equal(logits, model.apply(variables, x))
+    assert [a.shape for a in sown["maps"]["convolutions"][0]] == [(2, 4, 4, 2), (2, 2, 2, 3)]

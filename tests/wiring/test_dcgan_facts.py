@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
@@ -14,6 +15,9 @@ from wiring.readable import UNITS, Readable, defaults, first_pixel, images, move
 
 import experiments.dcgan
 import jaxgen
+from jaxgen import data
+from jaxgen.metrics.support_vectors import few_labels
+from jaxgen.runs.run import begin
 
 NETWORKS = Readable()
 
@@ -32,7 +36,16 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def test_the_defaults() -> None:
     facts: dict[str, Any] = {"latents": 100, "batch_size": 128, "learning_rate": 2e-4, "loss": "non_saturating"}
-    facts |= {"norm": "batch", "gamma": 0.0, "gamma_every": 16, "ema": None, "accumulate": 1, "bf16": False}
+    facts |= {
+        "norm": "batch",
+        "gamma": 0.0,
+        "gamma_every": 16,
+        "svm_labels": 1000,
+        "svm_draws": 5,
+        "ema": None,
+        "accumulate": 1,
+        "bf16": False,
+    }
     assert {name: defaults(experiments.dcgan.experiment)[name] for name in facts} == facts
 
 
@@ -116,8 +129,8 @@ def test_what_is_evaluated(measured: list) -> None:
     expected = -np.log(found["real_probability"]) - np.log1p(-found["fake_probability"])
     np.testing.assert_allclose(found["discriminator_loss"], expected, rtol=1e-4)
     assert experiment.best is None
-    assert experiment.protocol == {}
-    assert experiment.final == {}
+    assert experiment.protocol == dict.fromkeys(("svm_error", "svm_error_pixels"), ("svm_draws", "svm_labels"))
+    assert sorted(experiment.final) == ["test"]
 
 
 @pytest.mark.parametrize("channels", [(4, 8), (3, 5, 7)])
@@ -184,3 +197,49 @@ def test_the_pictures_are_of_the_same_samples() -> None:
     picture = experiment.pictures["samples"](state, jax.random.key(5))
     np.testing.assert_allclose(picture.images, experiment.sample(state, jax.random.key(5), jaxgen.given(128)), atol=1e-6)
     assert list(experiment.pictures) == ["samples", "interpolations", "arithmetic"]
+
+
+def test_the_support_vector_machine_sees_the_maps_of_the_discriminator_by_its_running_statistics() -> None:
+    """Section 5: maps of every convolution, each as the largest values of 4x4 cells; labelled images of the training split."""
+    experiment = make("dcgan", channels=(2, 3), latents=4, svm_labels=100, svm_draws=2)
+    state = begin(experiment, 0)
+    params = state.params["discriminator"]
+    mean, var = np.array([0.3, -0.2, 0.1]), np.array([2.0, 0.5, 1.5])
+    statistics = jax.tree_util.tree_map_with_path(
+        lambda path, a: jnp.asarray(var if path[-1].key == "var" else mean, a.dtype), state.vars["discriminator"]
+    )
+    state = state._replace(vars={**state.vars, "discriminator": statistics})
+
+    def convolved(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        return np.asarray(jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")))
+
+    def features(source: Any) -> tuple[np.ndarray, np.ndarray]:
+        examples = source.gather(np.arange(source.length))
+        x = examples["image"].astype(np.float32) / 127.5 - 1
+        first = convolved(x, params["down0"]["kernel"]) + params["down0"]["bias"]
+        first = np.where(first > 0, first, 0.2 * first)  # 4x4: as many cells
+        second = (convolved(first, params["down1"]["kernel"]) - mean) / np.sqrt(var + 1e-5)
+        second = second * params["norm1"]["BatchNorm_0"]["scale"] + params["norm1"]["BatchNorm_0"]["bias"]
+        second = np.where(second > 0, second, 0.2 * second)
+        maps = [np.asarray(a).reshape(len(x), -1) for a in (first, second)]
+        return np.concatenate(maps, axis=1), x.reshape(len(x), -1), examples["label"]
+
+    key = jax.random.key(5)
+    found = experiment.final["test"](state, key, lambda items, **_: items)
+    train, test = (features(experiment.splits[split]) for split in ("train", "test"))
+    for i, name in enumerate(("svm_error", "svm_error_pixels")):
+        by_hand = few_labels(train[i], train[2], test[i], test[2], labels=100, draws=2, seed=int(jax.random.bits(key)))
+        assert found[name] == pytest.approx(100 * by_hand.error, abs=0.6)  # an image or two on the border
+        assert found[f"{name}_stderr"] == pytest.approx(100 * by_hand.stderr, abs=0.5)
+    assert experiment.protocol == dict.fromkeys(("svm_error", "svm_error_pixels"), ("svm_draws", "svm_labels"))
+
+
+def test_without_labels_there_is_no_support_vector_machine() -> None:
+    assert make("dcgan", svm_labels=0).final == make("dcgan", svm_labels=0).protocol == {}
+    unlabelled = data.from_arrays({"image": np.zeros((20, 8, 8, 1), np.uint8)}, name="mine")
+    assert make("dcgan", dataset=(unlabelled, unlabelled)).final == {}
+    withheld = data.from_arrays(
+        {"image": np.zeros((20, 8, 8, 1), np.uint8), "label": np.full(20, -1)}, name="mine", classes=("cat", "dog")
+    )
+    experiment = make("dcgan", dataset=(withheld, withheld))
+    assert all(of(begin(experiment, 0), jax.random.key(0), lambda items, **_: items) == {} for of in experiment.final.values())

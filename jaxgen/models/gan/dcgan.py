@@ -1,6 +1,7 @@
 """The deep convolutional generator and discriminator, for images of any side that doublings reach."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -53,6 +54,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images to logits: convolutions that halve the side, then a dense layer.
 
+    Applied with `mutable=["maps"]` it also gives the feature maps, as features of the image (`pooled`).
+
     Leaky rectifiers of slope 0.2, and batch normalisation in all layers but the first and the last. Source: as `Generator`.
 
     Fields:
@@ -74,12 +77,15 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, " b"]:
         """Judges a batch, in float32."""
-        h = self.features(x, train=train)[-1]
+        maps = self.features(x, train=train)
+        if self.is_mutable_collection("maps") and not self.is_initializing():
+            self.sow("maps", "convolutions", maps)
+        h = maps[-1]
         head = nn.Dense(1, kernel_init=KERNEL, dtype=self.dtype, name="head")
         return self._layer(head, h.reshape(h.shape[0], -1), train)[:, 0].astype(jnp.float32)
 
     @nn.nowrap
-    def features(self, x: Float[Array, "b h w c"], *, train: bool = False) -> list[Float[Array, "b h2 w2 c2"]]:
+    def features(self, x: Float[Array, "b h w c"], *, train: bool = False) -> list[Array]:
         """The maps after each convolution."""
         smallest_map(x.shape[1:], len(self.channels))
         maps = []
@@ -105,6 +111,30 @@ class Discriminator(nn.Module):
     @nn.nowrap
     def _layer(self, layer: nn.Module, h: Array, train: bool) -> Array:
         return SpectralNorm(layer, name=f"{layer.name}_spectral")(h, update_stats=train) if self.spectral else layer(h)
+
+
+def pooled(maps: Sequence[Array], side: int = 4) -> Float[Array, "b f"]:
+    """Feature maps as one vector of an image: the largest values of each map in a grid of 4x4 cells, or in its own, if smaller.
+
+    Args:
+      maps: the maps `[B, H, W, C]` after each convolution, as `Discriminator` gives them in the collection `maps`.
+      side: the number of cells along each side.
+
+    Returns:
+      The features, map by map.
+
+    Source: Radford et al. 2015, section 5.1.
+
+    >>> pooled([jnp.arange(64.0).reshape(1, 8, 8, 1), jnp.zeros((1, 2, 2, 3))]).shape
+    (1, 28)
+    >>> pooled([jnp.arange(64.0).reshape(1, 8, 8, 1)])[0, :5].tolist()
+    [9.0, 11.0, 13.0, 15.0, 25.0]
+    """
+    found = []
+    for h in maps:
+        window = (-(-h.shape[1] // side), -(-h.shape[2] // side))
+        found.append(nn.max_pool(h, window, strides=window, padding="SAME").reshape(h.shape[0], -1))
+    return jnp.concatenate(found, axis=1).astype(jnp.float32)
 
 
 def smallest_map(shape: tuple[int, ...], halvings: int, *, flag: str = "--channels") -> tuple[int, int]:
