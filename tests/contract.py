@@ -50,6 +50,7 @@ TINY = {
     "features": 4,
     "side": 8,
     "classifier_steps": 2,
+    "pair_steps": 2,
 }
 """By flag, where an experiment has it."""
 
@@ -66,7 +67,7 @@ def a_run(name: str) -> str:
     return str(folder)
 
 
-PARENTS = {"autoencoder": "vqvae", "model": "ddpm", "first_stage": "latent_autoencoder"}
+PARENTS = {"autoencoder": "vqvae", "model": "ddpm", "first_stage": "latent_autoencoder", "flow": "flow_matching"}
 """By flag of a run, the experiment that it is of."""
 
 OF_EDM = ("consistency",)

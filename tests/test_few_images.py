@@ -53,6 +53,7 @@ LONG = (
     "latent_diffusion",
     "ncsn",
     "realnvp",
+    "reflow",
     "score_sde",
     "vdm",
     "wgan",

@@ -32,6 +32,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "autoencoder",
             "model",
             "first_stage",
+            "flow",
+            "pair_steps",
             "bits",
         ),
     ),
@@ -41,7 +43,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("temperature", "parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "shrink", "widen"),
         *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas", "free_bits"),
-        *("balanced",),
+        *("balanced", "distil"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),

@@ -92,6 +92,8 @@ FLAGS = [
     ("score_sde --sampling-steps 1", "^A grid of 1 has no end and start; give 2 times or more"),
     ("score_sde --tolerance 0", "^--tolerance is 0.0; give a number above 0"),
     ("flow_matching --shift 0", "^--shift is 0.0; give a number above 0"),
+    ("reflow --distil 2 --sampling-steps 4", "^--distil 2 learns the velocity where 2 of Euler's steps begin and nowhere else"),
+    ("reflow --distil 2 --sampler heun", "nowhere else; sample by --sampler euler and --sampling-steps that divide 2"),
     ("ncsn --levels 1", "^Noise has two levels or more"),
     ("ncsn --smallest 5", "^Noise .* runs from --smallest above 0 up to a larger --largest"),
     ("ncsn --step-size -1", "^--step-size is -1.0; give a number above 0"),

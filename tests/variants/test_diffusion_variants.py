@@ -39,6 +39,8 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("edm", {"sampler": "unipc", "bf16": True, "data_std": 0.8}),
     ("flow_matching", {"law": "logit_normal", "sampler": "heun", "shift": 3.0, "flip": True}),
     ("flow_matching", {"sampler": "unipc", "bf16": True, "remat": True}),
+    ("reflow", {"sampler": "heun", "accumulate": 2, "warmup": 2, "sampling_steps": 3}),
+    ("reflow", {"distil": 2, "dropout": 0.1}),
     ("improved_ddpm", {"objective": "vlb", "accumulate": 2, "flip": True}),
     ("improved_ddpm", {"objective": "simple", "schedule": "linear", "sampler": "unipc", "bf16": True}),
     ("improved_ddpm", {"sampling_steps": None, "variance": "large", "remat": True, "heads": 2}),
