@@ -70,7 +70,7 @@ def a_run(name: str) -> str:
 PARENTS = {"autoencoder": "vqvae", "model": "ddpm", "first_stage": "latent_autoencoder", "flow": "flow_matching"}
 """By flag of a run, the experiment that it is of."""
 
-OF_EDM = ("consistency",)
+OF_EDM = ("autoguidance", "consistency")
 """Experiments whose model is a run of `experiments.edm`."""
 
 

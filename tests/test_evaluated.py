@@ -29,7 +29,16 @@ EVALUATED = [
     *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "dcgan", "ddpm", "edm")),
     *map(
         contract.slow,
-        ("classifier_guidance", "consistency", "dit", "flow_matching", "improved_ddpm", "latent_autoencoder", "ncsn"),
+        (
+            "autoguidance",
+            "classifier_guidance",
+            "consistency",
+            "dit",
+            "flow_matching",
+            "improved_ddpm",
+            "latent_autoencoder",
+            "ncsn",
+        ),
     ),
     *map(contract.slow, ("latent_diffusion", "lenet", "pix2pix", "reflow", "score_sde", "vdm", "vqvae", "wgan")),
 ]

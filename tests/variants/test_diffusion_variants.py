@@ -40,6 +40,8 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("flow_matching", {"law": "logit_normal", "sampler": "heun", "shift": 3.0, "flip": True}),
     ("flow_matching", {"sampler": "unipc", "bf16": True, "remat": True}),
     ("reflow", {"sampler": "heun", "accumulate": 2, "warmup": 2, "sampling_steps": 3}),
+    ("autoguidance", {"sampler": "unipc", "interval": (0.1, 5.0), "flip": True, "accumulate": 2, "bf16": True}),
+    ("edm", {"ema_widths": (0.05, 0.1), "accumulate": 2}),
     ("reflow", {"distil": 2, "dropout": 0.1}),
     ("improved_ddpm", {"objective": "vlb", "accumulate": 2, "flip": True}),
     ("improved_ddpm", {"objective": "simple", "schedule": "linear", "sampler": "unipc", "bf16": True}),
