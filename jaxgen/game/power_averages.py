@@ -83,9 +83,9 @@ def inner_products(steps: np.ndarray, gammas: np.ndarray, others: np.ndarray, ot
 
     Args:
       steps: the steps t_a `[n]` at which profiles end.
-      gammas: their exponents `[n]`.
+      gammas: the exponents `[n]` of these profiles.
       others: the steps t_b `[m]` at which other profiles end.
-      others_gammas: their exponents `[m]`.
+      others_gammas: the exponents `[m]` of those profiles.
 
     Returns:
       The products `[n, m]`.
@@ -102,9 +102,9 @@ def coefficients(steps: np.ndarray, widths: np.ndarray, step: float, width: floa
 
     Args:
       steps: the steps `[n]` at which the averages were kept, 1 or more.
-      widths: their relative widths `[n]`.
+      widths: the relative widths `[n]` of these averages.
       step: the step at which the wanted average ends.
-      width: its relative width.
+      width: the relative width of the wanted average.
 
     Returns:
       The coefficients `[n]`, whose sum is 1; and the error of the profile that they make, in a root mean square, as a share
