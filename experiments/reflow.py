@@ -53,7 +53,7 @@ def experiment(
     sampler: Late[Literal["euler", "heun", samplers.OnChain]] = "euler",
     sampling_steps: Late[Count | None] = None,
     dropout: Share = 0.0,
-    steps: Whole = 300,
+    steps: Whole = 200,
     batch_size: Count = 64,
     learning_rate: Positive = 3e-4,
     warmup: Whole = 0,
