@@ -177,7 +177,9 @@ def trained(loss: Any, params: Any, data: Any, steps: int) -> Any:
 
 @pytest.mark.slow
 def test_reflow_straightens_a_ring_of_modes() -> None:
-    """Two networks on eight modes: straighter by far, closer in few steps to the ends of the first flow, and no dearer."""
+    """Two networks on eight modes: straighter by far, closer in few steps to the ends of the first flow, and no dearer.
+
+    When this was written: S of 0.517 and 0.004, costs of 0.182 and 0.169, and squared errors of one step of 1.20 and 0.013."""
     angles = 2 * np.pi * np.arange(8) / 8
     centres = jnp.asarray(1.5 * np.stack([np.cos(angles), np.sin(angles)], axis=-1), jnp.float32)
 
@@ -206,4 +208,3 @@ def test_reflow_straightens_a_ring_of_modes() -> None:
     assert after.straightness.mean() < 0.2 * before.straightness.mean(), found
     assert after.cost.mean() < 1.02 * before.cost.mean(), found
     assert all(now < 0.3 * then for then, now in errors.values()), found
-    print(found)
