@@ -46,7 +46,8 @@ def reconstructed(
     if not steps:
         raise UserError(f"Averages of step {step} have seen no training; give a later --step, or leave out --sigma-rel.")
     kept = [(one, width) for one in steps for width in widths]
-    weights, error = coefficients(*map(np.array, zip(*kept, strict=True)), step, sigma_rel)
+    ends, own_widths = (np.array(column) for column in zip(*kept, strict=True))
+    weights, error = coefficients(ends, own_widths, step, sigma_rel)
     if error > LARGEST_ERROR:
         there = " and ".join(f"{width:g}" for width in widths)
         raise UserError(
