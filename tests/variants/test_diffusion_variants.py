@@ -42,7 +42,7 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("reflow", {"sampler": "heun", "accumulate": 2, "warmup": 2, "sampling_steps": 3}),
     ("autoguidance", {"sampler": "unipc", "interval": (0.1, 5.0), "flip": True, "accumulate": 2, "bf16": True}),
     ("edm", {"ema_widths": (0.05, 0.1), "accumulate": 2}),
-    ("reflow", {"distil": 2, "dropout": 0.1}),
+    ("reflow", {"distil": 2, "sampling_steps": 1, "dropout": 0.1}),
     ("improved_ddpm", {"objective": "vlb", "accumulate": 2, "flip": True}),
     ("improved_ddpm", {"objective": "simple", "schedule": "linear", "sampler": "unipc", "bf16": True}),
     ("improved_ddpm", {"sampling_steps": None, "variance": "large", "remat": True, "heads": 2}),
