@@ -4,6 +4,8 @@ python -m experiments.edm                                            # digits, n
 python -m experiments.edm --dataset mnist --data-dir D --channels 16 32 32 --steps 15000
 jaxgen sample runs/edm --sampler dpm_solver_pp --sampling-steps 9
 jaxgen sample runs/edm --sampling-steps 40 --churn 40
+python -m experiments.edm --ema-widths 0.05 0.1 --keep-every 250 --workdir runs/widths   # averages of any width:
+jaxgen evaluate runs/widths --metrics frechet --sigma-rel 0.15
 
 Against the paper (table 1, algorithm 2, table 5 and appendix F) and the authors' code (github.com/NVlabs/edm):
 
@@ -32,11 +34,13 @@ from jaxgen import data, diffusion, objectives, optimizers, samplers
 from jaxgen.analysis import diffusion_model
 from jaxgen.diffusion import grids, laws
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Range, Share, Whole
+from jaxgen.game import PowerFunction
 from jaxgen.models.diffusion import UNet
 from jaxgen.objectives import weights
 
 PIXELS = (-1.0, 1.0)
 LogNoise = Annotated[float, Range("a number from -10 to 10", lambda x: -10 <= x <= 10)]
+Width = Annotated[float, Range("a number above 0 and up to 0.28", lambda x: 0 < x <= 0.28)]
 
 
 @jaxgen.recorded
@@ -65,6 +69,7 @@ def experiment(
     warmup: Whole = 0,
     clip: Positive = 1.0,
     ema: Share = 0.995,
+    ema_widths: tuple[Width, ...] = (),
     accumulate: Count = 1,
     bf16: bool = False,
     remat: bool = False,
@@ -84,6 +89,8 @@ def experiment(
       churn_range: the least and the most noise at which it is added.
       churn_noise: the factor of the new noise, the paper's S_noise.
       warmup: steps over which the learning rate rises from zero along a line.
+      ema_widths: relative widths of averages that are power functions of the step, in place of --ema, such as 0.05 and 0.1.
+        With --keep-every the run can be sampled with any other width, by `--sigma-rel`.
     """
     train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
@@ -133,7 +140,7 @@ def experiment(
             *("churn", "churn_noise", "churn_range", "largest"),
             *("rho", "sampler", "sampling_steps", "smallest"),
         ),
-        ema=ema,
+        ema=tuple(map(PowerFunction, ema_widths)) or ema,
         accumulate=accumulate,
         schedules={"learning_rate": rate},
     )

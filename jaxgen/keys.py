@@ -28,6 +28,9 @@ HELD_OUT = 1 << 60
 LATENTS = 1 << 29
 """The number folded into the key of an example for the draw of its latents; objectives fold in 0, 1, 2 ..."""
 
+COUPLED = LATENTS + 1
+"""The number folded into the key of an example for the noise that its data are made from."""
+
 TRANSFORM, NOISE = 0, 1
 """The numbers folded into an evaluation's key: for the transforms of the examples, and for the draws of a measure."""
 

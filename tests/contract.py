@@ -52,6 +52,7 @@ TINY = {
     "classifier_steps": 2,
     "svm_labels": 20,
     "svm_draws": 2,
+    "pair_steps": 2,
 }
 """By flag, where an experiment has it."""
 
@@ -68,10 +69,10 @@ def a_run(name: str) -> str:
     return str(folder)
 
 
-PARENTS = {"autoencoder": "vqvae", "model": "ddpm", "first_stage": "latent_autoencoder"}
+PARENTS = {"autoencoder": "vqvae", "model": "ddpm", "first_stage": "latent_autoencoder", "flow": "flow_matching"}
 """By flag of a run, the experiment that it is of."""
 
-OF_EDM = ("consistency",)
+OF_EDM = ("autoguidance", "consistency")
 """Experiments whose model is a run of `experiments.edm`."""
 
 

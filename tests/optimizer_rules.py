@@ -104,7 +104,9 @@ RULES: dict[tuple[str, str, str], Rule] = {
         decayed=tuple(PARAMETERS),
     ),
     ("edm", "", "model"): adam(1e-3, "Karras et al. 2022, table 7"),
+    ("autoguidance", "", "model"): adam(1e-3, "Karras et al. 2022, table 7, as for edm"),
     ("flow_matching", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
+    ("reflow", "", "model"): adam(3e-4, "Liu et al. 2023, authors' code: Adam of 2e-4; our choice of rate"),
     ("improved_ddpm", "", "model"): adam(1e-3, "Nichol & Dhariwal 2021, appendix A: AdamW without decay; our choice of rate"),
     ("score_sde", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("vdm", "", "model"): Rule(

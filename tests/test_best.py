@@ -28,7 +28,7 @@ CHANGING: dict[str, list[dict[str, Any]]] = {
 OPPONENTS = ("discriminator", "critic", "multiplier")
 CASES = [(name, flags) for name in NAMES for flags in [{}, *CHANGING.get(name, [])]]
 GAMES = ["gan", "dcgan", "conditional_gan", "wgan", "pix2pix", "cyclegan", "latent_autoencoder"]
-MEASURES = ("analytic_dpm", "consistency")
+MEASURES = ("analytic_dpm", "consistency", "reflow")
 """What trains nothing has no best step, nor what is trained to agree with itself."""
 
 

@@ -29,9 +29,18 @@ EVALUATED = [
     *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "dcgan", "ddpm", "edm")),
     *map(
         contract.slow,
-        ("classifier_guidance", "consistency", "dit", "flow_matching", "improved_ddpm", "latent_autoencoder", "ncsn"),
+        (
+            "autoguidance",
+            "classifier_guidance",
+            "consistency",
+            "dit",
+            "flow_matching",
+            "improved_ddpm",
+            "latent_autoencoder",
+            "ncsn",
+        ),
     ),
-    *map(contract.slow, ("latent_diffusion", "lenet", "pix2pix", "score_sde", "vdm", "vqvae", "wgan")),
+    *map(contract.slow, ("latent_diffusion", "lenet", "pix2pix", "reflow", "score_sde", "vdm", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -78,10 +87,8 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "consistency", "cyclegan")),
-    *map(
-        contract.slow, ("dcgan", "ddpm", "dit", "gan", "improved_ddpm", "ladder_vae", "latent_autoencoder", "latent_diffusion")
-    ),
-    *map(contract.slow, ("lenet", "pix2pix", "score_sde", "vdm")),
+    *map(contract.slow, ("dcgan", "ddpm", "dit", "gan", "improved_ddpm", "ladder_vae", "latent_autoencoder")),
+    *map(contract.slow, ("latent_diffusion", "lenet", "pix2pix", "reflow", "score_sde", "vdm")),
 ]
 """Experiments with figures to compare."""
 

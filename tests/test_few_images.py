@@ -37,6 +37,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
 
 LONG = (
     "analytic_dpm",
+    "autoguidance",
     "classifier_free_guidance",
     "classifier_guidance",
     "clip",
@@ -53,6 +54,7 @@ LONG = (
     "latent_diffusion",
     "ncsn",
     "realnvp",
+    "reflow",
     "score_sde",
     "vdm",
     "wgan",

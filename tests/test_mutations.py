@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from wiring import (
     mutations_of_autoencoders,
+    mutations_of_autoguidance,
     mutations_of_consistency,
     mutations_of_denoising,
     mutations_of_diffusion,
@@ -20,6 +21,7 @@ from wiring import (
     mutations_of_latent_autoencoder,
     mutations_of_latent_diffusion,
     mutations_of_likelihoods,
+    mutations_of_reflow,
     mutations_of_translation,
     mutations_of_transport,
     mutations_of_vdm,
@@ -88,6 +90,7 @@ MUTATIONS += [
     Mutation(f"{Path(file).stem}: {what}", f"../{file}", text, becomes, (f"tests/{tests}", ""))
     for table in (
         mutations_of_autoencoders,
+        mutations_of_autoguidance,
         mutations_of_likelihoods,
         mutations_of_games,
         mutations_of_ladder_vae,
@@ -98,6 +101,7 @@ MUTATIONS += [
         mutations_of_flows,
         mutations_of_latent_autoencoder,
         mutations_of_latent_diffusion,
+        mutations_of_reflow,
         mutations_of_translation,
         mutations_of_transport,
         mutations_of_vdm,

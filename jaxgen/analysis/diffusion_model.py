@@ -216,6 +216,34 @@ def trained_in_noise(part: FrozenNetwork, image: tuple[int, ...]) -> diffusion.T
     return role
 
 
+def trained_on_path(part: FrozenNetwork, image: tuple[int, ...]) -> diffusion.Trained:
+    """The role of another run's network of the velocity on straight paths, to be gone on with.
+
+    Args:
+      part: the network of the other run.
+      image: the shape (H, W, C) of the images that it is to be used on.
+
+    Returns:
+      Its role, whose schedule is continuous with alpha = 1 - t and sigma = t.
+
+    Raises:
+      UserError: if it is no such network, has a condition, or was made for images of another shape.
+    """
+    role, times = part.role, jnp.array([0.25, 0.5])
+    continuous = isinstance(role, diffusion.Trained) and isinstance(role.schedule, diffusion.Continuous)
+    if not continuous or not _is_path(role, times):
+        raise UserError(f"--flow {part.given} is no flow along straight paths; give a run of experiments.flow_matching.")
+    _unconditional(part, role, image, "experiments.flow_matching", "--flow")
+    return role
+
+
+def _is_path(role: diffusion.Trained, times: Array) -> bool:
+    level = role.schedule.level(times)
+    velocity = role.parameterisation.target(jnp.ones(2), jnp.full(2, 3.0), level)
+    found, wanted = (level.alpha, level.sigma, velocity), (1 - times, times, jnp.full(2, 2.0))
+    return all(np.allclose(one, other) for one, other in zip(found, wanted, strict=True))
+
+
 def first_stage_of(part: FrozenNetwork, image: tuple[int, ...]) -> diffusion.FirstStage:
     """The role of another run's autoencoder, whose latents are to be diffused.
 
@@ -238,13 +266,15 @@ def first_stage_of(part: FrozenNetwork, image: tuple[int, ...]) -> diffusion.Fir
     return part.role
 
 
-def _unconditional(part: FrozenNetwork, role: diffusion.Trained, image: tuple[int, ...], wanted: str) -> None:
+def _unconditional(
+    part: FrozenNetwork, role: diffusion.Trained, image: tuple[int, ...], wanted: str, flag: str = "--model"
+) -> None:
     if role.conditions:
         raise UserError(
-            f"--model {part.given} was trained with a condition ({', '.join(role.conditions)}), and here a model without one "
+            f"{flag} {part.given} was trained with a condition ({', '.join(role.conditions)}), and here a model without one "
             f"is used; give a run of {wanted}."
         )
-    _of_the_size(part, image, "--model")
+    _of_the_size(part, image, flag)
 
 
 def _of_the_size(part: FrozenNetwork, image: tuple[int, ...], flag: str) -> None:

@@ -32,6 +32,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "autoencoder",
             "model",
             "first_stage",
+            "flow",
+            "pair_steps",
             "bits",
         ),
     ),
@@ -41,11 +43,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("temperature", "parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "shrink", "widen"),
         *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas", "free_bits"),
-        *("balanced",),
+        *("balanced", "distil"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),
         *("rate_decay", "momentum", "momentum_epochs", "weight_decay", "l2", "clip", "max_norm", "critic_steps", "ema"),
+        *("ema_widths",),
         *("restart", "accumulate", "bf16", "remat", "stage_steps", "gamma_rate"),
     ),
 }

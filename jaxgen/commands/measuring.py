@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from jaxgen import disk
 from jaxgen.commands import runs
 from jaxgen.errors import UserError
-from jaxgen.flags import Count, Place, Seed, Whole, checked, flag_name
+from jaxgen.flags import Count, Place, Positive, Seed, Whole, checked, flag_name
 from jaxgen.uncertainty import paired, told
 
 MetricName = Literal[
@@ -41,6 +41,7 @@ def evaluate(
     seed: Seed | None = None,
     best: bool = False,
     step: Whole | None = None,
+    sigma_rel: Positive | None = None,
     json_file: Annotated[Place | None, tyro.conf.arg(name="json")] = None,
     experiment: str | None = None,
     data_dir: Place | None = None,
@@ -64,6 +65,8 @@ def evaluate(
       seed: the seed of all that is drawn, samples and subsets; by default the run's.
       best: whether to use the best checkpoint instead of the last.
       step: the step of the checkpoint to use; by default the last one's.
+      sigma_rel: the relative width of the averages to use, made of those in the checkpoints of a run with --ema-widths; by
+        default the averages are those that were kept.
       json_file: the file that the values are also written to, with their protocols; `jaxgen compare` reads it.
       experiment: the file that made the run, where it is not one of `jaxgen list`.
       data_dir: the folder that the run's dataset lies in now, if it was moved.
@@ -86,7 +89,16 @@ def evaluate(
     chosen = "best" if best else "last" if step is None else f"step {step}"
     rows: list[dict[str, Any]] = []
     for own in runs.settings(evaluate, workdir, experiment, anew, several=True):
-        run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset, anew=own)
+        run = load(
+            workdir,
+            step=step,
+            best=best,
+            sigma_rel=sigma_rel,
+            experiment=experiment,
+            data_dir=data_dir,
+            dataset=dataset,
+            anew=own,
+        )
         by = read(workdir).best if best else None
         marked = "" if by is None else f" ({described(by)})"
         anew_flags = (f"{flag_name(flag)} {value}" for flag, value in own.items())

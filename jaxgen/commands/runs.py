@@ -12,7 +12,7 @@ from jaxgen import experiments
 from jaxgen.commands import arguments
 from jaxgen.commands.command_line import run_experiment
 from jaxgen.errors import UserError
-from jaxgen.flags import Count, Folder, Place, Seed, Whole, checked, flag_name
+from jaxgen.flags import Count, Folder, Place, Positive, Seed, Whole, checked, flag_name
 
 
 def list_experiments() -> None:
@@ -53,6 +53,7 @@ def sample(
     seed: Seed | None = None,
     best: bool = False,
     step: Whole | None = None,
+    sigma_rel: Positive | None = None,
     experiment: str | None = None,
     data_dir: Place | None = None,
     dataset: str | None = None,
@@ -72,6 +73,8 @@ def sample(
       seed: the seed of the samples; by default the run's.
       best: whether to use the best checkpoint instead of the last.
       step: the step of the checkpoint to use; by default the last one's.
+      sigma_rel: the relative width of the averages to use, made of those in the checkpoints of a run with --ema-widths; by
+        default the averages are those that were kept.
       experiment: the file that made the run, where it is not one of `jaxgen list`.
       data_dir: the folder that the run's dataset lies in now, if it was moved.
       dataset: the folder of the run's dataset, if it was moved or renamed.
@@ -88,7 +91,16 @@ def sample(
     if resize and given is None:
         raise UserError("--resize goes with --given, whose pictures it brings to the model's size; give both, or leave it out.")
     (chosen,) = settings(sample, workdir, experiment, anew, several=False)
-    run = load(workdir, step=step, best=best, experiment=experiment, data_dir=data_dir, dataset=dataset, anew=chosen)
+    run = load(
+        workdir,
+        step=step,
+        best=best,
+        sigma_rel=sigma_rel,
+        experiment=experiment,
+        data_dir=data_dir,
+        dataset=dataset,
+        anew=chosen,
+    )
     typed = {feature: list(words) for feature, words in (("label", label), ("caption", caption)) if words}
     if typed and given is not None:
         raise UserError("--given does not go with --label or --caption; give the one or the others.")

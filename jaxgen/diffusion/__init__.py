@@ -12,7 +12,7 @@ from jaxgen.diffusion.continuous import (
     variance_preserving_cosine,
 )
 from jaxgen.diffusion.first_stage import FirstStage
-from jaxgen.diffusion.guidance import LogProb, classifier, classifier_free, clipped, dynamic_threshold, rescaled
+from jaxgen.diffusion.guidance import LogProb, autoguided, classifier, classifier_free, clipped, dynamic_threshold, rescaled
 from jaxgen.diffusion.laws import Drawn
 from jaxgen.diffusion.optimal_chain import optimal_chain
 from jaxgen.diffusion.parameterisation import (
@@ -77,6 +77,7 @@ __all__ = [
     "Variance",
     "VarianceRange",
     "analytic_variance",
+    "autoguided",
     "classifier",
     "classifier_free",
     "clipped",

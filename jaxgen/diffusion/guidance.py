@@ -60,6 +60,33 @@ def classifier_free(
     return denoise
 
 
+def autoguided(strong: Denoise, weak: Denoise, scale: float | Array, *, interval: tuple[float, float] | None = None) -> Denoise:
+    r"""Autoguidance, $D = D_0 + w\, (D_1 - D_0)$: a model D_1 guided by a worse version D_0 of itself.
+
+    Both have the same condition, or none. The worse one errs in the same way and by more, so that w > 1 leads away from what
+    neither can tell from data. It is `classifier_free` with the weak model in the place of the unconditional one.
+
+    Args:
+      strong: the denoiser that is guided.
+      weak: the denoiser that guides it, of a smaller network or of one that was trained less.
+      scale: the weight w; 0 is the weak model, and 1 the strong one without guidance.
+      interval: the range of $\sigma_t / \alpha_t$ within which predictions are guided; elsewhere they are the strong ones. None
+        guides all.
+
+    Returns:
+      The guided denoiser, which calls both; with a weight that is the number 1, the strong one itself.
+
+    Source: Karras et al. 2024 (Guiding a diffusion model with a bad version of itself); the authors' code
+    (github.com/NVlabs/edm2, generate_images.py, `edm_sampler`).
+
+    >>> from jaxgen.diffusion import linear
+    >>> at = lambda value: lambda x, level: Prediction(value + 0 * x, 0 * x)
+    >>> autoguided(at(1.0), at(0.5), 2.0)(jnp.zeros((1, 2)), linear(5).level(2)).x0.tolist()
+    [[1.5, 1.5]]
+    """
+    return classifier_free(strong, weak, scale, interval=interval)
+
+
 def classifier(denoise: Denoise, log_prob: LogProb, scale: float | Array) -> Denoise:
     r"""Classifier guidance, $\hat\epsilon = \hat\epsilon_u - s\, \sigma_t \nabla_{x_t} \log p(y | x_t)$.
 

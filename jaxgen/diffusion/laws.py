@@ -1,10 +1,11 @@
 """Laws of the noise that a network is trained on, where it is not the schedule's own, which draws times evenly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxgen import keys
@@ -63,3 +64,18 @@ def logit_normal(mean: float = 0.0, std: float = 1.0) -> Law:
     Source: Esser et al. 2024, equation 19.
     """
     return lambda key, n: jax.nn.sigmoid(mean + std * keys.draw(jax.random.normal, key, (n,)))
+
+
+def among(times: Sequence[float] | np.ndarray) -> Law:
+    """Times that are drawn from a few, each as often as the others.
+
+    Args:
+      times: the times.
+
+    Returns:
+      The law.
+
+    Source: Liu et al. 2023, section 2.2, the distillation of a flow into k steps; the authors' code, `reflow_t_schedule`.
+    """
+    few = jnp.asarray(times, jnp.float32)
+    return lambda key, n: few[keys.draw(lambda key, shape: jax.random.randint(key, shape, 0, len(few)), key, (n,))]

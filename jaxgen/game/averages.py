@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from jaxgen.game.power_averages import PowerFunction
 from jaxgen.types import Array, Params, PyTree, Schedule, Vars
 
 Decay: TypeAlias = float | Schedule
@@ -93,6 +94,8 @@ def debiased(decay: float, step: Array) -> Array:
 
 
 def _weight(decay: Decay, step: Array) -> Array:
+    if isinstance(decay, PowerFunction):
+        return decay.weight(step)
     return 1 - jnp.asarray(decay(step), jnp.float32) if callable(decay) else debiased(decay, step)
 
 

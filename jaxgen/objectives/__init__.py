@@ -6,6 +6,7 @@ from jaxgen.objectives.bottleneck import Prediction, bottleneck, bottleneck_pred
 from jaxgen.objectives.consistency import closing, consistency
 from jaxgen.objectives.contractive import contractive, squared_jacobian
 from jaxgen.objectives.contrastive import clip_scale, contrastive
+from jaxgen.objectives.coupling import coupled
 from jaxgen.objectives.cycle import CycleLosses, cycle_translation
 from jaxgen.objectives.denoising import Corruption, denoising, gaussian_noise, masking, salt_and_pepper
 from jaxgen.objectives.elbo import (
@@ -79,6 +80,7 @@ __all__ = [
     "constrained_elbo",
     "contractive",
     "contrastive",
+    "coupled",
     "cycle_translation",
     "denoiser_of",
     "denoising",

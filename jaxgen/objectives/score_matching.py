@@ -27,6 +27,7 @@ def denoising_score_matching(
     told: Mapping[str, Told] = {},
     name: str = "model",
     feature: str = "image",
+    noise: str | None = None,
 ) -> LossFn:
     r"""Regression from noisy data, $\frac{w_t}{D} \| f_\theta(x_t, t) - \mathrm{target} \|^2$.
 
@@ -42,6 +43,7 @@ def denoising_score_matching(
       told: the features that the model is conditioned on, by keyword: `{"label": Told("label", nothing=10, drop=0.1)}`.
       name: the parameters' name.
       feature: the batch's feature x_0.
+      noise: the batch's feature epsilon, standard normal noise that is coupled to x_0 (`coupled`); None draws it.
 
     Returns:
       A loss with the metric `noise_error`: the squared error of the noise, whatever the parameterisation and the weight.
@@ -57,9 +59,9 @@ def denoising_score_matching(
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         x0 = batch[feature].astype(jnp.float32)
-        times, noise, drop = (keys.fold_in(keys.per_example(key, batch), i) for i in range(3))
+        times, drawn, drop = (keys.fold_in(keys.per_example(key, batch), i) for i in range(3))
         level = schedule.level(schedule.draw(times, len(x0)))
-        eps = keys.draw(jax.random.normal, noise, x0.shape)
+        eps = keys.draw(jax.random.normal, drawn, x0.shape) if noise is None else batch[noise].astype(jnp.float32)
         xt = diffuse(x0, eps, level)
         own = tell(told, batch, drop if train else None)
         given = parameterisation.given(xt, level)

@@ -13,6 +13,7 @@ from jaxgen.experiment import Experiment
 from jaxgen.flags import place
 from jaxgen.runs import chosen, journal, workdir
 from jaxgen.runs.rebuild import rebuild
+from jaxgen.runs.reconstruction import reconstructed
 from jaxgen.runs.run import Run, begin
 
 
@@ -22,6 +23,7 @@ def load(
     step: int | None = None,
     best: bool = False,
     ema: int = 0,
+    sigma_rel: float | None = None,
     experiment: Callable[..., Experiment] | Experiment | str | None = None,
     data_dir: str | Path | None = None,
     dataset: str | data.Given | Mapping[str, str | data.Given] | None = None,
@@ -36,6 +38,8 @@ def load(
       step: the step of the checkpoint; None means the last one.
       best: the best checkpoint instead of the last; refused if the experiment has no value that marks it.
       ema: the place of the average to sample from and to evaluate, among several decays (`Experiment.ema`), from 0.
+      sigma_rel: the relative width of the average to sample from and to evaluate, which is made of the power-function averages
+        in all checkpoints up to that step; None takes an average that was kept.
       experiment: the function, or the file, that made it, where it is not a module of `experiments`; or the experiment itself,
         which a run needs that was trained with a loss or another value of your own. A folder's word alone never makes code of
         another place run.
@@ -54,6 +58,8 @@ def load(
         `anew`.
     """
     chosen.one_of(best, step)
+    if ema and sigma_rel is not None:
+        raise UserError(f"ema={ema} and sigma_rel={sigma_rel:g} name an average each; give one of them.")
     made, folder = rebuild(path, experiment, data_dir=data_dir, dataset=dataset, anew=anew)
     seed = int(folder.record["seed"])
     checkpoints = folder.checkpoints(frozen=made.frozen)
@@ -67,9 +73,11 @@ def load(
         if jax.process_count() == 1:  # of several hosts each reads for itself
             spec = parallel.choose().spec(spec)
         state, _, meta = checkpoints.restore(step, spec, None)
+        if sigma_rel is not None:
+            state = reconstructed(made, checkpoints, spec, state, step, sigma_rel)
     finally:
         checkpoints.close()
-    return Run(made, state, seed, int(meta["position"]), folder.path, journal.read_jsonl(folder.metrics), ema)
+    return Run(made, state, seed, int(meta["position"]), folder.path, journal.read_jsonl(folder.metrics), ema, sigma_rel)
 
 
 def digest(path: str | Path) -> str:

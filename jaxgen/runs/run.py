@@ -47,6 +47,7 @@ class Run:
       workdir: the run's folder, or None.
       history: the reported lines, as in `metrics.jsonl`.
       ema: the place of the average that is sampled from and evaluated, among several decays (`Experiment.ema`).
+      sigma_rel: the relative width of the average that is sampled from and evaluated, where it was made of several.
     """
 
     experiment: Experiment
@@ -56,6 +57,7 @@ class Run:
     workdir: Path | None = None
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
     ema: int = 0
+    sigma_rel: float | None = None
 
     def __repr__(self) -> str:
         """Three lines: what was trained, how far and where, and what was last measured."""
@@ -299,6 +301,8 @@ class Run:
         return with_average(self.state, self.ema)
 
     def _of_average(self, checkpoint: str) -> str:
+        if self.sigma_rel is not None:
+            return f"{checkpoint}, average of relative width {self.sigma_rel:g}"
         return f"{checkpoint}, average {self.ema}" if self.ema else checkpoint
 
     def _name(self) -> str:

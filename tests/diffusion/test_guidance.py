@@ -14,10 +14,12 @@ from jaxgen.diffusion import (
     Denoise,
     Level,
     Prediction,
+    autoguided,
     classifier,
     classifier_free,
     clipped,
     cosine,
+    discretised,
     dynamic_threshold,
     expand,
     geometric,
@@ -27,7 +29,9 @@ from jaxgen.diffusion import (
     rescaled,
     small_variance,
     spaced,
+    time_is_sigma,
 )
+from jaxgen.diffusion.grids import karras
 
 MEANS = (-1.0, 0.4, 1.5)
 STD = 0.3
@@ -217,3 +221,81 @@ def test_clipping_comes_after_guidance() -> None:
     c, u, level = fixed(0.9 + 0 * X), fixed(-0.9 + 0 * X), SCHEDULE.level(9)
     np.testing.assert_allclose(clipped(classifier_free(c, u, 3.0), -1, 1)(X, level).x0, 1.0)
     np.testing.assert_allclose(classifier_free(clipped(c, -1, 1), clipped(u, -1, 1), 3.0)(X, level).x0, 4.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.1])
+def test_autoguidance_goes_from_the_weak_model_through_the_strong_one(scale: float) -> None:
+    """`ref_Dx.lerp(Dx, guidance)`, and in terms of the noise the same."""
+    strong, weak, level = LAW, Mixture(MEANS, 2 * STD), SCHEDULE.level(9)
+    found = autoguided(strong.denoise, weak.denoise, scale)(X, level)
+    for name in ("x0", "eps"):
+        one, other = (np.asarray(getattr(law.denoise(X, level), name), np.float64) for law in (strong, weak))
+        np.testing.assert_allclose(getattr(found, name), other + scale * (one - other), rtol=1e-5, atol=1e-6)
+    at_all = autoguided(strong.denoise, weak.denoise, scale, interval=(10.0, 20.0))(X, level)
+    np.testing.assert_allclose(at_all.x0, strong.denoise(X, level).x0, rtol=1e-5)
+
+
+def test_the_strong_model_alone_is_not_evaluated_beside_the_weak_one() -> None:
+    assert autoguided(LAW.denoise, no_call, 1.0)(X, SCHEDULE.level(9)).x0.shape == X.shape
+
+
+def no_call(x: Any, level: Level) -> Prediction:
+    raise AssertionError
+
+
+def branches() -> np.ndarray:
+    """Points of a plane along a tree that branches five times, as the paper's toy."""
+    points: list[np.ndarray] = []
+
+    def grow(at: np.ndarray, angle: float, depth: int) -> None:
+        direction, length = np.array([np.cos(angle), np.sin(angle)]), 0.8**depth
+        points.extend(at + direction * length * share for share in np.linspace(0.1, 1.0, 6))
+        if depth < 4:
+            for sign in (1, -1):
+                grow(at + direction * length, angle + 0.7 * sign * 0.8**depth, depth + 1)
+
+    grow(np.zeros(2), np.pi / 4, 0)
+    return np.array(points)
+
+
+def test_guided_samples_leave_fewer_outliers_and_no_branch() -> None:
+    """The exact denoiser of data with a little noise stands for the strong model, and that of data with more for the weak one.
+
+    A point is an outlier if the law of the data has less density there than at 99.5 % of its own points."""
+    centres, std = branches(), 0.02
+
+    def log_prob(x: Any, own: Any) -> Any:
+        squares = ((x[:, None] - centres) ** 2).sum(-1)
+        return jax.nn.logsumexp(-squares / (2 * own**2), axis=-1)
+
+    def denoiser(widened: float) -> Denoise:
+        def denoise(x: Any, level: Level) -> Prediction:
+            variance = std**2 + widened**2 + level.sigma**2
+            squares = ((x[:, None] - centres) ** 2).sum(-1)
+            shares = jax.nn.softmax(-squares / (2 * variance), axis=-1)
+            eps = (x - shares @ centres) * level.sigma / variance
+            return Prediction(x - level.sigma * eps, eps)
+
+        return denoise
+
+    rng, n = np.random.default_rng(0), 4000
+    truth = centres[rng.integers(0, len(centres), n)] + std * rng.normal(size=(n, 2))
+    bound = np.quantile(log_prob(truth, std), 0.005)
+    noise = time_is_sigma(0.002, 5.0)
+    chain = discretised(noise, karras(noise, 32))
+    start = samplers.noise(jax.random.key(0), (n, 2), chain.level(32))
+
+    @jax.jit
+    def drawn(scale: Any) -> Any:
+        guided = autoguided(denoiser(0.03), denoiser(0.09), scale)
+        return samplers.heun_in_noise(chain)(guided, start, jax.random.key(1)).x
+
+    shares, branches_left = [], []
+    for scale in (1.0, 2.0):
+        x = np.asarray(drawn(jnp.float32(scale)), np.float64)
+        shares.append(float((np.asarray(log_prob(x, std)) < bound).mean()))
+        nearest = ((x[:, None] - centres) ** 2).sum(-1).argmin(-1)
+        branches_left.append(len(np.unique(nearest)))
+    assert shares[0] > 0.05
+    assert shares[1] < 0.3 * shares[0]
+    assert branches_left[1] >= 0.95 * len(centres)

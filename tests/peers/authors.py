@@ -56,3 +56,27 @@ def vdm() -> Any:
     folder = checkout("JAXGEN_VDM", "github.com/google-research/vdm")
     with mock.patch.object(sys, "path", [str(folder), *sys.path]):
         return importlib.import_module("model_vdm")
+
+
+def rectified_flow() -> tuple[Any, Any]:
+    """The modules `losses` and `sde_lib` of github.com/gnobitab/RectifiedFlow, whose networks are functions here."""
+    folder = checkout("JAXGEN_RECTIFIED_FLOW", "github.com/gnobitab/RectifiedFlow") / "ImageGeneration"
+    package, utils = ModuleType("models"), ModuleType("models.utils")
+    utils.get_model_fn = lambda model, train: model  # type: ignore[attr-defined]
+    package.utils = utils  # type: ignore[attr-defined]
+    stubs = {"models": package, "models.utils": utils}
+    with mock.patch.dict(sys.modules, stubs), mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        return importlib.import_module("losses"), importlib.import_module("sde_lib")
+
+
+def edm2(name: str) -> Any:
+    """A file of github.com/NVlabs/edm2, whose licence is non-commercial: `training/phema` or `generate_images`."""
+    folder = checkout("JAXGEN_EDM2", "github.com/NVlabs/edm2")
+    spec = importlib.util.spec_from_file_location(f"edm2_{Path(name).name}", folder / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    names = ("click", "dnnlib", "torch_utils", "torch_utils.distributed", "tqdm")
+    with mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in names}):
+        spec.loader.exec_module(module)
+    return module
