@@ -229,7 +229,7 @@ def test_the_tables_are_found() -> None:
         "planar_flow": ["optimizer", "transform"],
         "regularised_autoencoder": ["corruption"],
         "score_sde": ["predictor", "sde", "weighting"],
-        "vae": ["activation", "likelihood"],
+        "vae": ["activation", "decoder_activation", "likelihood", "optimizer"],
         "vdm": ["gamma"],
         "vib": ["covariance"],
     }

@@ -33,6 +33,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "model",
             "first_stage",
             "bits",
+            "factors",
         ),
     ),
     "objective": (
