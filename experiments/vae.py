@@ -17,6 +17,17 @@ The optimizer is Adam by default, where Kingma & Welling have Adagrad. The last 
 Higgins et al. for dSprites, on pictures that are drawn here; the final evaluation says which factors the latents follow. Their
 convolutional network, for images of 64x64, is --network conv --channels 32 32 64 64.
 
+With fewer units and steps (--hidden 256 256 --decoder-hidden 256 256 256 --optimizer adam --learning-rate 1e-3 --batch-size 128
+--steps 20000 --nll-samples 50, six minutes of processor time; seed 0 alone, 6,228 test images):
+
+| | KL, nats | nll | beta-VAE metric | of shape, scale, orientation, x, y | MIG |
+| --- | --- | --- | --- | --- | --- |
+| --beta 1 | 10.6 | 44.31 +- 0.21 | 0.852 | 0.61, 0.96, 0.68, 1.00, 1.00 | 0.295 |
+| --beta 4 | 6.4 | 50.99 +- 0.25 | 0.761 | 0.46, 0.88, 0.46, 1.00, 1.00 | 0.024 |
+
+Here beta 4 is not better than beta 1, as it is in the paper on images of 64x64: with a quarter of the pixels the same beta
+weighs more, and there is little but the place in the code, which is as probable turned round as along its axes.
+
 The best checkpoint is that of the highest ELBO, with a weight of 1 on the KL, also where --beta, --beta-warmup or --max-kl
 train with another.
 """

@@ -173,6 +173,19 @@ AUTOENCODER: Sequence[Change] = [
     ("measured on the training split", "jaxgen.mean_over(test, ", "jaxgen.mean_over(train, "),
     ("pixels in [-1, 1]", "transform = data.scale(low, high)", "transform = data.scale(-1, 1)"),
     ("the decoder is not mirrored", "value[::-1] if isinstance", "value if isinstance"),
+    ("the pyramid is turned round", "PyramidDecoder(out, channels[::-1],", "PyramidDecoder(out, channels,"),
+    ("--skip-channels is dropped", 'skip_channels if decoder == "skips" else 0', '1 if decoder == "skips" else 0'),
+    ("the pyramid has skips", 'skip_channels if decoder == "skips" else 0', "skip_channels"),
+    ("--scale-weight is dropped", "multiscale_reconstruction(model, weight=scale_weight)", "multiscale_reconstruction(model)"),
+    ("the code's error has its skips", 'state.vars, z, method="decode")', "state.vars, x)"),
+    ("skips are told of the mlp too", 'decoder == "skips" and not from_classification', "False"),
+    ("codes are classified by the test images", "units.over(train, space.encode", "units.over(test, space.encode"),
+    ("right answers are the error", "error = 1.0 - probe", "error = probe"),
+    ("no classes are needed", 'bool(train.classes.get("label")) and', "True or"),
+    ("VGG without norms", "batch_norm=True, dtype", "batch_norm=False, dtype"),
+    ("VGG of three convolutions a stage", "CONVOLUTIONS = (2, 2, 3, 3, 3)", "CONVOLUTIONS = (3, 3, 3, 3, 3)"),
+    ("ResNet of one block a stage", "(2,) * len(channels), dtype", "(1,) * len(channels), dtype"),
+    ("images are shown in the model's range", "(one.mean - low) / (high - low)", "(one.mean - 1) / (high - low)"),
 ]
 
 RECONSTRUCTION: Sequence[Change] = [

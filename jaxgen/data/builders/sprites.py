@@ -55,7 +55,7 @@ def _normalised(outline: np.ndarray) -> np.ndarray:
 
 
 SHAPES = _polygons()
-"""By name: the outlines, which have the same area."""
+"""The outlines of the shapes by name; all have the same area."""
 
 
 def rasterised(outline: np.ndarray, side: int) -> np.ndarray:
