@@ -9,7 +9,14 @@ python -m experiments.autoencoder --dataset cifar10 --data-dir D --network resne
 
 Where the images have labels, the final evaluation is also the error of a linear classifier of the codes. It is next to the
 error of the images because skips make the latter small and the code useless: then `code_squared_error` is the error of images
-that are drawn from the code alone, with zeros in place of the skips.
+that are drawn from the code alone, with zeros in place of the skips. On the digits (--channels 8 16 --batch-size 64 --steps 1000,
+a minute and a quarter of processor time each; seed 0 alone, 360 test images):
+
+| --network resnet | squared error | by the code alone | error of the classifier, % |
+| --- | --- | --- | --- |
+| --decoder mirror | 0.68 +- 0.02 | the same | 9.4 +- 1.5 |
+| --decoder pyramid | 0.85 +- 0.03 | the same | 9.4 +- 1.5 |
+| --decoder skips | 0.18 +- 0.003 | 5.43 +- 0.04 | 13.9 +- 1.8 |
 """
 
 from collections.abc import Mapping
@@ -132,6 +139,14 @@ def experiment(
 
     if decoder != "mirror":
         pictures |= sizes.album(draw, data.examples(test, 16, transform)["image"], pixels=(low, high))
+    if decoder == "skips":
+        rebuilt = pictures.pop("reconstructions")
+
+        def code_alone(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+            caption = f"Test images, each with what its code alone gives below; step {int(state.step):,}"
+            return rebuilt(state, key)._replace(caption=caption)
+
+        pictures["code_alone"] = code_alone
 
     def measure(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         values = jaxgen.loss_of(player)(state, batch, key)

@@ -188,6 +188,9 @@ def moves(rule: Rule) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndar
             elif rule.name == "RMSprop":
                 second[name] = o["alpha"] * second[name] + (1 - o["alpha"]) * g**2
                 new = p - lr * g / (np.sqrt(second[name]) + o["eps"])
+            elif rule.name == "Adagrad":
+                second[name] = second[name] + g**2
+                new = p - lr * g / (np.sqrt(o["initial_accumulator_value"] + second[name]) + o["eps"])
             else:
                 first[name] = o["momentum"] * first[name] + g
                 new = p - lr * first[name]

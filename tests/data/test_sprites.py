@@ -81,6 +81,7 @@ def test_all_combinations_are_there_and_the_nearest_image_of_the_lattice_has_the
     (train, of_train), (test, of_test) = (arrays(made(TINY, tmp_path, held_out)) for held_out in (False, True))
     assert len(np.unique(np.concatenate([of_train, of_test]), axis=0)) == 3 * 2 * 4 * 4 * 4 == len(train) + len(test)
     assert train.dtype == np.uint8
+    assert len(test) < len(train) / 5
     assert set(np.unique(train)) == {0, 255}
     images, factors = np.concatenate([train, test]), np.concatenate([of_train, of_test])
     # Of noisy images: the mean square differs from the nearest's by symmetry only.

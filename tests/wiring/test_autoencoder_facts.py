@@ -175,6 +175,10 @@ def test_the_log_shows_what_skips_leave_to_the_code() -> None:
     drawn = 3 * sum(inside[i : i + 8, j : j + 8] for i in range(3) for j in range(3))
     assert found["squared_error"] == pytest.approx(((test - drawn) ** 2).sum((1, 2)).mean(), rel=1e-4)
     assert found["code_squared_error"] == pytest.approx((test**2).sum((1, 2)).mean(), rel=1e-4)
+    assert set(experiment.pictures) == {"interpolations", "scales", "code_alone"}
+    picture = experiment.pictures["code_alone"](state, jax.random.key(0))
+    np.testing.assert_allclose(np.asarray(picture.images)[16:32], 0, atol=1e-6)
+    assert "what its code alone gives" in picture.caption
     codes = experiment.final["test"](state, jax.random.key(0), lambda items, **_: items)
     assert codes["linear_error"] > 80, "zeros have no class"
 
