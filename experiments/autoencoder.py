@@ -9,8 +9,8 @@ python -m experiments.autoencoder --dataset cifar10 --data-dir D --network resne
 
 Where the images have labels, the final evaluation is also the error of a linear classifier of the codes. It is next to the
 error of the images because skips make the latter small and the code useless: then `code_squared_error` is the error of images
-that are drawn from the code alone, with zeros in place of the skips. On the digits (--channels 8 16 --batch-size 64 --steps 1000,
-a minute and a quarter of processor time each; seed 0 alone, 360 test images):
+that are drawn from the code alone, with zeros in place of the skips. On the digits (--channels 8 16 --batch-size 64
+--steps 1000, a minute and a half of processor time each; seed 0 alone, 360 test images):
 
 | --network resnet | squared error | by the code alone | error of the classifier, % |
 | --- | --- | --- | --- |

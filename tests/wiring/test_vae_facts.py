@@ -373,19 +373,20 @@ def test_known_factors_are_measured_in_the_posteriors_means_of_the_test_images()
 
 
 def test_the_picture_of_factors_has_the_latent_of_each_and_its_informations() -> None:
+    """z0 follows neither factor, z1 the second and z2 the first."""
     source = two_factors()
-    experiment = bare(dataset=(source, source), latents=2, likelihood="gaussian", factors=("first", "second"))
-    state = following(experiment, [[0, 1, 0, 0], [1, 0, 0, 0]])
+    experiment = bare(dataset=(source, source), latents=3, likelihood="gaussian", factors=("first", "second"))
+    state = following(experiment, [[0, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0]])
     decoder = state.params["model"]["decoder"]["Dense_0"]
-    decoder["kernel"] = decoder["kernel"].at[0, 2].set(1.0).at[1, 3].set(1.0)  # z0 to the third pixel, z1 to the fourth
+    decoder["kernel"] = decoder["kernel"].at[1, 2].set(1.0).at[2, 3].set(1.0)  # z1 to the third pixel, z2 to the fourth
     picture = experiment.pictures["factors"](state, jax.random.key(0))
     images = np.asarray(picture.images).reshape(2, 13, 4)
     assert picture.columns == 13
     walk = np.linspace(-3, 3, 11).clip(0, 1)
-    np.testing.assert_allclose(images[0, :11, 3], walk, atol=1e-6)  # the first factor is followed by z1
+    np.testing.assert_allclose(images[0, :11, 3], walk, atol=1e-6)
     np.testing.assert_allclose(images[1, :11, 2], walk, atol=1e-6)
     np.testing.assert_allclose(images[:, 11:], np.broadcast_to(np.eye(2)[..., None], (2, 2, 4)), atol=1e-6)
-    assert "first by z1 (1.00), second by z0 (1.00)" in picture.caption
+    assert "first by z2 (1.00), second by z1 (1.00)" in picture.caption
 
 
 def test_a_factor_that_is_the_same_in_all_images_is_refused() -> None:
