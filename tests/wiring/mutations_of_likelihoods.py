@@ -51,7 +51,6 @@ VAE: Sequence[Change] = [
     ("--decoder-activation is the encoder's", "value_of(ACTIVATIONS, decoder_activation)", "value_of(ACTIVATIONS, activation)"),
     ("--decoder-hidden is turned round", '["hidden"] = decoder_hidden', '["hidden"] = decoder_hidden[:2]'),
     ("factors of the training images", "follow.over(test, space", "follow.over(train, space"),
-    ("factors of pixels that are not scaled", "state, transform, track, factors)", "state, data.identity, track, factors)"),
     ("a picture without factors", "    if factors:\n        information", "    if not factors:\n        information"),
     ("factors are always measured", "*[disentangled] * bool(factors)", "disentangled"),
     ("one factor is enough", "or len(factors) == 1:", ":"),

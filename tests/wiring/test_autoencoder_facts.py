@@ -134,6 +134,8 @@ def test_the_pyramid_is_trained_at_all_sizes_and_its_finest_image_is_measured(we
     experiment = make("autoencoder", decoder="pyramid", likelihood="gaussian", hidden=(), scale_weight=weight)
     values = {("decoder", "image0", "bias"): 0.4, ("decoder", "image1", "bias"): 0.1}
     state = state_of(experiment, values)
+    levels = [state.params["model"]["decoder"][f"level{i}"]["kernel"].shape[-1] for i in range(2)]
+    assert levels == [8, 4], "of tiny runs, whose channels are 4 and 8, the largest map first"
     x = np.random.default_rng(0).uniform(size=(3, 8, 8, 1))
     batch: Batch = {"image": jnp.asarray(x, jnp.float32)}
     found, aux = experiment.players["model"].loss(state.params, state, batch, jax.random.key(0), train=True)
