@@ -57,6 +57,12 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("autoencoder", "", "model"): adam(1e-3, OWN),
     ("vae", "", "model"): adam(1e-3, OWN),
     ("vae", "max_kl=2.0", "multiplier"): adam(1e-2, OWN),
+    ("vae", "optimizer='adagrad', learning_rate=1e-2", "model"): Rule(
+        "Adagrad",
+        {"initial_accumulator_value": 0.1, "eps": 1e-10},
+        1e-2,
+        "Higgins et al. 2017, appendix A.1: Adagrad, lr=1e-2, which begins at 0.1 in TensorFlow",
+    ),
     ("iwae", "", "model"): adam(1e-3, "Burda et al. 2015, section 5: epsilon 1e-4", eps=1e-4),
     ("vib", "", "model"): adam(2e-4, "Alemi et al. 2017, beta1 of 0.5", b1=0.5),
     ("lenet", "", "model"): adam(1e-3, OWN),
@@ -184,6 +190,9 @@ def moves(rule: Rule) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndar
             elif rule.name == "RMSprop":
                 second[name] = o["alpha"] * second[name] + (1 - o["alpha"]) * g**2
                 new = p - lr * g / (np.sqrt(second[name]) + o["eps"])
+            elif rule.name == "Adagrad":
+                second[name] = second[name] + g**2
+                new = p - lr * g / (np.sqrt(o["initial_accumulator_value"] + second[name]) + o["eps"])
             else:
                 first[name] = o["momentum"] * first[name] + g
                 new = p - lr * first[name]

@@ -86,16 +86,38 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 
 WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
-    *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "consistency", "cyclegan")),
-    *map(contract.slow, ("dcgan", "ddpm", "dit", "gan", "improved_ddpm", "ladder_vae", "latent_autoencoder")),
-    *map(contract.slow, ("latent_diffusion", "lenet", "pix2pix", "reflow", "score_sde", "vdm")),
+    *map(
+        contract.slow,
+        (
+            "autoencoder",
+            "classifier_free_guidance",
+            "classifier_guidance",
+            "clip",
+            "code_prior",
+            "consistency",
+            "cyclegan",
+            "dcgan",
+            "ddpm",
+            "dit",
+            "gan",
+            "improved_ddpm",
+            "ladder_vae",
+            "latent_autoencoder",
+            "latent_diffusion",
+            "lenet",
+            "pix2pix",
+            "reflow",
+            "score_sde",
+            "vdm",
+        ),
+    ),
 ]
 """Experiments with figures to compare."""
 
 ELSEWHERE = {"dataset", "data_dir", "cache_budget"}
 """Flags that the protocol tells by the name, the number and the hash of the examples."""
 
-OF_THE_MODEL = {"activation", "alpha", "bf16", "heads", "attention", "dropout", "remat"}
+OF_THE_MODEL = {"activation", "decoder_activation", "alpha", "bf16", "heads", "attention", "dropout", "remat"}
 """Flags of the function whose parameters these are: models that differ in them are what a figure compares."""
 
 

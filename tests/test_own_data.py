@@ -207,7 +207,7 @@ def test_a_flag_whose_choices_name_values_takes_the_values_too(name: str) -> Non
             named, itself = (make(name, given(name), **{flag: one}) for one in (choice, value))
             shapes = [jax.eval_shape(lambda made=made: made.initial(jax.random.key(0))) for made in (named, itself)]
             assert jax.tree.map(lambda x: x.shape, shapes[0]) == jax.tree.map(lambda x: x.shape, shapes[1])
-        with pytest.raises(UserError, match=rf"--{flag} is nothing; give one of {', '.join(table)}, or a"):
+        with pytest.raises(UserError, match=rf"--{flag.replace('_', '-')} is nothing; give one of {', '.join(table)}, or a"):
             make(name, given(name), **{flag: "nothing"})
 
 
@@ -229,7 +229,7 @@ def test_the_tables_are_found() -> None:
         "planar_flow": ["optimizer", "transform"],
         "regularised_autoencoder": ["corruption"],
         "score_sde": ["predictor", "sde", "weighting"],
-        "vae": ["activation", "likelihood"],
+        "vae": ["activation", "decoder_activation", "likelihood", "optimizer"],
         "vdm": ["gamma"],
         "vib": ["covariance"],
     }

@@ -1,6 +1,6 @@
 """The units of an autoencoder with one layer: their values over a set of labelled images, and their weights as pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ def over(
     state: TrainState,
     transform: data.Transform,
     track: Track,
+    label: str | Sequence[str] = "label",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The units of all images of a set, and the images' classes.
 
@@ -32,16 +33,17 @@ def over(
       state: the state.
       transform: the transform of the images.
       track: a function that shows the progress.
+      label: the name of the feature that has the classes, or the names of k features.
 
     Returns:
-      The units `[N, M]` and the labels `[N]`.
+      The units `[N, M]`, and the labels, `[N]` or `[N, k]`.
     """
     reader = data.in_order(source, CHUNK)
     found, labels = [], []
     for batch in track(reader, description=f"encoding {source.name}", total=len(reader)):
         ready = data.apply_transform(transform, batch, jax.random.key(0), batch["index"])
         found.append(np.asarray(encode(state, ready["image"])))
-        labels.append(batch["label"])
+        labels.append(batch[label] if isinstance(label, str) else np.stack([batch[name] for name in label], -1))
     return np.concatenate(found)[: source.length], np.concatenate(labels)[: source.length]
 
 

@@ -35,6 +35,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "flow",
             "pair_steps",
             "bits",
+            "factors",
         ),
     ),
     "objective": (

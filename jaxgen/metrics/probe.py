@@ -52,6 +52,24 @@ def linear(
     Source: Alain & Bengio 2016.
     """
     _check(train_features, train_labels, test_features, test_labels)
+    found = classes_of(train_features, train_labels, test_features, l2=l2, each=each, max_iter=max_iter)
+    return float((found == test_labels).mean())
+
+
+def classes_of(
+    train_features: Float[np.ndarray, "n d"],
+    train_labels: Int[np.ndarray, " n"],
+    test_features: Float[np.ndarray, "m d"],
+    *,
+    l2: float = 1e-4,
+    each: bool = True,
+    max_iter: int = 1000,
+) -> Int[np.ndarray, " m"]:
+    """The classes that the classifier of `linear` gives to examples, whose arguments these are.
+
+    >>> classes_of(np.array([[-1.0], [1.0]]), np.array([0, 1]), np.array([[0.5], [-3.0]])).tolist()
+    [1, 0]
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -61,7 +79,7 @@ def linear(
         scaler.scale_ = np.full_like(scaler.var_, np.sqrt(scaler.var_.mean()) or 1)
     classifier = LogisticRegression(C=1 / (l2 * len(train_features)), max_iter=max_iter)
     classifier.fit(scaler.transform(np.asarray(train_features, np.float64)), train_labels)
-    return float(classifier.score(scaler.transform(np.asarray(test_features, np.float64)), test_labels))
+    return classifier.predict(scaler.transform(np.asarray(test_features, np.float64)))
 
 
 def nearest(

@@ -30,6 +30,7 @@ from jaxgen.objectives.latents import LATENT_SCALE, Latents, in_latents, latents
 from jaxgen.objectives.learned_schedule import gamma_of, nearest_level, vdm, vdm_bits, vdm_bound
 from jaxgen.objectives.learned_variance import hybrid, vlb
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
+from jaxgen.objectives.multiscale import multiscale_reconstruction
 from jaxgen.objectives.noise_power import noise_power
 from jaxgen.objectives.noisy_classification import classifier_of, noisy_classification
 from jaxgen.objectives.probability_flow import bits_of_levels, flow_log_prob
@@ -106,6 +107,7 @@ __all__ = [
     "log_prob",
     "masking",
     "mean_difference",
+    "multiscale_reconstruction",
     "nearest_level",
     "noise_power",
     "noisy_classification",

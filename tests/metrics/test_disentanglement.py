@@ -2,9 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
 from sklearn.metrics import mutual_info_score
 
-from jaxgen.metrics.disentanglement import beta_vae, dci, mutual_information_gap
+from jaxgen.metrics.disentanglement import (
+    beta_vae,
+    beta_vae_by_factor,
+    dci,
+    information_gaps,
+    mutual_information_gap,
+    normalised_information,
+)
 
 RNG = np.random.default_rng(0)
 FACTORS = np.stack(np.meshgrid(np.arange(4), np.arange(5), np.arange(3), np.arange(20), indexing="ij"), -1).reshape(-1, 4)[
@@ -93,3 +101,56 @@ def test_factors_that_cannot_be_told_are_refused(factors: np.ndarray, match: str
     for metric in (mutual_information_gap, lambda c, f: dci(c, f, seed=0), lambda c, f: beta_vae(c, f, seed=0)):
         with pytest.raises(ValueError, match=match):
             metric(PERFECT, factors)
+
+
+def test_the_values_of_each_factor_are_those_of_its_own_coordinate() -> None:
+    """A code that follows the first and the last factor, and knows nothing of the second."""
+    codes = np.stack([PERFECT[:, 2], IGNORANT[:, 0], -PERFECT[:, 0]], 1)
+    information = normalised_information(codes, FACTORS)
+    expected = np.zeros((3, 3))
+    expected[0, 2] = expected[2, 0] = 1
+    np.testing.assert_allclose(information, expected, atol=0.03)
+    np.testing.assert_allclose(information_gaps(information), [1, 0, 1], atol=0.03)
+    assert information_gaps(information).mean() == pytest.approx(mutual_information_gap(codes, FACTORS), abs=1e-12)
+    found = small_dci(codes)
+    assert found.accuracy_of[[0, 2]].min() > 0.97
+    assert found.accuracy_of[1] < 0.4
+    assert found.completeness_of[[0, 2]].min() > 0.97
+    assert found.completeness == pytest.approx(found.completeness_of.mean())
+    assert found.informativeness == pytest.approx(found.accuracy_of.mean())
+    votes = beta_vae_by_factor(codes, FACTORS, seed=0, train=300, test=300, pairs=24)
+    assert votes.accuracy == higgins(codes)
+    # The second is recognised by neither of the others: the metric does not notice that no coordinate has it.
+    assert votes.accuracy_of.min() > 0.95
+    half = beta_vae_by_factor(PERFECT[:, :1], FACTORS, seed=0, train=600, test=600, pairs=24)
+    assert half.accuracy_of[0] > 0.95
+    assert half.accuracy == pytest.approx(2 / 3, abs=0.07)
+    assert half.accuracy_of[1:].sum() == pytest.approx(1, abs=0.15), "of two factors that no coordinate has, one is guessed"
+
+
+def test_a_factor_without_a_point_has_no_accuracy() -> None:
+    many = FACTORS[:, [0, 1, 2] * 10]
+    found = beta_vae_by_factor(PERFECT, many, seed=0, train=300, test=8, pairs=4)
+    assert np.isnan(found.accuracy_of).sum() >= 22
+    assert 0 <= found.accuracy <= 1
+
+
+def test_the_gap_is_that_of_disentanglement_lib() -> None:
+    """Its formula: `np.digitize` by the edges of `np.histogram` but the last, which puts the largest code into bin 20."""
+    codes = np.concatenate([ROTATED, PERFECT[:, :1] + ROTATED[:, :1]], 1)
+    cut = np.stack([np.digitize(z, np.histogram(z, 20)[1][:-1]) for z in codes.T])
+    information = np.array([[mutual_info_score(column, z) for column in FACTORS.T] for z in cut])
+    entropies = np.array([mutual_info_score(column, column) for column in FACTORS.T])
+    largest = np.sort(information, axis=0)[::-1]
+    np.testing.assert_allclose(normalised_information(codes, FACTORS), information / entropies, atol=1e-9)
+    assert mutual_information_gap(codes, FACTORS) == pytest.approx(np.mean((largest[0] - largest[1]) / entropies), abs=1e-9)
+
+
+def test_disentanglement_and_completeness_are_those_of_disentanglement_lib() -> None:
+    """Its formulas of an importance matrix: entropies to the base of the number of terms, of terms plus 1e-11."""
+    found = small_dci(ROTATED)
+    matrix = found.importance
+    of_codes = 1 - entropy(matrix.T + 1e-11, base=matrix.shape[1])
+    of_factors = 1 - entropy(matrix + 1e-11, base=matrix.shape[0])
+    assert found.disentanglement == pytest.approx((of_codes * matrix.sum(1) / matrix.sum()).sum(), abs=1e-8)
+    assert found.completeness == pytest.approx((of_factors * matrix.sum(0) / matrix.sum()).sum(), abs=1e-8)

@@ -80,3 +80,19 @@ def edm2(name: str) -> Any:
     with mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in names}):
         spec.loader.exec_module(module)
     return module
+def disentanglement_lib(metric: str) -> Any:
+    """A metric's module of github.com/google-research/disentanglement_lib, such as `mig`, without TensorFlow.
+
+    Its functions take their settings from gin, whose decorators do nothing here.
+    """
+    folder = checkout("JAXGEN_DISENTANGLEMENT_LIB", "github.com/google-research/disentanglement_lib")
+    gin, gin_tf, six = ModuleType("gin"), ModuleType("gin.tf"), ModuleType("six")
+    gin.configurable = lambda *args, **options: lambda function: function  # type: ignore[attr-defined]
+    gin.REQUIRED, gin.tf = None, gin_tf  # type: ignore[attr-defined]
+    moves = ModuleType("six.moves")
+    moves.range = range  # type: ignore[attr-defined]
+    stubs = {"gin": gin, "gin.tf": gin_tf, "six": six, "six.moves": moves}
+    import sklearn.ensemble  # noqa: F401  here, since what is imported below is forgotten again
+
+    with mock.patch.object(sys, "path", [str(folder), *sys.path]), mock.patch.dict(sys.modules, stubs):
+        return importlib.import_module(f"disentanglement_lib.evaluation.metrics.{metric}")

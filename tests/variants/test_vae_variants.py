@@ -19,6 +19,8 @@ VARIANTS: list[Any] = [
     ),
     contract.slow({"binarization": "static", "activation": "relu", "cosine": False, "cache_budget": 0.0}),
     contract.slow({"likelihood": "bernoulli", "beta_warmup": 0}),
+    contract.slow({"optimizer": "adagrad", "decoder_hidden": (6, 5), "decoder_activation": "relu"}),
+    contract.slow({"dataset": "captioned_digits", "factors": ("label", "colour", "size", "position", "ground")}),
 ]
 
 

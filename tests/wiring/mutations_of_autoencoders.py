@@ -1,4 +1,4 @@
-"""Faults of wiring in the importance-weighted, the sparse and the vector-quantised autoencoder, such as a person makes.
+"""Faults in the importance-weighted, sparse, multi-scale and vector-quantised autoencoders, such as a person makes.
 
 Each is one change of text, and a test of the file named beside it must fail of it (`tests/test_mutations.py` puts them in).
 """
@@ -95,6 +95,21 @@ RATE: Sequence[Change] = [
     ("the penalty in evaluation", ".sum() if train else jnp.zeros(())", ".sum()"),
 ]
 
+MULTISCALE: Sequence[Change] = [
+    ("sums of pixels", "values - weight * share * sum_event", "values - weight * sum_event"),
+    ("the smaller images weigh nothing", "values - weight * share", "values - 0 * share"),
+    ("one size for all", "        target = halved(target, BOX)\n", "        halved(target, BOX)\n"),
+    ("the smallest image's error", "*smaller, p = scales", "p, *smaller = scales"),
+]
+
+PYRAMID: Sequence[Change] = [
+    ("no sum", "doubled(images[-1], BOX) + residual", "residual"),
+    ("skips the other way round", "[*maps, last][:levels][::-1]", "[*maps, last][:levels]"),
+    ("the code alone sees ones", "jnp.zeros((*h.shape[:-1], self.skip)", "jnp.ones((*h.shape[:-1], self.skip)"),
+    ("skips of all channels", "Conv(self.skip, (1, 1)", "Conv(own.shape[-1], (1, 1)"),
+    ("a rest is dropped", "if height % factor or width % factor:", "if height % factor and width % factor:"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/iwae.py", "wiring/test_iwae_facts.py"): IWAE,
     ("experiments/sparse_autoencoder.py", "wiring/test_sparse_facts.py"): SPARSE,
@@ -103,5 +118,7 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/objectives/contractive.py", "objectives/test_regularised_reconstruction.py"): CONTRACTIVE,
     ("jaxgen/objectives/sparse_rate.py", "objectives/test_regularised_reconstruction.py"): RATE,
     ("experiments/vqvae.py", "wiring/test_vqvae_facts.py"): VQVAE,
+    ("jaxgen/objectives/multiscale.py", "objectives/test_multiscale_reconstruction.py"): MULTISCALE,
+    ("jaxgen/models/autoencoders/multiscale.py", "models/test_multiscale_autoencoder.py"): PYRAMID,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""
