@@ -52,7 +52,8 @@ def first_vectors(kernels: Mapping[str, Array], key: Key, *, iterations: int = 4
         shape: _normalised(jax.random.normal(jax.random.fold_in(key, i), stack.shape[:2]))
         for i, (shape, stack) in enumerate(sorted(stacks.items()))
     }
-    return spectral_norms(kernels, drawn, iterations=iterations)[1]
+    # A loop of single iterations: forty written out would take long to compile.
+    return lax.scan(lambda u, _: (spectral_norms(kernels, u, iterations=1)[1], None), drawn, None, iterations)[0]
 
 
 def spectral_norms(
@@ -81,12 +82,10 @@ def spectral_norms(
     for shape, stack in matrices(kernels).items():
         fixed = lax.stop_gradient(stack)
 
-        def iterate(_: int, pair: tuple[Array, Array], fixed: Array = fixed) -> tuple[Array, Array]:
-            v = _normalised(jnp.einsum("noi,no->ni", fixed, pair[0], precision="highest"))
-            return _normalised(jnp.einsum("noi,ni->no", fixed, v, precision="highest")), v
-
-        start = (vectors[shape], jnp.zeros((stack.shape[0], stack.shape[2])))
-        u, v = lax.fori_loop(0, iterations, iterate, start)
+        u, v = vectors[shape], jnp.zeros((stack.shape[0], stack.shape[2]))
+        for _ in range(iterations):
+            v = _normalised(jnp.einsum("noi,no->ni", fixed, u, precision="highest"))
+            u = _normalised(jnp.einsum("noi,ni->no", fixed, v, precision="highest"))
         total = total + jnp.einsum("no,noi,ni->", u, stack, v, precision="highest")
         moved[shape] = u
     return total, moved

@@ -3,7 +3,6 @@ r"""NVAE: a deep hierarchical VAE of convolutions, whose groups of latents are m
 The chain is $p(z_1) \prod_{l > 1} p(z_l | z_{<l})\, p(x | z)$, z_1 at the coarsest scale, and the posterior goes the same way.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -270,22 +269,3 @@ def adaptive_groups(finest: int, scales: int, *, least: int = 1) -> tuple[int, .
     ((5, 10), (2, 2, 2, 5))
     """
     return tuple(max(finest // 2**scale, least if scale else 1) for scale in reversed(range(scales)))
-
-
-def sides_of(model: NVAE) -> tuple[tuple[int, int], ...]:
-    """The sides of each group's maps.
-
-    Args:
-      model: the network.
-    """
-    height, width = model.coarsest
-    return tuple((height * 2**scale, width * 2**scale) for scale in model.scale_of_group)
-
-
-def latent_numbers(model: NVAE) -> int:
-    """The numbers of all latents of an image.
-
-    Args:
-      model: the network.
-    """
-    return model.latents * sum(math.prod(sides) for sides in sides_of(model))
