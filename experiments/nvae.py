@@ -19,9 +19,10 @@ Against the paper's code (github.com/NVlabs/NVAE), whose networks the last two c
 | first prior | a deviation of 1.01 | the same |
 | weight of the KLs | clip((step - 1e-4 T) / (0.3 T), 1e-4, 1) of T steps | the same, with --beta-warmup for 0.3 T |
 | balance of the groups | by the batch of a GPU, while that weight is below 1 | by the whole batch |
-| steepness | sum of the largest singular values, 4 power iterations a step, and the largest gamma of each normalisation | the same |
-| optimizer | Adamax 1e-2, epsilon 1e-3, weight decay in the gradient; 5 epochs of warm-up, then a cosine by epochs to 1e-4 | the \
-same by steps; 5e-3 for digits |
+| steepness | sum of the largest singular values, by 4 power iterations a step, and of the largest scale of each \
+normalisation | the same |
+| optimizer | Adamax 1e-2, epsilon 1e-3, weight decay in the gradient; 5 epochs of warm-up, then a cosine by epochs to \
+1e-4 | the same by steps; 5e-3 for digits |
 | precision | mixed, with a scaled loss | float32; --bf16 |
 | colour | mixture of 10 discretised logistics, by which level 254 has the mass of level 255 too | the same, summing to 1 |
 | biases | at random at first | zero |
@@ -67,7 +68,7 @@ def experiment(
     binarization: Literal["dynamic", "static", "none"] = "dynamic",
     components: Count | None = None,
     padding: Whole = 0,
-    groups: Counts = (2, 2),
+    groups: Counts = (1, 2),
     width: Count = 16,
     latents: Count = 4,
     cells: Count = 1,
@@ -77,15 +78,15 @@ def experiment(
     residual: bool = True,
     squeeze_excite: bool = True,
     balanced: bool = True,
-    beta_warmup: Whole = 900,
+    beta_warmup: Whole = 600,
     spectral: NonNegative = 1e-2,
     spectral_start: Positive | None = None,
-    steps: Whole = 3000,
+    steps: Whole = 2000,
     batch_size: Count = 64,
     learning_rate: Positive = 5e-3,
     final_learning_rate: Positive = 1e-4,
     warmup: Whole = 100,
-    decay_steps: Whole = 2900,
+    decay_steps: Whole = 1900,
     weight_decay: NonNegative = 3e-4,
     ema: Share | None = None,
     accumulate: Count = 1,
@@ -97,8 +98,8 @@ def experiment(
     """NVAE on the images of any dataset.
 
     Args:
-      binarization: the binarization of pixels, which then have a Bernoulli law: anew at each visit, or once for each image. With
-        none, bytes have a mixture of discretised logistics.
+      binarization: the binarization of pixels, which then have a Bernoulli law: anew at each visit, or once for each image.
+        With none, bytes have a mixture of discretised logistics.
       components: components of that mixture; by default 10.
       padding: black pixels on every side that the network sees and the likelihood does not; 2 for MNIST.
       groups: groups of latents by scale, the coarsest first; each scale halves the sides of the one after it.
@@ -113,7 +114,7 @@ def experiment(
       balanced: whether a group's KL is weighted by its share while the weight of all grows.
       beta_warmup: steps over which the weight of the KLs grows to 1.
       spectral: the weight of the largest singular values of all kernels and of the largest scale of each normalisation.
-      spectral_start: the value from which that weight falls, along with the growth of the KLs' weight; by default it is constant.
+      spectral_start: the value from which that weight falls while the KLs' weight grows; by default it is constant.
       learning_rate: Adamax's learning rate.
       final_learning_rate: the rate that it falls to.
       warmup: steps over which the rate rises from zero.
@@ -155,8 +156,10 @@ def experiment(
     networks = {"model": jaxgen.Network(model, jnp.zeros((1, *image)))}
 
     def beta(step: Any) -> Any:
-        whole = beta_warmup / 0.3  # the steps of which the paper's warm-up is a share
-        return jnp.clip((step - FIRST * whole) / max(beta_warmup, 1), FIRST, 1.0) if beta_warmup else jnp.float32(1)
+        if not beta_warmup:
+            return jnp.float32(1)
+        waits = FIRST * beta_warmup / 0.3  # the paper's warm-up is a share of 0.3 of its steps
+        return jnp.clip((jnp.asarray(step, jnp.float32) - waits) / beta_warmup, FIRST, 1.0)
 
     def steepness(step: Any) -> Any:
         ends = jnp.log(jnp.array([spectral_start or spectral, spectral]))
@@ -244,7 +247,9 @@ def experiment(
         for number in numbers:
             kept = tuple(jnp.repeat(z, 16, axis=0) for z in first[:number])
             rows.append(seen(drawn(state, jax.random.fold_in(key, 1), 16, kept)[0].mean))
-        caption = f"One sample whose first {', '.join(map(str, numbers))} of {total} groups are kept, a row each, others drawn anew"
+        caption = (
+            f"One sample whose first {', '.join(map(str, numbers))} of {total} groups are kept, a row each, others drawn anew"
+        )
         return Picture(jnp.concatenate(rows), 16, f"{caption}; step {int(state.step):,}")
 
     def kls(state: jaxgen.TrainState, key: Key) -> Picture:
@@ -268,7 +273,9 @@ def experiment(
         accumulate=accumulate,
         schedules={"beta": beta, "learning_rate": rate},
         best="test/negative_elbo",
-        protocol=dict.fromkeys(("nll", *(("bits_per_dim",) if binarization == "none" else ())), ("binarization", "nll_samples")),
+        protocol=dict.fromkeys(
+            ("nll", *(("bits_per_dim",) if binarization == "none" else ())), ("binarization", "nll_samples")
+        ),
     )
 
 

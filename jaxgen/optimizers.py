@@ -22,7 +22,11 @@ def learning_rate(peak: float, *, steps: int, warmup: int = 0, cosine: bool = Fa
     >>> [round(float(rate(step)), 2) for step in (0, 1, 2, 6, 10)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=final / peak) if cosine else optax.constant_schedule(peak)
+    after = (
+        optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=final / peak)
+        if cosine
+        else optax.constant_schedule(peak)
+    )
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup]) if warmup else after
 
 

@@ -14,16 +14,16 @@ STATISTICS = "batch_stats"
 """Flax's name of the collection."""
 
 Pass = Callable[[Mapping[str, PyTree], Key], Mapping[str, PyTree]]
-"""`forward(variables, key) -> variables`: a pass in training mode, `{"params": ..., **collections}` to the collections after it."""
+"""`forward(variables, key) -> collections`: a pass in training mode, of `{"params": ..., **collections}`."""
 
 
 def readjusted(state: TrainState, forward: Pass, *, passes: int, name: str = "model") -> TrainState:
     """A state whose running batch statistics have moved on by passes in training mode, for its samples.
 
     What a sampler draws has other statistics than the encoded data, all the more at a low temperature. The passes are drawn by
-    one fixed key, so the new statistics are a function of the state, as a sampler has to be: the same for every chunk of a draw,
-    which each pays for them. The moving averages forget as in training: with a decay of 0.95, a hundred passes leave 0.6 % of the
-    old ones. Layers that the pass does not reach keep theirs.
+    one fixed key, so the new statistics are a function of the state, as a sampler has to be: the same for every chunk of a
+    draw, each of which pays for them. The running averages forget as in training: with a decay of 0.95, a hundred passes leave
+    0.6 % of the old ones. Layers that the pass does not reach keep theirs.
 
     Args:
       state: the state.

@@ -13,9 +13,9 @@ from jaxgen.distributions.logistic import DiscretizedLogistic
 class LogisticMixture(NamedTuple):
     r"""Pixels that are independent of one another; the colours of a pixel are drawn one after another, of one component.
 
-    $p(x) = \sum_m \pi_m \prod_c \mathrm{logistic}(x_c; \mu_{cm} + \sum_{d < c} a_{cdm} x_d, s_{cm})$, rounded to levels that are
-    spread evenly over [-1, 1]. All probabilities of a pixel sum to one. In the authors' code, and in NVAE's, the outermost levels
-    are recognised by 0.999 or 0.99 instead, which for NVAE gives level 254 the mass of level 255 too.
+    $p(x) = \sum_m \pi_m \prod_c \mathrm{logistic}(x_c; \mu_{cm} + \sum_{d < c} a_{cdm} x_d, s_{cm})$, rounded to levels that
+    are spread evenly over [-1, 1]. All probabilities of a pixel sum to one. NVAE's code takes all above 0.99 for the highest
+    level, by which level 254 has the mass of level 255 as well.
 
     Source: Salimans et al. 2017, sections 2.1 and 2.2; github.com/openai/pixel-cnn, nn.py.
 

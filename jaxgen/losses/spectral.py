@@ -52,8 +52,7 @@ def first_vectors(kernels: Mapping[str, Array], key: Key, *, iterations: int = 4
         shape: _normalised(jax.random.normal(jax.random.fold_in(key, i), stack.shape[:2]))
         for i, (shape, stack) in enumerate(sorted(stacks.items()))
     }
-    # A loop of single iterations: forty written out would take long to compile.
-    return lax.scan(lambda u, _: (spectral_norms(kernels, u, iterations=1)[1], None), drawn, None, iterations)[0]
+    return spectral_norms(kernels, drawn, iterations=iterations)[1]
 
 
 def spectral_norms(
@@ -72,7 +71,7 @@ def spectral_norms(
     Returns:
       The sum, and the new vectors.
 
-    Source: Yoshida & Miyato 2017; Vahdat & Kautz 2020, section 3.2; github.com/NVlabs/NVAE, model.py (`spectral_norm_parallel`).
+    Source: Yoshida & Miyato 2017; Vahdat & Kautz 2020, section 3.2; the latter's code, model.py (`spectral_norm_parallel`).
 
     >>> kernels = {"a": jnp.diag(jnp.array([3.0, 1.0])), "b": jnp.diag(jnp.array([0.5, 2.0]))}
     >>> spectral_norms(kernels, first_vectors(kernels, jax.random.key(0)))[0].round(4).item()
@@ -82,10 +81,13 @@ def spectral_norms(
     for shape, stack in matrices(kernels).items():
         fixed = lax.stop_gradient(stack)
 
-        u, v = vectors[shape], jnp.zeros((stack.shape[0], stack.shape[2]))
-        for _ in range(iterations):
-            v = _normalised(jnp.einsum("noi,no->ni", fixed, u, precision="highest"))
-            u = _normalised(jnp.einsum("noi,ni->no", fixed, v, precision="highest"))
+        def iterate(pair: tuple[Array, Array], _: None, fixed: Array = fixed) -> tuple[tuple[Array, Array], None]:
+            v = _normalised(jnp.einsum("noi,no->ni", fixed, pair[0], precision="highest"))
+            return (_normalised(jnp.einsum("noi,ni->no", fixed, v, precision="highest")), v), None
+
+        # A loop, which is compiled once.
+        start = (vectors[shape], jnp.zeros((stack.shape[0], stack.shape[2])))
+        (u, v), _ = lax.scan(iterate, start, None, iterations)
         total = total + jnp.einsum("no,noi,ni->", u, stack, v, precision="highest")
         moved[shape] = u
     return total, moved

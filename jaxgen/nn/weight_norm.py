@@ -47,8 +47,8 @@ class WeightNorm(nn.Module):
 class LogWeightNorm(nn.Module):
     r"""A layer whose kernel has a direction v and logarithms of lengths, $w = e^s\, v / (\|v\| + 10^{-5})$ for each output.
 
-    As `WeightNorm`, but lengths stay above zero, and move by factors. The logarithms are the parameter `log_scale` of this module
-    and start as $\log(g (\|v\| + 10^{-2}))$.
+    As `WeightNorm`, but lengths stay above zero, and move by factors. The logarithms are the parameter `log_scale` of this
+    module, and start as $\log(g (\|v\| + 10^{-2}))$.
 
     Source: Vahdat & Kautz 2020, section 3.2 and appendix A; github.com/NVlabs/NVAE, neural_operations.py (`Conv2D`).
 

@@ -49,7 +49,7 @@ def balance(kl: Float[Array, " groups"], sizes: Sequence[float]) -> Float[Array,
 
 
 def sizes_by_resolution(groups: Sequence[int]) -> tuple[float, ...]:
-    r"""Sizes for `balance` by which finer maps are penalised less, $s \propto 4^i / n_i$ for each of the $n_i$ groups of scale i.
+    r"""Sizes for `balance` by which finer maps are penalised less, $s \propto 4^i / n_i$ for the $n_i$ groups of scale i.
 
     Args:
       groups: the numbers n of groups of the scales, the coarsest first.

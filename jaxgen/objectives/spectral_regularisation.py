@@ -1,4 +1,4 @@
-"""Any loss with a penalty on how steep its network is: on the singular values of kernels and on the scales of normalisations."""
+"""Any loss with a penalty on a steep network: on the singular values of kernels and the scales of normalisations."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,8 +41,8 @@ def spectrally_regularised(
 ) -> LossFn:
     r"""A loss plus $\lambda (\sum_k \sigma_1(W_k) + \sum_n \max_c |\gamma_{nc}|)$ of one network, in training.
 
-    The vectors of the power iteration are a variable of the state, and move once a step: each micro-batch of a step iterates from
-    the vectors before the step, so the penalty is the same with any `accumulate`, and on all replicas, which have the same
+    The vectors of the power iteration are a variable of the state, and move once a step: each micro-batch of a step iterates
+    from the vectors before the step, so the penalty is the same with any `accumulate`, and on all replicas, which have the same
     parameters.
 
     Args:

@@ -59,10 +59,10 @@ def vdm() -> Any:
 
 
 def nvae() -> SimpleNamespace:
-    """The modules of github.com/NVlabs/NVAE, whose licence is non-commercial: `model`, `distributions`, `utils`, `cells`, `flows`.
+    """The modules of github.com/NVlabs/NVAE, whose licence is non-commercial.
 
-    On a CPU: their normalisation with swish needs a GPU, and is PyTorch's with swish behind it; their swish is written for an
-    older PyTorch.
+    They are called `model`, `distributions`, `utils`, `cells` and `flows`. Their normalisation with swish needs a GPU, and is
+    here PyTorch's with swish behind it; their swish is written for an older PyTorch.
     """
     folder = checkout("JAXGEN_NVAE", "github.com/NVlabs/NVAE")
     torch = importlib.import_module("torch")

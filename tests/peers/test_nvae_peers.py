@@ -343,7 +343,5 @@ def test_the_balance_of_the_groups() -> None:
     alpha = theirs.utils.kl_balancer_coeff(2, [4, 2], fun="square")
     np.testing.assert_allclose(sizes_by_resolution((2, 4)), alpha, rtol=1e-6)
     kl = normal(5, 6) + 0.5  # by samples, so that some are below zero
-    _, coefficients, _ = theirs.utils.kl_balancer(
-        list(torch.tensor(np.asarray(kl)).T), 0.5, kl_balance=True, alpha_i=alpha
-    )
+    _, coefficients, _ = theirs.utils.kl_balancer(list(torch.tensor(np.asarray(kl)).T), 0.5, kl_balance=True, alpha_i=alpha)
     np.testing.assert_allclose(balance(jnp.abs(kl).mean(0), sizes_by_resolution((2, 4))), coefficients, rtol=1e-5)

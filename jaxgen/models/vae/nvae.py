@@ -28,7 +28,7 @@ Choose = Callable[[int, Array, Normal, Array], Array]
 
 
 def soft_clamped(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """$5 \\tanh(x / 5)$, which keeps x between -5 and 5."""
+    r"""$5 \tanh(x / 5)$, which keeps x between -5 and 5."""
     return BOUND * jnp.tanh(x / BOUND)
 
 
@@ -58,9 +58,9 @@ class NVAE(nn.Module):
     that place the posterior; the latents are then joined to the state. With `residual` the raw numbers of the posterior are
     added to those of the prior, $q = N(\mu_p + \Delta\mu, \sigma_p \Delta\sigma)$, before they are clamped.
 
-    Batch normalisation takes the statistics of the batch in training: with micro-batches those of a micro-batch, which is another
-    training. In evaluation and sampling it takes running averages of the encoded data, which fit samples less well, all the
-    more at a low temperature (`analysis.readjusted`).
+    Batch normalisation takes the statistics of the batch in training: with micro-batches those of a micro-batch, which is
+    another training. In evaluation and sampling it takes running averages of the encoded data, which fit samples less well, all
+    the more at a low temperature (`analysis.batch_statistics`).
 
     Source: Vahdat & Kautz 2020, figures 2 and 3; github.com/NVlabs/NVAE, model.py.
 
@@ -108,8 +108,8 @@ class NVAE(nn.Module):
         sides = [n + 2 * self.padding for n in self.shape[:2]]
         if any(n % factor for n in sides):
             raise SizeError(
-                f"{self.blocks} blocks and {len(self.groups)} scales of latents halve the sides {sides[0]}x{sides[1]} to parts that "
-                f"are not whole; take images or a padding by which {factor} divides the sides, fewer blocks, or fewer scales."
+                f"{self.blocks} blocks and {len(self.groups)} scales of latents do not halve sides of "
+                f"{sides[0]}x{sides[1]} evenly; take images or a padding by which {factor} divides the sides, fewer blocks, or fewer scales."
             )
         return sides[0] // factor, sides[1] // factor
 
@@ -155,8 +155,8 @@ class NVAE(nn.Module):
           train: whether batch statistics are those of the batch.
 
         Returns:
-          The likelihood and the groups, in the order in which they are drawn. The KL is in closed form, but log q - log p at the
-          sample where flows bend the posterior.
+          The likelihood and the groups, in the order in which they are drawn. The KL is in closed form, but log q - log p at
+          the sample where flows bend the posterior.
         """
         key = self.make_rng("sample") if key is None else key
         seen = self._upwards(x, train)

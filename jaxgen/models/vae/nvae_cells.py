@@ -1,7 +1,7 @@
-"""The cells of NVAE: residual encoder cells, depthwise decoder cells, and how they halve and double maps.
+r"""The cells of NVAE: residual encoder cells, depthwise decoder cells, and how they halve and double maps.
 
-A cell gives $\\mathrm{skip}(x) + 0.1\\, \\mathrm{SE}(f(x))$. All that downsamples doubles the channels, all that upsamples halves
-them. Source: Vahdat & Kautz 2020, section 3.1, figure 3 and appendix A; github.com/NVlabs/NVAE, neural_operations.py, model.py.
+A cell gives $\mathrm{skip}(x) + 0.1\, \mathrm{SE}(f(x))$. What halves maps doubles their channels, and the other way round.
+Source: Vahdat & Kautz 2020, section 3.1, figure 3 and appendix A; github.com/NVlabs/NVAE, neural_operations.py and model.py.
 """
 
 import functools
@@ -21,7 +21,7 @@ from jaxgen.nn.weight_norm import LogWeightNorm, by_log_scale
 from jaxgen.types import PyTree
 
 TORCH = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""PyTorch's initializer of kernels, within $\\pm 1 / \\sqrt{\\mathrm{fan\\_in}}$. Biases start at zero, where PyTorch draws them."""
+r"""PyTorch's initializer of kernels, within $\pm 1 / \sqrt{\mathrm{fan\_in}}$. Biases start at zero, not at random."""
 
 BRANCH = 0.1
 """The factor of what a cell adds to its input."""
