@@ -153,17 +153,17 @@ def experiment(
         padding=padding,
         dtype=jnp.bfloat16 if bf16 else jnp.float32,
     )
+    assert model.coarsest, "sides that are not halved evenly are refused here, before anything is trained"
     networks = {"model": jaxgen.Network(model, jnp.zeros((1, *image)))}
 
     def beta(step: Any) -> Any:
         if not beta_warmup:
-            return jnp.float32(1)
+            return jnp.ones((), jnp.float32)
         waits = FIRST * beta_warmup / 0.3  # the paper's warm-up is a share of 0.3 of its steps
         return jnp.clip((jnp.asarray(step, jnp.float32) - waits) / beta_warmup, FIRST, 1.0)
 
     def steepness(step: Any) -> Any:
-        ends = jnp.log(jnp.array([spectral_start or spectral, spectral]))
-        return jnp.exp((1 - beta(step)) * ends[0] + beta(step) * ends[1])
+        return spectral * ((spectral_start or spectral) / spectral) ** (1 - beta(step))
 
     sizes = objectives.sizes_by_resolution(groups) if balanced else None
     loss = objectives.hierarchical_elbo(model, beta=beta, sizes=sizes, analytic_kl=True)

@@ -50,6 +50,8 @@ TINY = {
     "features": 4,
     "side": 8,
     "classifier_steps": 2,
+    "groups": (1, 1),
+    "readjust": 1,
 }
 """By flag, where an experiment has it."""
 

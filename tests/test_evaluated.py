@@ -31,11 +31,21 @@ EVALUATED = [
         contract.slow,
         ("classifier_guidance", "consistency", "dit", "flow_matching", "improved_ddpm", "latent_autoencoder", "ncsn"),
     ),
-    *map(contract.slow, ("latent_diffusion", "lenet", "pix2pix", "score_sde", "vdm", "vqvae", "wgan")),
+    *map(contract.slow, ("latent_diffusion", "lenet", "nvae", "pix2pix", "score_sde", "vdm", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
-BY_BATCHES = ("vae", "iwae", "ladder_vae", "ddpm", "dit", "improved_ddpm", "classifier_free_guidance", "latent_diffusion")
+BY_BATCHES = (
+    "vae",
+    "iwae",
+    "ladder_vae",
+    "ddpm",
+    "dit",
+    "improved_ddpm",
+    "classifier_free_guidance",
+    "latent_diffusion",
+    "nvae",
+)
 """Experiments whose final evaluators go through batches too."""
 
 OF_A_BATCH = {"clip": {"loss", "image_to_text", "text_to_image"}}
@@ -79,14 +89,14 @@ WITH_PROTOCOL = [
     *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "consistency", "cyclegan")),
     *map(contract.slow, ("ddpm", "dit", "gan", "improved_ddpm", "ladder_vae", "latent_autoencoder", "latent_diffusion")),
-    *map(contract.slow, ("lenet", "pix2pix", "score_sde", "vdm")),
+    *map(contract.slow, ("lenet", "nvae", "pix2pix", "score_sde", "vdm")),
 ]
 """Experiments with figures to compare."""
 
 ELSEWHERE = {"dataset", "data_dir", "cache_budget"}
 """Flags that the protocol tells by the name, the number and the hash of the examples."""
 
-OF_THE_MODEL = {"activation", "alpha", "bf16", "heads", "attention", "dropout", "remat"}
+OF_THE_MODEL = {"activation", "alpha", "bf16", "heads", "attention", "dropout", "remat", "residual"}
 """Flags of the function whose parameters these are: models that differ in them are what a figure compares."""
 
 

@@ -52,6 +52,7 @@ LONG = (
     "latent_autoencoder",
     "latent_diffusion",
     "ncsn",
+    "nvae",
     "realnvp",
     "score_sde",
     "vdm",

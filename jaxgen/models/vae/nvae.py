@@ -109,7 +109,8 @@ class NVAE(nn.Module):
         if any(n % factor for n in sides):
             raise SizeError(
                 f"{self.blocks} blocks and {len(self.groups)} scales of latents do not halve sides of "
-                f"{sides[0]}x{sides[1]} evenly; take images or a padding by which {factor} divides the sides, fewer blocks, or fewer scales."
+                f"{sides[0]}x{sides[1]} evenly; take images or a padding by which {factor} divides the sides, fewer blocks, or "
+                "fewer scales."
             )
         return sides[0] // factor, sides[1] // factor
 
@@ -182,8 +183,8 @@ class NVAE(nn.Module):
         n: int,
         *,
         key: Key | None = None,
-        temperature: float = 1.0,
-        kept: Sequence[Float[Array, "b h2 w2 l"]] = (),
+        temperature: float | Array = 1.0,
+        kept: Sequence[Float[Array, "..."]] = (),
         train: bool = False,
     ) -> tuple[Any, tuple[Array, ...]]:
         """Draws latents by their priors, and gives the likelihood.
