@@ -85,7 +85,7 @@ PENALTY: Sequence[Change] = [
     ("a penalty in evaluation", "        if not train:\n            return values, aux\n", ""),
     ("vectors move by micro-batches", "jnp.where(again, before, after)", "after"),
     ("without the scales", "factor * (norms + steep)", "factor * norms"),
-    ("the vectors stay", '"after": vectors', '"after": start'),
+    ("the vectors stay", '"after": vectors, "before": start', '"after": start, "before": start'),
 ]
 
 SPECTRAL: Sequence[Change] = [

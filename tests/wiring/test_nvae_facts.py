@@ -168,7 +168,7 @@ def test_the_figure_has_as_many_importance_samples_as_it_says(measured: list, mo
 
 
 def test_samples_have_the_temperature_and_the_statistics_of_the_passes() -> None:
-    """The decoder shows the first latent: one joined kernel, and the last convolution, are the only numbers that are not zero."""
+    """The decoder shows the first latent: one joined kernel and the last one are the only numbers that are not zero."""
     shown = np.zeros((1, 1, 3, 2))
     shown[0, 0, 2] = 1.0
     last = np.zeros((3, 3, 2, 1))
