@@ -175,6 +175,7 @@ def moves(rule: Rule) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndar
             p = params[name]
             if rule.name == "Adamax":
                 (b1, b2), eps = o["betas"], o["eps"]
+                g = g + o.get("weight_decay", 0.0) * p * (name in rule.decayed)
                 first[name] = b1 * first[name] + (1 - b1) * g
                 second[name] = np.maximum(b2 * second[name], np.abs(g) + eps)
                 new = p - lr / (1 - b1**t) * first[name] / second[name]

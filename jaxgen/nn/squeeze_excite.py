@@ -14,7 +14,7 @@ class SqueezeExcite(nn.Module):
 
     Fields:
       ratio: the factor by which the layer between has fewer units than there are channels.
-      least: its units at least.
+      least: the least number of its units.
       kernel_init: the initializer of both kernels.
       dtype: the dtype of the computation; the parameters are float32.
     """

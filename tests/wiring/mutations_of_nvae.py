@@ -12,7 +12,7 @@ NVAE: Sequence[Change] = [
     ("dynamic is static", '"dynamic": data.binarize(),', '"dynamic": data.binarize_statically(),'),
     ("bytes in another range", "data.scale(*mixture.pixels)", "data.scale()"),
     ("--balanced is dropped", "sizes_by_resolution(groups) if balanced else None", "sizes_by_resolution(groups)"),
-    ("nothing is balanced", "sizes_by_resolution(groups) if balanced else None", "None"),
+    ("nothing is balanced", "objectives.sizes_by_resolution(groups) if balanced else None", "None"),
     ("--residual is dropped", "        residual=residual,\n", ""),
     ("--flows is dropped", "        flows=flows,\n", ""),
     ("--padding is dropped", "        padding=padding,\n", ""),

@@ -36,7 +36,7 @@ def clamped_normal(raw: Float[Array, "*b c2"]) -> Normal:
     r"""The normal law of raw means and log deviations, $\mu = 5 \tanh(m / 5)$, $\sigma = \exp(5 \tanh(s / 5)) + 0.01$.
 
     Args:
-      raw: m and s, one after the other along the last axis.
+      raw: the numbers m and s, one after the other along the last axis.
 
     Returns:
       The law, in float32. Of zeros its deviation is 1.01, which so is that of the prior of the first group.
@@ -215,7 +215,7 @@ class NVAE(nn.Module):
         return self.infer(x, key=jax.random.key(0), train=train).likelihood
 
     def _upwards(self, x: Array, train: bool) -> list[Array]:
-        """What the encoder sees at each group, the coarsest first."""
+        """The features of the encoder at each group, the coarsest first."""
         black, white = getattr(self.likelihood, "pixels", (0.0, 1.0))
         x = 2 * (x - black) / (white - black) - 1
         sides = ((self.padding, self.padding),) * 2
