@@ -5,14 +5,15 @@ import optax
 from jaxgen.types import Schedule
 
 
-def learning_rate(peak: float, *, steps: int, warmup: int = 0, cosine: bool = False) -> Schedule:
-    """A learning rate that rises along a line, and then stays or falls to zero along a cosine.
+def learning_rate(peak: float, *, steps: int, warmup: int = 0, cosine: bool = False, final: float = 0.0) -> Schedule:
+    """A learning rate that rises along a line, and then stays or falls along a cosine.
 
     Args:
       peak: the highest rate.
-      steps: the number of steps of the training, at whose end the cosine is zero.
+      steps: the number of steps of the training, at whose end the cosine is at its lowest.
       warmup: the number of steps over which the rate rises from zero; 0 begins with the peak.
-      cosine: whether the rate falls to zero, over the steps that follow the warm-up.
+      cosine: whether the rate falls, over the steps that follow the warm-up.
+      final: the rate that it falls to.
 
     Returns:
       The schedule, `step -> rate`.
@@ -21,7 +22,11 @@ def learning_rate(peak: float, *, steps: int, warmup: int = 0, cosine: bool = Fa
     >>> [round(float(rate(step)), 2) for step in (0, 1, 2, 6, 10)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1)) if cosine else optax.constant_schedule(peak)
+    after = (
+        optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=final / peak)
+        if cosine
+        else optax.constant_schedule(peak)
+    )
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup]) if warmup else after
 
 

@@ -53,6 +53,8 @@ TINY = {
     "svm_labels": 20,
     "svm_draws": 2,
     "pair_steps": 2,
+    "groups": (1, 1),
+    "readjust": 1,
 }
 """By flag, where an experiment has it."""
 

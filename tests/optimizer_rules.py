@@ -125,6 +125,13 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("ncsn", "", "model"): adam(1e-3, "ncsn/configs/anneal.yml"),
     ("planar_flow", "", "model"): adam(1e-3, OWN),
     ("ladder_vae", "", "model"): adam(1e-3, "github.com/casperkaae/LVAE: epsilon 1e-4; our choice of rate", eps=1e-4),
+    ("nvae", "warmup=20, decay_steps=20", "model"): Rule(
+        "Adamax",
+        {"betas": (0.9, 0.999), "eps": 1e-3, "weight_decay": 3e-4},
+        lambda step: 5e-3 * step / 20 if step < 20 else 1e-4 + 4.9e-3 * (1 + np.cos(np.pi * min(step / 20 - 1, 1))) / 2,
+        "github.com/NVlabs/NVAE, train.py: epsilon 1e-3, decay in the gradient; a cosine by steps; our choice of rate",
+        decayed=tuple(PARAMETERS),
+    ),
     ("realnvp", "", "model"): Rule(
         "Adam",
         {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 5e-5},
@@ -176,6 +183,7 @@ def moves(rule: Rule) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndar
             p = params[name]
             if rule.name == "Adamax":
                 (b1, b2), eps = o["betas"], o["eps"]
+                g = g + o.get("weight_decay", 0.0) * p * (name in rule.decayed)
                 first[name] = b1 * first[name] + (1 - b1) * g
                 second[name] = np.maximum(b2 * second[name], np.abs(g) + eps)
                 new = p - lr / (1 - b1**t) * first[name] / second[name]

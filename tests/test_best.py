@@ -36,7 +36,7 @@ def quiet(batches: Any, **_: Any) -> Any:
     return batches
 
 
-LONG = ("clip", "ddpm")
+LONG = ("clip", "ddpm", "nvae")
 """To compile."""
 
 

@@ -40,11 +40,21 @@ EVALUATED = [
             "ncsn",
         ),
     ),
-    *map(contract.slow, ("latent_diffusion", "lenet", "pix2pix", "reflow", "score_sde", "vdm", "vqvae", "wgan")),
+    *map(contract.slow, ("latent_diffusion", "lenet", "nvae", "pix2pix", "reflow", "score_sde", "vdm", "vqvae", "wgan")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
-BY_BATCHES = ("vae", "iwae", "ladder_vae", "ddpm", "dit", "improved_ddpm", "classifier_free_guidance", "latent_diffusion")
+BY_BATCHES = (
+    "vae",
+    "iwae",
+    "ladder_vae",
+    "ddpm",
+    "dit",
+    "improved_ddpm",
+    "classifier_free_guidance",
+    "latent_diffusion",
+    "nvae",
+)
 """Experiments whose final evaluators go through batches too."""
 
 OF_A_BATCH = {"clip": {"loss", "image_to_text", "text_to_image"}}
@@ -105,6 +115,7 @@ WITH_PROTOCOL = [
             "latent_autoencoder",
             "latent_diffusion",
             "lenet",
+            "nvae",
             "pix2pix",
             "reflow",
             "score_sde",
@@ -117,7 +128,7 @@ WITH_PROTOCOL = [
 ELSEWHERE = {"dataset", "data_dir", "cache_budget"}
 """Flags that the protocol tells by the name, the number and the hash of the examples."""
 
-OF_THE_MODEL = {"activation", "decoder_activation", "alpha", "bf16", "heads", "attention", "dropout", "remat"}
+OF_THE_MODEL = {"activation", "decoder_activation", "alpha", "bf16", "heads", "attention", "dropout", "remat", "residual"}
 """Flags of the function whose parameters these are: models that differ in them are what a figure compares."""
 
 

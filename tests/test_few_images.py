@@ -53,6 +53,7 @@ LONG = (
     "latent_autoencoder",
     "latent_diffusion",
     "ncsn",
+    "nvae",
     "realnvp",
     "reflow",
     "score_sde",

@@ -16,6 +16,12 @@ def test_a_rate_rises_along_a_line_and_falls_along_a_cosine() -> None:
     np.testing.assert_allclose([float(rate(step)) for step in steps], expected, atol=1e-7)
 
 
+def test_a_cosine_may_end_above_zero() -> None:
+    rate = optimizers.learning_rate(0.2, steps=30, warmup=10, cosine=True, final=0.05)
+    found = [float(rate(step)) for step in (0, 10, 20, 30, 99)]
+    np.testing.assert_allclose(found, [0.0, 0.2, 0.125, 0.05, 0.05], rtol=1e-6)
+
+
 def test_without_a_cosine_the_rate_stays() -> None:
     rate = optimizers.learning_rate(0.2, steps=30, warmup=4)
     np.testing.assert_allclose([float(rate(step)) for step in (0, 1, 4, 30, 99)], [0.0, 0.05, 0.2, 0.2, 0.2], rtol=1e-6)

@@ -9,6 +9,7 @@ from jaxgen.distributions.discretized_normal import DiscretizedNormal
 from jaxgen.distributions.event import sum_event
 from jaxgen.distributions.flow_posterior import FlowPosterior
 from jaxgen.distributions.logistic import DiscretizedLogistic
+from jaxgen.distributions.logistic_mixture import LogisticMixture
 from jaxgen.distributions.multivariate_normal import MultivariateNormal
 from jaxgen.distributions.normal import Normal
 
@@ -17,6 +18,7 @@ __all__ = [
     "DiscretizedLogistic",
     "DiscretizedNormal",
     "FlowPosterior",
+    "LogisticMixture",
     "MultivariateNormal",
     "Normal",
     "sum_event",

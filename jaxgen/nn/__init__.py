@@ -16,6 +16,7 @@ from jaxgen.nn.likelihoods import (
     DiscretizedLogisticLikelihood,
     GaussianLikelihood,
     HeteroscedasticGaussianLikelihood,
+    LogisticMixtureLikelihood,
 )
 from jaxgen.nn.masked_conv import Masked, raster_mask
 from jaxgen.nn.maxout import Maxout
@@ -39,9 +40,10 @@ from jaxgen.nn.quantiser import Quantised, VectorQuantiser, VectorQuantiserEMA, 
 from jaxgen.nn.regularisation import drop_path, dropout
 from jaxgen.nn.resampling import BINOMIAL, BOX, Taps, doubled, halved
 from jaxgen.nn.residual import ConditionalResidualBlock, ResidualBlock
+from jaxgen.nn.squeeze_excite import SqueezeExcite
 from jaxgen.nn.transformer import Transformer, causal_mask, quick_gelu
 from jaxgen.nn.transformer_block import Initializers, TransformerBlock, scaled_by_depth, xavier
-from jaxgen.nn.weight_norm import Equalised, WeightNorm
+from jaxgen.nn.weight_norm import Equalised, LogWeightNorm, WeightNorm, by_log_scale
 
 __all__ = [
     "BINOMIAL",
@@ -67,6 +69,8 @@ __all__ = [
     "KVCache",
     "LayerNorm",
     "LearnedPositions",
+    "LogWeightNorm",
+    "LogisticMixtureLikelihood",
     "Masked",
     "Maxout",
     "PatchEmbedding",
@@ -79,6 +83,7 @@ __all__ = [
     "Sinusoidal",
     "SpatiallyAdaptiveNorm",
     "SpectralNorm",
+    "SqueezeExcite",
     "Taps",
     "Transformer",
     "TransformerBlock",
@@ -94,6 +99,7 @@ __all__ = [
     "bicubic_antialiased",
     "bilinear",
     "bilinear_between_corners",
+    "by_log_scale",
     "causal_mask",
     "channel_moments",
     "doubled",

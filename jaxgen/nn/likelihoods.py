@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.distributions import Bernoulli, DiscretizedLogistic, Normal
+from jaxgen.distributions import Bernoulli, DiscretizedLogistic, LogisticMixture, Normal
 
 
 class BernoulliLikelihood(nn.Module):
@@ -73,3 +73,40 @@ class DiscretizedLogisticLikelihood(nn.Module):
         # Kept above -7, as PixelCNN++ does: a narrower scale than a level's width only amplifies rounding. It starts near
         # exp(-2), a few dozen levels, and not at half of the range.
         return DiscretizedLogistic(loc, jnp.maximum(log_scale - 2.0, -7.0))
+
+
+class LogisticMixtureLikelihood(nn.Module):
+    """Bytes, scaled to [-1, 1]; for each pixel the decoder gives a mixture of logistics whose colours depend on one another.
+
+    The numbers of a pixel are the logits of the components, then their locations by colour, log scales by colour, and the
+    coefficients of earlier colours, each of all components.
+
+    Source: Salimans et al. 2017, section 2.1 and 2.2.
+
+    Fields:
+      components: the number of components of a mixture.
+    """
+
+    components: int = 10
+    pixels: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def numbers(self, colours: int) -> int:
+        """The numbers that the decoder gives for a pixel: 100 for ten components of three colours."""
+        return self.components * (1 + 2 * colours + colours * (colours - 1) // 2)
+
+    def colours(self, numbers: int) -> int:
+        """The colours of a pixel, by the numbers that the decoder gave for it."""
+        return next(colours for colours in range(1, numbers + 1) if self.numbers(colours) >= numbers)
+
+    def __call__(self, raw: Float[Array, "b h w n"]) -> LogisticMixture:
+        """The distribution."""
+        raw, colours, k = raw.astype(jnp.float32), self.colours(raw.shape[-1]), self.components
+        logits, loc, log_scale, coefficients = jnp.split(raw, [k, k * (1 + colours), k * (1 + 2 * colours)], axis=-1)
+        by_colour = (*raw.shape[:-1], -1, k)
+        return LogisticMixture(
+            logits,
+            loc.reshape(by_colour),
+            # As PixelCNN++ does: a narrower scale than a level's width only amplifies rounding.
+            jnp.maximum(log_scale.reshape(by_colour), -7.0),
+            jnp.tanh(coefficients.reshape(by_colour)),
+        )

@@ -38,7 +38,7 @@ class Masked(nn.Module):
         return parameter * np.asarray(self.mask(parameter.shape), parameter.dtype) if is_kernel(name) else parameter
 
 
-def raster_mask(*, sees_itself: bool, colours: int = 1) -> Mask:
+def raster_mask(*, sees_itself: bool, colours: int = 1, backwards: bool = False) -> Mask:
     """The mask by which an output of a convolution sees only what comes before it, row by row from the upper left.
 
     Of its own pixel, an output of one colour sees the colours before it; with `sees_itself` also its own. A network is causal
@@ -48,6 +48,7 @@ def raster_mask(*, sees_itself: bool, colours: int = 1) -> Mask:
       sees_itself: whether an output sees the inputs of its own colour in its own pixel.
       colours: the number of colours, in the order in which they are generated. The channels on both sides of the layer are cut
         into as many equal parts, one after the other: the first part belongs to the first colour.
+      backwards: whether pixels come in the opposite order, from the lower right; the order of colours stays.
 
     Returns:
       The mask of a kernel `[h, w, in, out]`, for a convolution of stride one with "SAME" padding.
@@ -70,6 +71,6 @@ def raster_mask(*, sees_itself: bool, colours: int = 1) -> Mask:
         kept[:row] = kept[row, :column] = 1
         of_input, of_output = (np.arange(n) * colours // n for n in (inputs, outputs))
         kept[row, column] = (of_input[:, None] <= of_output) if sees_itself else (of_input[:, None] < of_output)
-        return kept
+        return kept[::-1, ::-1] if backwards else kept
 
     return mask

@@ -1,11 +1,11 @@
-"""Weight normalisation and the equalised learning rate."""
+"""Weight normalisation in two forms, and the equalised learning rate."""
 
 import math
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxgen.nn.transformed import call_transformed, is_kernel
 
@@ -42,6 +42,58 @@ class WeightNorm(nn.Module):
         length = jnp.sqrt(jnp.where(squared > 0, squared, 1.0))
         scale = self.param(name.removesuffix("kernel") + "scale", lambda _: jnp.where(squared > 0, length, 0.0).reshape(-1))
         return parameter * (scale.reshape(length.shape) / length)
+
+
+class LogWeightNorm(nn.Module):
+    r"""A layer whose kernel has a direction v and logarithms of lengths, $w = e^s\, v / (\|v\| + 10^{-5})$ for each output.
+
+    As `WeightNorm`, but lengths stay above zero, and move by factors. The logarithms are the parameter `log_scale` of this
+    module, and start as $\log(g (\|v\| + 10^{-2}))$.
+
+    Source: Vahdat & Kautz 2020, section 3.2 and appendix A; github.com/NVlabs/NVAE, neural_operations.py (`Conv2D`).
+
+    Fields:
+      layer: the layer.
+      gain: the factor g that the kernel starts with.
+    """
+
+    layer: nn.Module
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer with the normalised kernel."""
+        return call_transformed(self.layer, self._normalised, *args, **kwargs)
+
+    def _normalised(self, name: str, parameter: Array) -> Array:
+        if not is_kernel(name):
+            return parameter
+        log_scale = self.param(
+            name.removesuffix("kernel") + "log_scale", lambda _: jnp.log(_lengths(parameter) + 1e-2) + math.log(self.gain)
+        )
+        return by_log_scale(parameter, log_scale)
+
+
+def by_log_scale(direction: Float[Array, "*inputs o"], log_scale: Float[Array, " o"]) -> Float[Array, "*inputs o"]:
+    r"""The kernel $e^s\, v / (\|v\| + 10^{-5})$ of `LogWeightNorm`.
+
+    Args:
+      direction: the layer's parameter v.
+      log_scale: the logarithms s of the outputs' lengths.
+
+    Returns:
+      The kernel.
+
+    >>> by_log_scale(jnp.array([[3.0], [4.0]]), jnp.log(jnp.array([10.0]))).round().tolist()
+    [[6.0], [8.0]]
+    """
+    return direction * (jnp.exp(log_scale) / (_lengths(direction) + 1e-5))
+
+
+def _lengths(kernel: Array) -> Array:
+    """The lengths of the outputs' weights, whose gradient at zero is zero."""
+    squared = jnp.square(kernel).sum(tuple(range(kernel.ndim - 1)))
+    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
 
 
 class Equalised(nn.Module):

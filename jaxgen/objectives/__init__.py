@@ -18,7 +18,13 @@ from jaxgen.objectives.elbo import (
     importance_weighted_nll,
 )
 from jaxgen.objectives.flow_likelihood import dequantised_bound, flow_likelihood, tighter_bits_per_dim
-from jaxgen.objectives.hierarchical_elbo import balance, hierarchical_bound, hierarchical_elbo, hierarchical_nll
+from jaxgen.objectives.hierarchical_elbo import (
+    balance,
+    hierarchical_bound,
+    hierarchical_elbo,
+    hierarchical_nll,
+    sizes_by_resolution,
+)
 from jaxgen.objectives.latent_autoencoder import (
     Difference,
     adaptive_weight,
@@ -41,6 +47,7 @@ from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sinkhorn import sinkhorn
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.sparse_rate import bernoulli_kl, sparse_rate
+from jaxgen.objectives.spectral_regularisation import SPECTRAL, spectral_state, spectrally_regularised
 from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.told import Told, tell, tell_nothing
 from jaxgen.objectives.translation import conditional_translation, translate
@@ -51,6 +58,7 @@ from jaxgen.objectives.weights import Weight, by_variance, on_data, on_noise, un
 
 __all__ = [
     "LATENT_SCALE",
+    "SPECTRAL",
     "Bound",
     "Corruption",
     "CycleLosses",
@@ -117,7 +125,10 @@ __all__ = [
     "salt_and_pepper",
     "simultaneous",
     "sinkhorn",
+    "sizes_by_resolution",
     "sparse_rate",
+    "spectral_state",
+    "spectrally_regularised",
     "squared_jacobian",
     "summed_difference",
     "tell",

@@ -28,12 +28,12 @@ LEAST_KL = 0.01
 
 
 def balance(kl: Float[Array, " groups"], sizes: Sequence[float]) -> Float[Array, " groups"]:
-    r"""Weights of the groups' KLs that keep all groups in use, $\gamma_l \propto (E_x KL_l + 0.01) / s_l$, of mean 1.
+    r"""Weights of the groups' KLs that keep all groups in use, $\gamma_l \propto (E_x |KL_l| + 0.01) / s_l$, of mean 1.
 
     A group of small KL is penalised less, so that it can begin to carry something. No gradient flows through the weights.
 
     Args:
-      kl: the KL of each group, a mean over the batch.
+      kl: the absolute value of the KL of each group, a mean over the batch; a sampled KL may be negative.
       sizes: the sizes s of the groups, by which NVAE's code divides.
 
     Returns:
@@ -44,8 +44,26 @@ def balance(kl: Float[Array, " groups"], sizes: Sequence[float]) -> Float[Array,
     >>> balance(jnp.array([0.99, 2.99]), (1.0, 1.0)).tolist()
     [0.5, 1.5]
     """
-    raw = lax.stop_gradient((jnp.abs(kl) + LEAST_KL) / jnp.array(sizes, jnp.float32))
+    raw = lax.stop_gradient((kl + LEAST_KL) / jnp.array(sizes, jnp.float32))
     return raw / raw.mean()
+
+
+def sizes_by_resolution(groups: Sequence[int]) -> tuple[float, ...]:
+    r"""Sizes for `balance` by which finer maps are penalised less, $s \propto 4^i / n_i$ for the $n_i$ groups of scale i.
+
+    Args:
+      groups: the numbers n of groups of the scales, the coarsest first.
+
+    Returns:
+      A size for each group, the coarsest first; the least is 1.
+
+    Source: github.com/NVlabs/NVAE, utils.py (`kl_balancer_coeff`, "square").
+
+    >>> sizes_by_resolution((1, 2))
+    (1.0, 2.0, 2.0)
+    """
+    raw = [4.0**i / n for i, n in enumerate(groups) for _ in range(n)]
+    return tuple(size / min(raw) for size in raw)
 
 
 def hierarchical_elbo(
@@ -95,7 +113,7 @@ def hierarchical_elbo(
         weight = jnp.asarray(beta(state.step) if callable(beta) else beta)
         scaled = kl * weight * (1.0 if weights is None else jnp.asarray(weights)[:, None])
         if train and sizes is not None:
-            balanced = balance(_batch_mean(kl, batch), sizes)
+            balanced = balance(_batch_mean(jnp.abs(kl), batch), sizes)
             scaled = scaled * jnp.where(weight < 1, balanced, 1.0)[:, None]
         if train and free_bits:
             # The mean over the batch is max(lambda, mean), and so is its gradient.

@@ -64,6 +64,7 @@ OTHERS: dict[str, Any] = {
     "corrector_steps": 2,
     "snr": 0.3,
     "tolerance": 1e-2,
+    "readjust": 2,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 

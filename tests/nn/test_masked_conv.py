@@ -37,6 +37,18 @@ def test_a_pixel_sees_what_comes_before_it_and_itself_with_type_b_alone(size: in
 
 
 @pytest.mark.parametrize("sees_itself", [False, True])
+def test_backwards_a_pixel_sees_what_comes_after_it_and_the_order_of_colours_stays(sees_itself: bool) -> None:
+    layer = Masked(Conv(4, (3, 3)), raster_mask(sees_itself=sees_itself, colours=2, backwards=True))
+    found = seen(layer, 2, side=3)
+    pixels = found.any((2, 5)).reshape(9, 9)
+    assert not pixels[np.arange(9)[:, None] > np.arange(9)].any()
+    assert pixels[4, 5]
+    assert pixels[4, 7]
+    inside = found[1, 1, :, 1, 1].reshape(2, 2, 2).any(1)
+    np.testing.assert_array_equal(inside, [[sees_itself, False], [True, sees_itself]])
+
+
+@pytest.mark.parametrize("sees_itself", [False, True])
 def test_a_colour_sees_the_colours_before_it(sees_itself: bool) -> None:
     found = seen(masked(12, sees_itself=sees_itself, colours=3), 6, side=3)
     inside = found[1, 1, :, 1, 1].reshape(3, 4, 3, 2)  # of the same pixel, by colour

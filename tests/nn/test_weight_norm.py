@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from parameters import filled, normal
 
-from jaxgen.nn import Conv, ConvTranspose, Equalised, WeightNorm
+from jaxgen.nn import Conv, ConvTranspose, Equalised, LogWeightNorm, WeightNorm, by_log_scale
 
 X = normal(2, 5, 4, 3)
 
@@ -90,3 +90,25 @@ def test_equalised_scales_what_is_stored(multiplier: float, gain: float) -> None
     assert float(out.std()) == pytest.approx(gain, rel=0.05)
     # What is stored is what was drawn.
     assert float(variables["params"]["layer"]["kernel"].std()) == pytest.approx(1 / multiplier, rel=0.05)
+
+
+@pytest.mark.parametrize(("layer", "options"), LAYERS)
+def test_lengths_by_their_logarithms(layer, options) -> None:
+    net = Wrapped(LogWeightNorm, layer, options)
+    params = filled(net, X)["params"]
+    v, s = np.asarray(params["it"]["kernel"], np.float64), np.asarray(params["it_wrapped"]["log_scale"])
+    kernel = np.exp(s) * v / (np.sqrt((v**2).sum(tuple(range(v.ndim - 1)))) + 1e-5)
+    expected = layer(6, **options).apply({"params": {**params["it"], "kernel": jnp.asarray(kernel, jnp.float32)}}, X)
+    np.testing.assert_allclose(net.apply({"params": params}, X), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.1])
+def test_logarithms_of_lengths_begin_with_a_gain(gain: float) -> None:
+    made = LogWeightNorm(nn.Dense(4), gain).init(jax.random.key(0), X)["params"]
+    lengths = np.linalg.norm(np.asarray(made["layer"]["kernel"]), axis=0)
+    np.testing.assert_allclose(np.exp(made["log_scale"]), gain * (lengths + 1e-2), rtol=1e-5)
+
+
+def test_a_kernel_of_zeros_has_a_gradient() -> None:
+    found = jax.grad(lambda v: by_log_scale(v, jnp.zeros(2)).sum())(jnp.zeros((3, 2)))
+    assert np.isfinite(np.asarray(found)).all()

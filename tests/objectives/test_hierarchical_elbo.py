@@ -15,7 +15,7 @@ import jaxgen
 from jaxgen.devices import collectives
 from jaxgen.distributions import Normal
 from jaxgen.models import vae
-from jaxgen.objectives import balance, elbo, hierarchical_bound, hierarchical_elbo
+from jaxgen.objectives import balance, elbo, hierarchical_bound, hierarchical_elbo, sizes_by_resolution
 
 X = hierarchies.X
 EXACT = {"ladder": hierarchies.ladder, "own": functools.partial(hierarchies.ladder, own=True), "markov": hierarchies.markov}
@@ -138,6 +138,21 @@ def test_balancing_by_hand_while_the_weight_grows() -> None:
     for options in ({"beta": 1.0}, {"beta": 1.0, "train": False}):
         whole, aux = values(model, sizes=(1.0, 4.0), **options)
         np.testing.assert_allclose(whole, -aux.metrics["elbo"], rtol=1e-5)
+
+
+def test_sampled_kls_are_balanced_by_their_absolute_values() -> None:
+    """As in NVAE's code: examples whose KL is below zero by chance do not cancel others."""
+    _, aux = values(hierarchies.ladder(), beta=0.5, analytic_kl=False, sizes=(1.0, 1.0))
+    kl = np.array([aux.metrics[f"kl_{i}"] for i in (1, 2)])
+    assert (kl < 0).any()
+    raw = np.abs(kl).mean(1) + 0.01
+    loss, _ = values(hierarchies.ladder(), beta=0.5, analytic_kl=False, sizes=(1.0, 1.0))
+    np.testing.assert_allclose(loss, 0.5 * raw / raw.mean() @ kl - aux.metrics["log_likelihood"], rtol=1e-4)
+
+
+def test_finer_scales_are_larger_by_four_and_share_it_among_their_groups() -> None:
+    np.testing.assert_allclose(sizes_by_resolution((2, 4, 1)), [1, 1, 2, 2, 2, 2, 32])
+    np.testing.assert_allclose(sizes_by_resolution((1, 8)), [2, *[1] * 8])
 
 
 def test_no_gradient_flows_through_the_balance() -> None:

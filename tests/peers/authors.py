@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -80,6 +80,8 @@ def edm2(name: str) -> Any:
     with mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in names}):
         spec.loader.exec_module(module)
     return module
+
+
 def disentanglement_lib(metric: str) -> Any:
     """A metric's module of github.com/google-research/disentanglement_lib, such as `mig`, without TensorFlow.
 
@@ -96,3 +98,32 @@ def disentanglement_lib(metric: str) -> Any:
 
     with mock.patch.object(sys, "path", [str(folder), *sys.path]), mock.patch.dict(sys.modules, stubs):
         return importlib.import_module(f"disentanglement_lib.evaluation.metrics.{metric}")
+
+
+def nvae() -> SimpleNamespace:
+    """The modules of github.com/NVlabs/NVAE, whose licence is non-commercial.
+
+    They are called `model`, `distributions`, `utils`, `cells` and `flows`. Their normalisation with swish needs a GPU, and is
+    here PyTorch's with swish behind it; their swish is written for an older PyTorch.
+    """
+    folder = checkout("JAXGEN_NVAE", "github.com/NVlabs/NVAE")
+    torch = importlib.import_module("torch")
+
+    class NormSwish(torch.nn.BatchNorm2d):
+        def forward(self, x: Any) -> Any:
+            return torch.nn.functional.silu(super().forward(x))
+
+    stubs = {name: ModuleType(name) for name in ("tensorboardX", "thirdparty.swish", "thirdparty.inplaced_sync_batchnorm")}
+    stubs["tensorboardX"].SummaryWriter = None  # type: ignore[attr-defined]
+    stubs["thirdparty.swish"].Swish = SimpleNamespace(apply=torch.nn.functional.silu)  # type: ignore[attr-defined]
+    stubs["thirdparty.inplaced_sync_batchnorm"].SyncBatchNormSwish = NormSwish  # type: ignore[attr-defined]
+    names = {"model": "model", "distributions": "distributions", "utils": "utils"}
+    names |= {"cells": "neural_operations", "flows": "neural_ar_operations"}
+    # What they compile by TorchScript, which PyTorch has given up, runs as it is written.
+    script = mock.patch.object(torch.jit, "script", lambda function: function)
+    with script, mock.patch.dict(sys.modules, stubs), mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        found = {ours: importlib.import_module(theirs) for ours, theirs in names.items()}
+        for theirs in names.values():  # names that others may have too
+            sys.modules.pop(theirs)
+    found["cells"].SYNC_BN = False
+    return SimpleNamespace(**found)

@@ -36,10 +36,10 @@ class Group(NamedTuple):
         the value is log q - log p at the sample.
     """
 
-    z: Float[Array, "b units"]
+    z: Float[Array, "b *units"]
     log_q: Float[Array, " b"]
     log_p: Float[Array, " b"]
-    kl: Float[Array, "b units"]
+    kl: Float[Array, "b *units"]
 
 
 class Inferred(NamedTuple):
