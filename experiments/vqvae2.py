@@ -28,16 +28,16 @@ LOW, HIGH = PIXELS = (-0.5, 0.5)
 def experiment(
     *,
     dataset: str | data.Given = "digits",
-    codes: Count = 64,
-    features: Count = 32,
+    codes: Count = 32,
+    features: Count = 16,
     quantiser: Literal["ema", "gradient"] = "ema",
-    channels: Counts = (64,),
+    channels: Counts = (32,),
     blocks: Whole = 2,
     width: Count = 32,
     commitment: NonNegative = 0.25,
     decay: Share = 0.99,
     restart: Count | None = None,
-    steps: Whole = 2000,
+    steps: Whole = 1500,
     batch_size: Count = 128,
     learning_rate: Positive = 1e-3,
     ema: Share | None = None,
@@ -49,8 +49,8 @@ def experiment(
     Args:
       codes: the number of codes of each level.
       features: dimension of the codes' vectors.
-      quantiser: the way the codebooks are learned: ema, by running averages of the vectors that chose each code, or gradient, by
-        a term of the loss.
+      quantiser: the way the codebooks are learned: ema, by running averages of the vectors that chose each code, or gradient,
+        by a term of the loss.
       channels: feature maps of the encoder of images, the largest map first; each halves the side, and the last map has a code
         of the bottom level at each place. The top level has half its sides.
       blocks: residual blocks of each encoder, and of each decoder.

@@ -1,8 +1,9 @@
-"""Pictures of models whose code is a grid of whole numbers, or two: maps of the codes, and images that codes are decoded to."""
+"""Pictures of models whose code is a grid of whole numbers, or two: maps of the codes, and the images of codes."""
 
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxgen.analysis.latent_space import reconstructions
@@ -25,6 +26,19 @@ def palette(count: int) -> Float[Array, "k 3"]:
     """
     hue = jnp.arange(count, dtype=jnp.float32) * (5**0.5 - 1) / 2
     return 0.5 + 0.5 * jnp.cos(2 * jnp.pi * (hue[:, None] + jnp.array([0, 1 / 3, 2 / 3])))
+
+
+def unigram_bits(counts: Float[np.ndarray, " k"]) -> float:
+    r"""$-\sum_k p_k \log_2 p_k$ of the codes' frequencies: the bits that a code costs if nothing is known of the others.
+
+    Args:
+      counts: the number of times that each code was chosen.
+
+    >>> unigram_bits(np.array([2.0, 1.0, 1.0, 0.0]))
+    1.5
+    """
+    p = counts[counts > 0] / counts.sum()
+    return float(-(p * np.log2(p)).sum())
 
 
 def maps(codes: Int[Array, "n h w"], count: int, size: tuple[int, int]) -> Float[Array, "n height width 3"]:
@@ -119,8 +133,8 @@ def album_of_two_levels(
     Args:
       encode: the encoder, `(state, x [N, H, W, C]) -> (top, bottom)`, the codes of the coarse grid and of the fine one.
       decode: the decoder, `(state, top, bottom) -> images [N, H, W, C]` in [0, 1].
-      coarse: the decoder of the top alone, `(state, top, bottom) -> images`; `bottom` are codes of many images, of which it takes
-        the mean in place of an image's own.
+      coarse: the decoder of the top alone, `(state, top, bottom) -> images`; `bottom` are codes of many images, of which it
+        takes the mean in place of an image's own.
       x: test images. The first 32 are shown.
       count: the number of codes of each level.
       pixels: the values of black and white in x.

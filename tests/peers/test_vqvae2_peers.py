@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from parameters import filled, normal
+from peers import authors
 
 from jaxgen.game import TrainState
 from jaxgen.models.autoregressive import PixelSNAIL
 from jaxgen.models.vqvae import TwoLevelVQVAE
 from jaxgen.nn import VectorQuantiser, VectorQuantiserEMA
 from jaxgen.objectives import vector_quantisation
-from peers import authors
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
 
@@ -203,9 +203,7 @@ def test_the_defaults_have_their_numbers_of_parameters(theirs: Any) -> None:
     with torch.device("meta"):
         first = theirs.VQVAE()
         top = theirs.PixelSNAIL([32, 32], 512, 256, 5, 4, 4, 256)
-        bottom = theirs.PixelSNAIL(
-            [64, 64], 512, 256, 5, 4, 4, 256, attention=False, n_cond_res_block=3, cond_res_channel=256
-        )
+        bottom = theirs.PixelSNAIL([64, 64], 512, 256, 5, 4, 4, 256, attention=False, n_cond_res_block=3, cond_res_channel=256)
     assert model.grids == ((32, 32), (64, 64))
     assert count(shapes) - 2 * 512 * 64 == sum(p.numel() for p in first.parameters())
     grids = (jnp.zeros((1, 32, 32), jnp.int32), jnp.zeros((1, 64, 64), jnp.int32))

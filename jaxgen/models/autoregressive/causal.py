@@ -38,8 +38,7 @@ class CausalConv(nn.Module):
 
     def setup(self) -> None:
         """Makes the convolution."""
-        if self.kernel < 3 or not self.kernel % 2:
-            raise SizeError(f"A causal kernel of {self.kernel} has no middle, or nothing beside it; take an odd number from 3.")
+        check_kernel(self.kernel)
         conv = Conv(self.features, (self.kernel, self.kernel), padding="VALID", dtype=self.dtype)
         self.conv = Masked(WeightNorm(conv), _before_the_middle_of_the_last_row)
 
@@ -165,7 +164,8 @@ class CausalAttention(nn.Module):
       dropout: the probability that a weight is dropped in training.
       dtype: the dtype of the computation; the parameters are float32.
 
-    Source: Chen et al. 2018 (PixelSNAIL), section 2.2; strict, and without an output projection, in rosinality/vq-vae-2-pytorch.
+    Source: Chen et al. 2018 (PixelSNAIL), section 2.2; strict, and without a projection of the output, as in
+    rosinality/vq-vae-2-pytorch.
     """
 
     width: int
@@ -224,14 +224,22 @@ class CausalAttention(nn.Module):
     def _heads(self, x: Array, context: Array) -> tuple[Array, Array, Array]:
         """The queries, keys and values of each head, `[B, N, heads, d]`."""
         shape = (len(x), -1, self.heads, width_of_head(self.width, self.heads))
-        q, k, v = (
-            layer(a.astype(self.dtype)) for layer, a in ((self.query, x), (self.key, context), (self.value, context))
-        )
+        q, k, v = (layer(a.astype(self.dtype)) for layer, a in ((self.query, x), (self.key, context), (self.value, context)))
         return q.reshape(shape), k.reshape(shape), v.reshape(shape)
 
     def _seen(self, y: Array, places: Array) -> Array:
         """Nothing at the first position, where a softmax over no position is one over all of them."""
         return jnp.where(places[:, None, None] > 0, y, jnp.zeros((), y.dtype))
+
+
+def check_kernel(side: int) -> None:
+    """Refuses the side of a kernel in which no position has others beside it on both sides.
+
+    Raises:
+      SizeError: if it is even, or less than 3.
+    """
+    if side < 3 or not side % 2:
+        raise SizeError(f"A causal kernel of {side} has no middle, or nothing beside it; take an odd number from 3.")
 
 
 def normed(features: int, kernel: int = 1, **fields: Any) -> WeightNorm:

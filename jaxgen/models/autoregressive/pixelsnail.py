@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxgen.errors import InputError
-from jaxgen.models.autoregressive.causal import CausalAttention, GatedResidual, normed
+from jaxgen.models.autoregressive.causal import CausalAttention, GatedResidual, check_kernel, normed
 from jaxgen.models.autoregressive.label import check_label
 from jaxgen.models.autoregressive.rows import margins, next_row
 from jaxgen.nn import Conv, Embed, WeightNorm
@@ -36,11 +36,12 @@ class PixelSNAIL(nn.Module):
 
     The first layer sees the rows above a position and the codes to its left; the layers after it see what was made of these.
     Every block also gets the coordinates of the positions. Of a hierarchy of codes, the model of a finer grid is conditioned on
-    the coarser one above it: a residual network makes a map of that grid, which is enlarged to the nearest and enters all gates.
-    A class enters them as a vector.
+    the coarser one above it: a residual network makes a map of that grid, which is enlarged to the nearest and enters all
+    gates. A class enters them as a vector.
 
     With its default fields the model is rosinality/vq-vae-2-pytorch's prior of the top codes, without classes. That of the
-    bottom codes has `attention=False, above=512`.
+    bottom codes has `attention=False, above=512`. No kernel of theirs reaches the last code of a row from the first positions
+    of the next one: that code is out of their sight.
 
     Sampling a grid takes about as much work as one full pass, because each position reads the rows that the kernels reach from
     a cache, and the keys and values of the positions before.
@@ -79,6 +80,7 @@ class PixelSNAIL(nn.Module):
 
     def setup(self) -> None:
         """Makes the layers."""
+        check_kernel(self.kernel)
         reach, own = self.kernel // 2, {"padding": "VALID", "dtype": self.dtype}
         self.first_rows = WeightNorm(Conv(self.channels, (reach, self.kernel), **own))
         self.first_left = WeightNorm(Conv(self.channels, (reach + 1, reach), **own))
@@ -181,7 +183,7 @@ class PixelSNAIL(nn.Module):
         Args:
           grid: the height h and the width of a grid.
         """
-        rows, columns = ((jnp.arange(n) - n / 2) / n for n in grid)
+        rows, columns = ((jnp.arange(n, dtype=jnp.float32) - n / 2) / n for n in grid)
         return jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), axis=-1)[None].astype(self.dtype)
 
     def condition(
@@ -267,7 +269,7 @@ class PixelBlock(nn.Module):
             own: dict[str, Any] = {"dropout": self.dropout, "dtype": self.dtype}
             self.to_query, self.to_key = GatedResidual(c + 2, c, **own), GatedResidual(2 * c + 2, c, **own)
             self.attend = self._attention()
-            self.out = GatedResidual(c, c, **own)
+            self.out: Any = GatedResidual(c, c, **own)
         else:
             self.out = normed(c, dtype=self.dtype)
 
