@@ -32,6 +32,7 @@ EVALUATED = [
         ("classifier_guidance", "consistency", "dit", "flow_matching", "improved_ddpm", "latent_autoencoder", "ncsn"),
     ),
     *map(contract.slow, ("latent_diffusion", "lenet", "pix2pix", "score_sde", "vdm", "vqvae", "wgan")),
+    *map(contract.slow, ("hierarchical_code_prior", "vqvae2")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -80,6 +81,7 @@ WITH_PROTOCOL = [
     *map(contract.slow, ("classifier_free_guidance", "classifier_guidance", "clip", "code_prior", "consistency", "cyclegan")),
     *map(contract.slow, ("ddpm", "dit", "gan", "improved_ddpm", "ladder_vae", "latent_autoencoder", "latent_diffusion")),
     *map(contract.slow, ("lenet", "pix2pix", "score_sde", "vdm")),
+    *map(contract.slow, ("hierarchical_code_prior", "vqvae2")),
 ]
 """Experiments with figures to compare."""
 

@@ -47,6 +47,7 @@ LONG = (
     "edm",
     "flow_matching",
     "glow",
+    "hierarchical_code_prior",
     "improved_ddpm",
     "ladder_vae",
     "latent_autoencoder",
@@ -55,6 +56,7 @@ LONG = (
     "realnvp",
     "score_sde",
     "vdm",
+    "vqvae2",
     "wgan",
 )
 """To compile."""

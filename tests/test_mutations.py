@@ -22,6 +22,7 @@ from wiring import (
     mutations_of_likelihoods,
     mutations_of_translation,
     mutations_of_transport,
+    mutations_of_two_levels,
     mutations_of_vdm,
 )
 
@@ -100,6 +101,7 @@ MUTATIONS += [
         mutations_of_latent_diffusion,
         mutations_of_translation,
         mutations_of_transport,
+        mutations_of_two_levels,
         mutations_of_vdm,
     )
     for (file, tests), changes in table.FAULTS.items()

@@ -1,5 +1,6 @@
 """What `experiments.hierarchical_code_prior` is wired to, held against Razavi et al. 2019, section 3.2."""
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import a_run, make
+from contract import a_run, make, slow
 
 import experiments.hierarchical_code_prior as module
 import jaxgen
@@ -26,15 +27,23 @@ def prior(**flags: Any) -> jaxgen.Experiment:
     return make("hierarchical_code_prior", **SMALL, **flags)
 
 
+@functools.cache
+def begun(labels: bool = False) -> tuple[jaxgen.Experiment, jaxgen.TrainState]:
+    experiment = prior(labels=labels)
+    return experiment, run.begin(experiment, 0)
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """How the sampler is called: its arguments by name, and the codes that it drew."""
+    """What the sampler is given and what it draws, by name, as arrays."""
     calls: list[dict[str, Any]] = []
     sampler = module.samplers.autoregressive
 
     def recorded(decoder: Any, key: Any, shape: Any, **options: Any) -> Any:
         codes = sampler(decoder, key, shape, **options)
-        calls.append({"shape": shape, "keys": key, "codes": codes, **options})
+        arrays = {name: value for name, value in options.items() if name in ("known", "mask")}
+        seen = {"codes": codes, "keys": jax.random.key_data(key), **arrays}
+        jax.debug.callback(lambda **found: calls.append(jax.tree.map(np.asarray, found)), ordered=True, **seen)
         return codes
 
     monkeypatch.setattr(module.samplers, "autoregressive", recorded)
@@ -51,10 +60,9 @@ def encoded(experiment: jaxgen.Experiment, x: Any) -> dict[str, Any]:
     return book.apply(variables, x, method="encode")._asdict()
 
 
-@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("labels", [False, slow(True)])
 def test_each_player_has_the_likelihood_of_its_level_and_the_bottom_is_given_the_top(labels: bool) -> None:
-    experiment = prior(labels=labels)
-    state = run.begin(experiment, 0)
+    experiment, state = begun(labels)
     batch = jax.tree.map(jnp.asarray, data.examples(experiment.splits["test"], 5, data.scale(-0.5, 0.5)))
     codes, label = encoded(experiment, batch["image"]), batch["label"] if labels else None
     total = 0.0
@@ -92,51 +100,46 @@ def test_flags_of_sampling_reach_the_warp(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_top_codes_are_drawn_first_and_bottom_codes_given_them(drawn: list[dict[str, Any]]) -> None:
-    experiment = prior(temperature=0.0)
-    state = run.begin(experiment, 0)
+    experiment, state = prior(temperature=0.0), begun()[1]
     assert experiment.sample is not None
-    with jax.disable_jit():
-        images = experiment.sample(state, KEY, jaxgen.given(3))
-    assert [call["shape"] for call in drawn] == [(3, 2, 2), (3, 4, 4)]
-    assert all("known" not in call for call in drawn)
-    keys = [jax.random.key_data(call["keys"]) for call in drawn]
-    assert keys[0].shape[0] == 3
-    assert not np.array_equal(*keys)
+    images = experiment.sample(state, KEY, jaxgen.given(3))
+    jax.effects_barrier()
     top, bottom = (call["codes"] for call in drawn)
+    assert (top.shape, bottom.shape) == ((3, 1, 1), (3, 2, 2))
+    assert all("known" not in call and len(call["keys"]) == 3 for call in drawn)
+    assert not np.array_equal(drawn[0]["keys"], drawn[1]["keys"])
     # At temperature 0 each code is the likeliest one given those before it and, at the bottom, given the top that was drawn.
-    logits = experiment.networks["top"].module.apply({"params": state.params["top"]}, top)
-    np.testing.assert_array_equal(logits.argmax(-1), top)
-    logits = experiment.networks["bottom"].module.apply({"params": state.params["bottom"]}, bottom, None, top)
-    np.testing.assert_array_equal(logits.argmax(-1), bottom)
+    for level, codes, told in (("top", top, ()), ("bottom", bottom, (None, jnp.asarray(top)))):
+        model = experiment.networks[level].module
+        logits = jax.jit(model.apply)({"params": state.params[level]}, jnp.asarray(codes), *told)
+        np.testing.assert_array_equal(logits.argmax(-1), codes)
     book, variables = book_of(experiment)
-    decoded = book.apply(variables, top, bottom, method="decode")
+    decoded = book.apply(variables, jnp.asarray(top), jnp.asarray(bottom), method="decode")
     np.testing.assert_allclose(images, np.clip(np.asarray(decoded) + 0.5, 0, 1), atol=1e-5)
 
 
-def test_the_upper_rows_of_both_levels_of_given_images_are_kept(drawn: list[dict[str, Any]]) -> None:
-    experiment = prior(keep_rows=0.5)
-    state = run.begin(experiment, 0)
+def test_kept_rows_are_the_upper_ones_of_both_levels_and_variations_keep_the_top(drawn: list[dict[str, Any]]) -> None:
+    experiment, state = prior(keep_rows=0.6), begun()[1]
     assert experiment.given is not None
     assert experiment.sample is not None
     assert list(experiment.given.features) == ["image"]
-    given = jaxgen.given(2, experiment.given)
-    with jax.disable_jit():
-        experiment.sample(state, KEY, given)
+    given = jaxgen.given(32, experiment.given)
+    experiment.sample(state, KEY, given)
+    picture = experiment.pictures["variations"](state, KEY)
+    jax.effects_barrier()
+    assert len(drawn) == 6
     codes = encoded(experiment, given["image"] / 255 - 0.5)
-    for level, call in zip(LEVELS, drawn, strict=True):
-        rows = call["shape"][1]
-        np.testing.assert_array_equal(call["mask"], np.arange(rows)[:, None].repeat(rows, 1) < rows // 2)
-        np.testing.assert_array_equal(call["known"], codes[level])
-        np.testing.assert_array_equal(call["codes"][:, : rows // 2], codes[level][:, : rows // 2])
-
-
-def test_variations_keep_the_top_codes_and_completions_the_upper_half(drawn: list[dict[str, Any]]) -> None:
-    experiment = prior()
-    picture = jax.eval_shape(lambda state: experiment.pictures["variations"](state, KEY).images, run.begin(experiment, 0))
-    assert picture.shape == (96, 8, 8, 1)
-    # Under `jit` a call is traced once, with the masks as arguments.
-    assert [call["shape"] for call in drawn] == [(32, 2, 2), (32, 4, 4)]
-    assert all(call["known"].shape == call["shape"] for call in drawn)
+    # Of one row 0.6 is one and 0.5 is none; of two rows both are one.
+    masks = [[[True]], [[True, True], [False, False]], [[True]], np.zeros((2, 2)), [[False]], [[True, True], [False, False]]]
+    for i, (call, mask) in enumerate(zip(drawn, masks, strict=True)):
+        np.testing.assert_array_equal(call["mask"], mask)
+        np.testing.assert_array_equal(call["known"], codes[LEVELS[i % 2]])
+    book, variables = book_of(experiment)
+    rows = np.asarray(picture.images).reshape(2, 3, 16, 8, 8, 1)
+    np.testing.assert_allclose(rows[:, 0].reshape(32, 8, 8, 1), given["image"] / 255, atol=1e-6)
+    for row, (top, bottom) in enumerate((drawn[2:4], drawn[4:6]), start=1):
+        decoded = book.apply(variables, jnp.asarray(top["codes"]), jnp.asarray(bottom["codes"]), method="decode")
+        np.testing.assert_allclose(rows[:, row].reshape(32, 8, 8, 1), np.clip(decoded + 0.5, 0, 1), atol=1e-5)
 
 
 def test_a_prior_that_is_told_classes_draws_them_in_turn() -> None:
@@ -147,8 +150,7 @@ def test_a_prior_that_is_told_classes_draws_them_in_turn() -> None:
 
 
 def test_the_evaluation_has_both_levels_and_their_references() -> None:
-    experiment = prior()
-    state = run.begin(experiment, 0)
+    experiment, state = begun()
     found = {**experiment.evaluators["test"](state, KEY, quiet), **experiment.final["test"](state, KEY, quiet)}
     image = experiment.splits["test"].gather(np.arange(360))["image"] / 255 - 0.5
     for level, codes in encoded(experiment, jnp.asarray(image, jnp.float32)).items():
@@ -156,7 +158,7 @@ def test_the_evaluation_has_both_levels_and_their_references() -> None:
         p = p[p > 0]
         assert found[f"{level}_unigram_bits_per_code"] == pytest.approx(-(p * np.log2(p)).sum(), rel=1e-6)
         assert found[f"{level}_uniform_bits_per_code"] == 3
-    bits = 4 * found["top_bits_per_code"] + 16 * found["bottom_bits_per_code"]
+    bits = found["top_bits_per_code"] + 4 * found["bottom_bits_per_code"]  # a code above four
     assert found["nll"] == pytest.approx(bits * math.log(2), rel=1e-5)
     assert experiment.best == "test/nll"
 
@@ -179,5 +181,5 @@ def test_what_does_not_go_together(flags: dict[str, Any], says: str) -> None:
 def test_a_run_of_one_level_is_for_the_other_prior_and_one_of_two_levels_for_this() -> None:
     with pytest.raises(jaxgen.UserError, match=r"has no two grids of codes; give a run of experiments\.vqvae2"):
         prior(autoencoder=a_run("vqvae"))
-    with pytest.raises(jaxgen.UserError, match=r"has two grids; give it to experiments\.hierarchical_code_prior"):
+    with pytest.raises(jaxgen.UserError, match=r"has two grids of codes; use experiments\.hierarchical_code_prior"):
         make("code_prior", width=8, autoencoder=a_run("vqvae2"))

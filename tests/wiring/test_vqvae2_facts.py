@@ -1,7 +1,7 @@
 """What `experiments.vqvae2` is wired to, held against Razavi et al. 2019 and rosinality/vq-vae-2-pytorch.
 
-Networks whose weights are zero, but for three biases, have losses in closed form: the vector of every place of a level is that of
-one bias, and every pixel is the third."""
+Networks whose weights are zero, but for three biases, have losses in closed form: the vector of every place of a level is
+that of one bias, and every pixel is the third."""
 
 import inspect
 from typing import Any
@@ -157,13 +157,12 @@ def test_what_is_evaluated_is_counted_over_the_whole_test_split() -> None:
         shares = counts[counts > 0] / counts.sum()
         assert found[f"{level}_perplexity"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-4)
         assert found[f"{level}_codes_used"] == (counts > 0).sum()
-    assert found["mse"] == pytest.approx(((x - decoded) ** 2).mean(), rel=1e-4)
+    assert found["mse"] == pytest.approx(float(((x - decoded) ** 2).mean()), rel=1e-4)
     assert experiment.best == "test/mse"
     assert not any("batch_perplexity" in name for name in found)
 
 
 def test_pictures_show_the_top_alone_with_the_mean_of_the_bottom_and_both() -> None:
-    """The decoder's first 3x3 kernel hands the sum of the bottom's first numbers on; the top's vectors are at the same place."""
     experiment = bare()
     state = chosen(experiment)
     x = data.load("digits", "test").gather(np.arange(16))["image"] / 255

@@ -133,8 +133,8 @@ class TwoLevelVQVAE(nn.Module):
         """The images of codes, in float32; nan for a number that is no code."""
         return self.decode_vectors(*self.lookup(top, bottom), train=train)
 
-    def lookup(self, top: Int[Array, "b h2 w2"], bottom: Int[Array, "b h3 w3"], *, train: bool = False) -> tuple[Array, Array]:
-        """The vectors of codes, top first; nan for a number that is no code."""
+    def lookup(self, top: Int[Array, "b h2 w2"], bottom: Int[Array, "n h3 w3"], *, train: bool = False) -> tuple[Array, Array]:
+        """The vectors of codes, top first, which need not be of the same images; nan for a number that is no code."""
         return self.top_quantiser.lookup(top), self.quantiser.lookup(bottom)
 
     def decode_vectors(
