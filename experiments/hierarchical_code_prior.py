@@ -47,7 +47,7 @@ def experiment(
     top_k: Late[Count | None] = None,
     top_p: Late[Positive] = 1.0,
     keep_rows: Late[Share] = 0.0,
-    steps: Whole = 600,
+    steps: Whole = 300,
     batch_size: Count = 64,
     learning_rate: Positive = 1e-3,
     ema: Share | None = 0.99,
@@ -122,7 +122,7 @@ def experiment(
     warp = samplers.warp(temperature=temperature, top_k=top_k, top_p=top_p)
 
     def rows(share: float) -> dict[str, Array]:
-        """By level, which places are in this share of the rows, from above."""
+        """The places in this share of the rows, from above, by level."""
         return {level: jnp.broadcast_to(jnp.arange(g[0])[:, None] < round(share * g[0]), g) for level, g in grids.items()}
 
     @jax.jit

@@ -144,8 +144,8 @@ def gated(block: Any, ours: Any) -> None:
 
     conv(block.conv1, ours["first"])
     conv(block.conv2, ours["second"])
-    if "beside" in ours:
-        weighted(block.aux_conv.conv, ours["beside"])
+    if "attended" in ours:
+        weighted(block.aux_conv.conv, ours["attended"])
     if "condition" in ours:
         weighted(block.condition.conv, ours["condition"])
 

@@ -75,7 +75,7 @@ class CausalConv(nn.Module):
 class GatedResidual(nn.Module):
     r"""A gated residual block, $x + a \odot \sigma(b)$ with $(a, b) = W_2 * \mathrm{elu}(W_1 * \mathrm{elu}(x) + V s) + U c$.
 
-    s is a map beside x, such as the output of an attention, and c a condition; both may be absent.
+    s is the output of an attention, and c a condition; both may be absent.
 
     Fields:
       channels: the channels of x.
@@ -98,24 +98,24 @@ class GatedResidual(nn.Module):
     def setup(self) -> None:
         """Makes the convolutions."""
         self.first, self.second = self._conv(self.width), self._conv(2 * self.channels)
-        self.beside = normed(self.width, dtype=self.dtype)
+        self.attended = normed(self.width, dtype=self.dtype)
         self.condition = normed(2 * self.channels, use_bias=False, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
-        self, x: Float[Array, "b h w c"], *, beside: Array | None = None, condition: Array | None = None, train: bool = False
+        self, x: Float[Array, "b h w c"], *, attended: Array | None = None, condition: Array | None = None, train: bool = False
     ) -> Float[Array, "b h w c"]:
         """Maps whole maps.
 
         Args:
           x: maps.
-          beside: maps s beside x, `[B, h, w, S]`.
+          attended: output s of an attention, `[B, h, w, S]`.
           condition: maps c that the block is conditioned on, `[B, h, w, D]`, or vectors `[B, 1, 1, D]` for all positions alike.
           train: whether values are dropped, which the rng "dropout" draws.
         """
         h = self.first(jax.nn.elu(x))
-        if beside is not None:
-            h = h + self.beside(jax.nn.elu(beside))
+        if attended is not None:
+            h = h + self.attended(jax.nn.elu(attended))
         h = self.second(self.drop(jax.nn.elu(h), deterministic=not train))
         return self._gated(x, h, condition)
 
@@ -210,8 +210,8 @@ class CausalAttention(nn.Module):
         """Attends from one position, and notes its key and value for the positions after it.
 
         Args:
-          x: what the query of this position is made of.
-          context: what the key and the value of this position are made of.
+          x: map at this position, which the query is made of.
+          context: map at this position, which the key and the value are made of.
           cache: the cache after the position before.
           position: the number of this position, row by row.
         """
@@ -233,13 +233,13 @@ class CausalAttention(nn.Module):
 
 
 def check_kernel(side: int) -> None:
-    """Refuses the side of a kernel in which no position has others beside it on both sides.
+    """Refuses the side of a kernel in which no position has others on both sides of it.
 
     Raises:
       SizeError: if it is even, or less than 3.
     """
     if side < 3 or not side % 2:
-        raise SizeError(f"A causal kernel of {side} has no middle, or nothing beside it; take an odd number from 3.")
+        raise SizeError(f"A causal kernel of {side} has no middle, or nothing to its sides; take an odd number from 3.")
 
 
 def normed(features: int, kernel: int = 1, **fields: Any) -> WeightNorm:

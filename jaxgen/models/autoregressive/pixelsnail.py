@@ -282,7 +282,7 @@ class PixelBlock(nn.Module):
         if not self.attention:
             return self.out(jnp.concatenate([h, seen], axis=-1))
         query, context = self._queries(x, h, seen, train)
-        return self.out(h, beside=self.attend(query, context, train=train), train=train)
+        return self.out(h, attended=self.attend(query, context, train=train), train=train)
 
     def init_cache(self, batch: int, grid: tuple[int, int]) -> tuple[Any, Any]:
         """The caches of the residual blocks and of the attention before the first position."""
@@ -301,10 +301,10 @@ class PixelBlock(nn.Module):
         if not self.attention:
             return self.out(jnp.concatenate([h, seen], axis=-1)), (tuple(after), None)
         y, pairs = self.attend.step(*self._queries(x, h, seen, False), pairs, position)
-        return self.out(h, beside=y), (tuple(after), pairs)
+        return self.out(h, attended=y), (tuple(after), pairs)
 
     def _queries(self, x: Array, h: Array, background: Array, train: bool) -> tuple[Array, Array]:
-        """What queries are made of, and what keys and values are made of."""
+        """The maps that queries are made of, and those that keys and values are made of."""
         query = self.to_query(jnp.concatenate([h, background], axis=-1), train=train)
         return query, self.to_key(jnp.concatenate([x, h, background], axis=-1), train=train)
 

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 
 def margins(x: Float[Array, "b h w c"], *, top: int = 0, left: int = 0, right: int = 0) -> Float[Array, "b h2 w2 c"]:
-    """Maps with zeros above and beside them.
+    """Maps with zeros above them and to their sides.
 
     Args:
       x: maps.
