@@ -3,6 +3,7 @@
 python -m experiments.vqvae                                            # first the autoencoder, in runs/vqvae
 python -m experiments.code_prior                                       # then the prior of its codes
 python -m experiments.code_prior --network transformer --labels
+python -m experiments.code_prior --network pixelsnail
 python -m experiments.code_prior --autoencoder RUN --dataset cifar10 --data-dir D --labels --width 64 --depth 7 --dropout 0.1 \
     --steps 25000
 jaxgen sample runs/code_prior --temperature 0.9 --top-p 0.95
@@ -22,11 +23,11 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 import jaxgen
 from jaxgen import data, keys, objectives, samplers
+from jaxgen.analysis.codes import unigram_bits
 from jaxgen.analysis.latent_space import reconstructions
 from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole
 from jaxgen.models import autoregressive
@@ -43,7 +44,7 @@ def experiment(
     autoencoder: str = "runs/vqvae",
     dataset: str | data.Given = "digits",
     labels: bool = False,
-    network: Literal["pixelcnn", "transformer"] = "pixelcnn",
+    network: Literal["pixelcnn", "pixelsnail", "transformer"] = "pixelcnn",
     width: Count = 32,
     depth: Count = 3,
     heads: Count = 4,
@@ -66,10 +67,11 @@ def experiment(
       dataset: a TFDS name, or a folder with the subfolders train and test; in Python also sources of arrays (`data.Given`). Its
         images have the size of those that the autoencoder was trained on.
       labels: whether to condition the model on each image's class, and sample a class after the other.
-      network: the kind of the model: a gated PixelCNN, or a Transformer.
-      width: channels of each stack of the pixelcnn, or of the transformer's vectors.
-      depth: blocks; those of the pixelcnn have the dilations 1, 2, 1, 4, 1, 2, 1 over and over.
-      heads: the number of heads of the transformer's attention.
+      network: the kind of the model: a gated PixelCNN, a PixelSNAIL, or a Transformer.
+      width: channels of each stack of the pixelcnn, of the pixelsnail, or of the transformer's vectors.
+      depth: blocks; those of the pixelcnn have the dilations 1, 2, 1, 4, 1, 2, 1 over and over, those of the pixelsnail two
+        residual blocks each.
+      heads: the number of heads of the attention of the transformer, or of the pixelsnail.
       temperature: the temperature of the draws; 0 takes the likeliest code each time.
       top_k: the number of likeliest codes that are drawn from; None is all.
       top_p: the probability of the nucleus that is drawn from; 1 is all.
@@ -81,6 +83,10 @@ def experiment(
     vqvae = jaxgen.frozen(autoencoder)
     book: Any = vqvae.module
     if not hasattr(book, "grid"):
+        if hasattr(book, "grids"):
+            raise jaxgen.UserError(
+                f"--autoencoder {autoencoder} has two grids of codes; use experiments.hierarchical_code_prior."
+            )
         raise jaxgen.UserError(f"--autoencoder {autoencoder} has no codes; give a run of experiments.vqvae.")
     train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
@@ -97,6 +103,7 @@ def experiment(
     common: dict[str, Any] = {"classes": len(names), "dropout": dropout, "dtype": jnp.bfloat16 if bf16 else jnp.float32}
     kinds: dict[str, nn.Module] = {
         "pixelcnn": autoregressive.GatedPixelCNN(codes, width, dilations, head=4 * width, **common),
+        "pixelsnail": autoregressive.PixelSNAIL(codes, width, width, blocks=depth, residuals=2, heads=heads, **common),
         "transformer": autoregressive.TransformerPrior(codes, grid, width, depth, heads, **common),
     }
     model = kinds[network]
@@ -153,8 +160,7 @@ def experiment(
     def references(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
         """The bits of a code without a model of the order: by the codes' frequencies in the test images, and by equal ones."""
         counts = counts_over(state, key, track)["counts"]
-        p = counts[counts > 0] / counts.sum()
-        return {"unigram_bits_per_code": float(-(p * np.log2(p)).sum()), "uniform_bits_per_code": math.log2(codes)}
+        return {"unigram_bits_per_code": unigram_bits(counts), "uniform_bits_per_code": math.log2(codes)}
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),

@@ -37,6 +37,8 @@ TINY = {
     "downs": 2,
     "layers": 1,
     "depth": 1,
+    "residuals": 1,
+    "kernel": 3,
     "heads": 2,
     "text_width": 8,
     "text_depth": 1,
@@ -74,15 +76,19 @@ def a_run(name: str) -> str:
 PARENTS = {"autoencoder": "vqvae", "model": "ddpm", "first_stage": "latent_autoencoder", "flow": "flow_matching"}
 """By flag of a run, the experiment that it is of."""
 
-OF_EDM = ("autoguidance", "consistency")
-"""Experiments whose model is a run of `experiments.edm`."""
+OTHER_PARENTS = {
+    "autoguidance": {"model": "edm"},
+    "consistency": {"model": "edm"},
+    "hierarchical_code_prior": {"autoencoder": "vqvae2"},
+}
+"""The same of experiments that stand on another one's run."""
 
 
 def make(name: str, **flags: Any) -> jaxgen.Experiment:
     """An experiment at tiny size; TINY's flags only where it has them."""
     function = importlib.import_module(f"experiments.{name}").experiment
     known = inspect.signature(function).parameters
-    parents = PARENTS | ({"model": "edm"} if name in OF_EDM else {})
+    parents = PARENTS | OTHER_PARENTS.get(name, {})
     flags = {flag: a_run(parent) for flag, parent in parents.items() if flag in known and flag not in flags} | flags
     return function(**{flag: value for flag, value in TINY.items() if flag in known} | flags)
 

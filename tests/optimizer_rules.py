@@ -51,6 +51,7 @@ OWN = "Kingma & Ba 2015, algorithm 1; our choice of rate"
 PIX2PIX = "Isola et al. 2017, section 3.3; linear to zero as in junyanz/pytorch-CycleGAN-and-pix2pix, util/scheduler"
 CYCLEGAN = "Zhu et al. 2017, section 4: constant and then linear to zero, here after each step and not after each epoch"
 LDM = "latent-diffusion, ldm/models/autoencoder.py: Adam(lr, betas=(0.5, 0.9)) of both; our choice of rate"
+SNAIL = "rosinality/vq-vae-2-pytorch, train_pixelsnail.py: optim.Adam without a schedule; our choice of rate"
 DCGAN = "Radford et al. 2015, section 4"
 
 RULES: dict[tuple[str, str, str], Rule] = {
@@ -74,6 +75,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("regularised_autoencoder", "", "model"): adam(3e-3, OWN),
     ("vqvae", "", "model"): adam(1e-3, OWN),
     ("vqvae", "learning_rate=3e-4", "model"): adam(3e-4, "van den Oord et al. 2017; sonnet/examples/vqvae_example.ipynb"),
+    ("vqvae2", "", "model"): adam(1e-3, OWN),
+    ("vqvae2", "learning_rate=3e-4", "model"): adam(3e-4, "rosinality/vq-vae-2-pytorch, train_vqvae.py: optim.Adam(lr=3e-4)"),
     ("dcgan", "", "discriminator"): adam(2e-4, DCGAN, b1=0.5),
     ("dcgan", "", "generator"): adam(2e-4, DCGAN, b1=0.5),
     ("conditional_gan", "", "discriminator"): adam(2e-4, DCGAN, b1=0.5),
@@ -93,6 +96,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("modes", "method='gan'", "generator"): adam(1e-3, DCGAN + "; our choice of rate", b1=0.5),
     ("modes", "method='ddpm'", "model"): adam(cosine(1e-3), OWN),
     ("code_prior", "", "model"): adam(1e-3, "the UvA deep learning tutorials' rate, without its decay"),
+    ("hierarchical_code_prior", "", "top"): adam(1e-3, SNAIL),
+    ("hierarchical_code_prior", "", "bottom"): adam(1e-3, SNAIL),
     ("classifier_free_guidance", "", "model"): adam(1e-3, "our choice of rate, as for ddpm on digits"),
     ("classifier_guidance", "steps=40", "model"): Rule(
         "AdamW",

@@ -41,6 +41,7 @@ EVALUATED = [
         ),
     ),
     *map(contract.slow, ("latent_diffusion", "lenet", "nvae", "pix2pix", "reflow", "score_sde", "vdm", "vqvae", "wgan")),
+    *map(contract.slow, ("hierarchical_code_prior", "vqvae2")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -110,6 +111,7 @@ WITH_PROTOCOL = [
             "ddpm",
             "dit",
             "gan",
+            "hierarchical_code_prior",
             "improved_ddpm",
             "ladder_vae",
             "latent_autoencoder",
@@ -120,6 +122,7 @@ WITH_PROTOCOL = [
             "reflow",
             "score_sde",
             "vdm",
+            "vqvae2",
         ),
     ),
 ]

@@ -48,6 +48,7 @@ LONG = (
     "edm",
     "flow_matching",
     "glow",
+    "hierarchical_code_prior",
     "improved_ddpm",
     "ladder_vae",
     "latent_autoencoder",
@@ -58,6 +59,7 @@ LONG = (
     "reflow",
     "score_sde",
     "vdm",
+    "vqvae2",
     "wgan",
 )
 """To compile."""

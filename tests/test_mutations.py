@@ -26,6 +26,7 @@ from wiring import (
     mutations_of_sprites,
     mutations_of_translation,
     mutations_of_transport,
+    mutations_of_two_levels,
     mutations_of_vdm,
 )
 
@@ -108,6 +109,7 @@ MUTATIONS += [
         mutations_of_sprites,
         mutations_of_translation,
         mutations_of_transport,
+        mutations_of_two_levels,
         mutations_of_vdm,
     )
     for (file, tests), changes in table.FAULTS.items()

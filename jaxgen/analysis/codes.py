@@ -1,8 +1,9 @@
-"""Pictures of models whose code is a grid of whole numbers: maps of the codes, and the images that codes are decoded to."""
+"""Pictures of models whose code is a grid of whole numbers, or two: maps of the codes, and the images of codes."""
 
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxgen.analysis.latent_space import reconstructions
@@ -25,6 +26,19 @@ def palette(count: int) -> Float[Array, "k 3"]:
     """
     hue = jnp.arange(count, dtype=jnp.float32) * (5**0.5 - 1) / 2
     return 0.5 + 0.5 * jnp.cos(2 * jnp.pi * (hue[:, None] + jnp.array([0, 1 / 3, 2 / 3])))
+
+
+def unigram_bits(counts: Float[np.ndarray, " k"]) -> float:
+    r"""$-\sum_k p_k \log_2 p_k$ of the codes' frequencies: the bits that a code costs if nothing is known of the others.
+
+    Args:
+      counts: the number of times that each code was chosen.
+
+    >>> unigram_bits(np.array([2.0, 1.0, 1.0, 0.0]))
+    1.5
+    """
+    p = counts[counts > 0] / counts.sum()
+    return float(-(p * np.log2(p)).sum())
 
 
 def maps(codes: Int[Array, "n h w"], count: int, size: tuple[int, int]) -> Float[Array, "n height width 3"]:
@@ -103,3 +117,50 @@ def album(
         return Picture(images, columns, caption)
 
     return {"reconstructions": reconstruct, "code_maps": code_maps, "codebook": codebook}
+
+
+def album_of_two_levels(
+    encode: Callable[[TrainState, Array], tuple[Array, Array]],
+    decode: Callable[[TrainState, Array, Array], Array],
+    coarse: Callable[[TrainState, Array, Array], Array],
+    x: Float[Array, "n h w c"],
+    count: int,
+    *,
+    pixels: tuple[float, float] = (0.0, 1.0),
+) -> dict[str, Callable[[TrainState, Key], Picture]]:
+    """The pictures of a model with a coarse grid of codes above a fine one, for `Experiment.pictures`.
+
+    Args:
+      encode: the encoder, `(state, x [N, H, W, C]) -> (top, bottom)`, the codes of the coarse grid and of the fine one.
+      decode: the decoder, `(state, top, bottom) -> images [N, H, W, C]` in [0, 1].
+      coarse: the decoder of the top alone, `(state, top, bottom) -> images`; `bottom` are codes of many images, of which it
+        takes the mean in place of an image's own.
+      x: test images. The first 32 are shown.
+      count: the number of codes of each level.
+      pixels: the values of black and white in x.
+
+    Returns:
+      `reconstructions`, where each image has one by its top codes alone and one by both below it; and `code_maps`, with the
+      codes of both levels.
+    """
+    low, high = pixels
+
+    def drawn(state: TrainState, name: str, *below: Array) -> Picture:
+        columns, shown = min(16, len(x)), (x[:32] - low) / (high - low)
+        if below[0].shape[-1] == 3 != shown.shape[-1]:
+            shown = shown[..., :1].repeat(3, axis=-1)
+        images = reconstructions(shown, *below, columns=columns)
+        return Picture(images, columns, f"Test images; below each, {name}; step {int(state.step):,}")
+
+    def reconstruct(state: TrainState, key: Key) -> Picture:
+        top, bottom = encode(state, x)
+        few = top[:32], bottom[:32]
+        below = coarse(state, few[0], bottom), decode(state, *few)
+        return drawn(state, "what its top codes say alone, and its reconstruction by both levels", *below)
+
+    def code_maps(state: TrainState, key: Key) -> Picture:
+        size, levels = (x.shape[1], x.shape[2]), encode(state, x[:32])
+        sides = " and its ".join(f"{codes.shape[1]}x{codes.shape[2]}" for codes in levels)
+        return drawn(state, f"its {sides} codes, a colour for each", *(maps(codes, count, size) for codes in levels))
+
+    return {"reconstructions": reconstruct, "code_maps": code_maps}

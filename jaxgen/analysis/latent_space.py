@@ -18,21 +18,21 @@ ACTIVE = 0.01
 """A latent is active if its posterior mean has a larger variance than this over images (Burda et al. 2015, section 5.2)."""
 
 
-def reconstructions(x: Float[Array, "n h w c"], decoded: Float[Array, "n h w c"], *, columns: int) -> Float[Array, "n2 h w c"]:
+def reconstructions(x: Float[Array, "n h w c"], *decoded: Float[Array, "n h w c"], columns: int) -> Float[Array, "n2 h w c"]:
     """Inputs and their reconstructions in alternate rows of a grid.
 
     Args:
       x: images.
-      decoded: the reconstructions of the images.
+      *decoded: the reconstructions of the images; of several kinds of them each has a row of its own.
       columns: the number of columns of the grid. A last row that is not full is filled up with white images.
 
     Returns:
-      `[2 * rows * columns, H, W, C]`.
+      `[(1 + kinds) * rows * columns, H, W, C]`.
     """
     short = -len(x) % columns
-    x, decoded = (jnp.pad(a, ((0, short), *((0, 0),) * (a.ndim - 1)), constant_values=1.0) for a in (x, decoded))
-    pairs = jnp.stack([x.reshape(-1, columns, *x.shape[1:]), decoded.reshape(-1, columns, *x.shape[1:])], axis=1)
-    return pairs.reshape(-1, *x.shape[1:])
+    filled = (jnp.pad(a, ((0, short), *((0, 0),) * (a.ndim - 1)), constant_values=1.0) for a in (x, *decoded))
+    rows = jnp.stack([a.reshape(-1, columns, *x.shape[1:]) for a in filled], axis=1)
+    return rows.reshape(-1, *x.shape[1:])
 
 
 def interpolations(decode: Decode, start: Float[Array, "n *l"], stop: Float[Array, "n *l"], *, steps: int) -> Array:

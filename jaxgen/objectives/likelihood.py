@@ -1,7 +1,7 @@
 """The likelihood of grids of codes under an autoregressive model.
 
 A model is any linen module whose call `model(codes, label, train=...)` gives the logits of every position given the codes
-before it, as those of `jaxgen.models.autoregressive` do.
+before it, as those of `jaxgen.models.autoregressive` do. One that is conditioned on a coarser grid is called with `above=...`.
 """
 
 import math
@@ -22,7 +22,13 @@ Codes = Callable[[TrainState, Batch], Array]
 
 
 def code_likelihood(
-    model: nn.Module, *, codes: Codes | None = None, condition: str | None = None, name: str = "model", feature: str = "code"
+    model: nn.Module,
+    *,
+    codes: Codes | None = None,
+    condition: str | None = None,
+    above: Codes | None = None,
+    name: str = "model",
+    feature: str = "code",
 ) -> LossFn:
     r"""The negative log-likelihood of a grid of codes, $-\sum_i \log p(x_i | x_1 ... x_{i-1}, y)$, in nats.
 
@@ -35,6 +41,8 @@ def code_likelihood(
       model: a linen module that maps codes `[B, h, w]`, and a label `[B]` if it has one, to logits `[B, h, w, K]`.
       codes: a function of the state and the batch that gives the codes; by default the batch has them.
       condition: the batch's feature that the model is conditioned on, such as the label.
+      above: a function of the state and the batch that gives the codes of the grids above, which the model is conditioned on.
+        Of a hierarchy, the likelihoods of the grids, each given the one above it, add up to that of all codes.
       name: the parameters' name.
       feature: the batch's feature of codes, where there is no such function.
 
@@ -52,7 +60,8 @@ def code_likelihood(
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         x = _whole(batch[feature] if codes is None else codes(state, batch))
         told = () if condition is None else (batch[condition],)
-        logits, vars = apply(model, params, state.vars, x, *told, key=key, name=name, train=train)
+        higher = {} if above is None else {"above": _whole(above(state, batch))}
+        logits, vars = apply(model, params, state.vars, x, *told, key=key, name=name, train=train, told=higher)
         nll = _nats(logits, x)
         return nll, Aux(vars, {"bits_per_code": nll / (math.log(2) * x[0].size)})
 
@@ -65,6 +74,7 @@ def log_prob(
     vars: Vars,
     codes: Integer[Array, "b h w"],
     label: Array | None = None,
+    above: Integer[Array, "b h2 w2"] | None = None,
     *,
     name: str = "model",
 ) -> Float[Array, " b"]:
@@ -76,6 +86,7 @@ def log_prob(
       vars: variables by name.
       codes: the codes.
       label: the classes of the grids, where the model is conditioned on them.
+      above: the codes of the grids above, where the model is conditioned on them.
       name: the parameters' name.
 
     Returns:
@@ -85,7 +96,8 @@ def log_prob(
       InputError: if the codes are no grids of integers.
     """
     codes, told = _whole(codes), () if label is None else (label,)
-    return -_nats(apply(model, params, vars, codes, *told, name=name)[0], codes)
+    higher = {} if above is None else {"above": _whole(above)}
+    return -_nats(apply(model, params, vars, codes, *told, name=name, told=higher)[0], codes)
 
 
 def _whole(codes: Array) -> Array:

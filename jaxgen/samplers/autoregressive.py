@@ -35,7 +35,15 @@ class Decoder(NamedTuple):
     step: Callable[[Array, PyTree, Array], tuple[Array, PyTree]]
 
 
-def decoder_of(model: nn.Module, params: Params, vars: Vars, *, label: Array | None = None, name: str = "model") -> Decoder:
+def decoder_of(
+    model: nn.Module,
+    params: Params,
+    vars: Vars,
+    *,
+    label: Array | None = None,
+    above: Integer[Array, "n h2 w2"] | None = None,
+    name: str = "model",
+) -> Decoder:
     """A trained model as the sampler takes it.
 
     Args:
@@ -43,15 +51,19 @@ def decoder_of(model: nn.Module, params: Params, vars: Vars, *, label: Array | N
       params: parameters by name.
       vars: variables by name.
       label: the classes `[n]` of the grids that will be drawn, where the model is conditioned on one.
+      above: the codes of the grids above, where the model is conditioned on them.
       name: the parameters' name.
     """
     own, told = variables(params, vars, name), () if label is None else (label,)
+
+    def start(n: int, grid: tuple[int, int]) -> PyTree:
+        return model.apply(own, n, grid, above, method="init_cache")
 
     def step(before: Array, cache: PyTree, position: Array) -> tuple[Array, PyTree]:
         found: Any = model.apply(own, before, cache, position, *told, method="step")
         return found
 
-    return Decoder(model.init_cache, step)
+    return Decoder(model.init_cache if above is None else start, step)
 
 
 def autoregressive(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import pictures
-from jaxgen.analysis.codes import MOST, album, maps, palette
+from jaxgen.analysis.codes import MOST, album, album_of_two_levels, maps, palette, unigram_bits
 from jaxgen.game import TrainState
 
 STATE = TrainState(jnp.array(1234), jax.random.key(0), {}, {}, {}, {})
@@ -79,3 +79,36 @@ def test_an_album_of_as_many_images_as_there_are(n: int, colours: int) -> None:
         assert len(picture.images) % picture.columns == 0, name
         assert pictures.encode(picture).startswith(b"\x89PNG")
         assert picture.caption.endswith("step 1,234")
+
+
+def test_two_levels_are_shown_by_the_top_alone_and_by_both() -> None:
+    x = jax.random.uniform(jax.random.key(0), (20, 4, 4, 1))
+    seen: list[int] = []
+
+    def encoded(state: TrainState, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        codes = encode(state, x + 0.5)
+        return codes[:, :1, :1], codes
+
+    def coarse(state: TrainState, top: jax.Array, bottom: jax.Array) -> jax.Array:
+        seen.append(len(bottom))
+        return decode(state, top.repeat(2, axis=1).repeat(2, axis=2))
+
+    pictured = album_of_two_levels(encoded, lambda s, top, bottom: decode(s, bottom), coarse, x - 0.5, K, pixels=(-0.5, 0.5))
+    rows = np.asarray(pictured["reconstructions"](STATE, jax.random.key(0)).images).reshape(2, 3, 16, 4, 4, 1)
+    codes = encode(STATE, x)
+    np.testing.assert_allclose(rows[0, 0], x[:16], atol=1e-6)
+    np.testing.assert_allclose(rows[0, 1], np.broadcast_to(codes[:16, :1, :1, None] / (K - 1), (16, 4, 4, 1)), atol=1e-6)
+    np.testing.assert_allclose(rows[0, 2], decode(STATE, codes)[:16], atol=1e-6)
+    np.testing.assert_allclose(rows[1, 0, :4], x[16:], atol=1e-6)
+    assert seen == [20]
+    drawn = pictured["code_maps"](STATE, jax.random.key(0))
+    coloured = np.asarray(drawn.images).reshape(2, 3, 16, 4, 4, 3)
+    np.testing.assert_allclose(coloured[0, 0], np.repeat(x[:16], 3, axis=-1), atol=1e-6)
+    np.testing.assert_allclose(coloured[0, 1], maps(codes[:16, :1, :1], K, (4, 4)), atol=1e-6)
+    np.testing.assert_allclose(coloured[0, 2], maps(codes[:16], K, (4, 4)), atol=1e-6)
+    assert "its 1x1 and its 2x2 codes" in drawn.caption
+
+
+def test_the_bits_of_codes_of_unequal_frequency() -> None:
+    assert unigram_bits(np.array([4.0, 2.0, 1.0, 1.0])) == pytest.approx(1.75)
+    assert unigram_bits(np.array([0.0, 7.0])) == 0

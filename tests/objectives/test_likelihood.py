@@ -17,13 +17,13 @@ from scipy.special import log_softmax
 from jaxgen import objectives, samplers
 from jaxgen.errors import InputError
 from jaxgen.game import Player, create_state, make_train_step
-from jaxgen.models.autoregressive import GatedPixelCNN, TransformerPrior, levels_of
+from jaxgen.models.autoregressive import GatedPixelCNN, PixelSNAIL, TransformerPrior, levels_of
 
 K = 3
 GRIDS = jnp.array(list(itertools.product(range(K), repeat=4)), jnp.int32).reshape(81, 2, 2)
 PIXELCNN = GatedPixelCNN(K, 4, dilations=(1,), first_kernel=3, embedding=4, classes=2)
 TRANSFORMER = TransformerPrior(K, (2, 2), width=4, depth=1, heads=1, classes=2)
-log_prob = jax.jit(objectives.log_prob, static_argnums=0)
+log_prob = jax.jit(objectives.log_prob, static_argnums=0, static_argnames="name")
 MODELS = pytest.mark.parametrize("model", [PIXELCNN, TRANSFORMER], ids=["pixelcnn", "transformer"])
 
 
@@ -76,6 +76,22 @@ def test_codes_may_be_those_of_a_frozen_network_or_the_levels_of_an_image() -> N
     values, _ = loss(params, lg.state(params), {"image": image}, jax.random.key(0), train=False)
     binary = jnp.array(np.asarray(image)[..., 0] * 255 > 127.5, jnp.int32)
     np.testing.assert_allclose(values, -log_prob(of_pixels, params, {}, binary), rtol=1e-5)
+
+
+def test_the_likelihood_given_a_grid_above_is_that_of_a_model_which_is_given_it() -> None:
+    model = PixelSNAIL(K, 4, 4, 3, 1, 1, False, above=2, residuals_above=1, dropout=0.0)
+    above = jnp.arange(81).reshape(81, 1, 1) % 2
+    params = {"bottom": filled(model, GRIDS, None, above)["params"]}
+    batch = {"code": GRIDS, "top": above.astype(jnp.uint8)}
+    loss = objectives.code_likelihood(model, above=lambda state, batch: batch["top"], name="bottom")
+    values, _ = loss(params, lg.state(params), batch, jax.random.key(0), train=False)
+    for c in (0, 1):
+        law = log_prob(model, params, {}, GRIDS, None, jnp.full((81, 1, 1), c), name="bottom")
+        assert jnp.exp(law).sum() == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(law[c::2], -values[c::2], rtol=1e-5)
+    wrong = objectives.code_likelihood(model, above=lambda state, batch: batch["top"].astype(jnp.float32), name="bottom")
+    with pytest.raises(InputError, match="Codes are integers"):
+        wrong(params, lg.state(params), batch, jax.random.key(0), train=False)
 
 
 @MODELS

@@ -57,6 +57,36 @@ def test_the_loss_in_closed_form(averages: bool, weight: float, variance: float)
     assert float(aux.metrics["batch_perplexity"]) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-5)
 
 
+class TwoLevels(nn.Module):
+    """Two levels that quantise the same vectors, by codebooks and commitments of their own."""
+
+    def setup(self) -> None:
+        self.coarse, self.fine = VectorQuantiserEMA(2, 2, commitment=2.0), VectorQuantiserEMA(3, 2, commitment=0.5)
+
+    def __call__(self, x: jax.Array, mask: Any = None, *, train: bool = False) -> tuple[jax.Array, dict[str, Quantised]]:
+        found = {"coarse": self.coarse(x, mask=mask, train=train), "fine": self.fine(x, mask=mask, train=train)}
+        return found["fine"].vectors, found
+
+
+def test_the_losses_of_all_levels_are_added_and_each_has_its_perplexity() -> None:
+    model = TwoLevels()
+    shapes = jax.eval_shape(model.init, jax.random.key(0), X)
+    book = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)["codebook"]
+    book = {
+        "coarse": {**book["coarse"], "vectors": jnp.array(BOOK[2:].repeat(2, 0))},
+        "fine": {**book["fine"], "vectors": jnp.array(BOOK)},
+    }
+    state = lg.state({"model": {}}, vars={"model": {"codebook": book}})
+    loss = vector_quantisation(model, data_variance=0.5)
+    value, aux = loss(state.params, state, {"image": jnp.array(X)}, jax.random.key(0), train=False)
+    far = ((X - BOOK[2]) ** 2).mean((1, 2))
+    np.testing.assert_allclose(aux.metrics["quantisation"], 2.0 * far + 0.5 * SQUARES, rtol=1e-5)
+    np.testing.assert_allclose(value, SQUARES / 0.5 + 2.0 * far + 0.5 * SQUARES, rtol=1e-5)
+    assert float(aux.metrics["coarse_batch_perplexity"]) == pytest.approx(1.0)
+    assert float(aux.metrics["fine_batch_perplexity"]) > 1.5
+    assert "batch_perplexity" not in aux.metrics
+
+
 def test_examples_that_fill_a_batch_up_are_not_counted() -> None:
     _, alone = values(True, X[:1], train=True)
     _, filled = values(True, X, [1.0, 0.0], train=True)

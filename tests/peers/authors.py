@@ -127,3 +127,21 @@ def nvae() -> SimpleNamespace:
             sys.modules.pop(theirs)
     found["cells"].SYNC_BN = False
     return SimpleNamespace(**found)
+
+
+def vqvae2() -> Any:
+    """The classes `VQVAE` and `PixelSNAIL` of github.com/rosinality/vq-vae-2-pytorch."""
+    folder = checkout("JAXGEN_VQVAE2", "github.com/rosinality/vq-vae-2-pytorch")
+    # Their quantiser adds up what several processes count; here there is one.
+    alone = ModuleType("distributed")
+    alone.all_reduce = lambda tensor: tensor  # type: ignore[attr-defined]
+    found = ModuleType("vq_vae_2")
+    for name in ("vqvae", "pixelsnail"):
+        with mock.patch.dict(sys.modules, {"distributed": alone}):
+            spec = importlib.util.spec_from_file_location(f"vq_vae_2_{name}", folder / f"{name}.py")
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        vars(found).update({kind: value for kind, value in vars(module).items() if kind in ("VQVAE", "PixelSNAIL")})
+    return found

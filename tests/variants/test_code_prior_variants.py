@@ -8,6 +8,7 @@ import pytest
 
 VARIANTS: list[Any] = [
     contract.slow({"labels": True, "accumulate": 2}),
+    contract.slow({"network": "pixelsnail", "labels": True, "width": 8}),
     contract.slow({"network": "transformer", "keep_rows": 0.5, "bf16": True, "ema": None, "width": 8}),
 ]
 

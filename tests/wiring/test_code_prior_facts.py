@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import a_run, make
+from contract import a_run, make, slow
 
 import experiments.code_prior as module
 import jaxgen
@@ -41,7 +41,7 @@ def encoded(experiment: jaxgen.Experiment, x: Any) -> Any:
     return book.module.apply(variables, x, method="encode")
 
 
-@pytest.mark.parametrize("network", ["pixelcnn", "transformer"])
+@pytest.mark.parametrize("network", ["pixelcnn", "transformer", slow("pixelsnail")])
 @pytest.mark.parametrize("labels", [False, True])
 def test_the_loss_is_the_likelihood_of_the_frozen_runs_codes(network: str, labels: bool) -> None:
     experiment = make("code_prior", **SMALL, network=network, labels=labels)
@@ -60,6 +60,9 @@ def test_the_network_gets_its_flags() -> None:
     model: Any = make("code_prior", width=8, depth=4, dropout=0.3, bf16=True).networks["model"].module
     assert (model.codes, model.channels, model.dilations, model.head) == (8, 8, (1, 2, 1, 4), 32)
     assert (model.dropout, model.classes, model.dtype) == (0.3, 0, jnp.bfloat16)
+    model = make("code_prior", width=16, depth=3, heads=4, network="pixelsnail", labels=True).networks["model"].module
+    assert (model.codes, model.channels, model.width, model.blocks, model.residuals, model.heads) == (8, 16, 16, 3, 2, 4)
+    assert (model.classes, model.attention, model.above) == (10, True, 0)
     model = make("code_prior", width=8, depth=2, heads=4, network="transformer", labels=True).networks["model"].module
     assert (model.codes, model.grid, model.width, model.depth, model.heads, model.classes) == (8, (2, 2), 8, 2, 4, 10)
 

@@ -9,10 +9,14 @@ neither the objective (`objectives.code_likelihood`) nor the sampler (`samplers.
 - `init_cache(batch, grid) -> cache` is what is known before the first position. It needs no parameters.
 - `step(before [B], cache, position, label) -> (logits [B, K], cache)` gives the logits of one position. `before` holds the
   codes of the position before; at position 0 it has no effect. The positions are visited in order.
+
+A model of one grid of a hierarchy may be conditioned on the grid above it, too: `model(codes, label, above, train=...)`, and
+`init_cache(batch, grid, above)`, which then needs the parameters. The steps read that condition from the cache.
 """
 
 from jaxgen.models.autoregressive.levels import image_of, levels_of
 from jaxgen.models.autoregressive.pixelcnn import GatedPixelCNN
+from jaxgen.models.autoregressive.pixelsnail import PixelSNAIL
 from jaxgen.models.autoregressive.transformer import TransformerPrior
 
-__all__ = ["GatedPixelCNN", "TransformerPrior", "image_of", "levels_of"]
+__all__ = ["GatedPixelCNN", "PixelSNAIL", "TransformerPrior", "image_of", "levels_of"]

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxgen.errors import SizeError
 from jaxgen.models.autoregressive.label import check_label
+from jaxgen.models.autoregressive.rows import margins, next_row
 from jaxgen.nn import Conv, Embed
 
 
@@ -107,13 +108,13 @@ class GatedPixelCNN(nn.Module):
         """
         check_label(self.classes, label)
         reach, width = self.reach, codes.shape[2]
-        x = _margins(self.embed(codes), top=reach, left=reach, right=reach)
+        x = margins(self.embed(codes), top=reach, left=reach, right=reach)
         v = self.first_vertical(x[:, :-1])  # without the last row: a position sees the rows above its own
         h = self.first_horizontal(x[:, reach:, : width + reach - 1])  # and the columns to its left
         for block in self.blocks:
             pads = block.reach
-            v, link = block.vertical(_margins(v, top=pads, left=pads, right=pads), label, train=train)
-            h = block.horizontal(_margins(h, left=pads), link, label, train=train)
+            v, link = block.vertical(margins(v, top=pads, left=pads, right=pads), label, train=train)
+            h = block.horizontal(margins(h, left=pads), link, label, train=train)
         return self._head(h)
 
     def init_cache(self, batch: int, grid: tuple[int, int]) -> PixelCache:
@@ -170,11 +171,11 @@ class GatedPixelCNN(nn.Module):
 
     def _next_row(self, cache: PixelCache, label: Array | None) -> PixelCache:
         """The vertical stack in the next row, in which no code is known yet."""
-        codes = _next(cache.codes, jnp.zeros_like(cache.codes[:, :1]))
+        codes = next_row(cache.codes, jnp.zeros_like(cache.codes[:, :1]))
         v = self.first_vertical(codes[:, :-1])
         windows, links = [], []
         for block, window in zip(self.blocks, cache.vertical, strict=True):
-            seen = _next(window, _margins(v, left=block.reach, right=block.reach))
+            seen = next_row(window, margins(v, left=block.reach, right=block.reach))
             v, link = block.vertical(seen, label, train=False)
             windows.append(seen)
             links.append(link)
@@ -241,12 +242,3 @@ class GatedBlock(nn.Module):
             y = y + told[:, None, None]
         value, gate = jnp.split(y, 2, axis=-1)
         return self.drop(jnp.tanh(value) * jax.nn.sigmoid(gate), deterministic=not train)
-
-
-def _margins(x: Array, *, top: int = 0, left: int = 0, right: int = 0) -> Array:
-    return jnp.pad(x, ((0, 0), (top, 0), (left, right), (0, 0)))
-
-
-def _next(rows: Array, row: Array) -> Array:
-    """The rows without the first and with one more at the end."""
-    return jnp.concatenate([rows[:, 1:], row], axis=1)

@@ -43,20 +43,25 @@ class Encoder(nn.Module):
       blocks: the number of residual blocks.
       width: the number of channels between the two convolutions of a block.
       dtype: the dtype of the computation; the parameters are float32.
+      features: the channels of the 3x3 convolution and of the blocks; None is the last of `channels`.
+      rectified: whether a ReLU follows the 3x3 convolution, before the blocks.
     """
 
     channels: tuple[int, ...] = (64, 128)
     blocks: int = 2
     width: int = 32
     dtype: Any = jnp.float32
+    features: int | None = None
+    rectified: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
-        """Encodes `[B, H, W, C]` to `[B, h, w, channels[-1]]`; a side that cannot be halved is rounded up."""
+        """Encodes `[B, H, W, C]` to `[B, h, w, features]`; a side that cannot be halved is rounded up."""
         h = x
         for i, channels in enumerate(self.channels):
             h = nn.relu(Conv(channels, (4, 4), (2, 2), dtype=self.dtype, name=f"down{i}")(h))
-        h = nn.relu(Conv(self.channels[-1], (3, 3), dtype=self.dtype, name="last")(h))
+        h = Conv(self.features or self.channels[-1], (3, 3), dtype=self.dtype, name="last")(h)
+        h = nn.relu(h) if self.rectified else h
         return ResidualStack(self.blocks, self.width, dtype=self.dtype, name="stack")(h)
 
 
