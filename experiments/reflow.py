@@ -138,7 +138,7 @@ def experiment(
         return diffused.visible(jnp.concatenate(rows))
 
     def compared(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        several = " and ".join(map(str, few))
+        several = ", ".join(map(str, few))
         caption = (
             f"From one noise a column: {pair_steps} steps of the frozen flow; {several} of it; {several} of this one; "
             f"training step {int(state.step):,}"
