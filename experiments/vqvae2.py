@@ -1,6 +1,25 @@
 """VQ-VAE-2, first stage (Razavi et al. 2019): an autoencoder whose code is a coarse grid of whole numbers above a fine one.
 
 python -m experiments.vqvae2                                           # digits, nothing to download
+python -m experiments.vqvae2 --dataset FOLDER --channels 64 128 --codes 512 --features 64 --learning-rate 3e-4
+
+The digits have 2x2 top codes above 4x4 bottom codes, 32 of each. After 1,500 steps (seed 0, 2.4 minutes of processor time)
+the squared error on the 360 test images is 3.73 +- 0.07 % of the variance of the pixels. All 32 codes of both levels are in use
+there, with perplexities of 27.2 (top) and 28.1 (bottom). The bottom says nearly all of so small an image: with the mean of its
+vectors in their place, the top codes show little more than how wide a digit is.
+
+The second command has the networks of rosinality/vq-vae-2-pytorch for images of 256x256, with 32x32 codes above 64x64. Against
+that code:
+
+| | there | here |
+| --- | --- | --- |
+| networks | top quantised first; the bottom sees the decoded top | the same, for images of any sides |
+| loss | squared error + 0.25 times the commitment of both levels | the squared error is divided by the variance of the pixels |
+| pixels | from -1 to 1 | from -0.5 to 0.5, as in `experiments.vqvae` |
+| codebooks | running averages, decay 0.99, not debiased; begin at N(0, 1) | debiased; begin uniformly; --quantiser gradient |
+| optimizer | Adam 3e-4, batches of 128, 560 epochs | Adam 1e-3, batches of 128 |
+
+A second stage learns the distribution of both grids of codes (`experiments.hierarchical_code_prior`).
 """
 
 from collections.abc import Mapping

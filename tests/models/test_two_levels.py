@@ -17,7 +17,7 @@ X = normal(4, 8, 8, 2)
 
 
 def model(shape: tuple[int, int, int] = (8, 8, 2), kind: Any = VectorQuantiserEMA, **options: Any) -> TwoLevelVQVAE:
-    options = {"channels": (4,), "blocks": 0, "width": 5, **options}
+    options = {"channels": (8,), "blocks": 0, "width": 5, **options}
     return TwoLevelVQVAE.of(shape, kind(K, E), kind(K, D), **options)
 
 
