@@ -271,7 +271,7 @@ RATES: Sequence[Change] = [
     ("clipped element by element", "optax.clip_by_global_norm(norm)", "optax.clip(norm)"),
     ("the warm-up falls", "optax.linear_schedule(0.0, peak, warmup)", "optax.linear_schedule(peak, 0.0, warmup)"),
     ("the rate falls over all steps", "max(steps - warmup, 1)", "max(steps, 1)"),
-    ("no cosine", "if cosine else", "if not cosine else"),
+    ("no cosine", "        if cosine\n", "        if not cosine\n"),
     ("no warm-up", "[warmup]) if warmup else", "[warmup]) if not warmup else"),
 ]
 
