@@ -159,8 +159,10 @@ def experiment(
 
     def classify(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
         assert space.encode is not None
-        features, labels = units.over(test, space.encode, state, transform, track)
-        error = 1.0 - probe.linear(*units.over(train, space.encode, state, transform, track), features, labels)
+        sets = units.of_both(train, test, space.encode, state, transform, track)
+        if sets is None:
+            return {}
+        error, labels = 1.0 - probe.linear(*sets[0], *sets[1]), sets[1][1]
         # The standard error is over the test images; that of the classifier's training images is not in it.
         return named({"linear_error": (100 * error, 100 * of_share(error, len(labels)))})
 

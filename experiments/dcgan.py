@@ -110,9 +110,9 @@ def experiment(
     def classify(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
         seed, found = int(jax.random.bits(key)), {}
         for name, of in (("svm_error", features), ("svm_error_pixels", pixels)):
-            sets = [units.over(source, of, state, transform, track) for source in (train, test)]
-            if min(own.min() for _, own in sets) < 0:
-                return {}  # labels that are withheld
+            sets = units.of_both(train, test, of, state, transform, track)
+            if sets is None:
+                return {}
             error = few_labels(*sets[0], *sets[1], labels=svm_labels, draws=svm_draws, seed=seed)
             found[name] = (100 * error.error, None if error.stderr is None else 100 * error.stderr)
         return named(found)

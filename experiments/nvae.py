@@ -129,13 +129,15 @@ def experiment(
     if spectral_start is not None and not spectral:
         raise jaxgen.UserError("--spectral-start is where --spectral falls from; give --spectral above 0, or leave it out.")
     train, test = data.train_and_test(dataset)
-    image = data.common_shape("image", train, test)
+    height, across, colours = data.common_shape("image", train, test)
+    image = (height, across, colours)
+    head: likelihoods.LogisticMixtureLikelihood | likelihoods.BernoulliLikelihood
     if binarization == "none":
         mixture = likelihoods.LogisticMixtureLikelihood(components or 10)
-        outputs, head = mixture.numbers(image[-1]), mixture
+        outputs, head = mixture.numbers(colours), mixture
         transform = data.scale(*mixture.pixels)
     else:
-        outputs, head = image[-1], likelihoods.BernoulliLikelihood()
+        outputs, head = colours, likelihoods.BernoulliLikelihood()
         transform = data.chain(data.scale(), {"dynamic": data.binarize(), "static": data.binarize_statically()}[binarization])
     model = vae.NVAE(
         image,
@@ -215,7 +217,7 @@ def experiment(
         return jnp.clip((x - black) / (white - black), 0.0, 1.0)
 
     def forward(variables: Mapping[str, PyTree], key: Key) -> Mapping[str, PyTree]:
-        told = {"key": key, "temperature": temperature, "train": True, "method": "generate"}
+        told: dict[str, Any] = {"key": key, "temperature": temperature, "train": True, "method": "generate"}
         return model.apply(variables, 16, **told, mutable=["batch_stats"])[1]
 
     @jax.jit

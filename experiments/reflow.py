@@ -121,7 +121,8 @@ def experiment(
     def measured(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         """Squared distances a pixel of samples by few steps from the ends of the frozen flow, and the straightness of both."""
         z = keys.draw(jax.random.normal, keys.per_example(key, batch), batch["image"].shape)
-        end, found = pairs(state, batch, z), {}
+        end = pairs(state, batch, z)
+        found: dict[str, Array] = {}
         for suffix, denoise in (("", after(state, batch)), ("_before", before(state, batch))):
             ends = {k: by_euler(k)(denoise, z, key).x for k in few}
             found |= {f"mse_{k}{suffix}": ((x - end) ** 2).mean((1, 2, 3)) for k, x in ends.items()}

@@ -47,6 +47,32 @@ def over(
     return np.concatenate(found)[: source.length], np.concatenate(labels)[: source.length]
 
 
+def of_both(
+    train: data.Source,
+    test: data.Source,
+    encode: Callable[[TrainState, Array], Array],
+    state: TrainState,
+    transform: data.Transform,
+    track: Track,
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None:
+    """The units of both splits with their classes, for a classifier; None if labels are withheld or show a single class.
+
+    Args:
+      train: the images that a classifier learns from.
+      test: the images that it is tested on.
+      encode: the encoder, as `over` takes it.
+      state: the state.
+      transform: the transform of the images.
+      track: a function that shows the progress.
+
+    Returns:
+      The units and labels of the training images, and those of the test images.
+    """
+    known, (features, labels) = (over(source, encode, state, transform, track) for source in (train, test))
+    withheld = min(known[1].min(), labels.min()) < 0
+    return None if withheld or len(np.unique(known[1])) < 2 else (known, (features, labels))
+
+
 def filters(
     kernel: Float[Array, "d m"], activity: Float[Array, " m"], image: tuple[int, int, int]
 ) -> tuple[Float[Array, "n h w c"], int]:

@@ -56,7 +56,7 @@ def page(
     features = None if extractor is None else extractors.find(extractor)
     names = _names(runs)
     kept = _Kept(out / VALUES)
-    sections = []
+    sections: list[dict[str, Any]] = []
     for path, name in zip(runs, names, strict=True):
         section = _section(path, name, out, tuple(metrics), features, sampling_steps, n, shown, seed, data_dir, kept)
         if sections and section["real"] != sections[0]["real"]:

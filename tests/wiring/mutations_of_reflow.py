@@ -26,7 +26,7 @@ EXPERIMENT: Sequence[Change] = [
     ("one step more", "grid = grids.even(PATH, drawn_by + 1)", "grid = grids.even(PATH, drawn_by + 2)"),
     ("two steps of a distilled flow", "sampling_steps or distil or 2", "sampling_steps or 2"),
     ("measured at all steps", "if not distil or distil % k == 0", ""),
-    ("distances from noise", "end, found = pairs(state, batch, z), {}", "end, found = z, {}"),
+    ("distances from noise", "end = pairs(state, batch, z)", "end = z"),
     ("a sum over pixels", "((x - end) ** 2).mean((1, 2, 3))", "((x - end) ** 2).sum((1, 2, 3))"),
     ("before is after", '("_before", before(state, batch))', '("_before", after(state, batch))'),
     ("straightness of distilled flows", "            if not distil:\n", "            if True:\n"),
