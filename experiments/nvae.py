@@ -28,6 +28,11 @@ normalisation | the same |
 | biases | at random at first | zero |
 | samples | temperature 0.6 to 1, batch statistics by 500 passes that draw samples | --temperature, --readjust |
 | batch normalisation | of all GPUs | of the whole batch; with --accumulate of a micro-batch, so that it trains otherwise |
+| flips | half of the images of CIFAR-10 | none |
+
+The first command gives 23.53 +- 0.17 nats (seed 0 alone, n = 360, 100 importance samples), in six and a half minutes of
+processor time, half of which XLA compiles, and 3 GiB of memory; the groups' KLs are 4.1, 1.2 and 1.1 nats. On images this small it
+is no gain over dense layers: the ladder VAE has 21.94 +- 0.19.
 """
 
 import math
