@@ -31,8 +31,8 @@ normalisation | the same |
 | flips | half of the images of CIFAR-10 | none |
 
 The first command gives 23.53 +- 0.17 nats (seed 0 alone, n = 360, 100 importance samples), in six and a half minutes of
-processor time, half of which XLA compiles, and 3 GiB of memory; the groups' KLs are 4.1, 1.2 and 1.1 nats. On images this small it
-is no gain over dense layers: the ladder VAE has 21.94 +- 0.19.
+processor time, part of which XLA compiles, and 3 GiB of memory; the groups' KLs are 4.1, 1.2 and 1.1 nats. On images this
+small it is no gain over dense layers: the ladder VAE has 21.94 +- 0.19.
 """
 
 import math
