@@ -29,7 +29,7 @@ COMMANDS = [
     ("jaxgen data", "^There is no subcommand 'data' of jaxgen; perhaps you meant data list or data prepare"),
     ("jaxgen vae --beta 4", "^vae is an experiment; train it by `jaxgen run vae`"),
     ("jaxgen dcgna", "^There is no subcommand 'dcgna' of jaxgen; perhaps you meant `jaxgen run dcgan`"),
-    ("jaxgen run vea", "^There is no experiment 'vea'; perhaps you meant vae or vqvae .`jaxgen list` shows them"),
+    ("jaxgen run vea", "^There is no experiment 'vea'; perhaps you meant vae or nvae .`jaxgen list` shows them"),
     ("jaxgen run VAE", "^There is no experiment 'VAE'; perhaps you meant vae"),
     ("jaxgen run experiments.ddmp", "^There is no experiment 'ddmp'; perhaps you meant ddpm"),
     ("jaxgen run ../vae", "^There is no experiment '../vae'; perhaps you meant vae"),
