@@ -22,13 +22,12 @@ Against the paper (algorithm 1) and the authors' code (github.com/gnobitab/Recti
 | optimizer | Adam of 2e-4, a warm-up over 5,000 steps, clipping at 1, averages of 0.9999 | a rate of 3e-4, without a warm-up |
 | before a distillation | a reflow, from whose pairs is distilled | as --flow says |
 
-On digits (the second command, seed 0 alone, n = 360), the straightness falls from 0.1388 to 0.0108, and the squared difference a
-pixel from the ends of the frozen flow from 0.248 to 0.034 by one step, from 0.053 to 0.015 by two, and from 0.0146 to 0.0092 by
-four. Each of the 200 steps solves the frozen flow in 20 evaluations: together seven minutes of processor time.
-
-Of a small network and eight modes on a ring, one reflow brings the straightness S from 0.517 to 0.004, the cost of transport
-from 0.182 to 0.169, and the squared error of one step from 1.20 to 0.013 (2,000 noises, in a mean over both numbers; seeds and
-sizes in `tests/objectives/test_coupling.py`, `pytest -m slow`).
+On digits (the second command, seed 0 alone, n = 360), the straightness falls from 0.1388 to 0.0108, and the squared
+difference a pixel from the ends of the frozen flow from 0.248 to 0.034 by one step, from 0.053 to 0.015 by two, and from
+0.0146 to 0.0092 by four. Each of the 200 steps solves the frozen flow in 20 evaluations: together seven minutes of processor
+time.  Of a small network and eight modes on a ring, one reflow brings the straightness S from 0.517 to 0.004, the cost of
+transport from 0.182 to 0.169, and the squared error of one step from 1.20 to 0.013 (2,000 noises, in a mean over both
+numbers; seeds and sizes in `tests/objectives/test_coupling.py`, `pytest -m slow`).
 """
 
 from collections.abc import Mapping
