@@ -27,7 +27,7 @@ import optax
 
 import jaxgen
 from jaxgen import data, keys, objectives, samplers
-from jaxgen.analysis.codes import unigram_bits
+from jaxgen.analysis.codes import counted, unigram_bits
 from jaxgen.analysis.latent_space import reconstructions
 from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole
 from jaxgen.models import autoregressive
@@ -151,9 +151,7 @@ def experiment(
     over_test: dict[str, Any] = {"batch_size": batch_size, "transform": transform}
 
     def chosen(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        return {
-            "counts": jax.vmap(lambda c: jnp.bincount(c, length=codes))(encode(state, batch).reshape(len(batch["image"]), -1))
-        }
+        return {"counts": counted(encode(state, batch), codes)}
 
     counts_over = jaxgen.sum_over(test, chosen, **over_test)
 

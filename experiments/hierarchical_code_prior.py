@@ -33,7 +33,7 @@ import optax
 
 import jaxgen
 from jaxgen import data, keys, objectives, samplers
-from jaxgen.analysis.codes import unigram_bits
+from jaxgen.analysis.codes import counted, unigram_bits
 from jaxgen.analysis.latent_space import reconstructions
 from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole
 from jaxgen.models.autoregressive import PixelSNAIL
@@ -181,9 +181,6 @@ def experiment(
         return {"nll": own["top"]["nll"] + own["bottom"]["nll"], **bits}
 
     def chosen(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        def counted(grid: Array, k: int) -> Array:
-            return jax.vmap(lambda c: jnp.bincount(c, length=k))(grid.reshape(len(grid), -1))
-
         return {level: counted(grid, codes[level]) for level, grid in encode(state, batch).items()}
 
     counts_over = jaxgen.sum_over(test, chosen, **over_test)

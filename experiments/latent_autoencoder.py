@@ -52,6 +52,7 @@ import optax
 import jaxgen
 from jaxgen import data, diffusion, keys, objectives
 from jaxgen.analysis import latent_maps
+from jaxgen.analysis.codes import counted
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial
 from jaxgen.models.first_stage import presets
@@ -166,8 +167,7 @@ def experiment(
         z = call("to_latents", state, batch["image"], keys.per_example(key, batch))
         found = {"sums": z.sum((1, 2, 3)), "squares": (z**2).sum((1, 2, 3)), "counts": jnp.full(len(z), float(z[0].size))}
         if variant == "vq":
-            chosen = call("codes", state, batch["image"]).reshape(len(z), -1)
-            found["codes"] = jax.vmap(lambda c: jnp.bincount(c, length=codes))(chosen)
+            found["codes"] = counted(call("codes", state, batch["image"]), codes)
         return found
 
     sums_over = jaxgen.sum_over(test, moments, batch_size=batch_size, transform=transform)

@@ -43,7 +43,7 @@ import optax
 
 import jaxgen
 from jaxgen import data, objectives
-from jaxgen.analysis import codes as pictures_of_codes
+from jaxgen.analysis import codes as of_codes
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.game import merging
 from jaxgen.models import vqvae
@@ -130,8 +130,7 @@ def experiment(
         return {name: value for name, value in values.items() if name != "batch_perplexity"}
 
     def chosen(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        own = encode(state, batch["image"]).reshape(len(batch["image"]), -1)
-        return {"counts": jax.vmap(lambda c: jnp.bincount(c, length=book.codes))(own)}
+        return {"counts": of_codes.counted(encode(state, batch["image"]), book.codes)}
 
     counts_over = jaxgen.sum_over(test, chosen, batch_size=batch_size, transform=transform)
 
@@ -148,7 +147,7 @@ def experiment(
         networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)))},
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.joined(means, usage)},
-        pictures=pictures_of_codes.album(encode, decode, shown, book.codes, pixels=PIXELS),
+        pictures=of_codes.album(encode, decode, shown, book.codes, pixels=PIXELS),
         ema=ema,
         accumulate=accumulate,
         best="test/mse",

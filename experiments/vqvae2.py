@@ -31,7 +31,7 @@ import optax
 
 import jaxgen
 from jaxgen import data, objectives
-from jaxgen.analysis import codes as pictures_of_codes
+from jaxgen.analysis import codes as of_codes
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
 from jaxgen.game import merging
 from jaxgen.models import vqvae
@@ -124,9 +124,7 @@ def experiment(
         return {name: value for name, value in values.items() if not name.endswith("batch_perplexity")}
 
     def chosen(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
-        own = encode(state, batch["image"])._asdict()
-        rows = {level: grid.reshape(len(grid), -1) for level, grid in own.items()}
-        return {level: jax.vmap(lambda c: jnp.bincount(c, length=codes))(row) for level, row in rows.items()}
+        return {level: of_codes.counted(grid, codes) for level, grid in encode(state, batch["image"])._asdict().items()}
 
     counts_over = jaxgen.sum_over(test, chosen, batch_size=batch_size, transform=transform)
 
@@ -146,7 +144,7 @@ def experiment(
         networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)))},
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.joined(means, usage)},
-        pictures=pictures_of_codes.album_of_two_levels(encode, decode, coarse, shown, codes, pixels=PIXELS),
+        pictures=of_codes.album_of_two_levels(encode, decode, coarse, shown, codes, pixels=PIXELS),
         ema=ema,
         accumulate=accumulate,
         best="test/mse",

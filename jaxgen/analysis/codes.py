@@ -1,7 +1,8 @@
-"""Pictures of models whose code is a grid of whole numbers, or two: maps of the codes, and the images of codes."""
+"""Counts of codes that are whole numbers, and pictures of models with grids of them: maps of codes, and the images of codes."""
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -26,6 +27,19 @@ def palette(count: int) -> Float[Array, "k 3"]:
     """
     hue = jnp.arange(count, dtype=jnp.float32) * (5**0.5 - 1) / 2
     return 0.5 + 0.5 * jnp.cos(2 * jnp.pi * (hue[:, None] + jnp.array([0, 1 / 3, 2 / 3])))
+
+
+def counted(codes: Int[Array, "b *grid"], count: int) -> Int[Array, "b k"]:
+    """The number of times that each code occurs in each example.
+
+    Args:
+      codes: the codes of the examples.
+      count: the number K of codes.
+
+    >>> counted(jnp.array([[[0, 2], [2, 2]]]), 4).tolist()
+    [[1, 0, 3, 0]]
+    """
+    return jax.vmap(lambda own: jnp.bincount(own, length=count))(codes.reshape(len(codes), -1))
 
 
 def unigram_bits(counts: Float[np.ndarray, " k"]) -> float:

@@ -85,7 +85,7 @@ def evaluate(
     for flag, value in beside_metrics.items():
         if value is not None and not metrics:
             raise UserError(f"--{flag} goes with --metrics; name one or more of them, or leave it out.")
-    features = _extractor(extractor)
+    features = extractor_of(extractor)
     chosen = "best" if best else "last" if step is None else f"step {step}"
     rows: list[dict[str, Any]] = []
     for own in runs.settings(evaluate, workdir, experiment, anew, several=True):
@@ -149,7 +149,7 @@ def measure(
     from jaxgen.measuring.measure import measure
 
     _check_json(json_file)
-    features = _extractor(extractor)
+    features = extractor_of(extractor)
     more = None if others is None else images.read(others)
     found = measure(images.read(real), images.read(fake), metrics, extractor=features, others=more, seed=seed)
     print(f"{fake} against {real}")
@@ -183,7 +183,8 @@ def compare(a: Positional[Place], b: Positional[Place]) -> None:
         )
 
 
-def _extractor(path: Path | None) -> Any:
+def extractor_of(path: Path | None) -> Any:
+    """The extractor that a flag names, which is imported if there is one; None stands for pixels."""
     if path is None:
         return None
     from jaxgen.commands import extractors

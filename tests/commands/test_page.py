@@ -91,6 +91,9 @@ def test_mistakes(trained: dict[str, Path], tmp_path: Path, capsys) -> None:
     vae, out = str(trained["vae"]), str(tmp_path / "out")
     assert "Name the runs" in refused(capsys, lambda: main(["page", "--out", out]))
     assert "--out" in refused(capsys, lambda: main(["page", vae]))
+    for name, sentence in {"lenet": "generates nothing", "modes": "points and no images"}.items():
+        jaxgen.fit(make(name, steps=1)._replace(evaluators={}, final={}, pictures={}), workdir=tmp_path / name, quiet=True)
+        assert sentence in refused(capsys, lambda name=name: main(["page", str(tmp_path / name), "--out", out]))
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(capsys, lambda: main(["page", vae, "--out", str(tmp_path / "file")]))
     (tmp_path / "out").mkdir()

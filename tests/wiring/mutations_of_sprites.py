@@ -50,9 +50,17 @@ FACTORS: Sequence[Change] = [
     ("informations of another latent", "squares(shares[latent], walk", "squares(shares[0], walk"),
 ]
 
+FLAG: Sequence[Change] = [
+    ("factors of the training images", "follow.over(test, space", "follow.over(train, space"),
+    ("a picture without factors", "    if factors:\n        information", "    if not factors:\n        information"),
+    ("factors are always measured", "*[disentangled] * bool(factors)", "disentangled"),
+    ("one factor is enough", "or len(factors) == 1:", ":"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/data/builders/sprites.py", "data/test_sprites.py"): SPRITES,
     ("jaxgen/metrics/disentanglement.py", "metrics/test_disentanglement.py"): METRICS,
-    ("jaxgen/analysis/factors.py", "wiring/test_vae_facts.py"): FACTORS,
+    ("jaxgen/analysis/factors.py", "wiring/test_factors_facts.py"): FACTORS,
+    ("experiments/vae.py", "wiring/test_factors_facts.py"): FLAG,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""
