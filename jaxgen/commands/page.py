@@ -23,7 +23,8 @@ class Measured(NamedTuple):
     Fields:
       setting: the flags of sampling that were given anew.
       evaluations: the network evaluations of a sample; None if the data decide them.
-      values: `value`, `stderr`, `floor` and `real`, the images that the samples were held against, by the metric's name.
+      values: the numbers `value`, `stderr` and `floor`, and `real`, the name of the images that the samples were compared with,
+        by the metric's name.
     """
 
     setting: Mapping[str, Any]
@@ -39,7 +40,7 @@ class Section(NamedTuple):
       command: the command that trained it.
       step: the step of its last checkpoint.
       parameters: the number of its parameters.
-      figures: its figures on the test split when they were last evaluated, each with its standard error.
+      figures: the figures of its last evaluation on the test split, each with its standard error.
       measured: the values of its samples, a setting each.
       refused: the settings that it refused, each with the sentence.
     """
@@ -54,7 +55,7 @@ class Section(NamedTuple):
 
     @property
     def real(self) -> str | None:
-        """The images that the samples were held against."""
+        """The name of the images that the samples were compared with."""
         return next((str(value["real"]) for one in self.measured for value in one.values.values()), None)
 
 
