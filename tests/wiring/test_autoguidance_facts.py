@@ -140,6 +140,7 @@ def heun(constant: float, x: np.ndarray, **how: Any) -> np.ndarray:
         ({"guidance": 2.0}, 0.5),
         ({"guidance": 2.0, "interval": (0.3, 4.0)}, 0.5),
         ({"guidance": 2.0, "smallest": 0.01, "largest": 20.0, "rho": 3.0, "sampling_steps": 9}, 0.5),
+        ({"guidance": 2.0, "smallest": 0.01, "largest": 20.0, "rho": 2.0, "sampling_steps": 5}, 0.5),
     ],
     ids=str,
 )
