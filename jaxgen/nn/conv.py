@@ -20,6 +20,9 @@ from jaxgen.errors import SizeError
 from jaxgen.nn import conv_on_cpu
 from jaxgen.nn.padding import Padding, pixels
 
+TORCH = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+r"""PyTorch's initializer of kernels, within $\pm 1 / \sqrt{\mathrm{fan\_in}}$."""
+
 
 def convolve(
     x: Float[Array, "b h w c"],

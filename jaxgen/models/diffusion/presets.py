@@ -16,15 +16,13 @@ from jaxgen.models.diffusion.pyramid import ResidualPyramid
 from jaxgen.models.diffusion.unet import UNet
 from jaxgen.models.diffusion.vdm import VDM
 from jaxgen.nn import BINOMIAL, BOX, AdaptiveGroupNorm, AdditiveGroupNorm, RandomFourier, Sinusoidal
+from jaxgen.nn.conv import TORCH
 
 XAVIER = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 """Ho's and Song's initializer of all kernels."""
 
 ALMOST_ZERO = nn.initializers.variance_scaling(1e-10, "fan_avg", "uniform")
 """Theirs of the last kernel of a branch: 1e-5 times the other."""
-
-TORCH = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""PyTorch's initializer of layers, within $\\pm 1 / \\sqrt{\\mathrm{fan\\_in}}$."""
 
 
 def ddpm(

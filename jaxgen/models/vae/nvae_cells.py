@@ -12,16 +12,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.nn.conv import Conv
+from jaxgen.nn.conv import TORCH, Conv
 from jaxgen.nn.interpolation import bilinear_between_corners, interpolate
 from jaxgen.nn.masked_conv import Mask, Masked
 from jaxgen.nn.norm import BatchNorm
 from jaxgen.nn.squeeze_excite import SqueezeExcite
 from jaxgen.nn.weight_norm import LogWeightNorm, by_log_scale
 from jaxgen.types import PyTree
-
-TORCH = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-r"""PyTorch's initializer of kernels, within $\pm 1 / \sqrt{\mathrm{fan\_in}}$. Biases start at zero, not at random."""
 
 BRANCH = 0.1
 """The factor of what a cell adds to its input."""
