@@ -148,3 +148,20 @@ print(sorted({"tensorflow", "torch", "numpyro", "wandb"} & set(sys.modules)))
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_the_suite_is_collected_without_what_extras_install() -> None:
+    code = """
+import sys
+import pytest
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in "torch torchvision diffusers transformers numpyro haiku pythae tensorflow wandb".split():
+            raise ModuleNotFoundError(f"No module named '{name}'")
+
+sys.meta_path.insert(0, Absent())
+sys.exit(pytest.main(["--collect-only", "-q", "-n", "0", "-m", "peers", "-p", "no:cacheprovider", "tests/peers"]))
+"""
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert out.returncode in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED), out.stdout[-2000:]

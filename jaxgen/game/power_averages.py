@@ -31,7 +31,7 @@ def exponent(sigma_rel: float) -> float:
     Source: Karras et al. 2024 (Analyzing and improving the training dynamics of diffusion models), equation 126.
 
     >>> round(exponent(0.1), 4), round(exponent(0.05), 4)
-    (6.9389, 16.9727)
+    (6.9372, 16.9722)
     """
     if not 0 < sigma_rel < WIDEST:
         raise ValueError(f"a relative width of {sigma_rel} is not above 0 and below {WIDEST:.4f}")
@@ -113,8 +113,8 @@ def coefficients(steps: np.ndarray, widths: np.ndarray, step: float, width: floa
     Source: Karras et al. 2024, algorithm 3.
 
     >>> of, error = coefficients(np.array([50.0, 100.0, 100.0]), np.array([0.1, 0.05, 0.1]), 100.0, 0.1)
-    >>> of.round(6).tolist(), round(error, 6)
-    ([0.0, 0.0, 1.0], 0.0)
+    >>> bool(np.allclose(of, [0.0, 0.0, 1.0], atol=1e-6)), round(error, 6)
+    (True, 0.0)
     """
     steps, gammas = np.asarray(steps, np.float64), np.array([exponent(float(one)) for one in widths])
     wanted = np.array([float(step)]), np.array([exponent(width)])
@@ -124,4 +124,4 @@ def coefficients(steps: np.ndarray, widths: np.ndarray, step: float, width: floa
     found = found / found.sum()
     size = float(inner_products(*wanted, *wanted)[0, 0])
     squared = found @ products @ found - 2 * found @ target + size
-    return found + 0.0, float(np.sqrt(max(squared, 0.0) / size))
+    return found, float(np.sqrt(max(squared, 0.0) / size))

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from gaussian_mixtures import Mixture
 from peers import authors
 
@@ -17,6 +16,10 @@ from jaxgen import diffusion, samplers
 from jaxgen.diffusion import grids
 from jaxgen.game import PowerFunction
 from jaxgen.game.power_averages import coefficients, exponent, inner_products, relative_width
+
+pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
+
+import torch
 
 pytestmark = pytest.mark.peers
 

@@ -4,13 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 import jaxgen
 from jaxgen import objectives
 from jaxgen.models import autoencoders
 from jaxgen.nn import likelihoods
+
+pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
+
+import torch
+from torch.nn import functional
 
 pytestmark = pytest.mark.peers
 

@@ -10,13 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from objectives.test_coupling import KEY, PATH, Known, batch_of, drawn, reflow, state_of
 from peers import authors
 
 from jaxgen import diffusion, samplers
 from jaxgen.diffusion import grids, laws
 from jaxgen.objectives import denoiser_of
+
+pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
+
+import torch
 
 pytestmark = pytest.mark.peers
 

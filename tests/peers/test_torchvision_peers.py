@@ -9,10 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from jaxgen.models import cnn
 from jaxgen.models.cnn import vgg
+
+pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
+
+import torch
 
 pytestmark = pytest.mark.peers
 
