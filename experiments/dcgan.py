@@ -4,6 +4,7 @@ python -m experiments.dcgan                                                     
 python -m experiments.dcgan --dataset mnist --data-dir D --channels 64 128
 python -m experiments.dcgan --dataset cifar10 --data-dir D --channels 64 128 256
 python -m experiments.dcgan --dataset bedrooms/ --channels 64 128 256 512      # of a folder with the subfolders train and test
+python -m experiments.dcgan --augment color translation cutout       # of few images: what the discriminator sees is augmented
 
 Where images have classes, the final evaluation is the error of a support vector machine that sees the discriminator's maps of
 some labelled images (section 5.2), next to that of one that sees their pixels. A folder of bedrooms, or of other photos, is
@@ -34,7 +35,7 @@ import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_model, units
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
-from jaxgen.losses import adversarial
+from jaxgen.losses import adversarial, augmentation
 from jaxgen.losses.penalty import lazily, r1
 from jaxgen.metrics.support_vectors import few_labels
 from jaxgen.models.gan import dcgan
@@ -42,6 +43,7 @@ from jaxgen.progress import Track
 from jaxgen.types import Array, Key
 from jaxgen.uncertainty import named
 
+AUGMENTATIONS = {"color": augmentation.color, "translation": augmentation.translation(), "cutout": augmentation.cutout()}
 LOSSES = {"minimax": adversarial.minimax, "non_saturating": adversarial.non_saturating, "hinge": adversarial.hinge}
 
 
@@ -55,6 +57,7 @@ def experiment(
     norm: Literal["batch", "spectral"] = "batch",
     gamma: NonNegative = 0.0,
     gamma_every: Count = 16,
+    augment: tuple[Literal["color", "translation", "cutout"], ...] = (),
     svm_labels: Late[Whole] = 1000,
     svm_draws: Late[Count] = 5,
     steps: Whole = 2000,
@@ -74,6 +77,8 @@ def experiment(
       gamma: weight of the R1 penalty, which wants a discriminator with the spectral norm; 0 is none.
       gamma_every: steps between its applications, in which it is a part of the loss. StyleGAN2, where this is from, gives it an
         update of its own and lowers Adam's rate and betas for that; here there is no further update, and Adam stays as it is.
+      augment: augmentations of the images that the discriminator sees in training, data and samples alike, in this order (Zhao
+        et al. 2020).
       svm_labels: the number of labelled images that the support vector machine sees, as many of each class; 0 trains none.
       svm_draws: the number of draws of these images, of whose errors the mean is taken; 100 in the paper.
     """
@@ -86,7 +91,10 @@ def experiment(
     generator = dcgan.Generator(image, channels[::-1], dtype=dtype)
     discriminator = dcgan.Discriminator(channels, normalised=norm == "batch", spectral=norm == "spectral", dtype=dtype)
     penalty = lazily(r1(gamma), gamma_every) if gamma else None
-    d_loss, g_loss = objectives.adversarial(generator, discriminator, value_of(LOSSES, loss), latents=latents, penalty=penalty)
+    seen = augmentation.chained(*(AUGMENTATIONS[name] for name in augment)) if augment else None
+    d_loss, g_loss = objectives.adversarial(
+        generator, discriminator, value_of(LOSSES, loss), latents=latents, penalty=penalty, augment=seen
+    )
     tx = optax.adam(learning_rate, b1=0.5)
     players = {"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)}
     losses = jaxgen.loss_of(players["discriminator"], "discriminator_loss")

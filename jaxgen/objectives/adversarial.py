@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from jaxgen import keys
 from jaxgen.game import Aux, LossFn, TrainState
 from jaxgen.losses.adversarial import AdversarialLoss, over_maps, per_example
+from jaxgen.losses.augmentation import Augmentation
 from jaxgen.losses.penalty import Penalty
 from jaxgen.objectives.apply import apply, updates_of
 from jaxgen.types import Batch, Key, Params, Vars
@@ -27,6 +28,7 @@ def adversarial(
     latents: int | LatentLaw,
     condition: str | None = None,
     penalty: Penalty | None = None,
+    augment: Augmentation | None = None,
     feature: str = "image",
     names: tuple[str, str] = ("generator", "discriminator"),
 ) -> tuple[LossFn, LossFn]:
@@ -42,7 +44,8 @@ def adversarial(
       loss: the adversarial losses of the two players.
       latents: the dimension L of $z \sim N(0, I)$, or the law of z.
       condition: the feature that both modules take as their second argument, such as "label"; None is unconditional.
-      penalty: a penalty that is added to the discriminator's loss.
+      penalty: a penalty that is added to the discriminator's loss; its gradient passes through the augmentation.
+      augment: an augmentation of what the discriminator is trained to judge, and the generator by it; an evaluation has none.
       feature: the batch's feature x.
       names: the parameters' names.
 
@@ -64,7 +67,8 @@ def adversarial(
         return apply(generator, params, vars, z, *given(batch), key=layers, name=made, train=train)
 
     def judge(params: Params, vars: Vars, x: Any, batch: Batch, key: Key, train: bool) -> tuple[Float[Array, "b *map"], Vars]:
-        out, vars = apply(discriminator, params, vars, x, *given(batch), key=key, name=judged, train=train)
+        seen = augment(keys.fold_in(key, 0), x) if augment is not None and train else x
+        out, vars = apply(discriminator, params, vars, seen, *given(batch), key=key, name=judged, train=train)
         return out.astype(jnp.float32), vars
 
     def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:

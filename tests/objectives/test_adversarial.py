@@ -10,8 +10,8 @@ import optax
 import pytest
 
 import jaxgen
+from jaxgen import keys, objectives
 from jaxgen import nn as layers
-from jaxgen import objectives
 from jaxgen.losses import adversarial, penalty
 from jaxgen.objectives.adversarial import normal_law, uniform_law
 
@@ -233,3 +233,54 @@ def test_the_losses_and_penalties_of_maps_are_means_over_them() -> None:
     np.testing.assert_allclose(values, expected + aux.metrics["penalty"], rtol=1e-4)
     values, _ = g_loss(params, state, {"x": jnp.array(X)}, jax.random.key(0), train=True)
     np.testing.assert_allclose(values, -on_fake.mean(1), rtol=1e-4, atol=1e-6)
+
+
+def test_an_augmentation_is_seen_in_both_turns_and_in_the_penalty_and_not_in_an_evaluation() -> None:
+    """A discriminator of the sum, and an augmentation that multiplies by a number of each example and adds 1."""
+
+    class Sum(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            return self.param("scale", nn.initializers.ones_init(), ()) * x.sum(-1)
+
+    def augment(key, x):
+        return x * keys.draw(jax.random.uniform, key, (len(x), 1)) + 1
+
+    seen = []
+
+    def recorded(critic, real, fake, key, step):
+        seen.append(critic(real))
+        return penalty.squared_gradient(critic, real)
+
+    game = objectives.adversarial(
+        Generator(), Sum(), adversarial.wasserstein, latents=fixed, feature="x", penalty=recorded, augment=augment
+    )
+    networks = {
+        "generator": jaxgen.Network(Generator(), jnp.asarray(Z)),
+        "discriminator": jaxgen.Network(Sum(), jnp.asarray(X)),
+    }
+    params, _ = jaxgen.initialize(networks)(jax.random.key(0))
+    players = {
+        name: jaxgen.Player(loss, optax.sgd(1.0)) for name, loss in zip(("discriminator", "generator"), game, strict=True)
+    }
+    state = jaxgen.create_state(jax.random.key(0), params, {}, players)
+    batch = {"x": jnp.asarray(X)}
+    fake = np.asarray(objectives.apply(Generator(), params, {}, jnp.asarray(Z), name="generator")[0])
+    for train in (True, False):
+        seen.clear()
+        _, aux = game[0](params, state, batch, jax.random.key(1), train=train)
+        generated, _ = game[1](params, state, batch, jax.random.key(1), train=train)
+        real, made = np.asarray(aux.metrics["real_logit"]), np.asarray(aux.metrics["fake_logit"])
+        if not train:
+            np.testing.assert_allclose(real, X.sum(-1), rtol=1e-5)
+            np.testing.assert_allclose(made, fake.sum(-1), rtol=1e-5)
+            np.testing.assert_allclose(-generated, made, rtol=1e-5)
+            np.testing.assert_allclose(seen[0], real, rtol=1e-5)
+            continue
+        factors = [(real - 3) / X.sum(-1), (made - 3) / fake.sum(-1), (-np.asarray(generated) - 3) / fake.sum(-1)]
+        for factor in factors:
+            assert ((factor >= -1e-4) & (factor <= 1.0001)).all()
+            assert np.ptp(factor) > 0.1
+        assert abs(factors[0] - factors[1]).min() > 1e-4, "data and samples have draws of their own"
+        of_penalty = (np.asarray(seen[0]) - 3) / X.sum(-1)
+        np.testing.assert_allclose(aux.metrics["penalty"], 3 * of_penalty**2, rtol=1e-3)

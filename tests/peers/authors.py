@@ -145,3 +145,14 @@ def vqvae2() -> Any:
             spec.loader.exec_module(module)
         vars(found).update({kind: value for kind, value in vars(module).items() if kind in ("VQVAE", "PixelSNAIL")})
     return found
+
+
+def diffaugment() -> Any:
+    """The module `DiffAugment_pytorch` of github.com/mit-han-lab/data-efficient-gans."""
+    path = checkout("JAXGEN_DIFFAUGMENT", "github.com/mit-han-lab/data-efficient-gans") / "DiffAugment_pytorch.py"
+    spec = importlib.util.spec_from_file_location("diffaugment", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

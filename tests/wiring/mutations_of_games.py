@@ -13,6 +13,8 @@ DCGAN: Sequence[Change] = [
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
     ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
     ("the losses are swapped", "d_loss, g_loss = objectives", "g_loss, d_loss = objectives"),
+    ("no augmentation", "penalty=penalty, augment=seen", "penalty=penalty"),
+    ("only the first augmentation", "for name in augment)) if augment", "for name in augment[:1])) if augment"),
     (
         "the generator moves first",
         '{"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)}',
@@ -154,7 +156,26 @@ MODES: Sequence[Change] = [
     ),
 ]
 
+AUGMENTATIONS: Sequence[Change] = [
+    ("brightness of a half", "_uniform(key, x, -0.5, 0.5)", "_uniform(key, x, 0.0, 0.5)"),
+    ("saturation about the image's mean", "mean = x.mean(-1, keepdims=True)", "mean = x.mean((1, 2, 3), keepdims=True)"),
+    ("contrast about zero", "_uniform(key, x, 0.5, 1.5) + mean", "_uniform(key, x, 0.5, 1.5)"),
+    ("contrast of twice the range", "_uniform(key, x, 0.5, 1.5)", "_uniform(key, x, 0.0, 2.0)"),
+    (
+        "what leaves comes in again",
+        "jnp.pad(image, [(1, 1), (1, 1), (0, 0)])",
+        'jnp.pad(image, [(1, 1), (1, 1), (0, 0)], mode="wrap")',
+    ),
+    ("one shift less", "maxval=most + 1", "maxval=most"),
+    ("one shift for both axes", "_shift(keys.fold_in(key, axis), x", "_shift(keys.fold_in(key, 0), x"),
+    ("a cross instead of a rectangle", "inside = inside & ", "inside = inside | "),
+    ("a rectangle too wide", "for by in (0, size - 1))", "for by in (0, size))"),
+    ("one shift for a batch", "maxval=most + 1), key, (len(x),))", "maxval=most + 1), key[0], (1,)).repeat(len(x))"),
+    ("one draw for several augmentations", "one(keys.fold_in(key, i), x)", "one(key, x)"),
+]
+
 ADVERSARIAL: Sequence[Change] = [
+    ("evaluated with an augmentation", "if augment is not None and train else x", "if augment is not None else x"),
     ("one code for a batch", "jax.vmap(lambda own: law(own, 1)[0])(draw)", "law(draw[0], len(draw))"),
     ("codes in [0, 1]", "minval=-limit, maxval=limit", "maxval=limit"),
     ("a turn keeps both players' statistics", "Aux(updates_of(vars, judged), metrics)", "Aux({**state.vars, **vars}, metrics)"),
@@ -293,5 +314,6 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/objectives/adversarial.py", "objectives/test_adversarial.py"): ADVERSARIAL,
     ("jaxgen/losses/adversarial.py", "losses/test_adversarial_losses.py"): LOSSES,
     ("jaxgen/losses/penalty.py", "losses/test_penalty.py"): PENALTIES,
+    ("jaxgen/losses/augmentation.py", "losses/test_augmentation.py"): AUGMENTATIONS,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""

@@ -40,6 +40,7 @@ def test_the_defaults() -> None:
         "norm": "batch",
         "gamma": 0.0,
         "gamma_every": 16,
+        "augment": (),
         "svm_labels": 1000,
         "svm_draws": 5,
         "ema": None,
@@ -174,6 +175,33 @@ def test_r1_is_half_gamma_times_the_squared_gradient_at_the_data_in_every_nth_st
         trained.append(loss(state.params, state, batch, jax.random.key(0))[1].metrics["penalty"])
     np.testing.assert_allclose(trained, np.outer([3, 0, 0, 3], 6 / 2 * slope**2), rtol=1e-4)
     assert "penalty" not in told(plain(), "discriminator", state_of(plain(), {}), batch)[1]
+
+
+@pytest.mark.parametrize("names", [("cutout",), ("translation", "cutout"), ("color", "cutout")])
+def test_augmented_images_are_judged_in_training_alone_and_of_both_players(names: tuple[str, ...]) -> None:
+    """Zhao et al. 2020, equations 5 to 7. The first pixel is cut out of some images, and moved or changed before."""
+    experiment = plain(augment=names)
+    made = NETWORKS.made() | {"generator/Dense_0/kernel": 0.0}
+    state, batch = state_of(experiment, made | NETWORKS.judged(3.0)), images(200)
+    first, fake = 3 * first_pixel(batch), 3 * np.tanh(0.7)
+    evaluated = told(experiment, "discriminator", state, batch)[1]
+    np.testing.assert_allclose(evaluated["real_probability"], sigmoid(first), rtol=1e-4)
+    np.testing.assert_allclose(evaluated["fake_probability"], sigmoid(fake), rtol=1e-4)
+    d_loss, g_loss = (functools.partial(player.loss, train=True) for player in experiment.players.values())
+    metrics = jax.jit(lambda state: dict(d_loss(state.params, state, batch, jax.random.key(0))[1].metrics))(state)
+    real, made_up = (
+        np.log(p / (1 - p)) for p in (np.asarray(metrics[f"{name}_probability"], np.float64) for name in ("real", "fake"))
+    )
+    descended = jax.jit(lambda state: g_loss(state.params, state, batch, jax.random.key(0))[0])(state)
+    generator = -np.log(np.expm1(np.asarray(descended, np.float64)))
+    for logits, before in ((real, first), (made_up, np.full(200, fake)), (generator, np.full(200, fake))):
+        cut = abs(logits) < 1e-3
+        assert 0.03 < cut.mean() < 0.9  # a ninth of a corner, and what moves in
+        kept = abs(logits - before) < 1e-3
+        if names == ("cutout",):
+            assert (cut | kept).all()
+        else:
+            assert not (cut | kept).all()
 
 
 def test_flags_that_the_loop_is_given() -> None:
