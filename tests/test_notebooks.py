@@ -74,6 +74,13 @@ def test_the_adversarial_game() -> None:
     minimax, wasserstein = (slope[-1].item() for slope in names["slopes"].values())
     assert minimax < 1e-3 < 0.999 < wasserstein
     assert [len(axes.get_lines()) for axes in names["figure"].axes] == [6, 3, 2]
+    for weight, limits in names["limits"].items():
+        for mean, (distance, most) in limits.items():
+            assert distance == pytest.approx(mean, abs=1e-4)
+            assert names["found"][weight][mean] <= most + 0.05, "no critic with the penalty finds more"
+    assert names["found"][1.0][3.0] == pytest.approx(names["limits"][1.0][3.0][1], rel=0.05)
+    assert [rate.real.max() for rate in names["rates"].values()] == pytest.approx([0.0, 0.0, -0.15], abs=1e-6)
+    assert all(0 <= captured <= 25 for captured in names["captured"].values())
 
 
 @pytest.mark.slow
@@ -127,7 +134,7 @@ def test_the_bounds_derived() -> None:
 PICTURES = {
     "a_new_loss.py": 2,
     "flows_of_the_plane.py": 1,
-    "the_adversarial_game.py": 1,
+    "the_adversarial_game.py": 4,
     "the_bounds_derived.py": 1,
     "transport_and_inference.py": 4,
 }
