@@ -7,6 +7,7 @@ import inspect
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,25 @@ def make(name: str, **flags: Any) -> jaxgen.Experiment:
     parents = PARENTS | OTHER_PARENTS.get(name, {})
     flags = {flag: a_run(parent) for flag, parent in parents.items() if flag in known and flag not in flags} | flags
     return function(**{flag: value for flag, value in TINY.items() if flag in known} | flags)
+
+
+ONE_A_FAMILY = ("vae", "vqvae", "gan", "pix2pix", "ddpm", "clip", "lenet")
+"""What stands for the other experiments of its kind where a test is long; `pytest -m slow` runs it of the others."""
+
+
+def one_a_family(names: Iterable[str], *, long: tuple[str, ...] = ()) -> list[Any]:
+    """The experiments by name: one of each family, but for those that are `long`, is run by default."""
+    return [name if name in ONE_A_FAMILY and name not in long else slow(name) for name in names]
+
+
+def alone(names: Iterable[str], *, long: tuple[str, ...] = ()) -> list[Any]:
+    """The experiments by name: those that stand on another's run, which has to be trained first, are slow."""
+    return [slow(name) if name in long or stands_on_a_run(name) else name for name in names]
+
+
+def stands_on_a_run(name: str) -> bool:
+    known = inspect.signature(importlib.import_module(f"experiments.{name}").experiment).parameters
+    return bool(known.keys() & (PARENTS | OTHER_PARENTS.get(name, {})).keys())
 
 
 def titled(flags: Any) -> str:

@@ -36,8 +36,8 @@ def quiet(batches: Any, **_: Any) -> Any:
     return batches
 
 
-LONG = ("clip", "ddpm", "nvae")
-"""To compile."""
+OFTEN = ("vae", "vqvae", "vib", "lenet")
+"""Those that are run by default: short to compile."""
 
 OF_TWO_PLAYERS = ("hierarchical_code_prior",)
 """Experiments whose best value is that of two players' networks together, a prior for each level of codes."""
@@ -45,7 +45,11 @@ OF_TWO_PLAYERS = ("hierarchical_code_prior",)
 
 @pytest.mark.parametrize(
     ("name", "flags"),
-    [pytest.param(*case, marks=[pytest.mark.slow] * (case[0] in LONG)) for case in CASES if case[0] not in (*GAMES, *MEASURES)],
+    [
+        pytest.param(name, flags, marks=[pytest.mark.slow] * (name not in OFTEN))
+        for name, flags in CASES
+        if name not in (*GAMES, *MEASURES)
+    ],
     ids=str,
 )
 def test_the_best_value_depends_on_the_model_alone(name: str, flags: dict[str, Any]) -> None:
@@ -77,7 +81,7 @@ def test_the_loss_of_a_changing_objective_would_not_do() -> None:
         assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", [*GAMES, *MEASURES])
+@pytest.mark.parametrize("name", contract.alone([*GAMES, *MEASURES]))
 def test_a_game_has_no_best_step(name: str) -> None:
     assert contract.make(name).best is None
 

@@ -14,11 +14,7 @@ import experiments
 NAMES = [m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.ispkg]
 
 
-ONE_A_FAMILY = ("vae", "vqvae", "gan", "pix2pix", "ddpm", "clip", "lenet")
-"""Run by default; a step of the others is run in tests/test_few_images.py."""
-
-
-@pytest.mark.parametrize("name", [name if name in ONE_A_FAMILY else contract.slow(name) for name in NAMES])
+@pytest.mark.parametrize("name", contract.one_a_family(NAMES))
 def test_experiment(name: str, tmp_path: Path) -> None:
     contract.hold(name, {}, tmp_path)
 

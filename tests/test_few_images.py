@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import make, slow
+from contract import make, one_a_family, slow
 from test_experiments import NAMES
 
 import jaxgen
@@ -35,39 +35,9 @@ def cut(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
         monkeypatch.setattr(module, "load", load)
 
 
-LONG = (
-    "analytic_dpm",
-    "autoguidance",
-    "classifier_free_guidance",
-    "classifier_guidance",
-    "clip",
-    "consistency",
-    "cyclegan",
-    "ddpm",
-    "dit",
-    "edm",
-    "flow_matching",
-    "glow",
-    "hierarchical_code_prior",
-    "improved_ddpm",
-    "ladder_vae",
-    "latent_autoencoder",
-    "latent_diffusion",
-    "ncsn",
-    "nvae",
-    "realnvp",
-    "reflow",
-    "score_sde",
-    "vdm",
-    "vqvae2",
-    "wgan",
-)
-"""To compile."""
-
-
 # Larger sets fail where the smallest does.
 @pytest.mark.parametrize("n", [n if n == 1 else slow(n) for n in SIZES])
-@pytest.mark.parametrize("name", [slow(name) if name in LONG else name for name in NAMES if name not in OF_POINTS])
+@pytest.mark.parametrize("name", one_a_family((name for name in NAMES if name not in OF_POINTS), long=("clip", "ddpm")))
 def test_every_experiment_of_few_test_images(
     name: str, n: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 ) -> None:

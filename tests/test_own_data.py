@@ -63,7 +63,7 @@ def make(name: str, dataset: Any, **flags: Any) -> jaxgen.Experiment:
     return contract.make(name, dataset=dataset, steps=1, **flags)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", contract.alone(names()))
 def test_every_experiment_takes_sources(name: str) -> None:
     made = make(name, given(name))
     source = given(name)
@@ -200,7 +200,7 @@ def choices(name: str) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", contract.alone(names()))
 def test_a_flag_whose_choices_name_values_takes_the_values_too(name: str) -> None:
     for flag, table in choices(name):
         for choice, value in table.items():

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from contract import make, slow
+from contract import make, one_a_family
 from test_experiments import NAMES
 
 import jaxgen
@@ -99,20 +99,7 @@ def test_flags_are_sampling_flags_in_the_help() -> None:
         assert arguments.groups_of(importlib.import_module(f"experiments.{name}").experiment)[flag] == "sampling"
 
 
-LONG = (
-    "analytic_dpm",
-    "autoguidance",
-    "cyclegan",
-    "hierarchical_code_prior",
-    "latent_diffusion",
-    "nvae",
-    "pix2pix",
-    "reflow",
-)
-"""To trace, or to train what they stand on."""
-
-
-@pytest.mark.parametrize("name", [slow(name) if name in LONG else name for name in sorted({name for name, _ in CASES})])
+@pytest.mark.parametrize("name", one_a_family(sorted({name for name, _ in CASES})))
 def test_training_depends_on_none_of_them(name: str) -> None:
     """With all of an experiment's flags at once; with each alone, below."""
     together = {flag: OTHERS[flag] for flag in flags_of(name)}

@@ -4,6 +4,7 @@ import functools
 import pkgutil
 from collections.abc import Mapping
 
+import contract
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,17 @@ def players(experiment: str, flags: str = "") -> Mapping[str, Player]:
     return make(experiment, **eval(f"dict({flags})")).players
 
 
-@pytest.mark.parametrize("key", rules.RULES, ids=" ".join)
+LONG = ("clip", "modes")
+"""To build."""
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(key, marks=[pytest.mark.slow] * (key[0] in LONG or contract.stands_on_a_run(key[0])), id=" ".join(key))
+        for key in rules.RULES
+    ],
+)
 def test_an_optimizer_moves_as_its_authors_rule(key: tuple[str, str, str]) -> None:
     experiment, flags, player = key
     tx = players(experiment, flags)[player].tx
@@ -38,12 +49,14 @@ def test_an_optimizer_moves_as_its_authors_rule(key: tuple[str, str, str]) -> No
             np.testing.assert_allclose(got[name], move, rtol=1e-4, atol=least, err_msg=f"{name}, {rule.source}")
 
 
-def test_every_player_of_every_experiment_has_a_rule() -> None:
+NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__) if not module.ispkg]
+
+
+@pytest.mark.parametrize("name", contract.alone(NAMES))
+def test_every_player_has_a_rule(name: str) -> None:
     # The GAN moves by pylearn2's rule, which torch does not have: tests/wiring/test_gan_facts.py.
     # Analytic-DPM measures, and has no parameter to move. Optax has rectified Adam's epsilon elsewhere than torch:
     # tests/wiring/test_consistency_facts.py.
     others = {("gan", "game"), ("analytic_dpm", "power"), ("consistency", "model")}
     ruled = {(experiment, player) for experiment, _, player in rules.RULES} | others
-    for module in pkgutil.iter_modules(experiments.__path__):
-        if not module.ispkg:
-            assert {(module.name, player) for player in players(module.name)} <= ruled
+    assert {(name, player) for player in players(name)} <= ruled
