@@ -196,7 +196,7 @@ def test_augmented_images_are_judged_in_training_alone_and_of_both_players(names
     generator = -np.log(np.expm1(np.asarray(descended, np.float64)))
     for logits, before in ((real, first), (made_up, np.full(200, fake)), (generator, np.full(200, fake))):
         cut = abs(logits) < 1e-3
-        assert 0.03 < cut.mean() < 0.9  # a ninth of a corner, and what moves in
+        assert 0.03 < cut.mean() < 0.97  # a ninth of a corner, and what moves in
         kept = abs(logits - before) < 1e-3
         if names == ("cutout",):
             assert (cut | kept).all()
