@@ -32,7 +32,7 @@ def outputs(run: jaxgen.Run) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", contract.alone(names()))
+@pytest.mark.parametrize("name", contract.one_a_family(names()))
 def test_a_run_hands_out_every_network_of_every_experiment(name: str) -> None:
     """Traced; of a trained and loaded run, by `contract.hold`."""
     experiment = contract.make(name)

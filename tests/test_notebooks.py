@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import make
+from contract import make, slow
 
 import jaxgen
 from jaxgen.devices import collectives
@@ -140,7 +140,13 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.py")))
+OFTEN = ("a_new_loss.py", "the_bounds_derived.py")
+"""Those that are executed by default."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in OFTEN else slow(name) for name in sorted(p.name for p in FOLDER.glob("*.py"))]
+)
 def test_a_notebook_executed_as_jupyter_does_shows_its_pictures(name: str, tmp_path: Path, monkeypatch) -> None:
     jupytext, nbclient = pytest.importorskip("jupytext"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

@@ -200,7 +200,7 @@ def choices(name: str) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize("name", contract.alone(names()))
+@pytest.mark.parametrize("name", contract.alone(names(), long=("ddpm", "score_sde")))
 def test_a_flag_whose_choices_name_values_takes_the_values_too(name: str) -> None:
     for flag, table in choices(name):
         for choice, value in table.items():

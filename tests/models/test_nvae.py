@@ -218,6 +218,7 @@ def test_samples_go_the_way_of_the_posterior() -> None:
     assert (np.asarray(some[0][1]) != np.asarray(some[1][1])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.slow  # to compile
 def test_the_temperature_scales_all_deviations() -> None:
     model, variables = made()

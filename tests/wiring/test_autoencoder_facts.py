@@ -157,6 +157,7 @@ def test_the_pyramid_is_trained_at_all_sizes_and_its_finest_image_is_measured(we
     np.testing.assert_allclose(images[0, :, ::2, ::2], test[:16, ..., 0].reshape(16, 4, 2, 4, 2).mean((2, 4)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_log_shows_what_skips_leave_to_the_code() -> None:
     """Skips that hand on the pixels' brightness, and a code that is zero."""
     flags: dict[str, Any] = {"network": "resnet", "decoder": "skips", "likelihood": "gaussian", "channels": (4, 4)}

@@ -64,6 +64,7 @@ def experiment_of_edm() -> Any:
     return experiments.edm.experiment
 
 
+@pytest.mark.slow
 @pytest.mark.slow  # to compile
 def test_the_flags_of_the_weak_network_reach_it(networks: list[Affine]) -> None:
     flags = {"channels": (8, 4), "blocks": 3, "attention": (2, 4), "dropout": 0.3, "remat": True}

@@ -97,6 +97,7 @@ def test_samples_are_decoded_and_each_has_a_key_of_its_own(drawn: list[dict[str,
     np.testing.assert_allclose(*(cold.sample(state, jax.random.key(i), jaxgen.given(3)) for i in (1, 2)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_upper_rows_of_given_images_are_kept(drawn: list[dict[str, Any]]) -> None:
     experiment = make("code_prior", **SMALL, keep_rows=0.5)
     state = run.begin(experiment, 0)

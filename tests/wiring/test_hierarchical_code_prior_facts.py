@@ -60,6 +60,7 @@ def encoded(experiment: jaxgen.Experiment, x: Any) -> dict[str, Any]:
     return book.apply(variables, x, method="encode")._asdict()
 
 
+@pytest.mark.slow
 @pytest.mark.slow  # to compile
 @pytest.mark.parametrize("labels", [False, slow(True)])
 def test_each_player_has_the_likelihood_of_its_level_and_the_bottom_is_given_the_top(labels: bool) -> None:
@@ -100,6 +101,7 @@ def test_flags_of_sampling_reach_the_warp(monkeypatch: pytest.MonkeyPatch) -> No
     assert seen == [{"temperature": 0.7, "top_k": 3, "top_p": 0.9}]
 
 
+@pytest.mark.slow
 def test_top_codes_are_drawn_first_and_bottom_codes_given_them(drawn: list[dict[str, Any]]) -> None:
     experiment, state = prior(temperature=0.0), begun()[1]
     assert experiment.sample is not None
@@ -119,6 +121,7 @@ def test_top_codes_are_drawn_first_and_bottom_codes_given_them(drawn: list[dict[
     np.testing.assert_allclose(images, np.clip(np.asarray(decoded) + 0.5, 0, 1), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.slow  # to compile
 def test_kept_rows_are_the_upper_ones_of_both_levels_and_variations_keep_the_top(drawn: list[dict[str, Any]]) -> None:
     experiment, state = prior(keep_rows=0.6), begun()[1]

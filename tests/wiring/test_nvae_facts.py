@@ -141,6 +141,7 @@ def test_the_rate_rises_and_falls_along_a_cosine() -> None:
     assert float(flat(90)) == pytest.approx(1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.slow  # to compile
 def test_active_channels_are_counted_over_the_test_set(measured: list) -> None:
     """A channel's KL is a sum over its map: of 16 pixels with m^2 / 2 each."""
@@ -209,6 +210,7 @@ def test_passes_reach_the_statistics_that_samples_are_drawn_with(monkeypatch: py
     assert asked == [3]
 
 
+@pytest.mark.slow
 @pytest.mark.slow  # to compile
 def test_the_picture_of_the_groups_keeps_the_first_ones() -> None:
     one = make("nvae", **PLAIN)

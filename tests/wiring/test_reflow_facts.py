@@ -59,6 +59,7 @@ def test_the_defaults() -> None:
     assert {name: written[name] for name in facts} == facts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pair_steps", "distil"), [(20, 0), (3, 0), (3, 1), (2, 4)])
 def test_the_loss_is_on_lines_between_the_ends_of_the_frozen_flow(pair_steps: int, distil: int) -> None:
     """Where the flow's velocity is 0.8 x, x = (1 - 0.8 / n)^n z, and the target (1 - that) z."""
