@@ -66,6 +66,9 @@ NonNegative: TypeAlias = Annotated[float, Range("0 or more", lambda x: x >= 0)]
 Share: TypeAlias = Annotated[float, Range("0 or more and less than 1", lambda x: 0 <= x < 1)]
 """A number from 0 to less than 1: a probability to drop, a decay of averages."""
 
+Fraction: TypeAlias = Annotated[float, Range("a number from 0 to 1", lambda x: 0 <= x <= 1)]
+"""A number from 0 to 1: how much of one thing there is in a mixture of two."""
+
 
 class AfterTraining:
     """Marks a flag that training does not depend on."""

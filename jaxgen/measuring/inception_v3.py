@@ -2,8 +2,6 @@
 
 import functools
 import hashlib
-import importlib.util
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, UInt8
 
 from jaxgen.errors import UserError
+from jaxgen.measuring import tensors
 from jaxgen.measuring.features import Extractor, Outputs
 from jaxgen.models.cnn.inception_v3 import SIDE, InceptionV3, prepare
 
@@ -46,8 +45,7 @@ def load(path: str | Path) -> Extractor:
         raise UserError(
             f"There is no file {path}; give one of InceptionV3's weights, such as pt_inception-2015-12-05-{REFERENCE}.pth."
         )
-    read = _read_safetensors if path.suffix == ".safetensors" else _read_pth
-    variables = convert(read(path), str(path))
+    variables = convert(tensors.read(path), str(path))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     model = InceptionV3()
@@ -76,11 +74,11 @@ def is_reference(extractor: Extractor) -> bool:
     return extractor.name == "inception" and extractor.version.partition("-")[2] == REFERENCE
 
 
-def convert(tensors: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
+def convert(found: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
     """The network's variables.
 
     Args:
-      tensors: the weights by the names of a PyTorch module: kernels `[out, in, h, w]`, matrices `[out, in]`.
+      found: the weights by the names of a PyTorch module: kernels `[out, in, h, w]`, matrices `[out, in]`.
       name: the name of the place they are from, for messages.
 
     Returns:
@@ -92,7 +90,7 @@ def convert(tensors: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
     leaves, structure = jax.tree.flatten_with_path(_network())
     wanted = {_torch_name([key.key for key in path[1:]]): _torch_shape(leaf.shape) for path, leaf in leaves}
     # A counter of training steps, which only newer files have.
-    given = {key: a for key, a in tensors.items() if not key.endswith("num_batches_tracked")}
+    given = {key: a for key, a in found.items() if not key.endswith("num_batches_tracked")}
     wrong = [f"has no tensor {key}" for key in sorted(wanted.keys() - given.keys())]
     wrong += [f"has a tensor {key}, of which InceptionV3 knows nothing" for key in sorted(given.keys() - wanted.keys())]
     wrong += wrong or [
@@ -126,36 +124,3 @@ def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _turned(a: np.ndarray) -> np.ndarray:
     """A weight turned from `[out, in, h, w]` to `[h, w, in, out]`, or from `[out, in]` to `[in, out]`."""
     return a.transpose(2, 3, 1, 0) if a.ndim == 4 else a.T
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import safetensors
-        from safetensors.numpy import load_file
-    except ImportError:
-        raise UserError(f'{path} takes another package to be read; install it by `pip install "jaxgen[metrics]"`.') from None
-    try:
-        return load_file(path)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from None
-
-
-def _read_pth(path: Path) -> dict[str, np.ndarray]:
-    if importlib.util.find_spec("torch") is None:
-        raise UserError(
-            f"{path} takes PyTorch to be read; `pip install torch`, or make a .safetensors of it where PyTorch is: "
-            "`safetensors.torch.save_file(torch.load(path, weights_only=True), path)`."
-        )
-    import torch
-
-    try:
-        # Tensors and nothing else: no code that a file brings is run.
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        return {str(key): value.float().numpy() for key, value in tensors.items()}
-    except Exception as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    reason = re.split(r"[.\n]", str(error).strip(), maxsplit=1)[0][:160] or type(error).__name__
-    return UserError(f"{path} cannot be read as tensors by their names ({reason}); restore it from a copy.")

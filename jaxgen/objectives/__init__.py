@@ -48,6 +48,7 @@ from jaxgen.objectives.sinkhorn import sinkhorn
 from jaxgen.objectives.sparse import k_sparse
 from jaxgen.objectives.sparse_rate import bernoulli_kl, sparse_rate
 from jaxgen.objectives.spectral_regularisation import SPECTRAL, spectral_state, spectrally_regularised
+from jaxgen.objectives.style import StyleLosses, style_distance, style_transfer
 from jaxgen.objectives.supervised import classification
 from jaxgen.objectives.told import Told, tell, tell_nothing
 from jaxgen.objectives.translation import conditional_translation, translate
@@ -66,6 +67,7 @@ __all__ = [
     "Latents",
     "Prediction",
     "SecondMoment",
+    "StyleLosses",
     "Told",
     "Weight",
     "adaptive_weight",
@@ -130,6 +132,8 @@ __all__ = [
     "spectral_state",
     "spectrally_regularised",
     "squared_jacobian",
+    "style_distance",
+    "style_transfer",
     "summed_difference",
     "tell",
     "tell_nothing",
