@@ -52,6 +52,7 @@ PIX2PIX = "Isola et al. 2017, section 3.3; linear to zero as in junyanz/pytorch-
 CYCLEGAN = "Zhu et al. 2017, section 4: constant and then linear to zero, here after each step and not after each epoch"
 LDM = "latent-diffusion, ldm/models/autoencoder.py: Adam(lr, betas=(0.5, 0.9)) of both; our choice of rate"
 SNAIL = "rosinality/vq-vae-2-pytorch, train_pixelsnail.py: optim.Adam without a schedule; our choice of rate"
+ADAIN = "naoto0804/pytorch-AdaIN, train.py: lr / (1 + 5e-5 t); our choice of rate"
 DCGAN = "Radford et al. 2015, section 4"
 
 RULES: dict[tuple[str, str, str], Rule] = {
@@ -85,6 +86,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("pix2pix", "steps=40", "generator"): adam(halfway(2e-4, 40), PIX2PIX, b1=0.5),
     ("cyclegan", "steps=40", "translators"): adam(halfway(2e-4, 40), CYCLEGAN, b1=0.5),
     ("cyclegan", "steps=40", "discriminators"): adam(halfway(2e-4, 40), CYCLEGAN, b1=0.5),
+    ("style_transfer", "", "autoencoder"): adam(1e-3, OWN),
+    ("style_transfer", "", "decoder"): adam(lambda step: 1e-3 / (1 + 5e-5 * step), ADAIN),
     ("latent_autoencoder", "", "autoencoder"): adam(1e-3, LDM, b1=0.5, b2=0.9),
     ("latent_autoencoder", "", "discriminator"): adam(1e-3, LDM, b1=0.5, b2=0.9),
     ("wgan", "", "critic"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),

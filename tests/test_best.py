@@ -28,8 +28,8 @@ CHANGING: dict[str, list[dict[str, Any]]] = {
 OPPONENTS = ("discriminator", "critic", "multiplier")
 CASES = [(name, flags) for name in NAMES for flags in [{}, *CHANGING.get(name, [])]]
 GAMES = ["gan", "dcgan", "conditional_gan", "wgan", "pix2pix", "cyclegan", "latent_autoencoder"]
-MEASURES = ("analytic_dpm", "consistency", "reflow")
-"""What trains nothing has no best step, nor what is trained to agree with itself."""
+MEASURES = ("analytic_dpm", "consistency", "reflow", "style_transfer")
+"""What trains nothing has no best step, nor what is trained to agree with itself, or with an encoder of the same run."""
 
 
 def quiet(batches: Any, **_: Any) -> Any:

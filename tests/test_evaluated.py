@@ -40,7 +40,7 @@ EVALUATED = [
         ),
     ),
     *map(contract.slow, ("latent_diffusion", "lenet", "nvae", "pix2pix", "reflow", "score_sde", "vdm", "vqvae", "wgan")),
-    *map(contract.slow, ("hierarchical_code_prior", "ladder_vae", "vqvae2")),
+    *map(contract.slow, ("hierarchical_code_prior", "ladder_vae", "style_transfer", "vqvae2")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -121,6 +121,7 @@ WITH_PROTOCOL = [
             "pix2pix",
             "reflow",
             "score_sde",
+            "style_transfer",
             "vdm",
             "vib",
             "vqvae",

@@ -59,6 +59,7 @@ def segmented(n: int = 40) -> data.Source:
 
 def make(name: str, dataset: Any, **flags: Any) -> jaxgen.Experiment:
     own = {"clip": {"vocabulary": 300, "pairs": None, "batch_size": 4}, "cyclegan": {"target": pictures(30, 2)}}
+    own |= {"style_transfer": own["cyclegan"]}
     flags = flags | own.get(name, {})
     return contract.make(name, dataset=dataset, steps=1, **flags)
 
@@ -69,7 +70,7 @@ def test_every_experiment_takes_sources(name: str) -> None:
     source = given(name)
     train = source[0] if type(source) is tuple else data.load(source, "train")
     held_out = train.length // 6 if name == "gan" else 0  # for the width of its Parzen windows
-    stream = made.train.streams["a"] if name == "cyclegan" else made.train
+    stream = made.train.streams["a"] if name in ("cyclegan", "style_transfer") else made.train
     assert stream.epoch_steps * stream.batch_size == pytest.approx(train.length - held_out)
     shapes = jax.eval_shape(lambda: made.initial(jax.random.key(0)))
     assert jax.tree.leaves(shapes)

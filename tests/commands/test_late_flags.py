@@ -65,6 +65,9 @@ OTHERS: dict[str, Any] = {
     "snr": 0.3,
     "tolerance": 1e-2,
     "readjust": 2,
+    "alpha": 0.5,
+    "style": 1,
+    "optimised_steps": 3,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 

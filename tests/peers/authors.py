@@ -156,3 +156,17 @@ def diffaugment() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def adain() -> tuple[Any, Any]:
+    """The modules `net` and `function` of github.com/naoto0804/pytorch-AdaIN."""
+    folder = checkout("JAXGEN_ADAIN", "github.com/naoto0804/pytorch-AdaIN")
+    found = {}
+    with mock.patch.dict(sys.modules):
+        for name in ("function", "net"):  # the second imports the first by its bare name
+            spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[name] = found[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(found[name])
+    return found["net"], found["function"]
