@@ -2,7 +2,7 @@
 
 python -m experiments.style_transfer                                     # digits in the colours of others, nothing to download
 python -m experiments.style_transfer --dataset PHOTOS --target PAINTINGS --side 256 --weights vgg_normalised.pth \
-    --batch-size 8 --learning-rate 1e-4 --steps 160000
+    --content 1 --learning-rate 1e-4 --steps 160000
 jaxgen translate runs/style_transfer PICTURES --out OUT --resize --style 3 --alpha 0.5
 
 With --weights the encoder is VGG-19 up to relu4_1, of a file that the user has: torchvision's, or the authors' "normalised" one
@@ -16,6 +16,7 @@ Against the paper and its authors' code (github.com/xunhuang1995/AdaIN-style), a
 | encoder | VGG-19 to relu4_1, reflected borders | the same by --weights; else trained in the first steps |
 | decoder | the encoder's mirror, nearest pixels, reflected borders, no normalisation | the same |
 | style loss | moments of relu1_1 to relu4_1, sums over channels, weight 1e-2 | means over channels, weight 10, as naoto0804 |
+| content loss | weight 1 | weight 10, for the small encoder; --content 1 |
 | deviations | biased in the authors' code, unbiased in naoto0804's | biased |
 | optimizer | Adam 1e-4, divided by 1 + 5e-5 t | Adam 1e-3, divided by 1 + 5e-5 t |
 | images | resized to 512, cut to 256 | resized to --side + --jitter, cut to --side |
@@ -61,10 +62,10 @@ def experiment(
     weights: Place | None = None,
     side: Count = 32,
     jitter: Whole = 0,
-    channels: Counts = (16, 32, 64),
-    content: NonNegative = 1.0,
+    channels: Counts = (32, 64),
+    content: NonNegative = 10.0,
     style_weight: NonNegative = 10.0,
-    encoder_steps: Whole = 600,
+    encoder_steps: Whole = 500,
     steps: Whole = 2000,
     batch_size: Count = 8,
     learning_rate: Positive = 1e-3,
@@ -128,9 +129,9 @@ def experiment(
 
     def init(key: Key) -> tuple[Params, Vars]:
         params, vars = jaxgen.initialize(networks)(key)
-        return (
-            {**params, "encoder": from_torch(tensors.read(weights), encoder, name=str(weights))} if weights else params
-        ), vars
+        if weights is not None:
+            params = {**params, "encoder": from_torch(tensors.read(weights), encoder, name=str(weights))}
+        return params, vars
 
     bank = jnp.asarray(data.in_order(test["b"], min(STYLES, test["b"].length))[0]["image"], jnp.float32) / 255
 

@@ -41,7 +41,7 @@ def images(source: data.Source, n: int) -> jax.Array:
 
 
 def test_the_defaults() -> None:
-    facts = {"content": 1.0, "style_weight": 10.0, "batch_size": 8, "decay": 5e-5, "alpha": 1.0, "jitter": 0}
+    facts = {"content": 10.0, "style_weight": 10.0, "batch_size": 8, "decay": 5e-5, "alpha": 1.0, "jitter": 0}
     facts |= {"weights": None, "style": None, "learning_rate": 1e-3, "ema": None, "accumulate": 1, "bf16": False}
     assert {name: defaults(experiments.style_transfer.experiment)[name] for name in facts} == facts
 
