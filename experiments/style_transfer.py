@@ -41,7 +41,7 @@ from jaxgen import data, keys, objectives
 from jaxgen.analysis.style_optimisation import optimised
 from jaxgen.flags import Count, Counts, Fraction, Late, NonNegative, Place, Positive, Share, Whole
 from jaxgen.measuring import tensors
-from jaxgen.models.translation import TO_RELU4_1, StyleDecoder, StyleEncoder
+from jaxgen.models.translation import TO_RELU4_1, TransferDecoder, TransferEncoder
 from jaxgen.models.translation.vgg_weights import from_torch
 from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key, Params, Vars
@@ -108,8 +108,8 @@ def experiment(
 
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     stages = TO_RELU4_1 if weights is not None else tuple((c, c) for c in channels)
-    encoder = StyleEncoder(stages, recoloured=weights is not None, dtype=dtype)
-    decoder = StyleDecoder(image[-1], stages, dtype)
+    encoder = TransferEncoder(stages, recoloured=weights is not None, dtype=dtype)
+    decoder = TransferDecoder(image[-1], stages, dtype)
     losses = objectives.style_transfer(encoder, decoder, decoder, content=content, style=style_weight)
     networks = {"encoder": jaxgen.Network(encoder, jnp.zeros((1, *image)))}
     maps = jax.eval_shape(lambda: encoder.init_with_output(jax.random.key(0), jnp.zeros((1, *image)))[0])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import SizeError, UserError
-from jaxgen.models.translation import TO_RELU4_1, StyleDecoder, StyleEncoder
+from jaxgen.models.translation import TO_RELU4_1, TransferDecoder, TransferEncoder
 from jaxgen.models.translation.vgg_weights import MEAN, STD, from_torch
 
 STAGES = ((3, 4), (5, 5), (6, 2))
@@ -16,7 +16,7 @@ X = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 8, 12, 3)), jnp.float3
 
 
 def test_maps_halve_from_stage_to_stage_and_the_decoder_brings_them_back() -> None:
-    encoder, decoder = StyleEncoder(STAGES), StyleDecoder(3, STAGES)
+    encoder, decoder = TransferEncoder(STAGES), TransferDecoder(3, STAGES)
     maps, variables = encoder.init_with_output(jax.random.key(0), X)
     assert [m.shape for m in maps] == [(2, 8, 12, 3), (2, 4, 6, 5), (2, 2, 3, 6)]
     kernels = {name: leaf["kernel"].shape[2:] for name, leaf in variables["params"].items()}
@@ -34,8 +34,8 @@ def test_the_papers_networks_have_the_layers_of_vgg_19() -> None:
     there = sum(9 * a * b + b for a, b in ways)
     back = sum(9 * b * a + a for a, b in ways)
     x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    encoder = jax.eval_shape(StyleEncoder(TO_RELU4_1).init, jax.random.key(0), x)
-    decoder = jax.eval_shape(StyleDecoder(3).init, jax.random.key(0), jax.ShapeDtypeStruct((1, 8, 8, 512), jnp.float32))
+    encoder = jax.eval_shape(TransferEncoder(TO_RELU4_1).init, jax.random.key(0), x)
+    decoder = jax.eval_shape(TransferDecoder(3).init, jax.random.key(0), jax.ShapeDtypeStruct((1, 8, 8, 512), jnp.float32))
     found = [sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree)) for tree in (encoder, decoder)]
     assert found == [there, back] == [3_505_728, 3_505_219]
 
@@ -43,7 +43,7 @@ def test_the_papers_networks_have_the_layers_of_vgg_19() -> None:
 @pytest.mark.parametrize("shape", [(6, 8), (8, 6), (4, 4)])
 def test_sides_that_do_not_fit_are_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(SizeError, match=r"cannot be halved 2 times, to two pixels or more; give a --side .* of 4, 8 or"):
-        StyleEncoder(STAGES).init(jax.random.key(0), jnp.zeros((1, *shape, 3)))
+        TransferEncoder(STAGES).init(jax.random.key(0), jnp.zeros((1, *shape, 3)))
 
 
 def torch_weights(prefix: str, *, recoloured: bool) -> dict[str, np.ndarray]:
@@ -58,7 +58,7 @@ def torch_weights(prefix: str, *, recoloured: bool) -> dict[str, np.ndarray]:
 
 
 def test_weights_go_to_the_layers_in_their_order() -> None:
-    encoder = StyleEncoder(STAGES, recoloured=True)
+    encoder = TransferEncoder(STAGES, recoloured=True)
     weights = torch_weights("", recoloured=True)
     params = from_torch(weights, encoder)
     for i, layer in enumerate(("colours", "conv0_0", "conv0_1", "conv1_0", "conv1_1", "conv2_0")):
@@ -68,7 +68,7 @@ def test_weights_go_to_the_layers_in_their_order() -> None:
 
 
 def test_torchvisions_weights_see_colours_of_mean_zero_and_deviation_one() -> None:
-    encoder, plain = StyleEncoder(STAGES, recoloured=True), StyleEncoder(STAGES)
+    encoder, plain = TransferEncoder(STAGES, recoloured=True), TransferEncoder(STAGES)
     params = from_torch(torch_weights("features.", recoloured=False), encoder)
     expected = plain.apply(
         {"params": {k: v for k, v in params.items() if k != "colours"}}, (X - jnp.array(MEAN)) / jnp.array(STD)
@@ -78,7 +78,7 @@ def test_torchvisions_weights_see_colours_of_mean_zero_and_deviation_one() -> No
 
 
 def test_weights_of_another_network_are_refused() -> None:
-    encoder = StyleEncoder(STAGES, recoloured=True)
+    encoder = TransferEncoder(STAGES, recoloured=True)
     weights = torch_weights("", recoloured=True)
     with pytest.raises(UserError, match=r"^f.pth has 1 convolutions with names of VGG, and the encoder has 6; give VGG-19\.$"):
         from_torch({k: v for k, v in weights.items() if k.startswith("0.")}, encoder, name="f.pth")

@@ -15,7 +15,7 @@ from peers import authors
 
 import jaxgen
 from jaxgen import objectives
-from jaxgen.models.translation import StyleDecoder, StyleEncoder
+from jaxgen.models.translation import TransferDecoder, TransferEncoder
 from jaxgen.models.translation.vgg_weights import from_torch
 
 pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
@@ -47,7 +47,7 @@ def both() -> tuple[Any, dict[str, Any]]:
         for name, layer in zip(MIRROR, layers, strict=True)
     }
     return theirs, {
-        "encoder": from_torch(tensors, StyleEncoder(recoloured=True)),
+        "encoder": from_torch(tensors, TransferEncoder(recoloured=True)),
         "decoder": jax.tree.map(jnp.asarray, decoder),
     }
 
@@ -57,12 +57,12 @@ def tensor(x: np.ndarray) -> torch.Tensor:
 
 
 def losses() -> objectives.StyleLosses:
-    return objectives.style_transfer(StyleEncoder(recoloured=True), StyleDecoder())
+    return objectives.style_transfer(TransferEncoder(recoloured=True), TransferDecoder())
 
 
 def test_maps(both: Any) -> None:
     theirs, params = both
-    ours = StyleEncoder(recoloured=True).apply({"params": params["encoder"]}, jnp.asarray(CONTENT))
+    ours = TransferEncoder(recoloured=True).apply({"params": params["encoder"]}, jnp.asarray(CONTENT))
     for a, b in zip(ours, theirs.encode_with_intermediate(tensor(CONTENT)), strict=True):
         expected = b.detach().numpy().transpose(0, 2, 3, 1)
         np.testing.assert_allclose(a, expected, atol=1e-5 * np.abs(expected).max())

@@ -15,7 +15,7 @@ import experiments.style_transfer
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis.style_optimisation import optimised
-from jaxgen.models.translation import StyleDecoder, StyleEncoder
+from jaxgen.models.translation import TransferDecoder, TransferEncoder
 from jaxgen.runs.run import begin
 
 
@@ -33,7 +33,7 @@ def plain(**flags: Any) -> jaxgen.Experiment:
 
 def losses_of(**weights: float) -> objectives.StyleLosses:
     stages = ((2, 2), (3, 3))
-    return objectives.style_transfer(StyleEncoder(stages), StyleDecoder(3, stages), StyleDecoder(3, stages), **weights)
+    return objectives.style_transfer(TransferEncoder(stages), TransferDecoder(3, stages), TransferDecoder(3, stages), **weights)
 
 
 def images(source: data.Source, n: int) -> jax.Array:

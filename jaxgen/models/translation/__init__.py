@@ -3,15 +3,15 @@
 from jaxgen.models.translation.patch import PatchDiscriminator, receptive_field
 from jaxgen.models.translation.pool import empty_pool, exchange
 from jaxgen.models.translation.resnet import ResnetTranslator
-from jaxgen.models.translation.style_transfer import TO_RELU4_1, StyleDecoder, StyleEncoder
+from jaxgen.models.translation.style_transfer import TO_RELU4_1, TransferDecoder, TransferEncoder
 from jaxgen.models.translation.unet import UNetTranslator
 
 __all__ = [
     "TO_RELU4_1",
     "PatchDiscriminator",
     "ResnetTranslator",
-    "StyleDecoder",
-    "StyleEncoder",
+    "TransferDecoder",
+    "TransferEncoder",
     "UNetTranslator",
     "empty_pool",
     "exchange",

@@ -14,7 +14,7 @@ TO_RELU4_1: Stages = (*VGG19[:3], VGG19[3][:1])
 """The paper's encoder: the convolutions of VGG-19 up to relu4_1."""
 
 
-class StyleEncoder(nn.Module):
+class TransferEncoder(nn.Module):
     """Images to the maps behind the first convolution of each stage of VGG, the largest first.
 
     Borders are reflected. Of the last stage only the first convolution is there.
@@ -67,8 +67,8 @@ class StyleEncoder(nn.Module):
         return tuple(found)
 
 
-class StyleDecoder(nn.Module):
-    """The smallest maps of a `StyleEncoder` to images: its convolutions backwards, with the nearest pixels in place of maxima.
+class TransferDecoder(nn.Module):
+    """The smallest maps of a `TransferEncoder` to images: its convolutions backwards, with the nearest pixels in place of maxima.
 
     Borders are reflected, nothing is normalised, and the last convolution has no rectifier.
 

@@ -16,7 +16,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], encoder: nn.Module, *, name: str = "the weights") -> Params:
-    """The parameters of a `StyleEncoder` with `recoloured`, of the convolutions of VGG in their order.
+    """The parameters of a `TransferEncoder` with `recoloured`, of the convolutions of VGG in their order.
 
     Two kinds of names are known: those of torchvision's VGG (`features.0.weight`), which sees colours that are brought to the
     mean 0 and the deviation 1, which the first convolution then does; and those of the "normalised" VGG of Huang & Belongie in
