@@ -28,7 +28,7 @@ class Game(NamedTuple):
     gamma: float = 0.0
 
     def velocity(self, point: Float[Array, "2"]) -> Float[Array, "2"]:
-        r"""The direction in which gradient descent takes both, $(-\partial_\psi L_D, -\partial_\theta L_G)$ at $(\psi, \theta)$."""
+        r"""The direction of gradient descent, $(-\partial_\psi L_D, -\partial_\theta L_G)$ at $(\psi, \theta)$."""
 
         def of_discriminator(psi: Float[Array, ""], theta: Float[Array, ""]) -> Float[Array, ""]:
             loss = self.loss.discriminator(jnp.zeros(1, theta.dtype), (psi * theta)[None])

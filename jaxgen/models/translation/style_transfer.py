@@ -68,7 +68,7 @@ class TransferEncoder(nn.Module):
 
 
 class TransferDecoder(nn.Module):
-    """The smallest maps of a `TransferEncoder` to images: its convolutions backwards, with the nearest pixels in place of maxima.
+    """The smallest maps of a `TransferEncoder` to images: its convolutions backwards, with nearest pixels in place of maxima.
 
     Borders are reflected, nothing is normalised, and the last convolution has no rectifier.
 
