@@ -165,15 +165,15 @@ def experiment(
         several = pairs > 1
         return named({k: (float(v.mean()), float(v.std(ddof=1) / pairs**0.5) if several else None) for k, v in values.items()})
 
+    chosen = None if style is None else jnp.asarray(test["b"].gather(np.array([style]))["image"][0], jnp.float32) / 255
+
     @jax.jit
     def transferred(state: jaxgen.TrainState, x: Array, styles: Array, alpha: float | Array) -> Array:
         return losses.transfer(state.params, x / 255, styles / 255, alpha).clip(0, 1)
 
     def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
-        styles = given["style"] if style is None else jnp.broadcast_to(255 * chosen, given["style"].shape)
+        styles = given["style"] if chosen is None else jnp.broadcast_to(255 * chosen, given["style"].shape)
         return transferred(state, given["image"].astype(jnp.float32), jnp.asarray(styles, jnp.float32), alpha)
-
-    chosen = None if style is None else jnp.asarray(test["b"].gather(np.array([style]))["image"][0], jnp.float32) / 255
 
     def transfers(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         made = transferred(state, 255 * shown, 255 * bank[:pairs], alpha)

@@ -32,6 +32,6 @@ def optimised(
     def step(carry: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], None]:
         x, state = carry
         updates, state = tx.update(jax.grad(lambda x: loss(x).sum())(x), state)
-        return (jnp.clip(optax.apply_updates(x, updates), 0.0, 1.0), state), None  # type: ignore[arg-type]
+        return (jnp.clip(optax.apply_updates(x, updates), 0.0, 1.0), state), None
 
     return jax.lax.scan(step, (start, tx.init(start)), length=steps)[0][0]

@@ -14,7 +14,7 @@ EXPERIMENT: Sequence[Change] = [
     ("one style for all", "bank[drawn]\n", "bank[:1].repeat(len(x), 0)\n"),
     ("the style before is that of after", "before = losses.terms(params, x, x, styles)", "before = after"),
     ("samples of full strength", "jnp.asarray(styles, jnp.float32), alpha)", "jnp.asarray(styles, jnp.float32), 1.0)"),
-    ("the style is not chosen", 'given["style"] if style is None else', 'given["style"] if True else'),
+    ("the style is not chosen", 'given["style"] if chosen is None else', 'given["style"] if True else'),
     ("styles of the training images", 'own = test["b"].gather', 'own = train["b"].gather'),
     ("contents of the training images", '{"image": test["a"].gather', '{"image": train["a"].gather'),
     ("descends from the style", "optimised(loss, shown", "optimised(loss, styles"),

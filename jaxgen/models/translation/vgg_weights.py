@@ -37,8 +37,8 @@ def from_torch(tensors: Mapping[str, np.ndarray], encoder: nn.Module, *, name: s
     for key, value in tensors.items():
         if (match := re.fullmatch(r"(features\.)?(\d+)\.(weight|bias)", key)) and (value.ndim == 4 or match[3] == "bias"):
             found[int(match[2]), match[3]] = np.asarray(value, np.float32)
-    kernels = [found[key] for key in sorted(found) if key[1] == "weight"]
-    biases = [found[key] for key in sorted(found) if key[1] == "bias"][: len(kernels)]
+    kernels: list[np.ndarray] = [found[key] for key in sorted(found) if key[1] == "weight"]
+    biases: list[np.ndarray] = [found[key] for key in sorted(found) if key[1] == "bias"][: len(kernels)]
     if kernels and kernels[0].shape[2:] != (1, 1):
         kernels.insert(0, np.diag(1 / np.asarray(STD, np.float32))[:, :, None, None])
         biases.insert(0, -np.asarray(MEAN, np.float32) / np.asarray(STD, np.float32))
