@@ -15,8 +15,8 @@ def minibatch_stddev(
     group. Of B examples every M-th is in one group, $M = \lceil B / \mathrm{group} \rceil$.
 
     The groups are those of the global batch: replicas gather it, and a micro-batch of `accumulate`, which has every k-th
-    example, has the groups of the whole batch as long as its size is a multiple of `group`. Examples that only fill the batch up
-    (`mask`) are left out of the moments of their group. A group has fewer members where `group` does not divide the batch.
+    example, has the groups of the whole batch as long as its size is a multiple of `group`. Examples that only fill the batch
+    up (`mask`) are left out of the moments of their group. A group has fewer members where `group` does not divide the batch.
 
     Args:
       x: the maps.

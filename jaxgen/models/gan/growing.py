@@ -4,8 +4,8 @@ The level of detail, `lod`, is a real number: 0 is the full resolution, and each
 lod = k + a, with 0 < a < 1, the level above the maps of lod k + 1 fades in with the weight 1 - a. Images always have their full
 size: at a higher lod those of a generator are enlarged by the nearest pixels, and a discriminator halves them by means.
 
-A network has the parameters of all levels from the beginning. Where lod is a number of Python, the levels that it leaves out are
-not computed; where it is traced, they are skipped by a `lax.cond` each, so one program serves the whole growth.
+A network has the parameters of all levels from the beginning. Where lod is a number of Python, the levels that it leaves out
+are not computed; where it is traced, they are skipped by a `lax.cond` each, so one program serves the whole growth.
 """
 
 import math
@@ -241,7 +241,7 @@ class GeneratorBlock(nn.Module):
         if self.start is None:
             h = equalised_conv(self.channels, dtype=self.dtype, name="conv0")(doubled(h, BOX))
         else:
-            # As a convolution of a map of one pixel with a kernel of the size of the maps: each output has H W times the inputs.
+            # The kernel is scaled as that of a convolution of the maps' size, whose outputs have H W times as many inputs.
             height, width = self.start
             gain = math.sqrt(2.0 / (height * width))
             size = height * width * self.channels
@@ -396,3 +396,18 @@ def channels_of(side: int, *, base: int = 8192, most: int = 512) -> tuple[int, .
     if side < 4 or side & (side - 1):
         raise SizeError(f"The papers' networks make images whose side is a power of two from 4, and not {side}.")
     return tuple(min(base >> (s - 1), most) for s in range(2, side.bit_length()))
+
+
+def paper(side: int = 1024) -> tuple[Generator, Discriminator]:
+    """The networks of progressive GAN, for colour images of a side that is a power of two.
+
+    Args:
+      side: the side of the images.
+
+    Returns:
+      The generator, of codes of 512 numbers, and the discriminator.
+
+    Source: Karras et al. 2018, table 2; the authors' code.
+    """
+    channels = channels_of(side)
+    return Generator((side, side, 3), channels), Discriminator(channels)

@@ -1,5 +1,6 @@
 """StyleGAN's generator: a mapping network, and a growing synthesis network whose layers it gives their styles."""
 
+import itertools
 from typing import Any
 
 import flax.linen as nn
@@ -24,7 +25,7 @@ from jaxgen.nn import (
 from jaxgen.types import Key
 
 SECOND = 1 << 20
-"""The number folded into an example's key for its second latent; the layers' noise folds in their numbers 0, 1, 2 ..."""
+"""The number folded into an example's key for its second latent; the key itself draws the noise of the layers."""
 
 
 class Mapping(nn.Module):
@@ -45,7 +46,7 @@ class Mapping(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b l"]) -> Float[Array, "b w"]:
+    def __call__(self, z: Float[Array, "b l"]) -> Float[Array, "b f"]:
         """Maps a batch, in float32."""
         h = PixelNorm(dtype=self.dtype)(z)
         for i in range(self.depth):
@@ -66,7 +67,7 @@ class StyledLayer(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, h: Float[Array, "b h w c"], w: Float[Array, "b w"], noise: Array | None) -> Float[Array, "b h w c"]:
+    def __call__(self, h: Float[Array, "b h w c"], w: Float[Array, "b f"], noise: Array | None) -> Float[Array, "b h w c"]:
         """Styles maps."""
         channels = h.shape[-1]
         h = NoiseInjection(self.dtype, name="noise")(h, noise)
@@ -90,9 +91,7 @@ class SynthesisBlock(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, h: Array | None, w: Float[Array, "b 2 w"], noise: tuple[Array | None, Array | None]
-    ) -> Float[Array, "b h w c"]:
+    def __call__(self, h: Array, w: Float[Array, "b 2 f"], noise: tuple[Array | None, Array | None]) -> Float[Array, "b h w c"]:
         """Makes maps, in the style of w."""
         if self.start is None:
             up = equalised_conv(self.channels, use_bias=False, dtype=self.dtype, name="conv0")
@@ -108,8 +107,9 @@ class SynthesisBlock(nn.Module):
 class Generator(nn.Module):
     r"""StyleGAN's generator: latents to images, up to a level of detail.
 
-    There are two styles for each level, from one w. In training, with the probability `mixing`, a second w takes over from a layer
-    on; the layer is the same for the whole batch. The running average of w, towards which samples are truncated, moves in training.
+    There are two styles for each level, from one w. In training, with the probability `mixing`, a second w takes over from a
+    layer on; the layer is the same for the whole batch. The running average of w, towards which samples are truncated, moves in
+    training.
 
     Source: Karras et al. 2019, sections 2 and 3, appendices B and C.
 
@@ -169,6 +169,8 @@ class Generator(nn.Module):
           train: whether styles are mixed and the running average of w moves.
         """
         one = self.mapping(z)
+        if self.is_initializing():
+            self.average()
         w = jnp.repeat(one[:, None], self.layers, axis=1)
         if train and not self.is_initializing():
             self.average.move(one, mask)
@@ -186,7 +188,7 @@ class Generator(nn.Module):
 
     def styles(
         self, z: Float[Array, "b l"], *, psi: float = 1.0, truncated: int = 8, train: bool = False
-    ) -> Float[Array, "b n w"]:
+    ) -> Float[Array, "b n f"]:
         r"""The intermediate latents of all layers, $\bar w + \psi (w - \bar w)$ in the first ones and w in the others.
 
         Args:
@@ -203,7 +205,7 @@ class Generator(nn.Module):
         return jnp.where(factor == 1.0, w, mean + factor * (w - mean))
 
     def synthesise(
-        self, w: Float[Array, "b n w"], *, lod: Lod = 0.0, key: Key | None = None, train: bool = False
+        self, w: Float[Array, "b n f"], *, lod: Lod = 0.0, key: Key | None = None, train: bool = False
     ) -> Float[Array, "b h w c"]:
         """The images of intermediate latents, one for each layer.
 
@@ -215,24 +217,32 @@ class Generator(nn.Module):
         """
         w = w.astype(self.dtype)
 
+        noise = (None,) * self.layers if key is None else layer_noise(key, self.shape[:2], len(self.channels), len(w))
+
         def block(network: Any, level: int, h: Array) -> Array:
-            height, width = (side >> (len(self.channels) - 1 - level) for side in self.shape[:2])
-            layers = range(2 * level, 2 * level + 2)
-            noise = [None if key is None else layer_noise(key, i, (len(w), height, width)) for i in layers]
-            return network.blocks[level](h, w[:, 2 * level : 2 * level + 2], noise)
+            return network.blocks[level](h, w[:, 2 * level : 2 * level + 2], noise[2 * level : 2 * level + 2])
 
         return grown(self, lod, self.channels, block, w)
 
 
-def layer_noise(key: Key, layer: int, shape: tuple[int, int, int]) -> Float[Array, "b h w 1"]:
-    """The noise of a layer, standard normal.
+def layer_noise(key: Key, sides: tuple[int, ...], levels: int, batch: int) -> tuple[Float[Array, "b h w 1"], ...]:
+    """The noise of all layers, standard normal, two maps for each level.
 
     Args:
       key: a key for each example, or one.
-      layer: the number of the layer.
-      shape: the number of examples, and the sides of the layer's maps.
+      sides: the sides (H, W) of the images.
+      levels: the number of levels.
+      batch: the number of examples.
+
+    >>> [n.shape for n in layer_noise(jax.random.key(0), (8, 8), 2, batch=3)]
+    [(3, 4, 4, 1), (3, 4, 4, 1), (3, 8, 8, 1), (3, 8, 8, 1)]
     """
-    return keys.draw(jax.random.normal, keys.fold_in(key, layer), (*shape, 1))
+    maps = [tuple(side >> (levels - 1 - level) for side in sides) for level in range(levels) for _ in range(2)]
+    ends = list(itertools.accumulate(height * width for height, width in maps))
+    # One draw, which is cut: XLA takes most of a second to compile each draw on a CPU.
+    numbers = keys.draw(jax.random.normal, key, (batch, ends[-1]))
+    cut = jnp.split(numbers, ends[:-1], axis=1)
+    return tuple(part.reshape(batch, *size, 1) for part, size in zip(cut, maps, strict=True))
 
 
 def paper(side: int = 1024) -> tuple[Generator, Discriminator]:
