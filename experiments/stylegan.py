@@ -2,7 +2,7 @@ r"""StyleGAN (Karras, Laine, Aila 2019): a generator whose layers get styles, gr
 
 python -m experiments.stylegan                                         # digits from 4x4 to 8x8, nothing to download
 python -m experiments.stylegan --dataset mnist --data-dir D --channels 32 64 64                 # 7x7, 14x14, 28x28
-python -m experiments.stylegan --dataset cifar10 --data-dir D --channels 128 256 256 256 --start 1 --latents 512 --flip
+python -m experiments.stylegan --dataset cifar10 --data-dir D --channels 128 256 256 256 --doublings 1 --latents 512 --flip
 jaxgen sample runs/stylegan --psi 0.7
 jaxgen evaluate runs/stylegan --metrics frechet --psi 0.5 0.7 1
 
@@ -18,7 +18,7 @@ Against the paper and the authors' code (github.com/NVlabs/stylegan, train.py, t
 | optimizer of both players | Adam with betas of 0 and 0.99, of 1e-3; more from 128x128 on | --learning-rate at all sizes |
 | state of the optimizer | begins anew where a level begins to fade in, and where it is whole | the same |
 | batches | smaller ones at larger sizes | --batch-size, the same at all sizes |
-| growth | from 8x8; 600,000 images of a size, 600,000 to fade | --start, --hold and --fade |
+| growth | from 8x8; 600,000 images of a size, 600,000 to fade | --doublings, --hold and --fade |
 | average of the generator | half of it is of the last 10,000 images | --ema; half of it is of the last 157 batches of 64 |
 | running average of w | moves in both players' turns; the last one is used | moves in the generator's turn; averaged too |
 | enlarging from 128x128 on | one transposed convolution | nearest pixels, then a convolution: the same functions |
@@ -55,7 +55,7 @@ def experiment(
     mixing: Share = 0.9,
     gamma: NonNegative = 10.0,
     group: Whole = 4,
-    start: Whole = 0,
+    doublings: Whole = 0,
     hold: Count = 500,
     fade: Whole = 500,
     psi: Late[float] = 1.0,
@@ -77,7 +77,7 @@ def experiment(
       mixing: the probability with which the styles of a batch are mixed from two latents.
       gamma: the weight of the R1 penalty.
       group: the number of examples whose standard deviation the discriminator sees; 0 shows none.
-      start: the number of doublings that the networks begin with; the paper's begin at 8x8, with 1.
+      doublings: the number of doublings that the networks begin with; the paper's begin at 8x8, with 1.
       hold: the number of steps in which the resolution stays, before the next level fades in.
       fade: the number of steps in which a level fades in.
       psi: the factor of the truncation of samples; 1 truncates none, and the paper's pictures have 0.7.
@@ -86,9 +86,16 @@ def experiment(
     """
     train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
-    levels = len(channels) - 1 - start
+    levels = len(channels) - 1 - doublings
     if levels < 0:
-        raise jaxgen.UserError(f"--start {start} begins with {start} doublings, and --channels has {start + levels}; lower it.")
+        raise jaxgen.UserError(
+            f"--doublings {doublings} are more than the {len(channels) - 1} of --channels; give as many or fewer."
+        )
+    if min(image[:2]) >> len(channels) - 1 < 2:
+        raise jaxgen.UserError(
+            f"--channels has {len(channels)} numbers, which halve images of {image[0]}x{image[1]} to maps of one pixel or less; "
+            "give fewer, since instance normalisation makes one pixel zero."
+        )
     transform = data.scale(-1, 1)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     widths = channels[::-1]

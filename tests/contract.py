@@ -57,6 +57,10 @@ TINY = {
     "pair_steps": 2,
     "groups": (1, 1),
     "readjust": 1,
+    "mapping_depth": 1,
+    "hold": 1,
+    "fade": 2,
+    "path_samples": 20,
 }
 """By flag, where an experiment has it."""
 

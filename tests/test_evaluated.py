@@ -121,6 +121,7 @@ WITH_PROTOCOL = [
             "pix2pix",
             "reflow",
             "score_sde",
+            "stylegan",
             "vdm",
             "vqvae2",
         ),

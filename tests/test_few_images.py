@@ -58,6 +58,7 @@ LONG = (
     "realnvp",
     "reflow",
     "score_sde",
+    "stylegan",
     "vdm",
     "vqvae2",
     "wgan",

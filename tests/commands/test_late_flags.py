@@ -65,6 +65,9 @@ OTHERS: dict[str, Any] = {
     "snr": 0.3,
     "tolerance": 1e-2,
     "readjust": 2,
+    "psi": 0.5,
+    "truncated": 1,
+    "path_samples": 7,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 
@@ -108,6 +111,7 @@ LONG = (
     "nvae",
     "pix2pix",
     "reflow",
+    "stylegan",
 )
 """To trace, or to train what they stand on."""
 

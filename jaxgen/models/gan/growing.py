@@ -273,7 +273,7 @@ class Generator(nn.Module):
 
     def setup(self) -> None:
         """Makes the levels."""
-        start = smallest_map(self.shape, len(self.channels) - 1, flag="doublings by --channels")
+        start = smallest_map(self.shape, len(self.channels) - 1, flag="halvings by --channels")
         self.blocks = [GeneratorBlock(c, None if i else start, self.dtype) for i, c in enumerate(self.channels)]
         self.to_rgb = [ToRGB(self.shape[2], self.dtype) for _ in self.channels]
 

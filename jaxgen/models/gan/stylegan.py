@@ -142,7 +142,7 @@ class Generator(nn.Module):
 
     def setup(self) -> None:
         """Makes the mapping network and the levels."""
-        start = smallest_map(self.shape, len(self.channels) - 1, flag="doublings by --channels")
+        start = smallest_map(self.shape, len(self.channels) - 1, flag="halvings by --channels")
         self.mapping = Mapping(self.latents, self.mapping_depth, self.multiplier, self.dtype)
         self.average = RunningMean(self.latents, self.decay, self.micro_batches)
         self.blocks = [SynthesisBlock(c, None if i else start, self.dtype) for i, c in enumerate(self.channels)]
