@@ -33,7 +33,7 @@ import optax
 
 import jaxgen
 from jaxgen import data, objectives, optimizers
-from jaxgen.analysis.styles import StyleModel
+from jaxgen.analysis.styles import style_model
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole
 from jaxgen.game import merging
 from jaxgen.losses import adversarial
@@ -93,8 +93,8 @@ def experiment(
         )
     if min(image[:2]) >> len(channels) - 1 < 2:
         raise jaxgen.UserError(
-            f"--channels has {len(channels)} numbers, which halve images of {image[0]}x{image[1]} to maps of one pixel or less; "
-            "give fewer, since instance normalisation makes one pixel zero."
+            f"--channels has {len(channels)} numbers, which halve images of {image[0]}x{image[1]} to maps of one pixel or "
+            "less; give fewer, since instance normalisation makes one pixel zero."
         )
     transform = data.scale(-1, 1)
     dtype = jnp.bfloat16 if bf16 else jnp.float32
@@ -123,7 +123,7 @@ def experiment(
         "generator": jaxgen.Player(g_loss, tx, merge={"averages": merging.same}),
     }
     losses = jaxgen.loss_of(players["discriminator"], "discriminator_loss")
-    model = StyleModel(generator, latents, generator.layers, lambda state: lod(state.step), psi, truncated)
+    model = style_model(generator, latents, lod=lambda state: lod(state.step), psi=psi, truncated=truncated)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, data.chain(data.flip(), transform) if flip else transform),
         players=players,

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,47 +24,35 @@ CHUNK = 250
 
 
 class StyleModel(NamedTuple):
-    r"""The functions of a state that a generator with styles has, for an `Experiment`.
+    r"""The functions of a state that a generator with styles has, for an `Experiment`; `style_model` makes them.
 
     Fields:
-      generator: a module with the methods `styles`, from z to w, and `synthesise`, from w to images in [-1, 1].
+      styles: the mapping, `(state, z [N, L], psi) -> w [N, layers, W]`, truncated by psi.
+      images: the synthesis, `(state, w, key) -> images [N, H, W, C]`; the key, or a key of each, is that of the noise. Black is
+        0 and white 1, with values beyond.
       latents: the dimension of $z \sim N(0, I)$.
       layers: the number of layers that have a style.
-      lod: the level of detail, of a state.
-      psi: the factor of the truncation.
-      truncated: the number of layers, from the coarsest on, that are truncated.
-      name: the name of its parameters.
+      psi: the factor of the truncation of samples.
     """
 
-    generator: nn.Module
+    styles: Callable[[TrainState, Array, float | Array], Array]
+    images: Callable[[TrainState, Array, Key], Array]
     latents: int
     layers: int
-    lod: Callable[[TrainState], Array]
-    psi: float = 1.0
-    truncated: int = 8
-    name: str = "generator"
-
-    def styles(self, state: TrainState, z: Array, psi: float | None = None) -> Array:
-        """The intermediate latents `[N, layers, W]` of latents `[N, L]`, truncated by the model's psi, or by another."""
-        told = {"psi": self.psi if psi is None else psi, "truncated": self.truncated}
-        return self._apply(state, z, method="styles", told=told)
-
-    def images(self, state: TrainState, w: Array, key: Key) -> Array:
-        """The images in [0, 1] of intermediate latents; the key, or a key of each, is that of their noise."""
-        told = {"lod": self.lod(state), "key": key}
-        return jnp.clip((self._apply(state, w, method="synthesise", told=told) + 1) / 2, 0.0, 1.0)
+    psi: float
 
     def sample(self, state: TrainState, key: Key, given: Batch) -> Array:
         """Images of normal latents: `Experiment.sample`."""
         z = jax.random.normal(jax.random.fold_in(key, 0), (len(given["index"]), self.latents))
-        return self.images(state, self.styles(state, z), jax.random.fold_in(key, 1))
+        return jnp.clip(self.images(state, self.styles(state, z, self.psi), jax.random.fold_in(key, 1)), 0.0, 1.0)
 
     def pictures(self) -> dict[str, Callable[[TrainState, Key], Picture]]:
         """The pictures of the model, for `Experiment.pictures`: `samples`, `interpolations`, `mixing` and `truncation`."""
 
         def fixed(state: TrainState, w: Array, key: Key) -> Array:
             """Images that all have the same noise."""
-            return self.images(state, w, jnp.broadcast_to(jax.random.fold_in(key, 1), len(w)))
+            noise = jnp.broadcast_to(jax.random.fold_in(key, 1), (len(w),))
+            return jnp.clip(self.images(state, w, noise), 0.0, 1.0)
 
         def draw(key: Key, n: int) -> Array:
             return jax.random.normal(jax.random.fold_in(key, 0), (n, self.latents))
@@ -75,14 +62,14 @@ class StyleModel(NamedTuple):
             return Picture(images, 16, f"Samples, psi {self.psi:g}; step {int(state.step):,}")
 
         def interpolate(state: TrainState, key: Key) -> Picture:
-            w = self.styles(state, draw(key, 16))
+            w = self.styles(state, draw(key, 16), self.psi)
             images = latent_space.interpolations(lambda w: fixed(state, w, key), w[:8], w[8:], steps=16)
             return Picture(
                 images, 16, f"From one sample to another along a line in w, with one noise; step {int(state.step):,}"
             )
 
         def mix(state: TrainState, key: Key) -> Picture:
-            w = self.styles(state, draw(key, 21))
+            w = self.styles(state, draw(key, 21), self.psi)
             rows, columns = w[:6], w[6:]
             coarse = (jnp.arange(self.layers) < self.layers // 2)[:, None]
             mixed = jnp.where(coarse, rows[:, None], columns[None])
@@ -127,8 +114,7 @@ class StyleModel(NamedTuple):
             own = jax.random.split(noise, CHUNK)
 
             def pixels(w: Array) -> Array:
-                told = {"lod": self.lod(state), "key": own}
-                return self._apply(state, w, method="synthesise", told=told).reshape(CHUNK, -1) / 2
+                return self.images(state, w, own).reshape(CHUNK, -1)
 
             def of_w(w: Array) -> Array:
                 return pixels(jnp.repeat(w[:, None], self.layers, axis=1))
@@ -148,8 +134,42 @@ class StyleModel(NamedTuple):
 
         return evaluate
 
-    def _apply(self, state: TrainState, x: Array, *, method: str, told: Mapping[str, Any]) -> Array:
-        found: Array = objectives.apply(self.generator, state.params, state.vars, x, name=self.name, method=method, told=told)[
-            0
-        ]
+
+def style_model(
+    generator: Any,
+    latents: int,
+    *,
+    lod: Callable[[TrainState], Array],
+    psi: float = 1.0,
+    truncated: int = 8,
+    name: str = "generator",
+) -> StyleModel:
+    """The style model of a generator.
+
+    Args:
+      generator: a module with the methods `styles`, from z to w, and `synthesise`, from w to images in [-1, 1], and the number
+        of its `layers`.
+      latents: the dimension of z.
+      lod: the level of detail, of a state.
+      psi: the factor of the truncation of samples.
+      truncated: the number of layers, from the coarsest on, that are truncated.
+      name: the name of its parameters.
+
+    Returns:
+      The style model.
+    """
+
+    def apply(state: TrainState, x: Array, **told: Any) -> Array:
+        method = "styles" if "psi" in told else "synthesise"
+        found: Array = objectives.apply(generator, state.params, state.vars, x, name=name, method=method, told=told)[0]
         return found
+
+    @jax.jit
+    def styles(state: TrainState, z: Array, psi: float | Array) -> Array:
+        return apply(state, z, psi=psi, truncated=truncated)
+
+    @jax.jit
+    def images(state: TrainState, w: Array, key: Key) -> Array:
+        return (apply(state, w, lod=lod(state), key=key) + 1) / 2
+
+    return StyleModel(styles, images, latents, generator.layers, psi)

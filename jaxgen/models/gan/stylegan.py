@@ -187,7 +187,7 @@ class Generator(nn.Module):
         return jnp.where(jax.random.uniform(jax.random.fold_in(whole, 1)) < self.mixing, drawn, self.layers)
 
     def styles(
-        self, z: Float[Array, "b l"], *, psi: float = 1.0, truncated: int = 8, train: bool = False
+        self, z: Float[Array, "b l"], *, psi: float | Array = 1.0, truncated: int = 8, train: bool = False
     ) -> Float[Array, "b n f"]:
         r"""The intermediate latents of all layers, $\bar w + \psi (w - \bar w)$ in the first ones and w in the others.
 
