@@ -38,7 +38,7 @@ from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whol
 from jaxgen.game import merging
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import r1
-from jaxgen.models.gan import growing, stylegan
+from jaxgen.models.gan import growing, progressive, stylegan
 from jaxgen.types import Batch, Key
 
 LENGTHS = ("path_length_pixels_z", "path_length_pixels_w")
@@ -100,7 +100,7 @@ def experiment(
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     widths = channels[::-1]
     generator = stylegan.Generator(image, widths, latents, mapping_depth, mixing=mixing, micro_batches=accumulate, dtype=dtype)
-    discriminator = growing.Discriminator(widths, group, blur=True, dtype=dtype)
+    discriminator = progressive.Discriminator(widths, group, blur=True, dtype=dtype)
     lod = functools.partial(growing.lod_at, levels=levels, hold=hold, fade=fade)
 
     def tell(state: jaxgen.TrainState, batch: Batch, own: Key, whole: Key) -> tuple[dict[str, Any], dict[str, Any]]:

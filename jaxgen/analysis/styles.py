@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxgen import objectives
 from jaxgen.analysis import latent_space
+from jaxgen.analysis.path_length import along_line, along_sphere, path_lengths, trimmed_mean
 from jaxgen.game import TrainState
-from jaxgen.metrics.path_length import along_line, along_sphere, path_lengths, trimmed_mean
 from jaxgen.pictures import Picture
 from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key

@@ -1,4 +1,4 @@
-"""How much the examples of a batch differ, as a feature of each of them."""
+"""The spread of the examples of a batch, as a feature of each of them."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float

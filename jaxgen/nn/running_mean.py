@@ -1,4 +1,4 @@
-"""A running average of what a network computes, kept beside its parameters."""
+"""A running average of what a network computes, kept next to its parameters."""
 
 import flax.linen as nn
 import jax.numpy as jnp

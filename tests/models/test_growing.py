@@ -12,7 +12,7 @@ import pytest
 from parameters import filled, normal
 
 from jaxgen.errors import SizeError
-from jaxgen.models.gan import growing, stylegan
+from jaxgen.models.gan import growing, progressive, stylegan
 
 SHAPE, CHANNELS, N = (8, 8, 2), (4, 3, 2), 4
 
@@ -28,7 +28,9 @@ def generator(kind: str) -> tuple[Any, Any, Any]:
     """A function of lod that gives images, the module and its variables."""
     z = normal(N, 5)
     model: Any = (
-        growing.Generator(SHAPE, CHANNELS) if kind == "progressive" else stylegan.Generator(SHAPE, CHANNELS, 5, mapping_depth=1)
+        progressive.Generator(SHAPE, CHANNELS)
+        if kind == "progressive"
+        else stylegan.Generator(SHAPE, CHANNELS, 5, mapping_depth=1)
     )
     own = variables(model, z)
     named = {} if kind == "progressive" else {"key": jax.random.split(jax.random.key(1), N)}
@@ -42,7 +44,7 @@ def made(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="module", params=[False, True])
 def judge(request: pytest.FixtureRequest) -> Any:
-    model = growing.Discriminator(CHANNELS, group=2, blur=request.param)
+    model = progressive.Discriminator(CHANNELS, group=2, blur=request.param)
     x = normal(N, *SHAPE)
     own = variables(model, x)
     return jax.jit(lambda x, lod: model.apply(own, x, lod=lod)), model, own
@@ -235,7 +237,7 @@ def count(model: Any, x: Any) -> int:
 def test_the_papers_networks_have_their_parameters() -> None:
     """Karras et al. 2019, section 2: 26.2 million in the generator with styles, 23.1 million in the traditional one."""
     z, x = jnp.zeros((1, 512)), jnp.zeros((1, 1024, 1024, 3))
-    (style, critic), (plain, same) = stylegan.paper(), growing.paper()
+    (style, critic), (plain, same) = stylegan.paper(), progressive.paper()
     assert (count(style, z), count(plain, z)) == (26_219_627, 23_079_115)
     assert count(critic, x) == count(same, x) == 23_087_249
     assert style.layers == 18
@@ -243,8 +245,8 @@ def test_the_papers_networks_have_their_parameters() -> None:
 
 def test_sides_that_cannot_be_halved_are_refused() -> None:
     with pytest.raises(SizeError, match="Images of 12x12 can be halved 2 times, not 3; give 2 halvings by --channels or fewer"):
-        growing.Generator((12, 12, 1), (1, 1, 1, 1)).init(jax.random.key(0), normal(1, 2))
+        progressive.Generator((12, 12, 1), (1, 1, 1, 1)).init(jax.random.key(0), normal(1, 2))
     with pytest.raises(SizeError, match="can be halved 2 times, not 3"):
-        growing.Discriminator((1, 1, 1, 1)).init(jax.random.key(0), normal(1, 12, 12, 1))
+        progressive.Discriminator((1, 1, 1, 1)).init(jax.random.key(0), normal(1, 12, 12, 1))
     with pytest.raises(SizeError, match="a power of two from 4, and not 12"):
         growing.channels_of(12)

@@ -12,7 +12,7 @@ import pytest
 from parameters import filled, normal
 from peers import authors
 
-from jaxgen.models.gan import growing, stylegan
+from jaxgen.models.gan import progressive, stylegan
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
 
@@ -92,7 +92,7 @@ def copied_discriminator(model: Any, params: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["PGGAN", "StyleGAN"])
 def test_the_discriminator_judges_as_theirs(theirs: Any, kind: str) -> None:
-    model = growing.Discriminator(CHANNELS, blur=kind == "StyleGAN")
+    model = progressive.Discriminator(CHANNELS, blur=kind == "StyleGAN")
     x = normal(BATCH, SIDE, SIDE, 3)
     own = variables(model, x)
     other = getattr(theirs, f"{kind}Discriminator")(minibatch_std_group_size=4, **SIZES)
@@ -105,7 +105,7 @@ def test_the_discriminator_judges_as_theirs(theirs: Any, kind: str) -> None:
 
 
 def test_the_generator_of_progressive_gan_makes_the_images_of_theirs(theirs: Any) -> None:
-    model = growing.Generator((SIDE, SIDE, 3), CHANNELS)
+    model = progressive.Generator((SIDE, SIDE, 3), CHANNELS)
     z = normal(BATCH, LATENTS)
     own = variables(model, z)
     params = own["params"]
@@ -175,7 +175,7 @@ def test_stylegan_makes_the_images_of_theirs(theirs: Any, psi: float, truncated:
 
 def test_gradients_and_the_penalty_of_the_discriminator_are_theirs(theirs: Any) -> None:
     """R1 differentiates twice through the blur, the standard deviation and the levels that fade."""
-    model, lod = growing.Discriminator(CHANNELS, blur=True), 0.5
+    model, lod = progressive.Discriminator(CHANNELS, blur=True), 0.5
     x = normal(BATCH, SIDE, SIDE, 3)
     own = variables(model, x)
     other = copied_discriminator(theirs.StyleGANDiscriminator(minibatch_std_group_size=4, **SIZES), own["params"])
@@ -207,5 +207,5 @@ def test_the_numbers_of_parameters_at_full_size_are_theirs(theirs: Any) -> None:
     with torch.device("meta"):
         others = [theirs.StyleGANGenerator(1024), theirs.StyleGANDiscriminator(1024)]
         others += [theirs.PGGANGenerator(1024), theirs.PGGANDiscriminator(1024)]
-    ours = [*stylegan.paper(1024), *growing.paper(1024)]
+    ours = [*stylegan.paper(1024), *progressive.paper(1024)]
     assert [count(model, inputs) for model, inputs in zip(ours, (z, x, z, x), strict=True)] == [size(o) for o in others]

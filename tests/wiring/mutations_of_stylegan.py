@@ -95,6 +95,6 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/models/gan/stylegan.py", "models/test_growing.py"): STYLEGAN,
     ("jaxgen/nn/batch_deviation.py", "nn/test_batch_deviation.py"): STDDEV,
     ("jaxgen/nn/running_mean.py", "nn/test_running_mean.py"): MEAN,
-    ("jaxgen/metrics/path_length.py", "metrics/test_path_length.py"): LENGTHS,
+    ("jaxgen/analysis/path_length.py", "analysis/test_path_length.py"): LENGTHS,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 
 from jaxgen import keys
 from jaxgen.models.gan.dcgan import smallest_map
-from jaxgen.models.gan.growing import Discriminator, Lod, ToRGB, channels_of, grown
+from jaxgen.models.gan.growing import Lod, channels_of, grown
+from jaxgen.models.gan.progressive import Discriminator, ToRGB
 from jaxgen.nn import (
     BOX,
     NoiseInjection,
@@ -56,7 +57,7 @@ class Mapping(nn.Module):
 
 
 class StyledLayer(nn.Module):
-    """What follows a convolution: noise, a bias, a leaky rectifier, and instance normalisation with the moments of a style.
+    """The layers after a convolution: noise, a bias, a leaky rectifier, and instance normalisation with the moments of a style.
 
     Source: Karras et al. 2019, figure 1b.
 
@@ -195,7 +196,7 @@ class Generator(nn.Module):
           z: the latents.
           psi: the factor of the truncation; 1 truncates nothing, 0 gives the average.
           truncated: the number of layers, from the coarsest on, that are truncated.
-          train: no part of this, since nothing is trained here.
+          train: the argument that all methods have; nothing is trained here.
 
         Source: Karras et al. 2019, appendix B.
         """
@@ -213,7 +214,7 @@ class Generator(nn.Module):
           w: the intermediate latents.
           lod: the level of detail.
           key: a key for each example, or one, of the noise; None is without noise.
-          train: no part of this, since nothing is trained here.
+          train: the argument that all methods have; nothing is trained here.
         """
         w = w.astype(self.dtype)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from parameters import normal
 
-from jaxgen.metrics.path_length import along_line, along_sphere, path_lengths, trimmed_mean
+from jaxgen.analysis.path_length import along_line, along_sphere, path_lengths, trimmed_mean
 
 START, STOP = normal(6, 5), normal(6, 5, seed=1)
 T = jnp.linspace(0.0, 1.0, 6)
