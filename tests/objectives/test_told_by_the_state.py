@@ -64,7 +64,7 @@ def test_the_generator_has_the_keys_of_its_examples_and_one_of_the_turn(turn: in
     batch = keys.by_example(jax.random.key(7), {"x": X})
     values, metrics = play(turn, batch)
     fake = metrics["fake_logit"] if turn == 0 else -values
-    own = keys.fold_in(batch["key"], 1 if turn == 0 else 0)
+    own = keys.fold_in(batch["key"], 0)
     whole = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(STATE.key, 3), keys.WHOLE), turn)
     z, noise = (jax.vmap(lambda k: jax.random.normal(k, (2,)))(keys.fold_in(own, i)) for i in range(2))
     x = 3.0 * z + noise + jax.random.normal(whole)
