@@ -52,7 +52,7 @@ GROWING: Sequence[Change] = [
     ),
     ("images that are not halved", "        image = halved(image, BOX)\n", "        image = image[:, ::2, ::2]\n"),
     ("data without the next level", "jnp.maximum(1 - jnp.abs(lod - level), 0.0)", "jnp.float32(jnp.floor(lod) == level)"),
-    ("a phase without its fading", "jnp.divmod(step, hold + fade)", "jnp.divmod(step, hold)"),
+    ("a phase without its fading", "jnp.divmod(jnp.asarray(step), hold + fade)", "jnp.divmod(jnp.asarray(step), hold)"),
     ("no turn where a level is whole", "if fade), *phases[1:]}", "if fade)}"),
     ("a turn a step early", "start + hold + 1 for start", "start + hold for start"),
     ("more channels", "min(base >> (s - 1), most)", "min(base >> (s - 2), most)"),

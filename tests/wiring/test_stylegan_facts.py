@@ -83,7 +83,7 @@ def test_the_level_of_detail_falls_with_the_steps() -> None:
         ({"hold": 4, "fade": 2, "doublings": 1}, [0] * 8),
     ):
         lod = plain(**flags).schedules["lod"]
-        assert [float(lod(jnp.array(step))) for step in range(8)] == expected
+        assert [float(lod(step)) for step in range(8)] == expected
 
 
 def test_the_optimizers_begin_anew_where_a_level_comes_in_and_where_it_is_whole() -> None:

@@ -144,7 +144,7 @@ def shown_at(x: Float[Array, "b h w c"], lod: Lod, levels: int) -> Float[Array, 
     return shown
 
 
-def lod_at(step: Array, *, levels: int, hold: int, fade: int) -> Float[Array, ""]:
+def lod_at(step: Array | int, *, levels: int, hold: int, fade: int) -> Float[Array, ""]:
     """The level of detail in a step: it stays for `hold` steps, falls by one along a line within `fade` steps, and so on.
 
     Args:
@@ -161,7 +161,7 @@ def lod_at(step: Array, *, levels: int, hold: int, fade: int) -> Float[Array, ""
     >>> [float(lod_at(jnp.array(step), levels=2, hold=4, fade=2)) for step in (0, 4, 5, 6, 11, 100)]
     [2.0, 2.0, 1.5, 1.0, 0.5, 0.0]
     """
-    phase, within = jnp.divmod(step, hold + fade)
+    phase, within = jnp.divmod(jnp.asarray(step), hold + fade)
     falls = jnp.maximum(within - hold, 0).astype(jnp.float32) / max(fade, 1)
     return jnp.maximum(levels - phase.astype(jnp.float32) - falls, 0.0)
 
