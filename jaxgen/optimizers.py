@@ -1,8 +1,13 @@
 """Learning rates over the steps of a training, and the bound on a gradient's norm."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 import optax
 
-from jaxgen.types import Schedule
+from jaxgen.types import Array, PyTree, Schedule
 
 
 def learning_rate(peak: float, *, steps: int, warmup: int = 0, cosine: bool = False, final: float = 0.0) -> Schedule:
@@ -63,3 +68,51 @@ def clipped(tx: optax.GradientTransformation, norm: float | None) -> optax.Gradi
       The optimizer.
     """
     return tx if norm is None else optax.chain(optax.clip_by_global_norm(norm), tx)
+
+
+class Restarted(NamedTuple):
+    """The state of a `restarted` optimizer.
+
+    Fields:
+      updates: the number of updates.
+      inner: the state of the optimizer.
+    """
+
+    updates: Array
+    inner: PyTree
+
+
+def restarted(tx: optax.GradientTransformation, at: Sequence[int]) -> optax.GradientTransformation:
+    """An optimizer whose state begins anew before some of its updates, as where a growing network takes in new layers.
+
+    Args:
+      tx: the optimizer.
+      at: the numbers of these updates, the first update being 0.
+
+    Returns:
+      The optimizer; of no numbers, the one that was given.
+
+    Source: the code of Karras et al. 2018 (`reset_opt_for_new_lod`).
+
+    >>> tx = restarted(optax.trace(decay=1.0), at=(2,))
+    >>> state, moves = tx.init(jnp.zeros(())), []
+    >>> for _ in range(4):
+    ...     move, state = tx.update(jnp.ones(()), state)
+    ...     moves.append(move.item())
+    >>> moves
+    [1.0, 2.0, 1.0, 2.0]
+    """
+    if not at:
+        return tx
+
+    def init(params: PyTree) -> Restarted:
+        return Restarted(jnp.zeros((), jnp.int32), tx.init(params))
+
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        anew = (state.updates == jnp.array(at)).any()
+        first = tx.init(updates if params is None else params)
+        inner = jax.tree.map(lambda begun, now: jnp.where(anew, begun, now), first, state.inner)
+        updates, inner = tx.update(updates, inner, params)
+        return updates, Restarted(state.updates + 1, inner)
+
+    return optax.GradientTransformation(init, update)

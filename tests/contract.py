@@ -60,6 +60,10 @@ TINY = {
     "readjust": 1,
     "encoder_steps": 2,
     "optimised_steps": 2,
+    "mapping_depth": 1,
+    "hold": 1,
+    "fade": 2,
+    "path_samples": 20,
 }
 """By flag, where an experiment has it."""
 

@@ -53,6 +53,7 @@ CYCLEGAN = "Zhu et al. 2017, section 4: constant and then linear to zero, here a
 LDM = "latent-diffusion, ldm/models/autoencoder.py: Adam(lr, betas=(0.5, 0.9)) of both; our choice of rate"
 SNAIL = "rosinality/vq-vae-2-pytorch, train_pixelsnail.py: optim.Adam without a schedule; our choice of rate"
 ADAIN = "naoto0804/pytorch-AdaIN, train.py: lr / (1 + 5e-5 t); our choice of rate"
+STYLEGAN = "NVlabs/stylegan, train.py: Adam of 0.001 with beta1=0.0, beta2=0.99, epsilon=1e-8; our choice of rate"
 DCGAN = "Radford et al. 2015, section 4"
 
 RULES: dict[tuple[str, str, str], Rule] = {
@@ -90,6 +91,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("style_transfer", "", "decoder"): adam(lambda step: 1e-3 / (1 + 5e-5 * step), ADAIN),
     ("latent_autoencoder", "", "autoencoder"): adam(1e-3, LDM, b1=0.5, b2=0.9),
     ("latent_autoencoder", "", "discriminator"): adam(1e-3, LDM, b1=0.5, b2=0.9),
+    ("stylegan", "channels=(4,)", "discriminator"): adam(5e-3, STYLEGAN, b1=0.0, b2=0.99),
+    ("stylegan", "channels=(4,)", "generator"): adam(5e-3, STYLEGAN, b1=0.0, b2=0.99),
     ("wgan", "", "critic"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),
     ("wgan", "", "generator"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),
     ("wgan", "penalty='clip'", "critic"): rmsprop(limit=0.01),

@@ -122,6 +122,7 @@ WITH_PROTOCOL = [
             "reflow",
             "score_sde",
             "style_transfer",
+            "stylegan",
             "vdm",
             "vib",
             "vqvae",

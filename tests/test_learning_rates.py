@@ -50,3 +50,18 @@ def test_the_bound_is_on_the_gradient_and_not_on_the_step() -> None:
     tx = optimizers.clipped(optax.sgd(0.1), 1.0)
     moved, _ = tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)))
     np.testing.assert_allclose(moved, [-0.06, -0.08], rtol=1e-6)
+
+
+@pytest.mark.parametrize("at", [(), (3,), (1, 2, 5)])
+def test_an_optimizer_that_begins_anew_is_one_that_is_made_anew(at: tuple[int, ...]) -> None:
+    adam = optax.adam(0.1, b1=0.5, b2=0.9)
+    tx = optimizers.restarted(adam, at)
+    params = {"kernel": jnp.array([1.0, -2.0])}
+    state, expected = tx.init(params), adam.init(params)
+    for step in range(8):
+        grads = {"kernel": jnp.array([np.sin(step + 1.0), np.cos(3.0 * step)])}
+        move, state = tx.update(grads, state, params)
+        if step in at:
+            expected = adam.init(params)
+        by_hand, expected = adam.update(grads, expected, params)
+        np.testing.assert_allclose(move["kernel"], by_hand["kernel"], rtol=1e-6)

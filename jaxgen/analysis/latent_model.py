@@ -1,6 +1,6 @@
 """A model with a latent space as a value: its encoder, decoder and sampler as functions of a state, and its pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -113,6 +113,7 @@ def of_generator(
     pixels: tuple[float, float] = (-1.0, 1.0),
     name: str = "generator",
     params: Callable[[TrainState], Any] = lambda state: state.params,
+    told: Callable[[TrainState], Mapping[str, Any]] = lambda state: {},
 ) -> LatentModel:
     r"""The latent model of a generator.
 
@@ -122,6 +123,7 @@ def of_generator(
       pixels: the values of black and white in x.
       name: the name of its parameters.
       params: the parameters by name, of a state.
+      told: further arguments of the module, by keyword, of a state.
 
     Returns:
       The latent model.
@@ -130,8 +132,8 @@ def of_generator(
 
     @jax.jit
     def decode(state: TrainState, z: Array) -> Array:
-        x = objectives.apply(generator, params(state), state.vars, z, name=name)[0]
-        return (x - low) / (high - low)
+        x = objectives.apply(generator, params(state), state.vars, z, name=name, told=told(state))[0]
+        return jnp.clip((x - low) / (high - low), 0.0, 1.0)  # not all generators end in tanh
 
     return LatentModel(decode, law=normal_law(latents) if isinstance(latents, int) else latents, pixels=pixels)
 

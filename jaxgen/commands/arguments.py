@@ -51,7 +51,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),
         *("rate_decay", "momentum", "momentum_epochs", "weight_decay", "l2", "clip", "max_norm", "critic_steps", "ema"),
         *("ema_widths",),
-        *("restart", "accumulate", "bf16", "remat", "stage_steps", "gamma_rate", "encoder_steps"),
+        *("restart", "accumulate", "bf16", "remat", "stage_steps", "gamma_rate", "encoder_steps", "hold", "fade"),
     ),
 }
 """The groups of an experiment's flags in `--help`.

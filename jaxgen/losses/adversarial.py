@@ -100,6 +100,24 @@ def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Adversarial
     )
 
 
+def drifting(loss: AdversarialLoss, weight: float = 1e-3) -> AdversarialLoss:
+    r"""The losses with a term $\epsilon f(x)^2$ of the discriminator, which keeps its values from drifting away from zero.
+
+    Args:
+      loss: the losses, such as `wasserstein`, to which a constant of the critic is nothing.
+      weight: the weight epsilon.
+
+    Returns:
+      The losses.
+
+    Source: Karras et al. 2018, appendix A.1.
+
+    >>> drifting(wasserstein, 0.1).discriminator(jnp.array([2.0]), jnp.array([0.0])).round(4).item()
+    -1.6
+    """
+    return loss._replace(discriminator=lambda real, fake: loss.discriminator(real, fake) + weight * jnp.square(real))
+
+
 def over_maps(loss: AdversarialLoss) -> AdversarialLoss:
     """The loss of a discriminator that returns a map of logits for each example: the mean over the map of the losses.
 

@@ -38,11 +38,12 @@ class Penalty(Protocol):
     ) -> Float[Array, " b"]: ...
 
 
-def gradient_penalty(weight: float = 10.0) -> Penalty:
-    r"""$\lambda\, (\|\nabla f(\hat x)\|_2 - 1)^2$ at $\hat x = u\, x + (1 - u)\, G(z)$, $u \sim U[0, 1]$ for each example.
+def gradient_penalty(weight: float = 10.0, target: float = 1.0) -> Penalty:
+    r"""$\lambda\, (\|\nabla f(\hat x)\|_2 / \gamma - 1)^2$ at $\hat x = u\, x + (1 - u)\, G(z)$, $u \sim U[0, 1]$ by example.
 
     Args:
       weight: the weight $\lambda$ of the penalty.
+      target: the norm $\gamma$ that the gradient is to have.
 
     Returns:
       The penalty.
@@ -51,7 +52,7 @@ def gradient_penalty(weight: float = 10.0) -> Penalty:
     >>> penalty(lambda x: 3 * x[:, 0], jnp.ones((1, 2)), jnp.zeros((1, 2)), jax.random.key(0), None).item()
     40.0
 
-    Source: Gulrajani et al. 2017, equation 3 and algorithm 1.
+    Source: Gulrajani et al. 2017, equation 3 and algorithm 1; the target: Karras et al. 2018, appendix A.1.
     """
 
     def penalty(
@@ -60,7 +61,8 @@ def gradient_penalty(weight: float = 10.0) -> Penalty:
         u = keys.draw(jax.random.uniform, key, (real.shape[0], *[1] * (real.ndim - 1))).astype(real.dtype)
         squared = squared_gradient(critic, u * real + (1 - u) * fake)
         # The root has no derivative at 0, where a critic of dead rectifiers is.
-        return weight * (jnp.sqrt(jnp.maximum(squared, 1e-12)) - 1) ** 2
+        norm = jnp.sqrt(jnp.maximum(squared, 1e-12))
+        return weight * ((norm if target == 1 else norm / target) - 1) ** 2
 
     return penalty
 

@@ -1,6 +1,7 @@
 """Layers that the models share."""
 
 from jaxgen.nn.attention import Attention, KVCache, attend, attention_weights, width_of_head
+from jaxgen.nn.batch_deviation import minibatch_stddev
 from jaxgen.nn.conditioning import (
     AdaptiveGroupNorm,
     AdaptiveInstanceNorm,
@@ -20,6 +21,7 @@ from jaxgen.nn.likelihoods import (
 )
 from jaxgen.nn.masked_conv import Masked, raster_mask
 from jaxgen.nn.maxout import Maxout
+from jaxgen.nn.noise import NoiseInjection
 from jaxgen.nn.norm import (
     BatchNorm,
     GroupNorm,
@@ -38,16 +40,18 @@ from jaxgen.nn.pooling import adaptive_avg_pool, avg_pool, max_pool
 from jaxgen.nn.positions import LearnedPositions, RelativePositionBias, relative_positions, resized_positions, sinusoidal_2d
 from jaxgen.nn.quantiser import Quantised, VectorQuantiser, VectorQuantiserEMA, gumbel_softmax, perplexity, straight_through
 from jaxgen.nn.regularisation import drop_path, dropout
-from jaxgen.nn.resampling import BINOMIAL, BOX, Taps, doubled, halved
+from jaxgen.nn.resampling import BINOMIAL, BOX, TRIANGLE, Taps, blurred, doubled, halved
 from jaxgen.nn.residual import ConditionalResidualBlock, ResidualBlock
+from jaxgen.nn.running_mean import RunningMean
 from jaxgen.nn.squeeze_excite import SqueezeExcite
 from jaxgen.nn.transformer import Transformer, causal_mask, quick_gelu
 from jaxgen.nn.transformer_block import Initializers, TransformerBlock, scaled_by_depth, xavier
-from jaxgen.nn.weight_norm import Equalised, LogWeightNorm, WeightNorm, by_log_scale
+from jaxgen.nn.weight_norm import Equalised, LogWeightNorm, WeightNorm, by_log_scale, equalised_conv, equalised_dense
 
 __all__ = [
     "BINOMIAL",
     "BOX",
+    "TRIANGLE",
     "AdaptiveGroupNorm",
     "AdaptiveInstanceNorm",
     "AdditiveGroupNorm",
@@ -73,6 +77,7 @@ __all__ = [
     "LogisticMixtureLikelihood",
     "Masked",
     "Maxout",
+    "NoiseInjection",
     "PatchEmbedding",
     "PixelNorm",
     "Quantised",
@@ -80,6 +85,7 @@ __all__ = [
     "RandomFourier",
     "RelativePositionBias",
     "ResidualBlock",
+    "RunningMean",
     "Sinusoidal",
     "SpatiallyAdaptiveNorm",
     "SpectralNorm",
@@ -99,12 +105,15 @@ __all__ = [
     "bicubic_antialiased",
     "bilinear",
     "bilinear_between_corners",
+    "blurred",
     "by_log_scale",
     "causal_mask",
     "channel_moments",
     "doubled",
     "drop_path",
     "dropout",
+    "equalised_conv",
+    "equalised_dense",
     "from_patches",
     "grid_of",
     "gumbel_softmax",
@@ -112,6 +121,7 @@ __all__ = [
     "interpolate",
     "local_response_norm",
     "max_pool",
+    "minibatch_stddev",
     "perplexity",
     "quick_gelu",
     "raster_mask",

@@ -1,4 +1,4 @@
-"""Maps at half and at double their size by a separable filter, without convolutions.
+"""Maps at half, at double and at their own size by a separable filter, without convolutions.
 
 XLA's depthwise and strided convolutions are slow in loops on a CPU (`jaxgen.nn.conv_on_cpu`). A filter of a few taps is a sum
 of as many slices, which is fast on any device.
@@ -14,13 +14,16 @@ from jaxtyping import Array, Float
 from jaxgen.errors import SizeError
 
 Taps: TypeAlias = tuple[float, ...]
-"""The taps of a filter, an even number of them; only their ratios count."""
+"""The taps of a filter, an even number of them where maps are halved or doubled; only their ratios count."""
 
 BOX: Taps = (1, 1)
 """The mean of 2x2 pixels on the way down, the nearest pixel on the way up."""
 
 BINOMIAL: Taps = (1, 3, 3, 1)
 """The filter of StyleGAN2, of NCSN++ ("FIR") and of EDM's NCSN++."""
+
+TRIANGLE: Taps = (1, 2, 1)
+"""The filter of StyleGAN, which blurs what was enlarged or is to be halved."""
 
 
 def halved(x: Float[Array, "b h w c"], taps: Taps, *, bordered: bool = False) -> Float[Array, "b h2 w2 c"]:
@@ -87,6 +90,37 @@ def doubled(x: Float[Array, "b h w c"], taps: Taps) -> Float[Array, "b h2 w2 c"]
             phases.append(_mixed(parts, [2 * taps[tap] / sum(taps) for _, tap in used]))
         shape = (*x.shape[:axis], 2 * side, *x.shape[axis + 1 :])
         x = jnp.stack(phases, axis + 1).reshape(shape)
+    return x
+
+
+def blurred(x: Float[Array, "b h w c"], taps: Taps = TRIANGLE) -> Float[Array, "b h w c"]:
+    r"""Filtered maps of the same size, $y_i = \sum_j k_j\, x_{i + j - (n - 1)/2} / \sum_j k_j$ along both axes.
+
+    Beyond the borders there are zeros.
+
+    Args:
+      x: the maps.
+      taps: the n taps k of the filter, an odd number of them.
+
+    Returns:
+      The maps.
+
+    Raises:
+      SizeError: if the number of taps is even.
+
+    >>> blurred(jnp.array([4.0, 0.0, 0.0, 8.0]).reshape(1, 1, 4, 1))[0, 0, :, 0].tolist()
+    [1.0, 0.5, 1.0, 2.0]
+
+    Source: Karras et al. 2019, appendix C.
+    """
+    if len(taps) % 2 == 0:
+        raise SizeError(f"A filter that keeps the size of maps has an odd number of taps, and not {len(taps)}.")
+    reach = len(taps) // 2
+    for axis in (1, 2):
+        side = x.shape[axis]
+        padded = _padded(x, axis, reach, reach)
+        parts = [lax.slice_in_dim(padded, j, j + side, 1, axis) for j in range(len(taps))]
+        x = _mixed(parts, [k / sum(taps) for k in taps])
     return x
 
 

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen.nn.conv import Conv
 from jaxgen.nn.transformed import call_transformed, is_kernel
 
 
@@ -125,3 +126,61 @@ class Equalised(nn.Module):
         if not is_kernel(name):
             return self.multiplier * parameter
         return (self.gain * self.multiplier / math.sqrt(math.prod(parameter.shape[:-1]))) * parameter
+
+
+def equalised_conv(
+    features: int,
+    kernel_size: tuple[int, int] = (3, 3),
+    *,
+    gain: float = math.sqrt(2.0),
+    use_bias: bool = True,
+    dtype: Any = jnp.float32,
+    name: str | None = None,
+) -> Equalised:
+    """A convolution with an equalised learning rate, whose parameters are drawn accordingly.
+
+    Args:
+      features: output channels.
+      kernel_size: height and width of the kernel.
+      gain: the factor g of `Equalised`.
+      use_bias: whether a bias is added.
+      dtype: the dtype of the computation.
+      name: the name of the layer.
+
+    Returns:
+      The layer, whose parameters are `layer/kernel`, from N(0, 1), and `layer/bias`, from zero.
+
+    Source: Karras et al. 2018, section 4.1.
+    """
+    normal = nn.initializers.normal(1.0)
+    layer = Conv(features, kernel_size, use_bias=use_bias, kernel_init=normal, dtype=dtype, parent=None)
+    return Equalised(layer, gain, name=name)
+
+
+def equalised_dense(
+    features: int,
+    *,
+    gain: float = math.sqrt(2.0),
+    multiplier: float = 1.0,
+    use_bias: bool = True,
+    dtype: Any = jnp.float32,
+    name: str | None = None,
+) -> Equalised:
+    r"""A dense layer with an equalised learning rate, whose parameters are drawn accordingly.
+
+    Args:
+      features: output features.
+      gain: the factor g of `Equalised`.
+      multiplier: the factor lambda of the learning rate.
+      use_bias: whether a bias is added.
+      dtype: the dtype of the computation.
+      name: the name of the layer.
+
+    Returns:
+      The layer, whose parameters are `layer/kernel`, from $N(0, 1 / \lambda^2)$, and `layer/bias`, from zero.
+
+    Source: Karras et al. 2018, section 4.1; Karras et al. 2019, appendix C (lambda).
+    """
+    normal = nn.initializers.normal(1.0 / multiplier)
+    layer = nn.Dense(features, use_bias=use_bias, kernel_init=normal, dtype=dtype, parent=None)
+    return Equalised(layer, gain, multiplier, name=name)

@@ -16,6 +16,12 @@ from jaxgen.losses.penalty import Penalty
 from jaxgen.objectives.apply import apply, updates_of
 from jaxgen.types import Batch, Key, Params, Vars
 
+Telling = Callable[[TrainState, Batch, Key, Key], tuple[Mapping[str, Any], Mapping[str, Any]]]
+"""`tell(state, batch, own, whole)`: further arguments, by keyword, of the generator and of the discriminator.
+
+`own` are keys of the examples `[B]`, and `whole` is one key of the turn, the same on all replicas and in all micro-batches.
+"""
+
 LatentLaw = Callable[[Key, int], Array]
 """`law(key, n) -> z [n, ...]`, n independent draws. An objective takes one with the key of each example."""
 
@@ -31,6 +37,8 @@ def adversarial(
     augment: Augmentation | None = None,
     feature: str = "image",
     names: tuple[str, str] = ("generator", "discriminator"),
+    tell: Telling | None = None,
+    shown: Callable[[TrainState, Array], Array] | None = None,
 ) -> tuple[LossFn, LossFn]:
     r"""The losses of the game $\min_G \max_D V(D, G)$, to be descended in turn.
 
@@ -48,6 +56,9 @@ def adversarial(
       augment: an augmentation of what the discriminator is trained to judge, and the generator by it; an evaluation has none.
       feature: the batch's feature x.
       names: the parameters' names.
+      tell: the further arguments of both modules, such as a level of detail that falls in the course of training; None gives
+        none.
+      shown: the examples as the discriminator is shown them, `shown(state, x)`; None shows them as they are.
 
     Returns:
       The losses of the discriminator and of the generator. The discriminator's metrics are those of the loss, and `penalty`.
@@ -61,29 +72,41 @@ def adversarial(
     def given(batch: Batch) -> tuple[Array, ...]:
         return () if condition is None else (batch[condition],)
 
-    def samples(params: Params, vars: Vars, batch: Batch, key: Key, train: bool) -> tuple[Array, Vars]:
+    def told(state: TrainState, batch: Batch, own: Key, turn: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        if tell is None:
+            return {}, {}
+        whole = jax.random.fold_in(jax.random.fold_in(state.key, state.step), keys.WHOLE)
+        return tell(state, batch, own, jax.random.fold_in(whole, turn))
+
+    def samples(params: Params, state: TrainState, batch: Batch, key: Key, train: bool, turn: int) -> tuple[Array, Vars]:
         draw, layers = (keys.fold_in(key, i) for i in range(2))
         z = jax.vmap(lambda own: law(own, 1)[0])(draw)
-        return apply(generator, params, vars, z, *given(batch), key=layers, name=made, train=train)
+        more, _ = told(state, batch, layers, turn)
+        return apply(generator, params, state.vars, z, *given(batch), key=layers, name=made, train=train, told=more)
 
-    def judge(params: Params, vars: Vars, x: Any, batch: Batch, key: Key, train: bool) -> tuple[Float[Array, "b *map"], Vars]:
+    def judge(
+        params: Params, state: TrainState, vars: Vars, x: Any, batch: Batch, key: Key, train: bool
+    ) -> tuple[Float[Array, "b *map"], Vars]:
+        _, more = told(state, batch, key, 0)
         seen = augment(keys.fold_in(key, 0), x) if augment is not None and train else x
-        out, vars = apply(discriminator, params, vars, seen, *given(batch), key=key, name=judged, train=train)
+        out, vars = apply(discriminator, params, vars, seen, *given(batch), key=key, name=judged, train=train, told=more)
         return out.astype(jnp.float32), vars
 
     def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         own = keys.per_example(key, batch)
         fake_key, on_real, on_fake, between, on_between = (keys.fold_in(own, i) for i in range(5))
-        x = batch[feature]
-        fake, _ = samples(params, state.vars, batch, fake_key, train)
-        real_logits, vars = judge(params, state.vars, x, batch, on_real, train)
-        fake_logits, vars = judge(params, vars, fake, batch, on_fake, train)
+        x = batch[feature] if shown is None else shown(state, batch[feature])
+        fake, _ = samples(params, state, batch, fake_key, train, 0)
+        real_logits, vars = judge(params, state, state.vars, x, batch, on_real, train)
+        fake_logits, vars = judge(params, state, vars, fake, batch, on_fake, train)
         values = loss.discriminator(real_logits, fake_logits)
         metrics: Mapping[str, Array] = loss.metrics(real_logits, fake_logits)
         if penalty is not None:
 
             def critic(x: Float[Array, "b *event"]) -> Float[Array, " b"]:
-                return per_example(judge(params, state.vars, x, batch, on_between, train)[0])
+                logits = per_example(judge(params, state, state.vars, x, batch, on_between, train)[0])
+                # What only fills the batch up may see the examples, by a statistic of the batch, and is to move none of them.
+                return logits * batch["mask"].astype(logits.dtype) if tell is not None and "mask" in batch else logits
 
             extra = penalty(critic, x, fake.astype(x.dtype), between, state.step if train else None)
             values, metrics = values + extra, {**metrics, "penalty": extra}
@@ -92,8 +115,8 @@ def adversarial(
     def generator_loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         own = keys.per_example(key, batch)
         fake_key, on_fake = (keys.fold_in(own, i) for i in range(2))
-        fake, vars = samples(params, state.vars, batch, fake_key, train)
-        logits, _ = judge(params, state.vars, fake, batch, on_fake, train)
+        fake, vars = samples(params, state, batch, fake_key, train, 1)
+        logits, _ = judge(params, state, state.vars, fake, batch, on_fake, train)
         return loss.generator(logits), Aux(updates_of(vars, made))
 
     return discriminator_loss, generator_loss

@@ -68,6 +68,9 @@ OTHERS: dict[str, Any] = {
     "alpha": 0.5,
     "style": 1,
     "optimised_steps": 3,
+    "psi": 0.5,
+    "truncated": 1,
+    "path_samples": 7,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 

@@ -87,3 +87,11 @@ def test_the_loss_of_a_map_is_the_mean_of_its_losses() -> None:
     np.testing.assert_array_equal(
         plain.discriminator(jnp.array(REAL), jnp.array(FAKE)), adversarial.hinge.discriminator(jnp.array(REAL), jnp.array(FAKE))
     )
+
+
+def test_a_drift_is_the_square_of_the_data_alone() -> None:
+    real, fake = jnp.array(REAL), jnp.array(FAKE)
+    loss = adversarial.drifting(adversarial.wasserstein, 0.01)
+    np.testing.assert_allclose(loss.discriminator(real, fake), FAKE - REAL + 0.01 * REAL**2, rtol=1e-5)
+    np.testing.assert_array_equal(loss.generator(fake), -FAKE)
+    assert loss.metrics is adversarial.wasserstein.metrics

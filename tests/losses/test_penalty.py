@@ -145,3 +145,10 @@ def test_max_norm_shortens_what_leads_to_a_unit_and_nothing_else(limit: float, s
 def test_a_projection_wants_the_parameters(projection) -> None:
     with pytest.raises(ValueError, match="needs the parameters"):
         projection(0.01).update({"w": jnp.ones(1)}, optax.EmptyState())
+
+
+def test_a_gradient_may_have_another_target_than_one() -> None:
+    """lambda (|g| - gamma)^2 / gamma^2, as in the code of Karras et al. 2018."""
+    found = penalty.gradient_penalty(10.0, target=4.0)(linear, REAL, FAKE, KEY, None)
+    norm = float(jnp.linalg.norm(W))
+    np.testing.assert_allclose(found, 10 * (norm - 4) ** 2 / 16, rtol=1e-5)

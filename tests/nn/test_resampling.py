@@ -7,7 +7,7 @@ import pytest
 from parameters import normal
 
 from jaxgen.errors import SizeError
-from jaxgen.nn.resampling import BINOMIAL, BOX, doubled, halved
+from jaxgen.nn.resampling import BINOMIAL, BOX, blurred, doubled, halved
 
 FILTERS = [BOX, BINOMIAL, (1, 0, 2, 3, 0, 4)]
 SIDES = [(8, 5), (1, 2), (3, 3)]
@@ -86,3 +86,13 @@ def test_no_convolution_is_in_it_and_half_precision_stays(taps) -> None:
 def test_an_odd_number_of_taps_is_refused(resample) -> None:
     with pytest.raises(SizeError, match="even number of taps, and not 3"):
         resample(jnp.ones((1, 4, 4, 1)), (1, 2, 1))
+
+
+def test_a_blur_is_a_convolution_beyond_whose_borders_there_are_zeros() -> None:
+    x = normal(2, 5, 4, 3)
+    kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = sum(kernel[i, j] * padded[:, i : i + 5, j : j + 4] for i in range(3) for j in range(3))
+    np.testing.assert_allclose(blurred(x), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(SizeError, match="odd number of taps, and not 4"):
+        blurred(x, BINOMIAL)

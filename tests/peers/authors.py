@@ -170,3 +170,18 @@ def adain() -> tuple[Any, Any]:
             sys.modules[name] = found[name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(found[name])
     return found["net"], found["function"]
+
+
+def genforce() -> SimpleNamespace:
+    """The generators and discriminators `PGGAN...` and `StyleGAN...` of github.com/genforce/genforce."""
+    folder = checkout("JAXGEN_GENFORCE", "github.com/genforce/genforce") / "models"
+    package = ModuleType("genforce_models")
+    package.__path__ = [str(folder)]  # without their __init__, which imports much more
+    kinds = {"pggan": "PGGAN", "stylegan": "StyleGAN"}
+    with mock.patch.dict(sys.modules, {"genforce_models": package}):
+        found = {
+            f"{kinds[kind]}{part.title()}": importlib.import_module(f"genforce_models.{kind}_{part}")
+            for kind in kinds
+            for part in ("generator", "discriminator")
+        }
+    return SimpleNamespace(**{name: getattr(module, name) for name, module in found.items()})
