@@ -187,8 +187,8 @@ ADVERSARIAL: Sequence[Change] = [
     ),
     (
         "samples are judged with older statistics",
-        "fake_logits, vars = judge(params, vars,",
-        "fake_logits, vars = judge(params, state.vars,",
+        "fake_logits, vars = judge(params, state, vars,",
+        "fake_logits, vars = judge(params, state, state.vars,",
     ),
     ("the penalty is not added", "values, metrics = values + extra,", "values, metrics = values,"),
     ("a step in evaluation", "between, state.step if train else None)", "between, state.step)"),
@@ -197,7 +197,11 @@ ADVERSARIAL: Sequence[Change] = [
         "return loss.generator(logits), Aux(updates_of(vars, made))",
         "return loss.generator(logits), Aux()",
     ),
-    ("evaluated as in training", "key=key, name=judged, train=train)", "key=key, name=judged, train=True)"),
+    (
+        "evaluated as in training",
+        "key=key, name=judged, train=train, told=more)",
+        "key=key, name=judged, train=True, told=more)",
+    ),
     ("a penalty between other samples", "penalty(critic, x, fake.astype(x.dtype),", "penalty(critic, x, x,"),
 ]
 
@@ -222,10 +226,10 @@ LOSSES: Sequence[Change] = [
 PENALTIES: Sequence[Change] = [
     (
         "one-sided",
-        "(jnp.sqrt(jnp.maximum(squared, 1e-12)) - 1) ** 2",
-        "jnp.maximum(jnp.sqrt(jnp.maximum(squared, 1e-12)) - 1, 0) ** 2",
+        "((norm if target == 1 else norm / target) - 1) ** 2",
+        "jnp.maximum(norm / target - 1, 0) ** 2",
     ),
-    ("about zero", "(jnp.sqrt(jnp.maximum(squared, 1e-12)) - 1) ** 2", "squared"),
+    ("about zero", "((norm if target == 1 else norm / target) - 1) ** 2", "squared"),
     ("at the data", "u * real + (1 - u) * fake", "real + 0 * u * fake"),
     ("a number for each pixel", "key, (real.shape[0], *[1] * (real.ndim - 1))", "key, real.shape"),
     ("no floor under the root", "jnp.maximum(squared, 1e-12)", "squared"),
