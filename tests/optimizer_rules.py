@@ -130,6 +130,7 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("ncsn", "", "model"): adam(1e-3, "ncsn/configs/anneal.yml"),
     ("planar_flow", "", "model"): adam(1e-3, OWN),
     ("ladder_vae", "", "model"): adam(1e-3, "github.com/casperkaae/LVAE: epsilon 1e-4; our choice of rate", eps=1e-4),
+    ("made", "", "model"): adam(1e-3, "karpathy/pytorch-made, run.py: Adam of 1e-3, with a decay of the weights"),
     ("nvae", "warmup=20, decay_steps=20", "model"): Rule(
         "Adamax",
         {"betas": (0.9, 0.999), "eps": 1e-3, "weight_decay": 3e-4},

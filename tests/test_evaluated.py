@@ -22,6 +22,7 @@ EVALUATED = [
     "gan",
     "iwae",
     "ladder_vae",
+    "made",
     "regularised_autoencoder",
     "sparse_autoencoder",
     "vae",
@@ -96,7 +97,7 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 
 
 WITH_PROTOCOL = [
-    *("iwae", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
+    *("iwae", "made", "modes", "sparse_autoencoder", "vae", "vib", "vqvae"),
     *map(
         contract.slow,
         (

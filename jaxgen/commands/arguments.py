@@ -44,7 +44,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("temperature", "parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "shrink", "widen"),
         *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas", "free_bits"),
-        *("balanced", "distil", "components", "spectral", "spectral_start"),
+        *("balanced", "distil", "components", "masks", "agnostic", "spectral", "spectral_start"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),

@@ -66,6 +66,8 @@ FLAGS = [
     ("iwae --k 0", "^--k is 0; give 1 or more"),
     ("ladder_vae --inference bottom-up --share", "^--share and --no-by-mean say how a ladder infers"),
     ("ladder_vae --latent-sizes 4 2 --hidden-sizes 8", "^--latent-sizes has 2 layers and --hidden-sizes 1"),
+    ("made --raster", "^--raster is a single order; give --agnostic connectivity"),
+    ("made --masks 0", "^--masks is 0; give 1 or more"),
     ("nvae --components 5", "^--components is of the mixture of bytes; leave it out, or give --binarization none"),
     ("nvae --spectral 0 --spectral-start 1", "^--spectral-start is where --spectral falls from; give --spectral above 0"),
     ("nvae --groups 1 1 1 1 1", "0 blocks and 5 scales of latents do not halve sides of 8x8 evenly; take images or a padding"),
