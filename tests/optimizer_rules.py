@@ -138,6 +138,10 @@ RULES: dict[tuple[str, str, str], Rule] = {
         "github.com/NVlabs/NVAE, train.py: epsilon 1e-3, decay in the gradient; a cosine by steps; our choice of rate",
         decayed=tuple(PARAMETERS),
     ),
+    ("pixelcnn_pp", "rate_decay=0.99", "model"): adam(
+        lambda step: 1e-3 * 0.99**step,
+        "openai/pixel-cnn, train.py: the rate falls by a factor a step; Adam's epsilon outside the root",
+    ),
     ("realnvp", "", "model"): Rule(
         "Adam",
         {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 5e-5},

@@ -36,7 +36,7 @@ def quiet(batches: Any, **_: Any) -> Any:
     return batches
 
 
-LONG = ("clip", "ddpm", "nvae")
+LONG = ("clip", "ddpm", "nvae", "pixelcnn_pp")
 """To compile."""
 
 OF_TWO_PLAYERS = ("hierarchical_code_prior",)

@@ -41,7 +41,10 @@ EVALUATED = [
             "ncsn",
         ),
     ),
-    *map(contract.slow, ("latent_diffusion", "lenet", "nvae", "pix2pix", "reflow", "score_sde", "vdm", "vqvae", "wgan")),
+    *map(
+        contract.slow,
+        ("latent_diffusion", "lenet", "nvae", "pix2pix", "pixelcnn_pp", "reflow", "score_sde", "vdm", "vqvae", "wgan"),
+    ),
     *map(contract.slow, ("hierarchical_code_prior", "vqvae2")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
@@ -120,6 +123,7 @@ WITH_PROTOCOL = [
             "lenet",
             "nvae",
             "pix2pix",
+            "pixelcnn_pp",
             "reflow",
             "score_sde",
             "vdm",

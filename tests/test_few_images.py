@@ -55,6 +55,7 @@ LONG = (
     "latent_diffusion",
     "ncsn",
     "nvae",
+    "pixelcnn_pp",
     "realnvp",
     "reflow",
     "score_sde",

@@ -107,6 +107,7 @@ LONG = (
     "latent_diffusion",
     "nvae",
     "pix2pix",
+    "pixelcnn_pp",
     "reflow",
 )
 """To trace, or to train what they stand on."""

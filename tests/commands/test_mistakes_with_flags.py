@@ -68,6 +68,8 @@ FLAGS = [
     ("ladder_vae --latent-sizes 4 2 --hidden-sizes 8", "^--latent-sizes has 2 layers and --hidden-sizes 1"),
     ("made --raster", "^--raster is a single order; give --agnostic connectivity"),
     ("made --masks 0", "^--masks is 0; give 1 or more"),
+    ("pixelcnn_pp --scales 5", "^Sides of 8x8 are not halved evenly by 5 scales; take fewer scales"),
+    ("pixelcnn_pp --rate-decay 1.1", "^--rate-decay is 1.1; give a number above 0 and at most 1"),
     ("nvae --components 5", "^--components is of the mixture of bytes; leave it out, or give --binarization none"),
     ("nvae --spectral 0 --spectral-start 1", "^--spectral-start is where --spectral falls from; give --spectral above 0"),
     ("nvae --groups 1 1 1 1 1", "0 blocks and 5 scales of latents do not halve sides of 8x8 evenly; take images or a padding"),

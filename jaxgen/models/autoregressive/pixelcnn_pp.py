@@ -60,7 +60,7 @@ class ShiftedConv(nn.Module):
         """Convolves whole maps."""
         height, width = self.kernel
         sides = {"left": width - 1} if self.right else {"left": (width - 1) // 2, "right": (width - 1) // 2}
-        start = nn.initializers.variance_scaling(self.gain**2, "fan_in", "truncated_normal")
+        start = nn.initializers.variance_scaling(self.gain**2, "fan_in", "uniform")
         both = (self.strides, self.strides)
         own: dict[str, Any] = {"dtype": self.dtype, "parent": None}  # its parameters are those of the normalisation
         conv = Conv(self.features, self.kernel, both, padding="VALID", kernel_init=start, **own)
