@@ -22,6 +22,9 @@ normalisation, begun at random; the second convolution of a block is ten times s
 | dropout | each value by itself | the same |
 | augmentation | none | none; --flip |
 | samples | a pass a pixel; not rounded to levels | a pass a pixel; levels |
+
+On digits of 16 levels, seed 0 alone, n = 360, in bits a dimension: 1.795 +- 0.012, and 1.770 +- 0.012 with --dropout 0.1. So
+small a network needs less dropout than the paper's.
 """
 
 from typing import Annotated, Any
