@@ -41,6 +41,7 @@ def pixel_by_pixel(
     Raises:
       InputError: if images are given without a mask, or a mask without images.
 
+    >>> import jax
     >>> from jaxgen.distributions import Bernoulli
     >>> pixel_by_pixel(lambda x: Bernoulli(jnp.full(x.shape, 30.0)), jax.random.key(0), (1, 1, 3, 1)).ravel().tolist()
     [1.0, 1.0, 1.0]

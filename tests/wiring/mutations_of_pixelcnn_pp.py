@@ -49,7 +49,7 @@ LIKELIHOOD: Sequence[Change] = [
 ]
 
 SAMPLER: Sequence[Change] = [
-    ("one key for all pixels", "keys.fold_in(key, position)", "keys.fold_in(key, 0)"),
+    ("pixels come from below", "(jnp.arange(h * w) == position)", "(jnp.arange(h * w)[::-1] == position)"),
     ("known pixels are drawn", " & ~keep", ""),
     ("pixels outside of the mask are seen", "jnp.where(mask[..., None], known, 0.0)", "known"),
 ]
