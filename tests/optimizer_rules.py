@@ -136,12 +136,17 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("ncsn", "", "model"): adam(1e-3, "ncsn/configs/anneal.yml"),
     ("planar_flow", "", "model"): adam(1e-3, OWN),
     ("ladder_vae", "", "model"): adam(1e-3, "github.com/casperkaae/LVAE: epsilon 1e-4; our choice of rate", eps=1e-4),
+    ("made", "", "model"): adam(1e-3, "karpathy/pytorch-made, run.py: Adam of 1e-3, with a decay of the weights"),
     ("nvae", "warmup=20, decay_steps=20", "model"): Rule(
         "Adamax",
         {"betas": (0.9, 0.999), "eps": 1e-3, "weight_decay": 3e-4},
         lambda step: 5e-3 * step / 20 if step < 20 else 1e-4 + 4.9e-3 * (1 + np.cos(np.pi * min(step / 20 - 1, 1))) / 2,
         "github.com/NVlabs/NVAE, train.py: epsilon 1e-3, decay in the gradient; a cosine by steps; our choice of rate",
         decayed=tuple(PARAMETERS),
+    ),
+    ("pixelcnn_pp", "rate_decay=0.99", "model"): adam(
+        lambda step: 1e-3 * 0.99**step,
+        "openai/pixel-cnn, train.py: the rate falls by a factor a step; Adam's epsilon outside the root",
     ),
     ("realnvp", "", "model"): Rule(
         "Adam",

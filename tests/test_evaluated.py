@@ -18,31 +18,48 @@ from jaxgen.runs import run as runs
 
 EVALUATED = [
     "autoencoder",
+    "autoguidance",
+    "classifier_free_guidance",
+    "classifier_guidance",
+    "clip",
+    "code_prior",
     "conditional_gan",
+    "consistency",
+    "cyclegan",
+    "dcgan",
+    "ddpm",
+    "dit",
+    "edm",
+    "flow_matching",
     "gan",
+    "hierarchical_code_prior",
+    "improved_ddpm",
     "iwae",
+    "ladder_vae",
+    "latent_autoencoder",
+    "latent_diffusion",
+    "lenet",
+    "made",
+    "ncsn",
+    "nvae",
+    "pix2pix",
+    "pixelcnn_pp",
+    "reflow",
     "regularised_autoencoder",
+    "score_sde",
     "sparse_autoencoder",
+    "style_transfer",
     "vae",
+    "vdm",
     "vib",
-    *map(contract.slow, ("classifier_free_guidance", "clip", "code_prior", "cyclegan", "dcgan", "ddpm", "edm")),
-    *map(
-        contract.slow,
-        (
-            "autoguidance",
-            "classifier_guidance",
-            "consistency",
-            "dit",
-            "flow_matching",
-            "improved_ddpm",
-            "latent_autoencoder",
-            "ncsn",
-        ),
-    ),
-    *map(contract.slow, ("latent_diffusion", "lenet", "nvae", "pix2pix", "reflow", "score_sde", "vdm", "vqvae", "wgan")),
-    *map(contract.slow, ("hierarchical_code_prior", "ladder_vae", "style_transfer", "vqvae2")),
+    "vqvae",
+    "vqvae2",
+    "wgan",
 ]
-"""Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
+"""Experiments that evaluate means over a split."""
+
+SHORT = ("autoencoder", "conditional_gan", "gan", "made", "regularised_autoencoder", "sparse_autoencoder", "vae")
+"""Those of them that are run by default; others are convolutional, long to compile three times over."""
 
 BY_BATCHES = (
     "vae",
@@ -75,7 +92,7 @@ def batch_size(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda n: size.__setitem__(0, n)
 
 
-@pytest.mark.parametrize("name", EVALUATED)
+@pytest.mark.parametrize("name", [name if name in SHORT else contract.slow(name) for name in EVALUATED])
 def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any) -> None:
     state, values = None, []
     for size in (7, 16, 360):
@@ -95,40 +112,39 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 
 
 WITH_PROTOCOL = [
-    *("modes", "sparse_autoencoder", "vae"),
-    *map(
-        contract.slow,
-        (
-            "autoencoder",
-            "classifier_free_guidance",
-            "classifier_guidance",
-            "clip",
-            "code_prior",
-            "consistency",
-            "cyclegan",
-            "dcgan",
-            "ddpm",
-            "dit",
-            "gan",
-            "hierarchical_code_prior",
-            "improved_ddpm",
-            "iwae",
-            "ladder_vae",
-            "latent_autoencoder",
-            "latent_diffusion",
-            "lenet",
-            "nvae",
-            "pix2pix",
-            "reflow",
-            "score_sde",
-            "style_transfer",
-            "stylegan",
-            "vdm",
-            "vib",
-            "vqvae",
-            "vqvae2",
-        ),
-    ),
+    "autoencoder",
+    "classifier_free_guidance",
+    "classifier_guidance",
+    "clip",
+    "code_prior",
+    "consistency",
+    "cyclegan",
+    "dcgan",
+    "ddpm",
+    "dit",
+    "gan",
+    "hierarchical_code_prior",
+    "improved_ddpm",
+    "iwae",
+    "ladder_vae",
+    "latent_autoencoder",
+    "latent_diffusion",
+    "lenet",
+    "made",
+    "modes",
+    "nvae",
+    "pix2pix",
+    "pixelcnn_pp",
+    "reflow",
+    "score_sde",
+    "sparse_autoencoder",
+    "style_transfer",
+    "stylegan",
+    "vae",
+    "vdm",
+    "vib",
+    "vqvae",
+    "vqvae2",
 ]
 """Experiments with figures to compare."""
 
@@ -157,7 +173,7 @@ def others(kind: Any, value: Any) -> Iterator[Any]:
         yield 0.3 if value in (None, 0.0) else 0.7 * value
 
 
-@pytest.mark.parametrize("name", WITH_PROTOCOL)
+@pytest.mark.parametrize("name", [name if name in SHORT else contract.slow(name) for name in WITH_PROTOCOL])
 def test_a_figures_protocol_names_every_flag_that_moves_it(name: str, batch_size: Any) -> None:
     function = importlib.import_module(f"experiments.{name}").experiment
     kinds = typing.get_type_hints(inspect.unwrap(function), include_extras=True)

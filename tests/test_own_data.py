@@ -223,6 +223,7 @@ def test_the_tables_are_found() -> None:
         "gan": ["loss"],
         "glow": ["mixing"],
         "improved_ddpm": ["schedule", "variance"],
+        "made": ["optimizer"],
         "modes": ["method"],
         "ncsn": ["modulation"],
         "latent_autoencoder": ["loss"],

@@ -45,7 +45,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("temperature", "parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "shrink", "widen"),
         *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas", "free_bits"),
-        *("balanced", "distil", "components", "spectral", "spectral_start", "augment", "content", "style_weight"),
+        *("balanced", "distil", "components", "masks", "agnostic", "spectral", "spectral_start", "augment", "content"),
+        *("style_weight",),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),

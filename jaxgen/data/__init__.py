@@ -35,6 +35,7 @@ from jaxgen.data.transforms import (
     identity,
     jointly,
     pad,
+    quantize,
     resample,
     scale,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "prefetch",
     "prepare",
     "prepared",
+    "quantize",
     "record_opened",
     "recording_opened",
     "resample",

@@ -122,6 +122,27 @@ def dequantize(bits: int = 8, *, feature: str = "image") -> Transform:
     return _on(feature, draw)
 
 
+def quantize(bits: int = 8, *, feature: str = "image") -> Transform:
+    r"""Levels evenly over [-1, 1], $x \mapsto 2 \lfloor x / 2^{8 - n} \rfloor / (2^n - 1) - 1$, for n bits.
+
+    With fewer bits than 8 the lowest ones of the bytes are dropped. The transform raises a `UserError` for what is not bytes.
+
+    Args:
+      bits: the number of bits n, from 1 to 8.
+      feature: the feature that is changed.
+
+    >>> quantize(4)({"image": jnp.array([0, 15, 255], jnp.uint8)}, jax.random.key(0))["image"].tolist()
+    [-1.0, -1.0, 1.0]
+    """
+
+    def levels(x: Array, key: Key) -> Array:
+        if x.dtype != jnp.uint8:
+            raise UserError(f"quantize() is of bytes, and the {feature} is {x.dtype}; put it before scale(), or give bytes.")
+        return 2 * (x >> (8 - bits)).astype(jnp.float32) / (2**bits - 1) - 1
+
+    return _on(feature, levels)
+
+
 def flip(*, feature: str = "image") -> Transform:
     """A mirror image, left to right, of `[H, W, C]` in half of the cases."""
     return _on(feature, lambda x, key: jnp.where(jax.random.bernoulli(key), x[:, ::-1], x))

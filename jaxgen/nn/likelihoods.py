@@ -85,9 +85,11 @@ class LogisticMixtureLikelihood(nn.Module):
 
     Fields:
       components: the number of components of a mixture.
+      levels: the number of levels of a pixel, evenly over [-1, 1]; those of a byte by default.
     """
 
     components: int = 10
+    levels: int = 256
     pixels: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def numbers(self, colours: int) -> int:
@@ -109,4 +111,5 @@ class LogisticMixtureLikelihood(nn.Module):
             # As PixelCNN++ does: a narrower scale than a level's width only amplifies rounding.
             jnp.maximum(log_scale.reshape(by_colour), -7.0),
             jnp.tanh(coefficients.reshape(by_colour)),
+            self.levels,
         )

@@ -39,6 +39,8 @@ from jaxgen.objectives.likelihood import code_likelihood, log_prob
 from jaxgen.objectives.multiscale import multiscale_reconstruction
 from jaxgen.objectives.noise_power import noise_power
 from jaxgen.objectives.noisy_classification import classifier_of, noisy_classification
+from jaxgen.objectives.order_agnostic import order_agnostic_likelihood
+from jaxgen.objectives.pixel_likelihood import pixel_likelihood
 from jaxgen.objectives.probability_flow import bits_of_levels, flow_log_prob
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.resampling import SecondMoment
@@ -123,6 +125,8 @@ __all__ = [
     "noisy_classification",
     "on_data",
     "on_noise",
+    "order_agnostic_likelihood",
+    "pixel_likelihood",
     "reconstruction",
     "salt_and_pepper",
     "simultaneous",

@@ -20,6 +20,7 @@ from jaxgen.samplers.autoregressive import Decoder, Warp, autoregressive, decode
 from jaxgen.samplers.langevin import annealed_langevin
 from jaxgen.samplers.march import march
 from jaxgen.samplers.ode import euler, heun
+from jaxgen.samplers.pixels import pixel_by_pixel
 from jaxgen.samplers.predictor_corrector import predictor_corrector
 from jaxgen.samplers.sampler import Sampler, Samples, noise
 from jaxgen.samplers.two_stage import Churn, heun_in_noise
@@ -49,6 +50,7 @@ __all__ = [
     "march",
     "multistep_consistency",
     "noise",
+    "pixel_by_pixel",
     "predictor_corrector",
     "temperature",
     "top_k",

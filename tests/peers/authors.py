@@ -51,6 +51,29 @@ def improved_diffusion(module: str) -> Any:
         return importlib.import_module(f"improved_diffusion.{module}")
 
 
+def made() -> Any:
+    """The module `made` of github.com/karpathy/pytorch-made."""
+    folder = checkout("JAXGEN_MADE", "github.com/karpathy/pytorch-made")
+    with mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        found = importlib.import_module("made")
+    sys.modules.pop("made")  # a name that others may have too
+    return found
+
+
+def pixel_cnn_pp() -> SimpleNamespace:
+    """The modules `model` and `utils` of github.com/pclucas14/pixel-cnn-pp, a port of openai/pixel-cnn to PyTorch.
+
+    One line of theirs prints as Python 2 did; it is left out.
+    """
+    folder = checkout("JAXGEN_PIXELCNN_PP", "github.com/pclucas14/pixel-cnn-pp")
+    found = {name: ModuleType(name) for name in ("utils", "layers", "model")}
+    with mock.patch.dict(sys.modules, found):
+        for name, module in found.items():
+            text = (folder / f"{name}.py").read_text(encoding="utf-8").replace("print e\n", "pass\n")
+            exec(compile(text, str(folder / f"{name}.py"), "exec"), vars(module))
+    return SimpleNamespace(**found)
+
+
 def vdm() -> Any:
     """The module `model_vdm` of github.com/google-research/vdm."""
     folder = checkout("JAXGEN_VDM", "github.com/google-research/vdm")

@@ -12,11 +12,29 @@ neither the objective (`objectives.code_likelihood`) nor the sampler (`samplers.
 
 A model of one grid of a hierarchy may be conditioned on the grid above it, too: `model(codes, label, above, train=...)`, and
 `init_cache(batch, grid, above)`, which then needs the parameters. The steps read that condition from the cache.
+
+`MADE` is of binary images and has orders of its own: `model(x, number)` gives the logit of each pixel,
+`init_cache(batch, grid, number)` begins with the orders of the images, and a step's position is the place in these; `in_place`
+brings what was drawn back.
+
+`PixelCNNPlusPlus` is of images and not of codes: `model(x, label, train=...)` gives the distribution of all pixels, and
+`samplers.pixel_by_pixel` draws by a full pass a pixel.
 """
 
 from jaxgen.models.autoregressive.levels import image_of, levels_of
+from jaxgen.models.autoregressive.made import MADE
 from jaxgen.models.autoregressive.pixelcnn import GatedPixelCNN
+from jaxgen.models.autoregressive.pixelcnn_pp import PixelCNNPlusPlus, pixelcnn_pp_cifar10
 from jaxgen.models.autoregressive.pixelsnail import PixelSNAIL
 from jaxgen.models.autoregressive.transformer import TransformerPrior
 
-__all__ = ["GatedPixelCNN", "PixelSNAIL", "TransformerPrior", "image_of", "levels_of"]
+__all__ = [
+    "MADE",
+    "GatedPixelCNN",
+    "PixelCNNPlusPlus",
+    "PixelSNAIL",
+    "TransformerPrior",
+    "image_of",
+    "levels_of",
+    "pixelcnn_pp_cifar10",
+]

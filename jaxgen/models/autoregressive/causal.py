@@ -1,9 +1,12 @@
 """The layers of a PixelSNAIL: causal convolutions, gated residual blocks and causal attention, all with weight normalisation.
 
+The blocks are also those of a PixelCNN++, with its convolutions and its function.
+
 Each layer that looks back has two passes: over whole maps `[B, h, w, C]`, and over one position `[B, 1, 1, C]`, with a cache of
 what was computed for the positions before it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -75,7 +78,7 @@ class CausalConv(nn.Module):
 class GatedResidual(nn.Module):
     r"""A gated residual block, $x + a \odot \sigma(b)$ with $(a, b) = W_2 * \mathrm{elu}(W_1 * \mathrm{elu}(x) + V s) + U c$.
 
-    s is the output of an attention, and c a condition; both may be absent.
+    s is the output of an attention or what a short cut brings, and c a condition; both may be absent.
 
     Fields:
       channels: the channels of x.
@@ -84,6 +87,8 @@ class GatedResidual(nn.Module):
       causal: whether the convolutions are causal; otherwise they see both sides.
       dropout: share of the values before the second convolution that are dropped in training.
       dtype: the dtype of the computation; the parameters are float32.
+      activation: the function of what the convolutions see.
+      conv: makers of the two convolutions by their output channels, in place of those above.
 
     Source: Chen et al. 2018 (PixelSNAIL), figure 4; Salimans et al. 2017 (PixelCNN++), section 2.
     """
@@ -94,10 +99,13 @@ class GatedResidual(nn.Module):
     causal: bool = False
     dropout: float = 0.0
     dtype: Any = jnp.float32
+    activation: Callable[[Array], Array] = jax.nn.elu
+    conv: tuple[Callable[[int], nn.Module], Callable[[int], nn.Module]] | None = None
 
     def setup(self) -> None:
         """Makes the convolutions."""
-        self.first, self.second = self._conv(self.width), self._conv(2 * self.channels)
+        first, second = self.conv or (self._conv, self._conv)
+        self.first, self.second = first(self.width), second(2 * self.channels)
         self.attended = normed(self.width, dtype=self.dtype)
         self.condition = normed(2 * self.channels, use_bias=False, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
@@ -109,14 +117,14 @@ class GatedResidual(nn.Module):
 
         Args:
           x: maps.
-          attended: output s of an attention, `[B, h, w, S]`.
+          attended: output s of an attention or of a short cut, `[B, h, w, S]`.
           condition: maps c that the block is conditioned on, `[B, h, w, D]`, or vectors `[B, 1, 1, D]` for all positions alike.
           train: whether values are dropped, which the rng "dropout" draws.
         """
-        h = self.first(jax.nn.elu(x))
+        h = self.first(self.activation(x))
         if attended is not None:
-            h = h + self.attended(jax.nn.elu(attended))
-        h = self.second(self.drop(jax.nn.elu(h), deterministic=not train))
+            h = h + self.attended(self.activation(attended))
+        h = self.second(self.drop(self.activation(h), deterministic=not train))
         return self._gated(x, h, condition)
 
     def init_cache(self, batch: int, width: int) -> tuple[Array, Array]:
@@ -140,8 +148,8 @@ class GatedResidual(nn.Module):
           column: the column of this position.
           condition: the condition at this position, `[B, 1, 1, D]`.
         """
-        h, first = self.first.step(jax.nn.elu(x), cache[0], column)
-        h, second = self.second.step(jax.nn.elu(h), cache[1], column)
+        h, first = self.first.step(self.activation(x), cache[0], column)
+        h, second = self.second.step(self.activation(h), cache[1], column)
         return self._gated(x, h, condition), (first, second)
 
     def _conv(self, features: int) -> Any:
