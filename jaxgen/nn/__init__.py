@@ -10,7 +10,7 @@ from jaxgen.nn.conditioning import (
 )
 from jaxgen.nn.conv import Conv, ConvTranspose
 from jaxgen.nn.embedding import Embed, RandomFourier, Sinusoidal, sinusoidal
-from jaxgen.nn.interpolation import bicubic, bicubic_antialiased, bilinear, bilinear_between_corners, interpolate
+from jaxgen.nn.interpolation import bicubic, bicubic_antialiased, bilinear, bilinear_between_corners, interpolate, nearest_pixels
 from jaxgen.nn.likelihoods import (
     BernoulliLikelihood,
     DiscretizedLogisticLikelihood,
@@ -112,6 +112,7 @@ __all__ = [
     "interpolate",
     "local_response_norm",
     "max_pool",
+    "nearest_pixels",
     "perplexity",
     "quick_gelu",
     "raster_mask",

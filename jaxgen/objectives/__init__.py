@@ -43,6 +43,7 @@ from jaxgen.objectives.probability_flow import bits_of_levels, flow_log_prob
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.resampling import SecondMoment
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
+from jaxgen.objectives.semantic import Perceptual, semantic_synthesis
 from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sinkhorn import sinkhorn
 from jaxgen.objectives.sparse import k_sparse
@@ -64,6 +65,7 @@ __all__ = [
     "CycleLosses",
     "Difference",
     "Latents",
+    "Perceptual",
     "Prediction",
     "SecondMoment",
     "Told",
@@ -123,6 +125,7 @@ __all__ = [
     "on_noise",
     "reconstruction",
     "salt_and_pepper",
+    "semantic_synthesis",
     "simultaneous",
     "sinkhorn",
     "sizes_by_resolution",

@@ -1,8 +1,23 @@
 """Networks that turn an image into another image of the same size, and those that judge patches of such pairs."""
 
-from jaxgen.models.translation.patch import PatchDiscriminator, receptive_field
+from jaxgen.models.translation.patch import MultiScaleDiscriminator, PatchDiscriminator, receptive_field
 from jaxgen.models.translation.pool import empty_pool, exchange
+from jaxgen.models.translation.presets import spade_cityscapes
 from jaxgen.models.translation.resnet import ResnetTranslator
+from jaxgen.models.translation.spade import SMALL_XAVIER, SPADEGenerator, SPADEResnetBlock, StyleEncoder
 from jaxgen.models.translation.unet import UNetTranslator
 
-__all__ = ["PatchDiscriminator", "ResnetTranslator", "UNetTranslator", "empty_pool", "exchange", "receptive_field"]
+__all__ = [
+    "SMALL_XAVIER",
+    "MultiScaleDiscriminator",
+    "PatchDiscriminator",
+    "ResnetTranslator",
+    "SPADEGenerator",
+    "SPADEResnetBlock",
+    "StyleEncoder",
+    "UNetTranslator",
+    "empty_pool",
+    "exchange",
+    "receptive_field",
+    "spade_cityscapes",
+]
