@@ -11,7 +11,7 @@ Against the paper (sections 3 and 4, appendix A) and its authors' code (github.c
 | | the paper, or its code | here |
 | --- | --- | --- |
 | images | 256x256 and 256x512, five to seven doublings | three for 32x32; `--doublings` |
-| channels | 64 at the full side; 128 that make the gains and shifts | 8 and 16; `--width`, `--hidden` |
+| channels | 64 at the full side; 128 that make the gains and shifts | 8 and 16; `--width`, `--map-width` |
 | maps | one channel a class, one for pixels of none, one of objects' edges | the same without edges; sets have no objects |
 | normalisation | of the batch, on all devices; at test by running averages | the same; `--norm instance` |
 | discriminator | 64 channels, three convolutions of stride two, two scales | 16, two, two; `--layers`, `--scales` |
@@ -21,7 +21,7 @@ Against the paper (sections 3 and 4, appendix A) and its authors' code (github.c
 | optimizers | Adam of 1e-4 and 4e-4, betas 0 and 0.9 in the code | the same |
 | learning rate | constant for 100 epochs, then to zero along a line in 100 (Cityscapes) | halves of --steps, after each step |
 | order | generator, then the discriminator on images that are made anew | the same |
-| what turns update | both turns move both networks' spectral norms and the generator's averages | a turn moves its own player's |
+| spectral norms, averages | moved by both turns, of both networks | moved by the turn of their own player |
 
 A network that was trained on real images and their classes segments the images that are made of the test maps: `mean_iou`,
 `class_accuracy` and `pixel_accuracy` compare what it finds with the maps. Beside them, with `_real`, stand the scores of the
@@ -44,17 +44,21 @@ from jaxgen.losses import adversarial
 from jaxgen.metrics import segmentation
 from jaxgen.metrics.real_pairs import SegmenterRecipe, segmenter
 from jaxgen.models.translation import (
-    SMALL_XAVIER,
     MultiScaleDiscriminator,
     PatchDiscriminator,
     SPADEGenerator,
     StyleEncoder,
+    small_xavier,
 )
 from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key
 from jaxgen.uncertainty import named
 
-LOSSES = {"hinge": adversarial.hinge, "least_squares": adversarial.least_squares(), "non_saturating": adversarial.non_saturating}
+LOSSES = {
+    "hinge": adversarial.hinge,
+    "least_squares": adversarial.least_squares(),
+    "non_saturating": adversarial.non_saturating,
+}
 
 CLASSES = {"segmented_digits": 8, "camvid64": 11}
 """The number of classes, by dataset."""
@@ -76,7 +80,7 @@ def experiment(
     flip: bool = False,
     doublings: Count = 3,
     width: Count = 8,
-    hidden: Count = 16,
+    map_width: Count = 16,
     norm: Literal["batch", "instance"] = "batch",
     style: bool = False,
     latents: Count = 16,
@@ -108,7 +112,7 @@ def experiment(
       flip: whether to mirror training pairs in half of the cases.
       doublings: the times that the generator doubles the side: 5, 6 and 7 are the paper's "normal", "more" and "most".
       width: the channels of the generator's last map, and of the encoder's first.
-      hidden: the channels of the layers that make gains and shifts of the map.
+      map_width: the channels of the layers that make gains and shifts of the map.
       norm: the generator's normalisation: of the batch, or of each image by itself.
       style: whether the generator begins with a latent vector, which an encoder reads off the image in training.
       latents: the dimension of that vector.
@@ -142,9 +146,9 @@ def experiment(
     plain = data.chain(scale, one_hot)
 
     dtype = jnp.bfloat16 if bf16 else jnp.float32
-    generator = SPADEGenerator(doublings, width, hidden, channels, norm == "instance", dtype)
+    generator = SPADEGenerator(doublings, width, map_width, channels, norm == "instance", dtype)
     patch = functools.partial(PatchDiscriminator, layers, discriminator_width, dtype, instance=True, spectral=True, pad=2)
-    discriminator = MultiScaleDiscriminator(functools.partial(patch, kernel_init=SMALL_XAVIER), scales)
+    discriminator = MultiScaleDiscriminator(functools.partial(patch, kernel_init=small_xavier), scales)
     encoder = StyleEncoder(latents, width, min(256, max(8, 1 << (min(height, across).bit_length() - 1))), dtype)
     g_loss, d_loss = objectives.semantic_synthesis(
         generator,
@@ -202,7 +206,7 @@ def experiment(
             seen = {"": np.asarray(jnp.round(255 * made)).astype(np.uint8), "_real": np.asarray(batch["image"])}
             for name, images in seen.items():
                 found = segment(images[there])
-                label = np.asarray(batch["segmentation"])[there, ..., 0]
+                label = np.asarray(batch["segmentation"])[there, ..., 0].astype(np.int64)
                 counts[name].append(segmentation.confusions(label, found, classes=classes, void=void))
         scores = {}
         for name, parts in counts.items():

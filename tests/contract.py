@@ -57,10 +57,13 @@ TINY = {
     "pair_steps": 2,
     "groups": (1, 1),
     "readjust": 1,
+    "map_width": 4,
+    "discriminator_width": 4,
+    "segmenter_steps": 2,
 }
 """By flag, where an experiment has it."""
 
-WITHOUT_DRAWS = ("cyclegan",)
+WITHOUT_DRAWS = ("cyclegan", "spade")
 """Experiments whose samples are functions of what they are given alone."""
 
 

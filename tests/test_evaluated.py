@@ -41,7 +41,7 @@ EVALUATED = [
         ),
     ),
     *map(contract.slow, ("latent_diffusion", "lenet", "nvae", "pix2pix", "reflow", "score_sde", "vdm", "vqvae", "wgan")),
-    *map(contract.slow, ("hierarchical_code_prior", "vqvae2")),
+    *map(contract.slow, ("hierarchical_code_prior", "spade", "vqvae2")),
 ]
 """Experiments that evaluate means over a split; the slow ones are convolutional, long to compile three times over."""
 
@@ -121,6 +121,7 @@ WITH_PROTOCOL = [
             "pix2pix",
             "reflow",
             "score_sde",
+            "spade",
             "vdm",
             "vqvae2",
         ),

@@ -58,6 +58,7 @@ LONG = (
     "realnvp",
     "reflow",
     "score_sde",
+    "spade",
     "vdm",
     "vqvae2",
     "wgan",

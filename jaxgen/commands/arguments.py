@@ -36,6 +36,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "pair_steps",
             "bits",
             "factors",
+            "classes",
+            "void",
         ),
     ),
     "objective": (
@@ -44,13 +46,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("temperature", "parameterisation", "schedule", "timesteps", "levels", "largest", "smallest", "drop", "commitment"),
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "shrink", "widen"),
         *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas", "free_bits"),
-        *("balanced", "distil", "components", "spectral", "spectral_start"),
+        *("balanced", "distil", "components", "spectral", "spectral_start", "matching"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),
         *("rate_decay", "momentum", "momentum_epochs", "weight_decay", "l2", "clip", "max_norm", "critic_steps", "ema"),
         *("ema_widths",),
-        *("restart", "accumulate", "bf16", "remat", "stage_steps", "gamma_rate"),
+        *("restart", "accumulate", "bf16", "remat", "stage_steps", "gamma_rate", "discriminator_rate"),
     ),
 }
 """The groups of an experiment's flags in `--help`.

@@ -16,8 +16,8 @@ The authors take the first map of a stage (relu1_1 to relu5_1).
 
 
 def feature_distance(
-    found: Sequence[Float[Array, "b *map"]],
-    wanted: Sequence[Float[Array, "b *map"]],
+    found: Sequence[Float[Array, "b ..."]],
+    wanted: Sequence[Float[Array, "b ..."]],
     weights: Sequence[float] | None = None,
 ) -> Float[Array, " b"]:
     r"""$\sum_i w_i\, \overline{|f_i(x) - f_i(y)|}$: the mean absolute differences of the maps, summed over the layers.

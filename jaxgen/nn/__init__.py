@@ -10,7 +10,14 @@ from jaxgen.nn.conditioning import (
 )
 from jaxgen.nn.conv import Conv, ConvTranspose
 from jaxgen.nn.embedding import Embed, RandomFourier, Sinusoidal, sinusoidal
-from jaxgen.nn.interpolation import bicubic, bicubic_antialiased, bilinear, bilinear_between_corners, interpolate, nearest_pixels
+from jaxgen.nn.interpolation import (
+    bicubic,
+    bicubic_antialiased,
+    bilinear,
+    bilinear_between_corners,
+    interpolate,
+    nearest_pixels,
+)
 from jaxgen.nn.likelihoods import (
     BernoulliLikelihood,
     DiscretizedLogisticLikelihood,

@@ -69,8 +69,8 @@ def semantic_synthesis(
       The losses of the generator and of the discriminator, in the order of their turns. The generator's metrics are its terms
       without their weights: `adversarial`, `matching`, and where there are such `perceptual` and `kl`.
 
-    Source: Park et al. 2019, section 3 (the terms are those of Wang et al. 2018, with the hinge loss in place of least squares);
-    the weights are the authors' code's.
+    Source: Park et al. 2019, section 3 (the terms are those of Wang et al. 2018, with the hinge loss for least squares). The
+    weights are the authors' code's.
     """
     made, judged, read = names
     given, wanted = features

@@ -65,6 +65,7 @@ OTHERS: dict[str, Any] = {
     "snr": 0.3,
     "tolerance": 1e-2,
     "readjust": 2,
+    "segmenter_steps": 3,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 
@@ -108,6 +109,7 @@ LONG = (
     "nvae",
     "pix2pix",
     "reflow",
+    "spade",
 )
 """To trace, or to train what they stand on."""
 

@@ -4,11 +4,10 @@ from jaxgen.models.translation.patch import MultiScaleDiscriminator, PatchDiscri
 from jaxgen.models.translation.pool import empty_pool, exchange
 from jaxgen.models.translation.presets import spade_cityscapes
 from jaxgen.models.translation.resnet import ResnetTranslator
-from jaxgen.models.translation.spade import SMALL_XAVIER, SPADEGenerator, SPADEResnetBlock, StyleEncoder
+from jaxgen.models.translation.spade import SPADEGenerator, SPADEResnetBlock, StyleEncoder, small_xavier
 from jaxgen.models.translation.unet import UNetTranslator
 
 __all__ = [
-    "SMALL_XAVIER",
     "MultiScaleDiscriminator",
     "PatchDiscriminator",
     "ResnetTranslator",
@@ -19,5 +18,6 @@ __all__ = [
     "empty_pool",
     "exchange",
     "receptive_field",
+    "small_xavier",
     "spade_cityscapes",
 ]

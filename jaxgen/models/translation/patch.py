@@ -75,10 +75,7 @@ class PatchDiscriminator(nn.Module):
             channels = self.width * min(2**i, 8)
             biased = i == 0 or (self.instance and not self.spectral)
             conv = self._conv(channels, size, stride, pad, f"conv{i}", use_bias=biased)
-            if i and self.spectral:
-                h = SpectralNorm(conv, name=f"conv{i}_spectral")(h, update_stats=train)
-            else:
-                h = conv(h)
+            h = SpectralNorm(conv, name=f"conv{i}_spectral")(h, update_stats=train) if i and self.spectral else conv(h)
             if i and self.instance:
                 h = InstanceNorm(dtype=self.dtype)(h)
             elif i:
@@ -104,8 +101,8 @@ class PatchDiscriminator(nn.Module):
 class MultiScaleDiscriminator(nn.Module):
     """Discriminators of patches on images of several sizes, each half as large as the one before, with parameters of their own.
 
-    Source: Wang et al. 2018 (pix2pixHD), section 3.2; Park et al. 2019, appendix A. An image is halved by the mean of 3x3 pixels
-    around every second one, of those that lie within the image, as in the authors' code.
+    Source: Wang et al. 2018 (pix2pixHD), section 3.2; Park et al. 2019, appendix A. An image is halved by the mean of the 3x3
+    pixels around every second one, of those that lie within the image, as in the authors' code.
 
     Fields:
       patch: the function that makes a discriminator, such as `functools.partial(PatchDiscriminator, layers=3)`.

@@ -4,7 +4,7 @@ import functools
 from typing import Any, NamedTuple
 
 from jaxgen.models.translation.patch import MultiScaleDiscriminator, PatchDiscriminator
-from jaxgen.models.translation.spade import SMALL_XAVIER, SPADEGenerator, StyleEncoder
+from jaxgen.models.translation.spade import SPADEGenerator, StyleEncoder, small_xavier
 
 
 class SpadeNetworks(NamedTuple):
@@ -37,6 +37,6 @@ def spade_cityscapes(**fields: Any) -> SpadeNetworks:
     generator = SPADEGenerator(**{"doublings": 6, **fields})
     shared = {"width": generator.width, "dtype": generator.dtype}
     patch = functools.partial(
-        PatchDiscriminator, layers=3, instance=True, spectral=True, pad=2, kernel_init=SMALL_XAVIER, **shared
+        PatchDiscriminator, layers=3, instance=True, spectral=True, pad=2, kernel_init=small_xavier, **shared
     )
     return SpadeNetworks(generator, MultiScaleDiscriminator(patch, scales=2), StyleEncoder(**shared))
