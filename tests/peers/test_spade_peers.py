@@ -150,7 +150,9 @@ def test_the_generator(theirs: Any, more: str, doublings: int, ratio: float, nor
     opt = options(num_upsampling_layers=more, crop_size=side, aspect_ratio=ratio, norm_G=f"spectralspade{norm}3x3")
     m, module = maps(int(side / ratio), side), theirs.networks.SPADEGenerator(opt)
     ours = SPADEGenerator(doublings, 4, instance=norm == "instance")
-    variables = copied(module, filled(ours, m), of_generator)
+    drawn = filled(ours, m)
+    # Gains of 1 + gamma multiply over the blocks, and roundings with them.
+    variables = copied(module, {**drawn, "params": jax.tree.map(lambda p: p / 2, drawn["params"])}, of_generator)
     apply = jax.jit(ours.apply, static_argnames=("train", "mutable"))
     close(apply(variables, m), nhwc(module.eval()(nchw(m))))
     made, updated = apply(variables, m, train=True, mutable="batch_stats")
@@ -183,8 +185,9 @@ def test_the_discriminator(theirs: Any, shape: tuple[int, int]) -> None:
     variables = copied(module, filled(ours, x), of_discriminator)
     found, expected = jax.jit(functools.partial(ours.apply, method="maps"))(variables, x), module.eval()(nchw(x))
     assert [len(size) for size in found] == [len(size) for size in expected] == [5, 5]
-    for a, b in zip(sum(map(list, found), []), sum(expected, []), strict=True):
-        close(a, nhwc(b))
+    for size, wanted in zip(found, expected, strict=True):
+        for a, b in zip(size, wanted, strict=True):
+            close(a, nhwc(b))
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (64, 48)])

@@ -73,9 +73,7 @@ def test_on_prepared_street_scenes(shared: str) -> None:
 )
 def test_what_it_refuses(arrays: dict[str, Any], flags: dict[str, Any], told: str) -> None:
     with pytest.raises(jaxgen.UserError, match=told):
-        made = make("spade", dataset=(pairs(**arrays), pairs(**arrays)), **flags)
-        made.train.read(0, seed=0, steps=1)
-        jaxgen.fit(made, quiet=True)
+        jaxgen.fit(make("spade", dataset=(pairs(**arrays), pairs(**arrays)), **flags), quiet=True)
 
 
 def test_sets_without_maps_are_refused() -> None:
