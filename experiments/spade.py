@@ -24,8 +24,8 @@ Against the paper (sections 3 and 4, appendix A) and its authors' code (github.c
 | spectral norms, averages | moved by both turns, of both networks | moved by the turn of their own player |
 
 A network that was trained on real images and their classes segments the images that are made of the test maps: `mean_iou`,
-`class_accuracy` and `pixel_accuracy` compare what it finds with the maps. Beside them, with `_real`, stand the scores of the
-test images themselves, which no generator is expected to pass.
+`class_accuracy` and `pixel_accuracy` compare what it finds with the maps. With `_real` they are the scores of the test images
+themselves, which no generator is expected to pass.
 """
 
 import functools

@@ -39,7 +39,7 @@ SMALLEST = 4
 def small_xavier(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
     r"""The authors' initializer of kernels: Glorot's normal one times 0.02, $\sigma = 0.02 \sqrt{2 / (n_{in} + n_{out})}$.
 
-    Spectral normalisation takes the factor out again, and zero biases stand beside it.
+    Spectral normalisation takes the factor out again, and biases start at zero.
 
     Args:
       key: the key of the draw.
