@@ -15,7 +15,7 @@ Against the paper (sections 3 and 4, appendix A) and its authors' code (github.c
 | maps | one channel a class, one for pixels of none, one of objects' edges | the same without edges; sets have no objects |
 | normalisation | of the batch, on all devices; at test by running averages | the same; `--norm instance` |
 | discriminator | 64 channels, three convolutions of stride two, two scales | 16, two, two; `--layers`, `--scales` |
-| losses | hinge, 10 times the discriminator's maps, 10 times those of VGG-19 | without VGG-19, whose weights are not at hand |
+| losses | hinge, 10 times the discriminator's maps, 10 times those of VGG-19 | without VGG-19, whose weights are not in jaxgen |
 | style | KL summed over a device's images, times 0.05 | the same for one image; `--kl` |
 | style at test | of a photo | drawn from N(0, I); in an evaluation of the loss of the photo |
 | optimizers | Adam of 1e-4 and 4e-4, betas 0 and 0.9 in the code | the same |
