@@ -64,10 +64,13 @@ TINY = {
     "hold": 1,
     "fade": 2,
     "path_samples": 20,
+    "map_width": 4,
+    "discriminator_width": 4,
+    "segmenter_steps": 2,
 }
 """By flag, where an experiment has it."""
 
-WITHOUT_DRAWS = ("cyclegan", "style_transfer")
+WITHOUT_DRAWS = ("cyclegan", "spade", "style_transfer")
 """Experiments whose samples are functions of what they are given alone."""
 
 

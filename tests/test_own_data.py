@@ -42,7 +42,7 @@ def given(name: str) -> Any:
             "caption": np.array(["a red one", "a blue two"] * 20),
         }
         return data.from_arrays(rows, name="captioned")
-    if name == "pix2pix":
+    if name in ("pix2pix", "spade"):
         return segmented(), segmented(12)
     if name == "classifier_guidance":  # of the classes of the run that it guides
         digits = {"label": tuple(map(str, range(10)))}
@@ -58,8 +58,12 @@ def segmented(n: int = 40) -> data.Source:
 
 
 def make(name: str, dataset: Any, **flags: Any) -> jaxgen.Experiment:
-    own = {"clip": {"vocabulary": 300, "pairs": None, "batch_size": 4}, "cyclegan": {"target": pictures(30, 2)}}
-    own |= {"style_transfer": own["cyclegan"]}
+    own = {
+        "clip": {"vocabulary": 300, "pairs": None, "batch_size": 4},
+        "cyclegan": {"target": pictures(30, 2)},
+        "style_transfer": {"target": pictures(30, 2)},
+        "spade": {"classes": 5},
+    }
     flags = flags | own.get(name, {})
     return contract.make(name, dataset=dataset, steps=1, **flags)
 
@@ -230,6 +234,7 @@ def test_the_tables_are_found() -> None:
         "pix2pix": ["loss"],
         "planar_flow": ["optimizer", "transform"],
         "regularised_autoencoder": ["corruption"],
+        "spade": ["loss"],
         "score_sde": ["predictor", "sde", "weighting"],
         "vae": ["activation", "decoder_activation", "likelihood", "optimizer"],
         "vdm": ["gamma"],

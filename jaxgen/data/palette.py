@@ -1,6 +1,6 @@
 """Colours of classes: how a segmentation is shown as an image, and which colours a set shows it in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,15 +36,18 @@ def voc_colours() -> UInt8[np.ndarray, "256 3"]:
     return np.stack(channels, axis=-1).astype(np.uint8)
 
 
-def coloured(*, feature: str = "segmentation", into: str = "label_rgb") -> Callable[[dict[str, Any]], dict[str, Any]]:
+def coloured(
+    *, feature: str = "segmentation", into: str = "label_rgb", classes: Collection[int] | None = None
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """An `example_map` that shows a segmentation in VOC's colours, unless the example brings an image of it.
 
     Args:
       feature: the feature that has the classes, `[H, W, 1]`, from 0 to 255.
       into: the feature that gets the image, `[H, W, 3]`.
+      classes: the numbers that a pixel may have; None allows them all.
 
     Returns:
-      The map, which raises a `UserError` for an example without a segmentation.
+      The map, which raises a `UserError` for an example without a segmentation, or with a class that is none of the numbers.
 
     >>> coloured()({"segmentation": np.array([[[1]]])})["label_rgb"].tolist()
     [[[128, 0, 0]]]
@@ -55,14 +58,20 @@ def coloured(*, feature: str = "segmentation", into: str = "label_rgb") -> Calla
         if feature not in example:
             there = ", ".join(sorted(example))
             raise UserError(f"Examples have no {feature!r}, only {there}; take a set of images with the class of each pixel.")
-        classes = np.asarray(example[feature])
-        if classes.ndim != 3 or classes.shape[-1] != 1 or classes.dtype.kind not in "iu":
+        numbers = np.asarray(example[feature])
+        if numbers.ndim != 3 or numbers.shape[-1] != 1 or numbers.dtype.kind not in "iu":
             raise UserError(
-                f"The {feature} is {classes.dtype} of shape {list(classes.shape)}; give whole numbers of shape [H, W, 1]."
+                f"The {feature} is {numbers.dtype} of shape {list(numbers.shape)}; give whole numbers of shape [H, W, 1]."
             )
-        if classes.size and not (classes.min() >= 0 and classes.max() < len(colours)):
-            raise UserError(f"The {feature} has classes from {classes.min()} to {classes.max()}; give numbers from 0 to 255.")
-        return example if into in example else {**example, into: colours[classes[..., 0]]}
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(colours)):
+            raise UserError(f"The {feature} has classes from {numbers.min()} to {numbers.max()}; give numbers from 0 to 255.")
+        unknown = [] if classes is None else sorted(set(np.unique(numbers).tolist()) - set(classes))
+        if unknown:
+            raise UserError(
+                f"The {feature} has the class {unknown[0]}, and the classes are {_span(classes)}; give more --classes, or the "
+                "number of pixels without a class as --void."
+            )
+        return example if into in example else {**example, into: colours[numbers[..., 0]]}
 
     return fn
 
@@ -93,3 +102,10 @@ def palette_of(*sources: Source, feature: str = "segmentation", shown: str = "la
                 )
     classes = sorted(colours)
     return Palette(np.array(classes), np.array([colours[label] for label in classes], np.uint8))
+
+
+def _span(classes: Collection[int] | None) -> str:
+    """Class numbers in words: the first ones, and those that follow a gap."""
+    numbers = sorted(classes or ())
+    first = next((i for i, number in enumerate(numbers) if number != i), len(numbers))
+    return ", ".join([*([f"0 to {first - 1}"] if first else []), *map(str, numbers[first:])])

@@ -165,6 +165,24 @@ def resample(size: int | Sides, *, method: Literal["linear", "nearest"] = "linea
     return _on(feature, draw)
 
 
+def one_hot(classes: int, *, void: int | None = None, feature: str = "segmentation") -> Transform:
+    """Class numbers `[H, W, 1]` as channels, one for each class, of which that of a pixel's class is one and the others zero.
+
+    Args:
+      classes: the number of classes, from 0 on.
+      void: the number of pixels whose class is not known. If it is none of the classes, it gets a channel behind theirs.
+      feature: the feature that is changed.
+
+    Returns:
+      The transform, which gives float32 `[H, W, classes]`, or one channel more. Of another number all channels are zero.
+
+    >>> one_hot(2, void=255)({"segmentation": jnp.array([[[1], [255]]])}, jax.random.key(0))["segmentation"][0].tolist()
+    [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    numbers = jnp.array([*range(classes), *([void] if void is not None and void >= classes else [])])
+    return _on(feature, lambda x, key: (x.astype(jnp.int32) == numbers).astype(jnp.float32))
+
+
 def crop(size: int | Sides, *, feature: str = "image") -> Transform:
     """A random part of `[size, size, C]`, or of a height and a width.
 

@@ -11,7 +11,14 @@ from jaxgen.nn.conditioning import (
 )
 from jaxgen.nn.conv import Conv, ConvTranspose
 from jaxgen.nn.embedding import Embed, RandomFourier, Sinusoidal, sinusoidal
-from jaxgen.nn.interpolation import bicubic, bicubic_antialiased, bilinear, bilinear_between_corners, interpolate
+from jaxgen.nn.interpolation import (
+    bicubic,
+    bicubic_antialiased,
+    bilinear,
+    bilinear_between_corners,
+    interpolate,
+    nearest_pixels,
+)
 from jaxgen.nn.likelihoods import (
     BernoulliLikelihood,
     DiscretizedLogisticLikelihood,
@@ -122,6 +129,7 @@ __all__ = [
     "local_response_norm",
     "max_pool",
     "minibatch_stddev",
+    "nearest_pixels",
     "perplexity",
     "quick_gelu",
     "raster_mask",

@@ -10,10 +10,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxgen.nn.conv import Conv
+from jaxgen.nn.interpolation import nearest_pixels
 from jaxgen.nn.norm import GroupNorm, adaptive_instance_norm
 
 
@@ -98,22 +98,25 @@ class SpatiallyAdaptiveNorm(nn.Module):
       hidden: channels of the layer that gamma and beta share.
       kernel_size: height and width of the kernels.
       dtype: the dtype of the computation; the parameters are float32.
+      kernel_init: the initializer of the kernels.
     """
 
     norm: Callable[[Array], Array]
     hidden: int = 128
     kernel_size: tuple[int, int] = (3, 3)
     dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], m: Float[Array, "b h2 w2 s"]) -> Float[Array, "b h w c"]:
         """Normalises, then scales and shifts each pixel. The map m takes the size of x by its nearest pixels."""
-        rows, columns = (np.arange(n) * large // n for n, large in zip(x.shape[1:3], m.shape[1:3], strict=True))
-        m = m[:, rows][:, :, columns]
-        h = jax.nn.relu(Conv(self.hidden, self.kernel_size, dtype=self.dtype, name="shared")(m))
-        gamma = Conv(x.shape[-1], self.kernel_size, dtype=self.dtype, name="gamma")(h)
-        beta = Conv(x.shape[-1], self.kernel_size, dtype=self.dtype, name="beta")(h)
+        h = jax.nn.relu(self._conv(self.hidden, "shared")(nearest_pixels(m, (x.shape[1], x.shape[2]))))
+        gamma, beta = (self._conv(x.shape[-1], name)(h) for name in ("gamma", "beta"))
         return self.norm(x).astype(self.dtype) * (1 + gamma) + beta
+
+    @nn.nowrap
+    def _conv(self, channels: int, name: str) -> Conv:
+        return Conv(channels, self.kernel_size, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
 
 
 class ConditionalInstanceNorm(nn.Module):

@@ -34,6 +34,25 @@ def interpolate(x: Float[Array, "*b h w c"], size: tuple[int, int], rule: Rule) 
     return jnp.einsum("Hh,Ww,...hwc->...HWc", rows, columns, x, precision="highest")
 
 
+def nearest_pixels(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b h2 w2 c"]:
+    """Maps of another size, made of the pixels at the nearest places before or at the new ones (PyTorch's "nearest").
+
+    A map of classes, of which there is no mean, is resized so. Pixel i of n new ones is pixel floor(i m / n) of m.
+
+    Args:
+      x: the maps.
+      size: the new height and width.
+
+    Returns:
+      Maps of the new size.
+
+    >>> nearest_pixels(jnp.arange(5.0).reshape(1, 1, 5, 1), (1, 2))[0, 0, :, 0].tolist()
+    [0.0, 2.0]
+    """
+    rows, columns = (np.arange(new) * old // new for old, new in zip(x.shape[1:3], size, strict=True))
+    return x[:, rows][:, :, columns]
+
+
 def bilinear(old: int, new: int) -> Matrix:
     """Linear, pixels as areas whose outer edges stay (PyTorch's "bilinear" with `align_corners=False`).
 

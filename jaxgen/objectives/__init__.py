@@ -45,6 +45,7 @@ from jaxgen.objectives.probability_flow import bits_of_levels, flow_log_prob
 from jaxgen.objectives.reconstruction import reconstruction
 from jaxgen.objectives.resampling import SecondMoment
 from jaxgen.objectives.score_matching import denoiser_of, denoising_score_matching
+from jaxgen.objectives.semantic import Perceptual, semantic_synthesis
 from jaxgen.objectives.simultaneous import simultaneous
 from jaxgen.objectives.sinkhorn import sinkhorn
 from jaxgen.objectives.sparse import k_sparse
@@ -67,6 +68,7 @@ __all__ = [
     "CycleLosses",
     "Difference",
     "Latents",
+    "Perceptual",
     "Prediction",
     "SecondMoment",
     "StyleLosses",
@@ -129,6 +131,7 @@ __all__ = [
     "pixel_likelihood",
     "reconstruction",
     "salt_and_pepper",
+    "semantic_synthesis",
     "simultaneous",
     "sinkhorn",
     "sizes_by_resolution",

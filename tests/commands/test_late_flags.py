@@ -71,6 +71,7 @@ OTHERS: dict[str, Any] = {
     "psi": 0.5,
     "truncated": 1,
     "path_samples": 7,
+    "segmenter_steps": 3,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 

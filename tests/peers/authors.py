@@ -208,3 +208,19 @@ def genforce() -> SimpleNamespace:
             for part in ("generator", "discriminator")
         }
     return SimpleNamespace(**{name: getattr(module, name) for name, module in found.items()})
+
+
+def spade() -> SimpleNamespace:
+    """The modules of github.com/NVlabs/SPADE, whose licence is non-commercial: `networks` and `pix2pix_model`.
+
+    Their synchronised batch normalisation is another repository's, and is here PyTorch's on one device. What they save and
+    load with is not needed.
+    """
+    folder = checkout("JAXGEN_SPADE", "github.com/NVlabs/SPADE")
+    torch = importlib.import_module("torch")
+    names = ("models.networks.sync_batchnorm", "torchvision", "dill", "util.coco")
+    stubs: dict[str, Any] = {name: mock.MagicMock() for name in names}
+    stubs["models.networks.sync_batchnorm"].SynchronizedBatchNorm2d = torch.nn.BatchNorm2d
+    with mock.patch.dict(sys.modules, stubs), mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        networks = importlib.import_module("models.networks")
+        return SimpleNamespace(networks=networks, pix2pix_model=importlib.import_module("models.pix2pix_model"))

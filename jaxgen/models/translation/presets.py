@@ -1,0 +1,42 @@
+"""The networks of the papers: functions that set fields and do nothing else."""
+
+import functools
+from typing import Any, NamedTuple
+
+from jaxgen.models.translation.patch import MultiScaleDiscriminator, PatchDiscriminator
+from jaxgen.models.translation.spade import SPADEGenerator, StyleEncoder, small_xavier
+
+
+class SpadeNetworks(NamedTuple):
+    """The networks of SPADE's game.
+
+    Fields:
+      generator: the generator, of maps.
+      discriminator: the discriminator, of maps and images, one after the other in the channels.
+      encoder: the encoder of styles, for a generator that begins with one.
+    """
+
+    generator: SPADEGenerator
+    discriminator: MultiScaleDiscriminator
+    encoder: StyleEncoder
+
+
+def spade_cityscapes(**fields: Any) -> SpadeNetworks:
+    """SPADE for Cityscapes: images of 256x512 by six doublings, maps of 35 classes and of the edges of objects.
+
+    The generator has 93.0 million parameters, each scale's discriminator 2.8 million.
+
+    Args:
+      **fields: other fields of `SPADEGenerator`; `width` and `dtype` are those of the other networks too.
+
+    Returns:
+      The networks.
+
+    Source: Park et al. 2019, section 4 and appendix A; the authors' options for Cityscapes (github.com/NVlabs/SPADE).
+    """
+    generator = SPADEGenerator(**{"doublings": 6, **fields})
+    shared = {"width": generator.width, "dtype": generator.dtype}
+    patch = functools.partial(
+        PatchDiscriminator, layers=3, instance=True, spectral=True, pad=2, kernel_init=small_xavier, **shared
+    )
+    return SpadeNetworks(generator, MultiScaleDiscriminator(patch, scales=2), StyleEncoder(**shared))
