@@ -24,8 +24,9 @@ def along_sphere(start: Float[Array, "n l"], stop: Float[Array, "n l"], t: Float
 
     Source: Shoemake 1985; the code of Karras et al. 2019 (`slerp`).
 
-    >>> along_sphere(jnp.array([[2.0, 0.0]]), jnp.array([[0.0, 3.0]]), jnp.array([[0.5]])).round(4).tolist()
-    [[0.7071000218391418, 0.7071000218391418]]
+    >>> middle = along_sphere(jnp.array([[2.0, 0.0]]), jnp.array([[0.0, 3.0]]), jnp.array([[0.5]]))
+    >>> [round(float(x), 4) for x in middle[0]]
+    [0.7071, 0.7071]
     """
     a, b = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (start, stop))
     cosine = jnp.clip((a * b).sum(-1, keepdims=True), -1.0, 1.0)

@@ -144,7 +144,7 @@ def shown_at(x: Float[Array, "b h w c"], lod: Lod, levels: int) -> Float[Array, 
     return shown
 
 
-def lod_at(step: Array | int, *, levels: int, hold: int, fade: int) -> Float[Array, ""]:
+def lod_at(step: Any, *, levels: int, hold: int, fade: int) -> Float[Array, ""]:
     """The level of detail in a step: it stays for `hold` steps, falls by one along a line within `fade` steps, and so on.
 
     Args:
