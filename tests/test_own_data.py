@@ -199,6 +199,8 @@ def choices(name: str) -> list[tuple[str, dict[str, Any]]]:
     tables = [table for table in vars(module).values() if isinstance(table, dict) and table]
     found = []
     for flag, kind in typing.get_type_hints(inspect.unwrap(module.experiment)).items():
+        if typing.get_origin(kind) is tuple:  # several names, none of which is the whole value
+            continue
         named = [one for one in (kind, *typing.get_args(kind)) if typing.get_origin(one) is typing.Literal]
         if named and (name, flag) not in (("clip", "encoder"), (name, "dataset")):  # its table is of Adam's numbers
             found += [(flag, table) for table in tables if set(table) == set(typing.get_args(named[0]))]
