@@ -100,7 +100,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_a_package_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.pth", "a.pt", "a.safetensors"):
         (tmp_path / name).write_bytes(b"")
-    monkeypatch.setattr(inception_v3.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in ("a.pth", "a.pt"):
         with pytest.raises(UserError, match=r"takes PyTorch to be read; `pip install torch`, or make a \.safetensors of it"):
             inception_v3.load(tmp_path / name)
