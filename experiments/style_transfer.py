@@ -22,6 +22,11 @@ Against the paper and its authors' code (github.com/xunhuang1995/AdaIN-style), a
 | images | resized to 512, cut to 256 | resized to --side + --jitter, cut to --side |
 | batches | 8 pairs | the same |
 
+The first, with seed 0, brings the style term of 360 test images from 0.0204 +- 0.0006 of the content itself to 0.000105 +-
+0.000002, with a content term of 0.000133 +- 0.000004. Of 16 images, 200 steps of descent by themselves reach 0.000045 and
+0.000070, and the network in one pass 0.000089 and 0.000096. Grounds and tints are taken over; strokes that are lighter than
+their ground stay so, since moments do not say which part of an image has which colour.
+
 `content` and `style` are the two terms, in a mean over the test images, each with a style that is drawn for it. `style_before`
 is the style term of the content itself, without a transfer. `style_optimised` and `content_optimised` are the terms of images
 that descend both by themselves, in `optimised_steps` steps from the content, on the first 16 pairs, and `style_first` and

@@ -14,6 +14,11 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 import jax
 import pytest
+from hypothesis import settings
+
+# The first example of a property compiles, and a busy machine is no fault.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # A shell's background job ignores Ctrl-C and has its children ignore it, and tests send it to theirs.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen import data
@@ -74,7 +74,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[data.Source, data.So
     return rows(), data.cached(rows(), folder=tmp_path_factory.mktemp("cache"))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, N - 1), min_size=1, max_size=50))
 def test_a_cached_batch_equals_the_streamed_one_bit_for_bit(both: tuple[data.Source, data.Source], indices: list[int]) -> None:
     streamed, stored = (source.gather(np.array(indices)) for source in both)

@@ -38,7 +38,7 @@ FORMS: dict[str, Any] = {
 }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=9), st.sampled_from(sorted(FORMS)))
 def test_labels_in_any_form_are_the_same_classes(classes: list[int], form: str) -> None:
     y = np.array([0, 1, 2, *classes])

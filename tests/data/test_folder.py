@@ -200,7 +200,7 @@ def put(path: Path, how: dict[str, Any]) -> np.ndarray:
     return shown
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PICTURES, min_size=1, max_size=6), JUNK)
 def test_any_folder_is_read_as_by_hand(tmp_path_factory: pytest.TempPathFactory, wanted: list[dict], junk: list[str]) -> None:
     base = tmp_path_factory.mktemp("fuzz")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxgen import data
@@ -34,7 +34,6 @@ def assert_same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> Non
         assert a[name].dtype == b[name].dtype
 
 
-@settings(deadline=None)
 @given(**SIZES)
 def test_every_example_comes_exactly_once_an_epoch(n: int, size: int, seed: int) -> None:
     steps = -(-3 * n // size)
@@ -108,7 +107,6 @@ def test_a_batch_of_nothing_is_refused() -> None:
         data.shuffled(numbers(3), 0)
 
 
-@settings(deadline=None)
 @given(st.permutations(range(12)), st.booleans())
 def test_positions_may_be_read_in_any_order(positions: list[int], joined: bool) -> None:
     stream = data.shuffled(numbers(25), 7)

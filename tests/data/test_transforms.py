@@ -27,7 +27,7 @@ def numbered(height: int, width: int) -> np.ndarray:
     return np.arange(height * width * 3, dtype=np.uint8).reshape(height, width, 3)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(-8, 8, width=32), st.floats(-8, 8, width=32))
 def test_scale_brings_the_bytes_to_the_range(low: float, high: float) -> None:
     x = data.scale(low, high)({"image": jnp.arange(256, dtype=jnp.uint8)}, KEY)["image"]

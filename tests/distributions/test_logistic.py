@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -41,7 +41,6 @@ def scipy_probability(x: np.ndarray, loc: np.ndarray, scale: np.ndarray, levels:
     return np.where(lower > 0, above, below)
 
 
-@settings(deadline=None)
 @given(vectors(-10, 10), vectors(-12, 10))
 def test_probabilities_of_all_levels_sum_to_one(loc: np.ndarray, log_scale: np.ndarray) -> None:
     total = np.exp(np.asarray(log_probs(loc, log_scale), np.float64)).sum(0)
@@ -49,7 +48,6 @@ def test_probabilities_of_all_levels_sum_to_one(loc: np.ndarray, log_scale: np.n
     np.testing.assert_array_less(np.abs(total - 1), 1e-5 + 2e-7 * (1 + np.abs(loc)) * np.exp(-log_scale))
 
 
-@settings(deadline=None)
 @given(vectors(-1.5, 1.5), vectors(-7, 5))
 def test_log_prob_is_that_of_a_difference_of_cdfs(loc: np.ndarray, log_scale: np.ndarray) -> None:
     ours = log_probs(loc, log_scale)
@@ -76,7 +74,6 @@ def test_levels_next_to_the_outermost_ones_are_bounded_on_both_sides() -> None:
     np.testing.assert_allclose(ours, np.log(scipy_probability(x, loc, np.exp(-1.0))), rtol=1e-5)
 
 
-@settings(deadline=None)
 @given(vectors(-1e6, 1e6), vectors(-40, 40))
 def test_log_prob_and_gradients_stay_finite_far_away_and_at_tiny_scales(loc: np.ndarray, log_scale: np.ndarray) -> None:
     assert all(np.isfinite(values).all() for values in value_and_gradients(loc, log_scale))

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -40,7 +40,6 @@ def scipy_kl(mean_p: np.ndarray, std_p: np.ndarray, mean_q: np.ndarray, std_q: n
     return cross_entropy - stats.norm.entropy(mean_p, std_p)
 
 
-@settings(deadline=None)
 @given(vectors(-1e6, 1e6), vectors(-1e6, 1e6), vectors(-25, 25))
 def test_log_prob_is_scipys(x: np.ndarray, mean: np.ndarray, log_std: np.ndarray) -> None:
     std = np.exp(log_std)
@@ -48,7 +47,6 @@ def test_log_prob_is_scipys(x: np.ndarray, mean: np.ndarray, log_std: np.ndarray
     np.testing.assert_allclose(ours, stats.norm.logpdf(*f64(x, mean, std)), rtol=2e-6, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(vectors(-1e3, 1e3), vectors(-40, 20), vectors(-1e3, 1e3), vectors(-15, 20))
 def test_kl_is_the_cross_entropy_less_the_entropy(
     mean_p: np.ndarray, log_p: np.ndarray, mean_q: np.ndarray, log_q: np.ndarray
@@ -81,7 +79,6 @@ def test_kl_to_itself_is_zero() -> None:
     np.testing.assert_array_equal(p.kl(p), 0.0)
 
 
-@settings(deadline=None)
 @given(vectors(-1e3, 1e3), vectors(-15, 15), vectors(-100, 100))
 def test_gradients_of_log_prob_are_finite_and_exact(mean: np.ndarray, log_std: np.ndarray, distance: np.ndarray) -> None:
     std = np.exp(log_std)
@@ -95,7 +92,6 @@ def test_gradients_of_log_prob_are_finite_and_exact(mean: np.ndarray, log_std: n
     np.testing.assert_allclose(grads[2] * std, r**2 - 1, rtol=1e-5, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(vectors(-1e3, 1e3), vectors(-40, 15))
 def test_gradients_of_kl_are_finite_and_exact(mean: np.ndarray, log_std: np.ndarray) -> None:
     std = np.exp(log_std)

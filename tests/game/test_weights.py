@@ -48,7 +48,7 @@ def sixteen(elements: Any) -> Any:
     return st.lists(elements, min_size=16, max_size=16)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     x=sixteen(st.floats(-3, 3, width=16)), w=sixteen(st.sampled_from([0.0, 0.0, 0.5, 1.0, 7.0])), mask=sixteen(st.booleans())
 )

@@ -113,7 +113,7 @@ def test_lazily_costs_nothing_between() -> None:
 
 
 @given(st.floats(0.01, 2.0), st.integers(0, 2**31 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_clip_weights_keeps_every_parameter_within_the_limit(limit: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     params = {"w": jnp.array(rng.normal(size=(3, 2)), jnp.float32), "b": jnp.array(rng.normal(size=2), jnp.float32)}
@@ -128,7 +128,7 @@ def test_clip_weights_keeps_every_parameter_within_the_limit(limit: float, seed:
 
 
 @given(st.floats(0.1, 3.0), st.integers(0, 10))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_max_norm_shortens_what_leads_to_a_unit_and_nothing_else(limit: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     params = {"w": jnp.array(rng.normal(size=(4, 3)), jnp.float32), "b": jnp.array(rng.normal(size=3), jnp.float32)}

@@ -38,7 +38,7 @@ def test_bins_of_equal_mass_by_hand() -> None:
 
 
 @given(seed=st.integers(0, 10_000), bins=st.integers(1, 20))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_errors_are_the_sums_of_the_definition(seed: int, bins: int) -> None:
     rng = np.random.default_rng(seed)
     p, labels = rng.dirichlet(np.ones(4) * 0.5, 60), rng.integers(0, 4, 60)

@@ -39,7 +39,7 @@ def test_it_is_scipys() -> None:
 
 
 @given(st.lists(st.sampled_from([1, 2, 31]), min_size=2, max_size=8).filter(lambda sizes: sum(sizes) > 12))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_batches_do_not_matter(sizes: list[int]) -> None:
     parts, seen = gathered(FEATURES, sizes), FEATURES[: sum(sizes)].astype(np.float64)
     assert parts.n == len(seen)
@@ -78,7 +78,7 @@ def test_a_set_in_a_file_is_the_set(tmp_path) -> None:
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_of_gaussians_with_the_same_axes(seed: int) -> None:
     """The difference of the standard deviations along each axis, squared; the axes themselves do not matter."""
     rng = np.random.default_rng(seed)

@@ -26,7 +26,7 @@ def by_counting(similarity: np.ndarray, relevant: np.ndarray, k: int) -> list[fl
     return out
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), k=st.sampled_from([1, 2, 3, 7]))
 def test_recall_is_the_mean_over_the_orders_of_ties(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)

@@ -42,7 +42,7 @@ def test_between_quantiles_of_gaussians_it_is_their_closed_form() -> None:
 
 
 @given(seed=st.integers(0, 10_000), p=st.sampled_from([1.0, 2.0]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_it_is_a_distance(seed: int, p: float | int) -> None:
     rng = np.random.default_rng(seed)
     x, y, z = (rng.normal(size=(n, 2)) * s for n, s in ((5, 1), (7, 2), (4, 0.5)))

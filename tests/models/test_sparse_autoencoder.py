@@ -40,7 +40,7 @@ def test_more_than_there_are_is_all() -> None:
     np.testing.assert_array_equal(largest(z, 40), z)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(hnp.arrays(np.float32, (4, M), elements=st.floats(-4, 4, width=32).map(lambda x: x or 1.0)), st.integers(1, 9))
 def test_a_traced_k_keeps_what_a_number_keeps(z: np.ndarray, k: int) -> None:
     ours = np.asarray(traced(z, k))

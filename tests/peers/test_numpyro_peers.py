@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import linear_gaussian as lg
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from parameters import normal
 
@@ -25,14 +25,12 @@ numbers = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
 widths = st.floats(-8, 8, width=32).map(np.exp)
 
 
-@settings(deadline=None)
 @given(numbers, numbers, widths)
 def test_log_prob_of_a_normal_is_numpyros(x: float, mean: float, std: float) -> None:
     x, mean, std = (jnp.array(a, jnp.float32) for a in (x, mean, std))
     np.testing.assert_allclose(Normal(mean, std).log_prob(x), dist.Normal(mean, std).log_prob(x), rtol=1e-5, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(numbers, widths, numbers, widths)
 def test_kl_of_normals_is_numpyros(mean_p: float, std_p: float, mean_q: float, std_q: float) -> None:
     p, q = ((jnp.array(m, jnp.float32), jnp.array(s, jnp.float32)) for m, s in ((mean_p, std_p), (mean_q, std_q)))
@@ -40,7 +38,6 @@ def test_kl_of_normals_is_numpyros(mean_p: float, std_p: float, mean_q: float, s
     np.testing.assert_allclose(Normal(*p).kl(Normal(*q)), theirs, rtol=1e-5, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(st.floats(-200, 200, width=32), st.integers(0, 1))
 def test_log_prob_of_a_bernoulli_is_numpyros(logits: float, x: int) -> None:
     ours = Bernoulli(jnp.array(logits, jnp.float32)).log_prob(jnp.array(x, jnp.float32))

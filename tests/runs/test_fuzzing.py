@@ -21,7 +21,7 @@ from jaxgen import best, data
 from jaxgen.errors import DamagedError
 from jaxgen.runs import journal, load, workdir
 
-FUZZ = settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
 FEW = settings(FUZZ, max_examples=25)
 MANY = settings(FUZZ, max_examples=600, derandomize=False)
 

@@ -187,7 +187,7 @@ VALUES = st.floats(-8, 8, width=32) | st.integers(-4, 4).map(float)  # the integ
 LOGITS = st.sampled_from([1, 4, 9]).flatmap(lambda n: st.lists(VALUES, min_size=n, max_size=n))  # each length is compiled
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(values=LOGITS, p=st.floats(0.01, 1))
 def test_the_nucleus_is_the_smallest_set_of_the_likeliest_codes_with_so_much_mass(values: list[float], p: float) -> None:
     logits = np.array(values, np.float32)
@@ -203,7 +203,7 @@ def test_the_nucleus_is_the_smallest_set_of_the_likeliest_codes_with_so_much_mas
         assert kept.all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(values=LOGITS, n=st.integers(1, 10))
 def test_the_likeliest_codes_are_left_and_never_more(values: list[float], n: int) -> None:
     logits = np.array(values, np.float32)
@@ -214,7 +214,7 @@ def test_the_likeliest_codes_are_left_and_never_more(values: list[float], n: int
     assert logits[kept].min() >= logits[~kept].max(initial=-np.inf)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(values=LOGITS, t=st.floats(0.1, 10))
 def test_a_temperature_is_a_power_of_the_probabilities(values: list[float], t: float) -> None:
     p = softmax(np.float64(values)) ** (1 / t)
