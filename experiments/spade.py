@@ -26,6 +26,9 @@ Against the paper (sections 3 and 4, appendix A) and its authors' code (github.c
 A network that was trained on real images and their classes segments the images that are made of the test maps: `mean_iou`,
 `class_accuracy` and `pixel_accuracy` compare what it finds with the maps. With `_real` they are the scores of the test images
 themselves, which no generator is expected to pass.
+
+With `--steps 500` on the segmented digits, seed 0, n = 360, the mean IoU is 0.325 +- 0.003, and 0.864 +- 0.002 of the real
+images. Grounds and places are right, and the digits are blurred.
 """
 
 import functools

@@ -59,7 +59,7 @@ EVALUATED = [
 ]
 """Experiments that evaluate means over a split."""
 
-SHORT = ("autoencoder", "conditional_gan", "gan", "made", "regularised_autoencoder", "sparse_autoencoder", "vae")
+SHORT = ("gan", "made", "regularised_autoencoder", "vae")
 """Those of them that are run by default; others are convolutional, long to compile three times over."""
 
 BY_BATCHES = (

@@ -140,8 +140,8 @@ PICTURES = {
 }
 
 
-OFTEN = ("a_new_loss.py", "the_bounds_derived.py")
-"""Those that are executed by default."""
+OFTEN = ("the_bounds_derived.py",)
+"""What is executed by default."""
 
 
 @pytest.mark.parametrize(

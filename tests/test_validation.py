@@ -118,7 +118,7 @@ def test_a_run_goes_on_with_the_same_split_alone(tmp_path: Path) -> None:
     assert "validation" not in contract.make("vae", dataset=SETS).config.flags
 
 
-@pytest.mark.parametrize("name", contract.alone(names(), long=("clip",)))
+@pytest.mark.parametrize("name", contract.one_a_family(names(), long=("clip",)))
 def test_every_experiment_has_a_validation_split(name: str) -> None:
     plain, made = contract.make(name), contract.make(name, validation=0.25)
     held_out = {split: split.replace("test", "validation") for split in {**plain.evaluators, **plain.final}}  # by domain too

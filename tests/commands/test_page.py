@@ -38,6 +38,7 @@ def page(runs: dict[str, Path], out: Path, *flags: str) -> str:
     return (out / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_page_shows_runs_beside_each_other_and_keeps_what_it_measured(
     trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

@@ -288,6 +288,7 @@ def reported(folder: Path) -> dict[tuple[int, str], float]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_and_resume(tmp_path: Path) -> None:
     way = ("--parallel", "jit", "--fsdp", "2")
     finish(start(tmp_path, "--workdir", "one", "--steps", "20", *way, devices=2))

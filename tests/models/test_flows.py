@@ -138,6 +138,7 @@ def test_the_determinant_is_that_of_the_jacobian(name: str) -> None:
     np.testing.assert_allclose(log_det, expected, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "RealNVP"])
 def test_in_double_precision_both_hold_to_ten_digits(name: str) -> None:
     """But for RealNVP as a whole, whose batch statistics are applied in single precision: its couplings are held one by one."""

@@ -54,6 +54,7 @@ MAKERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_small_network_of_each_kind_runs(name: str) -> None:
     make, fields, outputs = MAKERS[name]

@@ -39,6 +39,7 @@ def sizes(doublings: int, side: int) -> tuple[list[int], list[int]]:
     return [channels for _, channels in seen], [at for at, _ in seen]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("doublings", "sides"),
     [
@@ -88,6 +89,7 @@ def test_kernels_start_by_a_fiftieth_of_glorots() -> None:
     assert kernel.mean() == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_each_image_by_itself() -> None:
     """With instance normalisation no other image matters, in training either; with that of the batch it does."""
     m = jax.nn.one_hot(jnp.asarray(np.random.default_rng(0).integers(0, 3, (3, 8, 8))), 3)
@@ -122,6 +124,7 @@ def test_the_spectral_discriminators_layers() -> None:
     assert [a.shape[1:] for a in maps] == [(17, 17, 2), (9, 9, 4), (5, 5, 8), (6, 6, 16), (7, 7, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [SPADEGenerator(2, 2, 2, dtype=jnp.bfloat16), SegmentationUNet(3, 2, dtype=jnp.bfloat16)])
 def test_half_precision_ends_in_float32(module: Any) -> None:
     x = normal(2, 8, 8, 3)

@@ -80,6 +80,7 @@ def outputs() -> dict[str, np.ndarray]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWITCHES)
 def test_a_switch_changes_the_output(name: str, outputs: dict[str, np.ndarray]) -> None:
     assert np.isfinite(outputs[name]).all()
@@ -89,6 +90,7 @@ def test_a_switch_changes_the_output(name: str, outputs: dict[str, np.ndarray]) 
     assert outputs[name].shape[:3] == X.shape[:3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

@@ -115,6 +115,7 @@ def quantiles_of_noise(schedule: Continuous) -> Any:
     return jnp.broadcast_to(jnp.asarray(x, jnp.float32), (len(COMBINED), 1000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_combination_draws_from_the_law(name: str, solver: str) -> None:

@@ -53,6 +53,7 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "flags"), TRACED, ids=str)
 def test_other_variants_trace(name: str, flags: dict[str, Any]) -> None:
     experiment = make(name, **flags)

@@ -41,6 +41,7 @@ def encoded(experiment: jaxgen.Experiment, x: Any) -> Any:
     return book.module.apply(variables, x, method="encode")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["pixelcnn", "transformer", slow("pixelsnail")])
 @pytest.mark.parametrize("labels", [False, True])
 def test_the_loss_is_the_likelihood_of_the_frozen_runs_codes(network: str, labels: bool) -> None:

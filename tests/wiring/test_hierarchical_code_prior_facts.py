@@ -82,6 +82,7 @@ def test_each_player_has_the_likelihood_of_its_level_and_the_bottom_is_given_the
     assert set(state.ema) == set(LEVELS)
 
 
+@pytest.mark.slow
 def test_the_networks_get_their_flags() -> None:
     flags = {"depth": 3, "residuals": 2, "kernel": 5, "heads": 1, "dropout": 0.3, "bf16": True, "labels": True}
     top, bottom = (prior(**flags).networks[level].module for level in LEVELS)
@@ -154,6 +155,7 @@ def test_a_prior_that_is_told_classes_draws_them_in_turn() -> None:
     assert prior().given is None
 
 
+@pytest.mark.slow
 def test_the_evaluation_has_both_levels_and_their_references() -> None:
     experiment, state = begun()
     found = {**experiment.evaluators["test"](state, KEY, quiet), **experiment.final["test"](state, KEY, quiet)}

@@ -78,6 +78,7 @@ def test_the_weights_of_the_kls_and_of_the_spectrum_by_the_step(step: int, monke
     )
 
 
+@pytest.mark.slow
 def test_the_kls_and_the_likelihood_of_chosen_numbers() -> None:
     """All is zero but the bias of the first posterior: the second group is at its prior, and every logit is zero."""
     experiment = make("nvae", beta_warmup=100, **PLAIN)
@@ -111,6 +112,7 @@ def test_the_flags_of_the_network_reach_it() -> None:
     assert make("nvae", binarization="none", **PLAIN).networks["model"].module.outputs == 30
 
 
+@pytest.mark.slow
 def test_the_vectors_of_the_spectrum_are_variables_of_the_state() -> None:
     experiment = make("nvae", **SMALL)
     found = shapes(experiment)

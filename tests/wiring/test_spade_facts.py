@@ -97,6 +97,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "flags"), [("hinge", {}), ("least_squares", {"matching": 3.0}), ("non_saturating", {"scales": 1})]
 )
@@ -141,6 +142,7 @@ def test_the_generator_moves_first_and_by_a_quarter_of_the_other_ones_rate() -> 
     assert small == pytest.approx(-1e-4 / np.sqrt((0.1 * 4 * 0.81 + 0.1) / (1 - 0.9**3)), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_samples_are_made_of_pictures_in_vocs_colours() -> None:
     """In [0, 1], by the nearest colour, and the same as those of the test maps."""
     from jaxgen.runs.run import begin
