@@ -215,7 +215,8 @@ def experiment(
         # Its terms are those of an encoder that is trained in the same run.
         best=None,
         schedules={"learning_rate": rate},
-        protocol={"style": (), "content": ()},
+        # Nor can they be compared between runs.
+        protocol={},
     )
 
 

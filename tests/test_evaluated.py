@@ -140,7 +140,6 @@ WITH_PROTOCOL = [
     "score_sde",
     "spade",
     "sparse_autoencoder",
-    "style_transfer",
     "stylegan",
     "vae",
     "vdm",
