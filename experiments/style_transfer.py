@@ -120,6 +120,8 @@ def experiment(
     maps = jax.eval_shape(lambda: encoder.init_with_output(jax.random.key(0), jnp.zeros((1, *image)))[0])
     networks["decoder"] = jaxgen.Network(decoder, jnp.zeros(maps[-1].shape))
     learns = 0 if weights is not None else encoder_steps
+    if 0 < steps <= learns:
+        raise jaxgen.UserError(f"--encoder-steps {learns} leave none of --steps {steps} for the decoder; give more steps.")
 
     def rate(step: Array) -> Array:
         return learning_rate / (1 + decay * step)
@@ -140,29 +142,25 @@ def experiment(
 
     bank = jnp.asarray(data.in_order(test["b"], min(STYLES, test["b"].length))[0]["image"], jnp.float32) / 255
 
+    def weighted(terms: Mapping[str, Array]) -> Array:
+        return content * terms["content"] + style_weight * terms["style"]
+
     def measure(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         own, x = keys.per_example(key, batch), batch["image"]
         drawn = keys.draw(lambda k, shape: jax.random.randint(k, shape, 0, len(bank)), own, (len(x),))
         params, styles = state.params, bank[drawn]
-        after = losses.terms(params, losses.transfer(params, x, styles), x, styles)
-        before = losses.terms(params, x, x, styles)
-        loss = content * after["content"] + style_weight * after["style"]
-        return {"loss": loss, **after, "style_before": before["style"]}
+        terms = losses.towards(params, x, styles)
+        after = terms(losses.transfer(params, x, styles))
+        return {"loss": weighted(after), **after, "style_before": terms(x)["style"]}
 
     pairs = min(PAIRS, len(bank), test["a"].length)
     shown = jnp.asarray(data.in_order(test["a"], pairs)[0]["image"], jnp.float32) / 255
 
     @jax.jit
     def by_descent(state: jaxgen.TrainState) -> tuple[Mapping[str, Array], ...]:
-        params, styles = state.params, bank[:pairs]
-
-        def terms(x: Array) -> Mapping[str, Array]:
-            return losses.terms(params, x, shown, styles)
-
-        def loss(x: Array) -> Array:
-            return content * terms(x)["content"] + style_weight * terms(x)["style"]
-
-        return terms(losses.transfer(params, shown, styles)), terms(optimised(loss, shown, steps=optimised_steps))
+        terms = losses.towards(state.params, shown, bank[:pairs])
+        made = losses.transfer(state.params, shown, bank[:pairs])
+        return terms(made), terms(optimised(lambda x: weighted(terms(x)), shown, steps=optimised_steps))
 
     def compare(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
         found = zip(("first", "optimised"), by_descent(state), strict=True)
@@ -174,20 +172,20 @@ def experiment(
 
     @jax.jit
     def transferred(state: jaxgen.TrainState, x: Array, styles: Array, alpha: float | Array) -> Array:
-        return losses.transfer(state.params, x / 255, styles / 255, alpha).clip(0, 1)
+        return losses.transfer(state.params, x, styles, alpha).clip(0, 1)
 
     def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
-        styles = given["style"] if chosen is None else jnp.broadcast_to(255 * chosen, given["style"].shape)
-        return transferred(state, given["image"].astype(jnp.float32), jnp.asarray(styles, jnp.float32), alpha)
+        x, own = (jnp.asarray(given[name], jnp.float32) / 255 for name in ("image", "style"))
+        return transferred(state, x, own if chosen is None else jnp.broadcast_to(chosen, own.shape), alpha)
 
     def transfers(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        made = transferred(state, 255 * shown, 255 * bank[:pairs], alpha)
+        made = transferred(state, shown, bank[:pairs], alpha)
         caption = f"Contents, styles, and the contents in these styles; step {int(state.step):,}"
         return jaxgen.Picture(jnp.concatenate([shown, bank[:pairs], made]), pairs, caption)
 
     def strengths(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         levels, n = jnp.linspace(0.0, 1.0, 5), min(8, pairs)
-        rows = [transferred(state, 255 * shown[:n], 255 * bank[:n], level) for level in levels]
+        rows = [transferred(state, shown[:n], bank[:n], level) for level in levels]
         caption = f"The strength of the style, from 0 above to 1 below; step {int(state.step):,}"
         return jaxgen.Picture(jnp.concatenate(rows), n, caption)
 

@@ -58,7 +58,7 @@ TINY = {
     "pair_steps": 2,
     "groups": (1, 1),
     "readjust": 1,
-    "encoder_steps": 2,
+    "encoder_steps": 0,
     "optimised_steps": 2,
     "mapping_depth": 1,
     "hold": 1,

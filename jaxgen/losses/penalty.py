@@ -62,7 +62,7 @@ def gradient_penalty(weight: float = 10.0, target: float = 1.0) -> Penalty:
         squared = squared_gradient(critic, u * real + (1 - u) * fake)
         # The root has no derivative at 0, where a critic of dead rectifiers is.
         norm = jnp.sqrt(jnp.maximum(squared, 1e-12))
-        return weight * ((norm if target == 1 else norm / target) - 1) ** 2
+        return weight * (norm / target - 1) ** 2
 
     return penalty
 

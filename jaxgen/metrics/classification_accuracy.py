@@ -6,21 +6,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxgen import data
 from jaxgen.data import Source
 from jaxgen.errors import UserError
-from jaxgen.game import Aux, Player, TrainState, create_state, make_train_step
+from jaxgen.game import Aux, TrainState
 from jaxgen.losses.classification import cross_entropy
+from jaxgen.metrics.fitting import fitted
 from jaxgen.metrics.inputs import check_labels
 from jaxgen.models.cnn import LeNet
 from jaxgen.progress import Track
 from jaxgen.progress import track as show
 from jaxgen.types import Array, Batch, Key, Params
-
-CHUNK = 20
-"""Training steps in a call."""
 
 
 class Recipe(NamedTuple):
@@ -91,8 +88,7 @@ def classifier(
       `UserError` for a set without labels, or with labels that are not known to mean the same, or of another shape.
     """
     _check(train)
-    shape, real = train.shape("image"), train
-    train = data.in_bytes(train)
+    real, train = train, data.in_bytes(train)
     model = LeNet(classes, recipe.channels, recipe.hidden, recipe.dropout)
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
@@ -100,29 +96,22 @@ def classifier(
         logits: Any = model.apply({"params": params["model"]}, x, train=train, rngs={"dropout": key})
         return cross_entropy(logits, batch["label"]), Aux()
 
-    rate = optax.cosine_decay_schedule(recipe.learning_rate, max(recipe.steps, 1))
-    players = {"model": Player(loss, optax.adam(rate))}
-    step = make_train_step(players)
-
-    @jax.jit
-    def several(state: TrainState, batches: Batch) -> TrainState:
-        return jax.lax.scan(lambda state, batch: (step(state, batch)[0], None), state, batches)[0]
-
-    @jax.jit
-    def begin(key: Key) -> Params:
-        return {"model": model.init(key, jnp.zeros((1, *shape)))["params"]}
-
-    init_key, key = jax.random.split(jax.random.key(recipe.seed))
-    state = create_state(key, begin(init_key), {}, players)
-    stream = data.shuffled(train, recipe.batch_size)
-    starts = range(0, recipe.steps, CHUNK)
-    for start in track(starts, description=f"a classifier of {train.name}", total=len(starts)):
-        read = stream.read(start, seed=recipe.seed, steps=min(CHUNK, recipe.steps - start))
-        state = several(state, _labelled(read, train, classes))
+    params = fitted(
+        model,
+        loss,
+        train,
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        seed=recipe.seed,
+        read=lambda batches: _labelled(batches, train, classes),
+        description=f"a classifier of {train.name}",
+        track=track,
+    )
 
     def accuracy(test: Source) -> float:
         _check(real, test)
-        return _accuracy(model, state.params, data.in_bytes(test), classes)
+        return _accuracy(model, params, data.in_bytes(test), classes)
 
     return accuracy
 
@@ -140,7 +129,7 @@ def _check(train: Source, *tests: Source) -> None:
 def _accuracy(model: LeNet, params: Params, test: Source, classes: int) -> float:
     @jax.jit
     def right(params: Params, batch: Batch) -> Array:
-        logits: Any = model.apply({"params": params["model"]}, batch["image"].astype(jnp.float32) / 255)
+        logits: Any = model.apply({"params": params}, batch["image"].astype(jnp.float32) / 255)
         return jnp.where(batch["mask"] > 0, logits.argmax(-1) == batch["label"], False).sum()
 
     batches = data.in_order(test, min(500, test.length))

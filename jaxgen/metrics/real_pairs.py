@@ -6,21 +6,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Int, UInt8
 
 from jaxgen import data
 from jaxgen.data import Source
 from jaxgen.errors import UserError
-from jaxgen.game import Aux, Player, TrainState, create_state, make_train_step
+from jaxgen.game import Aux, TrainState
 from jaxgen.losses.classification import cross_entropy
+from jaxgen.metrics.fitting import fitted
 from jaxgen.models.cnn import SegmentationUNet
 from jaxgen.progress import Track
 from jaxgen.progress import track as show
 from jaxgen.types import Array, Batch, Key, Params
-
-CHUNK = 20
-"""Training steps in a call."""
 
 BATCH = 50
 """Images that are segmented at a time; no value depends on it."""
@@ -88,29 +85,22 @@ def segmenter(
         of_pixels = cross_entropy(logits.reshape(-1, classes), jnp.where(known, label, 0).reshape(-1)).reshape(label.shape)
         return jnp.where(known, of_pixels, 0.0).sum((1, 2)) / jnp.maximum(known.sum((1, 2)), 1), Aux()
 
-    rate = optax.cosine_decay_schedule(recipe.learning_rate, max(recipe.steps, 1))
-    players = {"model": Player(loss, optax.adam(rate))}
-    step = make_train_step(players)
-
-    @jax.jit
-    def several(state: TrainState, batches: Batch) -> TrainState:
-        return jax.lax.scan(lambda state, batch: (step(state, batch)[0], None), state, batches)[0]
-
-    @jax.jit
-    def begin(key: Key) -> Params:
-        return {"model": model.init(key, jnp.zeros((1, *train.shape("image"))))["params"]}
-
-    init_key, key = jax.random.split(jax.random.key(recipe.seed))
-    state = create_state(key, begin(init_key), {}, players)
-    stream = data.shuffled(train, recipe.batch_size)
-    starts = range(0, recipe.steps, CHUNK)
-    for start in track(starts, description=f"a segmenter of {train.name}", total=len(starts)):
-        read = stream.read(start, seed=recipe.seed, steps=min(CHUNK, recipe.steps - start))
-        state = several(state, {name: read[name] for name in ("image", feature)})
+    params = fitted(
+        model,
+        loss,
+        train,
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        seed=recipe.seed,
+        read=lambda batches: {name: batches[name] for name in ("image", feature)},
+        description=f"a segmenter of {train.name}",
+        track=track,
+    )
 
     @jax.jit
     def of_batch(params: Params, images: Array) -> Array:
-        logits: Any = model.apply({"params": params["model"]}, _scaled(images))
+        logits: Any = model.apply({"params": params}, _scaled(images))
         return logits.argmax(-1)
 
     def segment(images: UInt8[np.ndarray, "n h w c"]) -> Int[np.ndarray, "n h w"]:
@@ -118,7 +108,7 @@ def segmenter(
         for start in range(0, len(images), BATCH):
             part = images[start : start + BATCH]
             padded = np.concatenate([part, np.zeros((BATCH - len(part), *part.shape[1:]), part.dtype)])
-            found.append(np.asarray(of_batch(state.params, padded))[: len(part)])
+            found.append(np.asarray(of_batch(params, padded))[: len(part)])
         return np.concatenate(found)
 
     return segment

@@ -1,6 +1,6 @@
 """Style transfer: images whose maps, in a network that stands still, are the content's with the moments of the style's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import flax.linen as nn
@@ -21,10 +21,14 @@ class Transfer(Protocol):
     def __call__(self, params: Params, content: Array, style: Array, alpha: float | Array = 1.0) -> Array: ...
 
 
-class Terms(Protocol):
-    """`terms(params, image, content, style) -> {"content": [B], "style": [B]}`."""
+Terms = Callable[[Array], Mapping[str, Array]]
+"""`terms(image [B, H, W, C]) -> {"content": [B], "style": [B]}`."""
 
-    def __call__(self, params: Params, image: Array, content: Array, style: Array) -> Mapping[str, Array]: ...
+
+class Towards(Protocol):
+    """`towards(params, content [B, H, W, C], style) -> terms`."""
+
+    def __call__(self, params: Params, content: Array, style: Array) -> Terms: ...
 
 
 class StyleLosses(NamedTuple):
@@ -34,13 +38,13 @@ class StyleLosses(NamedTuple):
       encoder: the loss of an encoder that learns by reconstruction, together with a decoder that is thrown away.
       decoder: the loss of the decoder.
       transfer: the transfer of the style of some images to the content of others.
-      terms: the two terms of images that are meant to have the one's content and the other's style.
+      towards: the two terms, as a function of the images that are to have the one's content and the other's style.
     """
 
     encoder: LossFn
     decoder: LossFn
     transfer: Transfer
-    terms: Terms
+    towards: Towards
 
 
 def style_distance(found: Maps, wanted: Maps, *, epsilon: float = 1e-5) -> Float[Array, " b"]:
@@ -111,16 +115,19 @@ def style_transfer(
         h = (1 - alpha) * before[-1] + alpha * aligned(before, maps(params, style))
         return apply(decoder, params, {}, h, name="decoder")[0]
 
-    def differences(params: Params, image: Array, target: Array, style_maps: Maps) -> dict[str, Array]:
-        found = maps(params, image)
-        return {
-            "content": jnp.square(found[-1].astype(jnp.float32) - target.astype(jnp.float32)).mean((1, 2, 3)),
-            "style": style_distance(found, style_maps, epsilon=epsilon),
-        }
+    def terms_of(params: Params, target: Array, style_maps: Maps) -> Terms:
+        def terms(image: Array) -> Mapping[str, Array]:
+            found = maps(params, image)
+            return {
+                "content": jnp.square(found[-1].astype(jnp.float32) - target.astype(jnp.float32)).mean((1, 2, 3)),
+                "style": style_distance(found, style_maps, epsilon=epsilon),
+            }
 
-    def terms(params: Params, image: Array, content: Array, style: Array) -> Mapping[str, Array]:
+        return terms
+
+    def towards(params: Params, content: Array, style: Array) -> Terms:
         style_maps = maps(params, style)
-        return differences(params, image, aligned(maps(params, content), style_maps), style_maps)
+        return terms_of(params, aligned(maps(params, content), style_maps), style_maps)
 
     def of_encoder(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         assert reconstructor is not None, "an encoder learns with a decoder of its own"
@@ -135,7 +142,7 @@ def style_transfer(
         style_maps = maps(params, batch["b"][feature])
         target = aligned(maps(params, batch["a"][feature]), style_maps)
         image, _ = apply(decoder, params, {}, target, name="decoder")
-        found = differences(params, image, target, style_maps)
+        found = terms_of(params, target, style_maps)(image)
         return content * found["content"] + style * found["style"], Aux(metrics=found)
 
-    return StyleLosses(of_encoder, of_decoder, transfer, terms)
+    return StyleLosses(of_encoder, of_decoder, transfer, towards)

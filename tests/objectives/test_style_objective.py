@@ -90,7 +90,7 @@ def test_the_decoder_descends_the_content_and_the_moments_at_all_layers() -> Non
     np.testing.assert_allclose(aux.metrics["style"], style, rtol=1e-4)
     np.testing.assert_allclose(values, 2 * content + 3 * style, rtol=1e-4)
     np.testing.assert_allclose(losses.transfer(params, jnp.asarray(A), jnp.asarray(B)), image, atol=1e-4)
-    terms = losses.terms(params, jnp.asarray(image, jnp.float32), jnp.asarray(A), jnp.asarray(B))
+    terms = losses.towards(params, jnp.asarray(A), jnp.asarray(B))(jnp.asarray(image, jnp.float32))
     np.testing.assert_allclose(terms["content"], content, rtol=1e-3)
     np.testing.assert_allclose(terms["style"], style, rtol=1e-3)
 
@@ -118,7 +118,7 @@ def test_an_image_of_its_own_style_keeps_its_maps() -> None:
     losses, params = of()
     a = jnp.asarray(A)
     np.testing.assert_allclose(losses.transfer(params, a, a), losses.transfer(params, a, a, 0.0), atol=1e-4)
-    terms = losses.terms(params, a, a, a)
+    terms = losses.towards(params, a, a)(a)
     np.testing.assert_allclose(terms["content"], 0, atol=1e-8)
     np.testing.assert_allclose(terms["style"], 0, atol=1e-8)
 

@@ -7,18 +7,10 @@ import contract
 import numpy as np
 import pytest
 from contract import make
-from PIL import Image
+from segmented import assert_a_run_translates_a_folder, pairs
 
 import jaxgen
-from jaxgen import data
-from jaxgen.commands.main import main
 from jaxgen.runs.run import begin
-
-
-def pairs(n: int = 8, **arrays: Any) -> data.Source:
-    rng = np.random.default_rng(0)
-    rows = {"image": rng.integers(0, 256, (n, 8, 8, 3)), "segmentation": rng.integers(0, 3, (n, 8, 8, 1))} | arrays
-    return data.from_arrays({name: a.astype(np.uint8) for name, a in rows.items()}, name="pairs")
 
 
 @pytest.mark.slow
@@ -43,13 +35,7 @@ def test_variants(flags: dict[str, Any], tmp_path: Path) -> None:
 
 def test_a_run_translates_a_folder_without_its_data(tmp_path: Path) -> None:
     made = make("pix2pix", dataset=(pairs(), pairs(3)), downs=1, layers=0, width=1, direction="labels_to_photo", steps=1)
-    jaxgen.fit(made._replace(evaluators={}, pictures={}), workdir=tmp_path / "run", quiet=True)
-    folder = tmp_path / "labels"
-    folder.mkdir()
-    for name in ("a", "b"):
-        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{name}.png")
-    main(["translate", str(tmp_path / "run"), str(folder), "--out", str(tmp_path / "photos")])
-    assert sorted(path.name for path in (tmp_path / "photos").glob("*")) == ["a.png", "b.png"]
+    assert_a_run_translates_a_folder(made, tmp_path)
 
 
 @pytest.mark.slow

@@ -7,17 +7,9 @@ import contract
 import numpy as np
 import pytest
 from contract import make
-from PIL import Image
+from segmented import assert_a_run_translates_a_folder, pairs
 
 import jaxgen
-from jaxgen import data
-from jaxgen.commands.main import main
-
-
-def pairs(n: int = 8, **arrays: Any) -> data.Source:
-    rng = np.random.default_rng(0)
-    rows = {"image": rng.integers(0, 256, (n, 8, 8, 3)), "segmentation": rng.integers(0, 3, (n, 8, 8, 1))} | arrays
-    return data.from_arrays({name: a.astype(np.uint8) for name, a in rows.items()}, name="pairs")
 
 
 @pytest.mark.slow
@@ -44,13 +36,7 @@ def test_samples_with_a_style_are_drawn(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_translates_a_folder_without_its_data(tmp_path: Path) -> None:
     made = make("spade", dataset=(pairs(), pairs(3)), classes=3, doublings=1, width=1, map_width=1, steps=1)
-    jaxgen.fit(made._replace(evaluators={}, final={}, pictures={}), workdir=tmp_path / "run", quiet=True)
-    folder = tmp_path / "maps"
-    folder.mkdir()
-    for name in ("a", "b"):
-        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{name}.png")
-    main(["translate", str(tmp_path / "run"), str(folder), "--out", str(tmp_path / "images")])
-    assert sorted(path.name for path in (tmp_path / "images").glob("*")) == ["a.png", "b.png"]
+    assert_a_run_translates_a_folder(made, tmp_path)
 
 
 @pytest.mark.slow

@@ -226,10 +226,10 @@ LOSSES: Sequence[Change] = [
 PENALTIES: Sequence[Change] = [
     (
         "one-sided",
-        "((norm if target == 1 else norm / target) - 1) ** 2",
+        "(norm / target - 1) ** 2",
         "jnp.maximum(norm / target - 1, 0) ** 2",
     ),
-    ("about zero", "((norm if target == 1 else norm / target) - 1) ** 2", "squared"),
+    ("about zero", "(norm / target - 1) ** 2", "squared"),
     ("at the data", "u * real + (1 - u) * fake", "real + 0 * u * fake"),
     ("a number for each pixel", "key, (real.shape[0], *[1] * (real.ndim - 1))", "key, real.shape"),
     ("no floor under the root", "jnp.maximum(squared, 1e-12)", "squared"),
@@ -305,7 +305,24 @@ VEEGAN: Sequence[Change] = [
     ),
 ]
 
+DIRAC: Sequence[Change] = [
+    ("a penalty of twice the size", "self.gamma / 2 * psi**2", "self.gamma * psi**2"),
+    (
+        "the generator climbs",
+        "return self.loss.generator((psi * theta)[None])[0]",
+        "return -self.loss.generator((psi * theta)[None])[0]",
+    ),
+    (
+        "data are at theta",
+        "self.loss.discriminator(jnp.zeros(1, theta.dtype), ",
+        "self.loss.discriminator((psi * theta)[None], ",
+    ),
+    ("at once though in turn", "if alternating else point", "if not alternating else point"),
+    ("the discriminator stands still", "psi = point[0] + learning_rate", "psi = point[0] + 0 * learning_rate"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
+    ("jaxgen/analysis/dirac_game.py", "analysis/test_dirac_game.py"): DIRAC,
     ("experiments/dcgan.py", "wiring/test_dcgan_facts.py"): DCGAN,
     ("experiments/dcgan.py", "game/test_optimizers.py"): OPTIMIZERS_OF_DCGAN,
     ("experiments/wgan.py", "wiring/test_wgan_facts.py"): WGAN,

@@ -54,10 +54,25 @@ PATCH: Sequence[Change] = [
     ("biases before the normalisation", "(self.instance and not self.spectral)", "self.instance"),
 ]
 
+SEGMENTER: Sequence[Change] = [
+    ("void is learned", "jnp.where(known, of_pixels, 0.0)", "of_pixels"),
+    ("void is the class 0", "label != void", "label >= 0"),
+    ("other pixels than in training", "_scaled(images))", "images.astype(jnp.float32))"),
+    ("the least probable class", "logits.argmax(-1)", "logits.argmin(-1)"),
+    ("the first images again", "part = images[start : start + BATCH]", "part = images[: len(images[start : start + BATCH])]"),
+]
+
+FITTING: Sequence[Change] = [
+    ("one chunk alone", "starts = range(0, steps, CHUNK)", "starts = range(0, min(steps, CHUNK), CHUNK)"),
+    ("the rate does not fall", "optax.cosine_decay_schedule(learning_rate, max(steps, 1))", "30 * learning_rate"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/spade.py", "wiring/test_spade_facts.py"): SPADE,
     ("jaxgen/objectives/semantic.py", "objectives/test_semantic_objective.py"): SEMANTIC,
     ("jaxgen/models/translation/spade.py", "models/test_spade_models.py"): NETWORKS,
     ("jaxgen/models/translation/patch.py", "models/test_spade_models.py"): PATCH,
+    ("jaxgen/metrics/real_pairs.py", "metrics/test_real_pairs.py"): SEGMENTER,
+    ("jaxgen/metrics/fitting.py", "metrics/test_real_pairs.py"): FITTING,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""

@@ -97,7 +97,7 @@ def test_what_is_measured_is_of_styles_that_each_test_image_draws(measured: list
     found = measured[0].measure(state, {"image": x, "index": jnp.arange(5)}, jax.random.key(3))
     losses, bank = losses_of(), images(STYLE[1], 4)
     pairs = [
-        {k: np.asarray(v) for k, v in losses.terms(state.params, losses.transfer(state.params, x, s), x, s).items()}
+        {k: np.asarray(v) for k, v in losses.towards(state.params, x, s)(losses.transfer(state.params, x, s)).items()}
         for s in (jnp.broadcast_to(one, x.shape) for one in bank)
     ]
     numbers = set()
@@ -105,7 +105,7 @@ def test_what_is_measured_is_of_styles_that_each_test_image_draws(measured: list
         near = [abs(found["style"][i] - pair["style"][i]) + abs(found["content"][i] - pair["content"][i]) for pair in pairs]
         assert min(near) < 1e-5
         numbers.add(int(np.argmin(near)))
-        before = losses.terms(state.params, x[i : i + 1], x[i : i + 1], bank[np.argmin(near)][None])
+        before = losses.towards(state.params, x[i : i + 1], bank[np.argmin(near)][None])(x[i : i + 1])
         assert found["style_before"][i] == pytest.approx(float(before["style"][0]), rel=1e-4)
     assert len(numbers) > 1
     np.testing.assert_allclose(found["loss"], 3 * found["content"] + 0.5 * found["style"], rtol=1e-5)
@@ -128,9 +128,9 @@ def test_the_comparison_is_with_images_that_descend_the_same_loss() -> None:
     experiment = plain(content=3.0, style_weight=0.5, optimised_steps=7)
     state, losses, x, s = begin(experiment, 0), losses_of(), images(CONTENT[1], 4), images(STYLE[1], 4)
     found = experiment.final["test/a"](state, jax.random.key(0), lambda it, **_: it)
-    loss = lambda y: sum(w * losses.terms(state.params, y, x, s)[term] for term, w in (("content", 3.0), ("style", 0.5)))
+    loss = lambda y: sum(w * losses.towards(state.params, x, s)(y)[term] for term, w in (("content", 3.0), ("style", 0.5)))
     for which, y in (("first", losses.transfer(state.params, x, s)), ("optimised", optimised(loss, x, steps=7))):
-        for term, value in losses.terms(state.params, y, x, s).items():
+        for term, value in losses.towards(state.params, x, s)(y).items():
             assert found[f"{term}_{which}"] == pytest.approx(float(value.mean()), rel=1e-3)
             assert found[f"{term}_{which}_stderr"] == pytest.approx(float(value.std(ddof=1)) / 2, rel=1e-3)
     assert plain(optimised_steps=0).final == {}
@@ -155,6 +155,8 @@ def test_a_file_of_weights_makes_the_papers_encoder_which_never_moves(tmp_path: 
 
 
 def test_mistakes() -> None:
+    with pytest.raises(jaxgen.UserError, match=r"^--encoder-steps 7 leave none of --steps 7 for the decoder; give more"):
+        plain(encoder_steps=7, steps=7)
     with pytest.raises(jaxgen.UserError, match=r"^--style is 4, and there are 4 test images of styles; count from 0\.$"):
         plain(style=4)
     with pytest.raises(jaxgen.UserError, match=r"There is no file nowhere\.pth"):
