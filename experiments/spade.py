@@ -3,7 +3,8 @@
 python -m experiments.spade                         # segmented digits, nothing to download
 python -m experiments.spade --style                 # an image's colours and shades come from a latent vector
 python -m experiments.spade --norm instance --matching 0
-python -m experiments.spade --dataset camvid64 --data-dir D --doublings 4 --layers 3 --jitter 8 --flip --steps 18400
+python -m experiments.spade --dataset camvid64 --data-dir D --doublings 4 --layers 3 --jitter 8 --flip --steps 18400 \
+    --learning-rate 1e-4
 jaxgen translate runs/spade MAPS --out IMAGES       # pictures of classes in VOC's colours
 
 Against the paper (sections 3 and 4, appendix A) and its authors' code (github.com/NVlabs/SPADE):
@@ -18,7 +19,7 @@ Against the paper (sections 3 and 4, appendix A) and its authors' code (github.c
 | losses | hinge, 10 times the discriminator's maps, 10 times those of VGG-19 | without VGG-19 |
 | style | KL summed over a device's images, times 0.05 | the same for one image; `--kl` |
 | style at test | of a photo | drawn from N(0, I); in an evaluation of the loss of the photo |
-| optimizers | Adam of 1e-4 and 4e-4, betas 0 and 0.9 in the code | the same |
+| optimizers | Adam of 1e-4 and 4e-4, betas 0 and 0.9 in the code | the same with --learning-rate 1e-4; 4e-4 of both |
 | learning rate | constant for 100 epochs, then to zero along a line in 100 (Cityscapes) | halves of --steps, after each step |
 | order | generator, then the discriminator on images that are made anew | the same |
 | spectral norms, averages | moved by both turns, of both networks | moved by the turn of their own player |
@@ -27,8 +28,8 @@ A network that was trained on real images and their classes segments the images 
 `class_accuracy` and `pixel_accuracy` compare what it finds with the maps. With `_real` they are the scores of the test images
 themselves, which no generator is expected to pass.
 
-With `--steps 500` on the segmented digits, seed 0, n = 360, the mean IoU is 0.325 +- 0.003, and 0.864 +- 0.002 of the real
-images. Grounds and places are right, and the digits are blurred.
+The first, with seed 0 and n = 360, reaches a mean IoU of 0.839 +- 0.002, next to 0.864 +- 0.002 of the real images. At the
+paper's rates it is 0.325 +- 0.003 after 500 steps: so small a generator falls behind its discriminator.
 """
 
 import functools
@@ -93,9 +94,9 @@ def experiment(
     loss: Literal["hinge", "least_squares", "non_saturating"] | adversarial.AdversarialLoss = "hinge",
     matching: NonNegative = 10.0,
     kl: NonNegative = 0.05,
-    steps: Whole = 1000,
+    steps: Whole = 700,
     batch_size: Count = 8,
-    learning_rate: Positive = 1e-4,
+    learning_rate: Positive = 4e-4,
     discriminator_rate: Positive = 4e-4,
     decay_steps: Whole | None = None,
     ema: Share | None = None,

@@ -49,7 +49,7 @@ def halfway(peak: float, steps: int) -> Callable[[int], float]:
 
 OWN = "Kingma & Ba 2015, algorithm 1; our choice of rate"
 PIX2PIX = "Isola et al. 2017, section 3.3; linear to zero as in junyanz/pytorch-CycleGAN-and-pix2pix, util/scheduler"
-SPADE = "NVlabs/SPADE, options/train_options.py: betas 0 and 0.9, half and twice 2e-4; linear to zero after each step"
+SPADE = "NVlabs/SPADE, options/train_options.py: betas 0 and 0.9, half and twice 2e-4; linear to zero; our rates"
 CYCLEGAN = "Zhu et al. 2017, section 4: constant and then linear to zero, here after each step and not after each epoch"
 LDM = "latent-diffusion, ldm/models/autoencoder.py: Adam(lr, betas=(0.5, 0.9)) of both; our choice of rate"
 SNAIL = "rosinality/vq-vae-2-pytorch, train_pixelsnail.py: optim.Adam without a schedule; our choice of rate"
@@ -90,7 +90,7 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("cyclegan", "steps=40", "discriminators"): adam(halfway(2e-4, 40), CYCLEGAN, b1=0.5),
     ("style_transfer", "", "autoencoder"): adam(1e-3, OWN),
     ("style_transfer", "", "decoder"): adam(lambda step: 1e-3 / (1 + 5e-5 * step), ADAIN),
-    ("spade", "steps=40", "generator"): adam(halfway(1e-4, 40), SPADE, b1=0.0, b2=0.9),
+    ("spade", "steps=40", "generator"): adam(halfway(4e-4, 40), SPADE, b1=0.0, b2=0.9),
     ("spade", "steps=40", "discriminator"): adam(halfway(4e-4, 40), SPADE, b1=0.0, b2=0.9),
     ("latent_autoencoder", "", "autoencoder"): adam(1e-3, LDM, b1=0.5, b2=0.9),
     ("latent_autoencoder", "", "discriminator"): adam(1e-3, LDM, b1=0.5, b2=0.9),
