@@ -28,7 +28,6 @@ The first command takes 4 minutes of one core and gives digits that a person rea
 25.78 +- 0.83 in w (seed 0, 1,000 paths). The losses of the test split depend on the batch size: the discriminator sees groups.
 """
 
-import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -89,11 +88,7 @@ def experiment(
     """
     train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
-    levels = len(channels) - 1 - doublings
-    if levels < 0:
-        raise jaxgen.UserError(
-            f"--doublings {doublings} are more than the {len(channels) - 1} of --channels; give as many or fewer."
-        )
+    growth = growing.growth(channels, doublings=doublings, hold=hold, fade=fade)
     if min(image[:2]) >> len(channels) - 1 < 2:
         raise jaxgen.UserError(
             f"--channels has {len(channels)} numbers, which halve images of {image[0]}x{image[1]} to maps of one pixel or "
@@ -104,10 +99,9 @@ def experiment(
     widths = channels[::-1]
     generator = stylegan.Generator(image, widths, latents, mapping_depth, mixing=mixing, micro_batches=accumulate, dtype=dtype)
     discriminator = progressive.Discriminator(widths, group, blur=True, dtype=dtype)
-    lod = functools.partial(growing.lod_at, levels=levels, hold=hold, fade=fade)
 
     def tell(state: jaxgen.TrainState, batch: Batch, own: Key, whole: Key) -> tuple[dict[str, Any], dict[str, Any]]:
-        both = {"lod": lod(state.step), "mask": batch.get("mask")}
+        both = {"lod": growth.lod(state.step), "mask": batch.get("mask")}
         return {**both, "key": own, "whole": whole}, both
 
     d_loss, g_loss = objectives.adversarial(
@@ -117,16 +111,16 @@ def experiment(
         latents=latents,
         penalty=r1(gamma) if gamma else None,
         tell=tell,
-        shown=lambda state, x: growing.shown_at(x, lod(state.step), levels),
+        shown=lambda state, x: growth.shown(x, state.step),
     )
     adam = optax.adam(learning_rate, b1=0.0, b2=0.99)
-    tx = optimizers.restarted(adam, growing.turning_points(levels=levels, hold=hold, fade=fade))
+    tx = optimizers.restarted(adam, growth.turning_points)
     players = {
         "discriminator": jaxgen.Player(d_loss, tx, ema=()),
         "generator": jaxgen.Player(g_loss, tx, merge={"averages": merging.same}),
     }
     losses = jaxgen.loss_of(players["discriminator"], "discriminator_loss")
-    model = style_model(generator, latents, lod=lambda state: lod(state.step), psi=psi, truncated=truncated)
+    model = style_model(generator, latents, lod=lambda state: growth.lod(state.step), psi=psi, truncated=truncated)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, data.chain(data.flip(), transform) if flip else transform),
         players=players,
@@ -141,7 +135,7 @@ def experiment(
         pictures=model.pictures(),
         sample=model.sample,
         sampling=("psi", "truncated"),
-        schedules={"lod": lod},
+        schedules={"lod": growth.lod},
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,

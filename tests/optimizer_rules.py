@@ -55,6 +55,9 @@ LDM = "latent-diffusion, ldm/models/autoencoder.py: Adam(lr, betas=(0.5, 0.9)) o
 SNAIL = "rosinality/vq-vae-2-pytorch, train_pixelsnail.py: optim.Adam without a schedule; our choice of rate"
 ADAIN = "naoto0804/pytorch-AdaIN, train.py: lr / (1 + 5e-5 t); our choice of rate"
 STYLEGAN = "NVlabs/stylegan, train.py: Adam of 0.001 with beta1=0.0, beta2=0.99, epsilon=1e-8; our choice of rate"
+PROGRESSIVE = (
+    "tkarras/progressive_growing_of_gans, config.py: Adam with beta1=0.0, beta2=0.99, epsilon=1e-8; our choice of rate"
+)
 DCGAN = "Radford et al. 2015, section 4"
 
 RULES: dict[tuple[str, str, str], Rule] = {
@@ -96,6 +99,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("latent_autoencoder", "", "discriminator"): adam(1e-3, LDM, b1=0.5, b2=0.9),
     ("stylegan", "channels=(4,)", "discriminator"): adam(5e-3, STYLEGAN, b1=0.0, b2=0.99),
     ("stylegan", "channels=(4,)", "generator"): adam(5e-3, STYLEGAN, b1=0.0, b2=0.99),
+    ("progressive_gan", "channels=(4,)", "discriminator"): adam(2e-3, PROGRESSIVE, b1=0.0, b2=0.99),
+    ("progressive_gan", "channels=(4,)", "generator"): adam(2e-3, PROGRESSIVE, b1=0.0, b2=0.99),
     ("wgan", "", "critic"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),
     ("wgan", "", "generator"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),
     ("wgan", "penalty='clip'", "critic"): rmsprop(limit=0.01),

@@ -94,6 +94,12 @@ FLAGS = [
     ("stylegan --channels 4 4 4 4", "^--channels has 4 numbers, which halve images of 8x8 to maps of one pixel or less"),
     ("stylegan --hold 0", "^--hold is 0; give 1 or more"),
     ("stylegan --mixing 1", "^--mixing is 1.0; give 0 or more and less than 1"),
+    ("progressive_gan --doublings 2", "^--doublings 2 are more than the 1 of --channels; give as many or fewer"),
+    (
+        "progressive_gan --channels 4 4 4 4 4",
+        "Images of 8x8 can be halved 3 times, not 4; give 3 halvings by --channels or fewer",
+    ),
+    ("progressive_gan --drift -1", "^--drift is -1.0; give 0 or more"),
     ("wgan --critic-steps 0", "^--critic-steps is 0; give 1 or more"),
     ("wgan --penalty clip --limit 0", "^--limit is 0.0; give a number above 0"),
     ("wgan --weight -1", "^--weight is -1.0; give 0 or more"),

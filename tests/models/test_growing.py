@@ -138,21 +138,24 @@ def test_data_are_shown_at_the_level_of_detail(lod: float) -> None:
     below = int(lod)
     low, high = (enlarged(pooled(x, 8 >> min(level, 2)), 8) for level in (below, below + 1))
     expected = (1 - (lod - below)) * low + (lod - below) * high
-    np.testing.assert_allclose(growing.shown_at(x, lod, 2), expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(jax.jit(lambda lod: growing.shown_at(x, lod, 2))(jnp.float32(lod)), expected, atol=1e-5)
+    growth = growing.Growth(2, hold=1, fade=20)
+    step = next(s for s in range(100) if float(growth.lod(s)) == pytest.approx(lod))
+    np.testing.assert_allclose(growth.shown(x, step), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(growth.shown)(x, jnp.int32(step)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("levels", "hold", "fade"), [(2, 4, 2), (1, 3, 0), (3, 1, 5), (0, 2, 2)])
 def test_the_schedule_and_its_turning_points(levels: int, hold: int, fade: int) -> None:
     """Where another set of levels is used than in the step before, as by floor and ceil in the authors' code."""
+    growth = growing.Growth(levels, hold, fade)
     steps = range((levels + 1) * (hold + fade) + 3)
-    lod = [float(growing.lod_at(jnp.array(step), levels=levels, hold=hold, fade=fade)) for step in steps]
+    lod = [float(growth.lod(step)) for step in steps]
     assert lod[0] == levels
     assert lod[-1] == 0
     assert np.all(np.diff(lod) <= 0)
     assert lod[: hold + 1] == [levels] * (hold + 1 if fade or not levels else hold) + [levels - 1.0] * bool(levels and not fade)
     turns = tuple(step for step in steps[1:] if any(f(lod[step]) != f(lod[step - 1]) for f in (np.floor, np.ceil)))
-    assert growing.turning_points(levels=levels, hold=hold, fade=fade) == turns
+    assert growth.turning_points == turns
 
 
 def test_styles_are_mixed_from_one_layer_on_for_the_whole_batch() -> None:
@@ -250,3 +253,5 @@ def test_sides_that_cannot_be_halved_are_refused() -> None:
         progressive.Discriminator((1, 1, 1, 1)).init(jax.random.key(0), normal(1, 12, 12, 1))
     with pytest.raises(SizeError, match="a power of two from 4, and not 12"):
         growing.channels_of(12)
+    with pytest.raises(SizeError, match="--doublings 3 are more than the 2 of --channels; give as many or fewer"):
+        growing.growth((1, 1, 1), doublings=3, hold=1, fade=1)

@@ -19,23 +19,45 @@ EXPERIMENT: Sequence[Change] = [
     ("--mixing is dropped", "mixing=mixing, ", ""),
     ("--accumulate is dropped in the average of w", "micro_batches=accumulate, ", ""),
     ("--mapping-depth is dropped", "latents, mapping_depth, mixing", "latents, mixing"),
-    ("the discriminator sees all details of the data", "growing.shown_at(x, lod(state.step), levels)", "x"),
-    ("the full size from the beginning", 'both = {"lod": lod(state.step)', 'both = {"lod": 0.0'),
+    ("the discriminator sees all details of the data", "growth.shown(x, state.step)", "x"),
+    ("the full size from the beginning", 'both = {"lod": growth.lod(state.step)', 'both = {"lod": 0.0'),
     ("no mask", '"mask": batch.get("mask")', '"mask": None'),
     ("no noise", '"key": own, ', '"key": None, '),
     ("no mixing", '"whole": whole}', '"whole": None}'),
-    ("--doublings is dropped", "len(channels) - 1 - doublings", "len(channels) - 1"),
+    ("--doublings is dropped", "doublings=doublings", "doublings=0"),
     ("--psi is dropped", "psi=psi, truncated", "truncated"),
     ("--truncated is dropped", "psi=psi, truncated=truncated)", "psi=psi)"),
     (
         "samples at the full size from the beginning",
-        "latents, lod=lambda state: lod(state.step)",
+        "latents, lod=lambda state: growth.lod(state.step)",
         "latents, lod=lambda state: 0.0",
     ),
     ("--flip is dropped", "data.chain(data.flip(), transform) if flip else transform", "transform"),
     ("averages of the discriminator", "jaxgen.Player(d_loss, tx, ema=())", "jaxgen.Player(d_loss, tx)"),
     ("--ema is dropped", "        ema=ema,\n", ""),
     ("the channels are turned round", "widths = channels[::-1]", "widths = channels"),
+]
+
+PROGRESSIVE: Sequence[Change] = [
+    ("pixels in [0, 1]", "data.scale(-1, 1)", "data.scale(0, 1)"),
+    ("momentum", "b1=0.0, b2=0.99", "b1=0.9, b2=0.99"),
+    ("a long memory of squares", "b1=0.0, b2=0.99", "b1=0.0"),
+    ("the optimizers never begin anew", "growth.turning_points)", "())"),
+    ("--group is dropped", "channels[::-1], group, dtype=dtype", "channels[::-1], dtype=dtype"),
+    ("--weight is dropped", "gradient_penalty(weight) if weight", "gradient_penalty() if weight"),
+    ("a penalty of weight zero", "gradient_penalty(weight) if weight else None", "gradient_penalty(weight)"),
+    ("no drift", "adversarial.drifting(adversarial.wasserstein, drift)", "adversarial.wasserstein"),
+    ("--drift is dropped", "wasserstein, drift)", "wasserstein)"),
+    ("the discriminator sees all details of the data", "growth.shown(x, state.step)", "x"),
+    ("a generator at the full size", 'return {"lod": lod}, {"lod"', 'return {"lod": 0.0}, {"lod"'),
+    ("a discriminator at the full size", '{"lod": lod, "mask"', '{"lod": 0.0, "mask"'),
+    ("no mask", '"mask": batch.get("mask")', '"mask": None'),
+    ("--doublings is dropped", "doublings=doublings", "doublings=0"),
+    ("samples at the full size", 'told=lambda state: {"lod": growth.lod(state.step)}', 'told=lambda state: {"lod": 0.0}'),
+    ("--flip is dropped", "data.chain(data.flip(), transform) if flip else transform", "transform"),
+    ("averages of the discriminator", "jaxgen.Player(d_loss, tx, ema=())", "jaxgen.Player(d_loss, tx)"),
+    ("--ema is dropped", "        ema=ema,\n", ""),
+    ("the generator's channels are turned round", "Generator(image, channels[::-1]", "Generator(image, channels"),
 ]
 
 GROWING: Sequence[Change] = [
@@ -52,9 +74,13 @@ GROWING: Sequence[Change] = [
     ),
     ("images that are not halved", "        image = halved(image, BOX)\n", "        image = image[:, ::2, ::2]\n"),
     ("data without the next level", "jnp.maximum(1 - jnp.abs(lod - level), 0.0)", "jnp.float32(jnp.floor(lod) == level)"),
-    ("a phase without its fading", "jnp.divmod(jnp.asarray(step), hold + fade)", "jnp.divmod(jnp.asarray(step), hold)"),
-    ("no turn where a level is whole", "if fade), *phases[1:]}", "if fade)}"),
-    ("a turn a step early", "start + hold + 1 for start", "start + hold for start"),
+    (
+        "a phase without its fading",
+        "jnp.divmod(jnp.asarray(step), self.hold + self.fade)",
+        "jnp.divmod(jnp.asarray(step), self.hold)",
+    ),
+    ("no turn where a level is whole", "if self.fade), *phases[1:]}", "if self.fade)}"),
+    ("a turn a step early", "start + self.hold + 1 for start", "start + self.hold for start"),
     ("more channels", "min(base >> (s - 1), most)", "min(base >> (s - 2), most)"),
 ]
 
@@ -91,6 +117,7 @@ LENGTHS: Sequence[Change] = [
 
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/stylegan.py", "wiring/test_stylegan_facts.py"): EXPERIMENT,
+    ("experiments/progressive_gan.py", "wiring/test_progressive_gan_facts.py"): PROGRESSIVE,
     ("jaxgen/models/gan/growing.py", "models/test_growing.py"): GROWING,
     ("jaxgen/models/gan/stylegan.py", "models/test_growing.py"): STYLEGAN,
     ("jaxgen/nn/batch_deviation.py", "nn/test_batch_deviation.py"): STDDEV,

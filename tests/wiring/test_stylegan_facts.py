@@ -109,7 +109,7 @@ def test_the_losses_of_both_players_at_a_level_of_detail() -> None:
             values, back = jax.vjp(lambda x: model.apply({"params": begun().params["discriminator"]}, x, lod=lod), x)
             return values, back(jnp.ones_like(values))[0]
 
-        real, slope = judge(growing.shown_at(batch["image"], lod, 1))
+        real, slope = judge(growing.Growth(1, 1, 2).shown(batch["image"], step))
         np.testing.assert_allclose(metrics["real_probability"], jax.nn.sigmoid(real), rtol=1e-4)
         penalty = 1.5 * np.square(slope).sum((1, 2, 3))
         np.testing.assert_allclose(metrics["penalty"], penalty, rtol=1e-3)

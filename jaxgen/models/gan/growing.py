@@ -9,7 +9,7 @@ are not computed; where it is traced, they are skipped by a `lax.cond` each, so 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -115,75 +115,102 @@ def _where(network: Any, lod: Lod, below: int, used: Any, left_out: Any, *inputs
     return nn.cond(lod < below, used, left_out, network, *inputs)
 
 
-def shown_at(x: Float[Array, "b h w c"], lod: Lod, levels: int) -> Float[Array, "b h w c"]:
-    """Images as a discriminator is shown them at a level of detail: means of blocks of pixels, at the full size.
+class Growth(NamedTuple):
+    """The growth of the networks of a game in the course of its steps; `growth` makes one from flags.
 
-    Between two whole numbers they are mixed, as the images of a generator are that fades a level in.
-
-    Args:
-      x: images at the full size.
-      lod: the level of detail.
-      levels: the largest level of detail.
-
-    Returns:
-      The images.
-
-    Source: Karras et al. 2018, appendix A; the authors' code (`process_reals`).
-
-    >>> x = jnp.array([[0.0, 2.0], [4.0, 6.0]]).reshape(1, 2, 2, 1)
-    >>> [shown_at(x, lod, 1)[0, 0, :, 0].tolist() for lod in (0.0, 0.5, 1.0)]
-    [[0.0, 2.0], [1.5, 2.5], [3.0, 3.0]]
-    """
-    shown, mean = jnp.zeros_like(x), x
-    for level in range(levels + 1):
-        large = mean
-        for _ in range(level):
-            large = doubled(large, BOX)
-        shown = shown + jnp.maximum(1 - jnp.abs(lod - level), 0.0).astype(x.dtype) * large
-        mean = halved(mean, BOX) if level < levels else mean
-    return shown
-
-
-def lod_at(step: Any, *, levels: int, hold: int, fade: int) -> Float[Array, ""]:
-    """The level of detail in a step: it stays for `hold` steps, falls by one along a line within `fade` steps, and so on.
-
-    Args:
-      step: the step.
+    Fields:
       levels: the level of detail at the beginning.
-      hold: the number of steps in which it stays.
-      fade: the number of steps in which the next level fades in; 0 lets it jump.
-
-    Returns:
-      The level of detail.
-
-    Source: Karras et al. 2018, appendix A.
-
-    >>> [float(lod_at(jnp.array(step), levels=2, hold=4, fade=2)) for step in (0, 4, 5, 6, 11, 100)]
-    [2.0, 2.0, 1.5, 1.0, 0.5, 0.0]
+      hold: the number of steps in which it stays, before the next level fades in.
+      fade: the number of steps in which a level fades in; 0 lets the level of detail jump.
     """
-    phase, within = jnp.divmod(jnp.asarray(step), hold + fade)
-    falls = jnp.maximum(within - hold, 0).astype(jnp.float32) / max(fade, 1)
-    return jnp.maximum(levels - phase.astype(jnp.float32) - falls, 0.0)
+
+    levels: int
+    hold: int
+    fade: int
+
+    def lod(self, step: Any) -> Float[Array, ""]:
+        """The level of detail in a step: it stays for `hold` steps, falls by one along a line within `fade` steps, and so on.
+
+        Args:
+          step: the step.
+
+        Returns:
+          The level of detail.
+
+        Source: Karras et al. 2018, appendix A.
+
+        >>> [float(Growth(levels=2, hold=4, fade=2).lod(step)) for step in (0, 4, 5, 6, 11, 100)]
+        [2.0, 2.0, 1.5, 1.0, 0.5, 0.0]
+        """
+        phase, within = jnp.divmod(jnp.asarray(step), self.hold + self.fade)
+        falls = jnp.maximum(within - self.hold, 0).astype(jnp.float32) / max(self.fade, 1)
+        return jnp.maximum(self.levels - phase.astype(jnp.float32) - falls, 0.0)
+
+    @property
+    def turning_points(self) -> tuple[int, ...]:
+        """The steps, in order, in which other levels are used than in the step before.
+
+        These are the steps where a level begins to fade in, and where it is whole.
+
+        Source: the authors' code (`reset_opt_for_new_lod`).
+
+        >>> Growth(levels=2, hold=4, fade=2).turning_points
+        (5, 6, 11, 12)
+        """
+        phases = [level * (self.hold + self.fade) for level in range(self.levels + 1)]
+        return tuple(sorted({*(start + self.hold + 1 for start in phases[:-1] if self.fade), *phases[1:]}))
+
+    def shown(self, x: Float[Array, "b h w c"], step: Any) -> Float[Array, "b h w c"]:
+        """Images as a discriminator is shown them in a step: means of blocks of pixels, at the full size.
+
+        Between two whole levels of detail they are mixed, as the images of a generator are that fades a level in.
+
+        Args:
+          x: images at the full size.
+          step: the step.
+
+        Returns:
+          The images.
+
+        Source: Karras et al. 2018, appendix A; the authors' code (`process_reals`).
+
+        >>> x = jnp.array([[0.0, 2.0], [4.0, 6.0]]).reshape(1, 2, 2, 1)
+        >>> [Growth(levels=1, hold=1, fade=2).shown(x, step)[0, 0, :, 0].tolist() for step in (0, 2, 3)]
+        [[3.0, 3.0], [1.5, 2.5], [0.0, 2.0]]
+        """
+        lod = self.lod(step)
+        shown, mean = jnp.zeros_like(x), x
+        for level in range(self.levels + 1):
+            large = mean
+            for _ in range(level):
+                large = doubled(large, BOX)
+            shown = shown + jnp.maximum(1 - jnp.abs(lod - level), 0.0).astype(x.dtype) * large
+            mean = halved(mean, BOX) if level < self.levels else mean
+        return shown
 
 
-def turning_points(*, levels: int, hold: int, fade: int) -> tuple[int, ...]:
-    """The steps in which other levels are used than in the step before: where a level begins to fade in, and where it is whole.
+def growth(channels: Sequence[int], *, doublings: int, hold: int, fade: int) -> Growth:
+    """The growth of networks, as the flags of an experiment have it.
 
     Args:
-      levels: the level of detail at the beginning.
-      hold: the number of steps in which it stays.
-      fade: the number of steps in which the next level fades in.
+      channels: the numbers of channels of the levels' maps; each but the first doubles the side.
+      doublings: the number of doublings that the networks begin with.
+      hold: the number of steps in which the resolution stays.
+      fade: the number of steps in which a level fades in.
 
     Returns:
-      The steps, in order.
+      The growth.
 
-    Source: the authors' code (`reset_opt_for_new_lod`).
+    Raises:
+      SizeError: if the networks have fewer doublings than they begin with.
 
-    >>> turning_points(levels=2, hold=4, fade=2)
-    (5, 6, 11, 12)
+    >>> growth((8, 4, 2), doublings=1, hold=4, fade=2).levels
+    1
     """
-    phases = [level * (hold + fade) for level in range(levels + 1)]
-    return tuple(sorted({*(start + hold + 1 for start in phases[:-1] if fade), *phases[1:]}))
+    levels = len(channels) - 1 - doublings
+    if levels < 0:
+        raise SizeError(f"--doublings {doublings} are more than the {len(channels) - 1} of --channels; give as many or fewer.")
+    return Growth(levels, hold, fade)
 
 
 def channels_of(side: int, *, base: int = 8192, most: int = 512) -> tuple[int, ...]:
