@@ -55,6 +55,7 @@ TINY = {
     "classifier_steps": 2,
     "svm_labels": 20,
     "svm_draws": 2,
+    "mode_samples": 20,
     "pair_steps": 2,
     "groups": (1, 1),
     "readjust": 1,

@@ -58,6 +58,7 @@ STYLEGAN = "NVlabs/stylegan, train.py: Adam of 0.001 with beta1=0.0, beta2=0.99,
 PROGRESSIVE = (
     "tkarras/progressive_growing_of_gans, config.py: Adam with beta1=0.0, beta2=0.99, epsilon=1e-8; our choice of rate"
 )
+PACGAN = "fjxmlzn/PacGAN, stacked_MNIST_experiments, config.py: learning_rate 0.0002, beta1 0.5"
 DCGAN = "Radford et al. 2015, section 4"
 
 RULES: dict[tuple[str, str, str], Rule] = {
@@ -101,6 +102,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("stylegan", "channels=(4,)", "generator"): adam(5e-3, STYLEGAN, b1=0.0, b2=0.99),
     ("progressive_gan", "channels=(4,)", "discriminator"): adam(2e-3, PROGRESSIVE, b1=0.0, b2=0.99),
     ("progressive_gan", "channels=(4,)", "generator"): adam(2e-3, PROGRESSIVE, b1=0.0, b2=0.99),
+    ("stacked_modes", "", "discriminator"): adam(2e-4, PACGAN, b1=0.5),
+    ("stacked_modes", "", "generator"): adam(2e-4, PACGAN, b1=0.5),
     ("wgan", "", "critic"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),
     ("wgan", "", "generator"): adam(1e-4, "Gulrajani et al. 2017, algorithm 1", b1=0.0, b2=0.9),
     ("wgan", "penalty='clip'", "critic"): rmsprop(limit=0.01),

@@ -37,6 +37,7 @@ GAMES = [
     "latent_autoencoder",
     "progressive_gan",
     "stylegan",
+    "stacked_modes",
     "spade",
 ]
 MEASURES = ("analytic_dpm", "consistency", "reflow", "style_transfer")

@@ -140,6 +140,7 @@ WITH_PROTOCOL = [
     "score_sde",
     "spade",
     "sparse_autoencoder",
+    "stacked_modes",
     "stylegan",
     "vae",
     "vdm",

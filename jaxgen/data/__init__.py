@@ -40,7 +40,7 @@ from jaxgen.data.transforms import (
     resample,
     scale,
 )
-from jaxgen.data.views import in_bytes, in_colour, map_examples, part, showing, take
+from jaxgen.data.views import in_bytes, in_colour, map_examples, part, showing, stacked, take
 
 __all__ = [
     "Given",
@@ -101,6 +101,7 @@ __all__ = [
     "scale",
     "showing",
     "shuffled",
+    "stacked",
     "take",
     "texts",
     "tokenise",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int, UInt8
 
 from jaxgen import data
 from jaxgen.data import Source
@@ -18,6 +19,9 @@ from jaxgen.models.cnn import LeNet
 from jaxgen.progress import Track
 from jaxgen.progress import track as show
 from jaxgen.types import Array, Batch, Key, Params
+
+CHUNK = 500
+"""Images that are classified at a time; no value depends on it."""
 
 
 class Recipe(NamedTuple):
@@ -87,8 +91,44 @@ def classifier(
       A function of a set of labelled images: the share of them that is taken for its own class. Like this one it raises a
       `UserError` for a set without labels, or with labels that are not known to mean the same, or of another shape.
     """
+    predict = recogniser(train, classes=classes, recipe=recipe, track=track)
+
+    def accuracy(test: Source) -> float:
+        _check(train, test)
+        own = data.in_bytes(test)
+        batches = data.in_order(own, min(CHUNK, test.length))
+        counts = []
+        for batch in batches:
+            found = _labelled(batch, own, classes)
+            counts.append(int(((predict(found["image"]) == found["label"]) & (batch["mask"] > 0)).sum()))
+        return sum(counts) / test.length
+
+    return accuracy
+
+
+def recogniser(
+    train: Source,
+    *,
+    classes: int,
+    recipe: Recipe = Recipe(),  # noqa: B008
+    track: Track = show,
+) -> Callable[[UInt8[np.ndarray, "n h w c"]], Int[np.ndarray, " n"]]:
+    """Trains a LeNet on a set of labelled images, and tells the classes of others.
+
+    Args:
+      train: images with their classes, `image` and `label`.
+      classes: the number of classes.
+      recipe: the recipe of the classifier.
+      track: a function that shows the progress.
+
+    Returns:
+      A function from images, as bytes, to their classes.
+
+    Raises:
+      UserError: if the set has no labels.
+    """
     _check(train)
-    real, train = train, data.in_bytes(train)
+    train = data.in_bytes(train)
     model = LeNet(classes, recipe.channels, recipe.hidden, recipe.dropout)
 
     def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
@@ -109,11 +149,16 @@ def classifier(
         track=track,
     )
 
-    def accuracy(test: Source) -> float:
-        _check(real, test)
-        return _accuracy(model, params, data.in_bytes(test), classes)
+    @jax.jit
+    def of_chunk(x: Array) -> Array:
+        logits: Any = model.apply({"params": params}, x.astype(jnp.float32) / 255)
+        return logits.argmax(-1)
 
-    return accuracy
+    def predict(images: np.ndarray) -> np.ndarray:
+        parts = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
+        return np.concatenate([np.asarray(of_chunk(part)) for part in parts])
+
+    return predict
 
 
 def _check(train: Source, *tests: Source) -> None:
@@ -124,17 +169,6 @@ def _check(train: Source, *tests: Source) -> None:
             raise UserError(f"{source.name} has no labels, of which a classifier is made; give a conditional model's samples.")
     for test in tests:
         data.same_classes("label", train, test)
-
-
-def _accuracy(model: LeNet, params: Params, test: Source, classes: int) -> float:
-    @jax.jit
-    def right(params: Params, batch: Batch) -> Array:
-        logits: Any = model.apply({"params": params}, batch["image"].astype(jnp.float32) / 255)
-        return jnp.where(batch["mask"] > 0, logits.argmax(-1) == batch["label"], False).sum()
-
-    batches = data.in_order(test, min(500, test.length))
-    counts = [int(right(params, {**_labelled(batch, test, classes), "mask": batch["mask"]})) for batch in batches]
-    return sum(counts) / test.length
 
 
 def _labelled(batch: Batch, source: Source, classes: int) -> dict[str, np.ndarray]:

@@ -1,11 +1,14 @@
-"""Modes captured by samples of a mixture whose modes are known."""
+"""Modes captured by samples: of a mixture whose modes are known, or of images that combine classes."""
 
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxgen.metrics.inputs import check_labels
 
 
 class Modes(NamedTuple):
@@ -58,3 +61,29 @@ def modes(samples: Float[Array, "n d"], centres: Float[Array, "m d"], std: float
     captured = ((nearest * good[:, None]).sum(0) > 0).astype(jnp.float32).sum()
     found = Modes(captured, good.mean(), reverse_kl)
     return jax.tree.map(lambda value: jnp.where(jnp.isfinite(samples).all(), value, jnp.nan), found)
+
+
+def of_classes(labels: Int[np.ndarray, "n k"], classes: int) -> tuple[int, float]:
+    r"""Counts the modes that samples hit where a mode is a combination of classes, as a triple of digits in stacked MNIST.
+
+    Args:
+      labels: the k classes of each sample, by a classifier.
+      classes: the number of classes; there are $\mathrm{classes}^k$ modes, equally likely.
+
+    Returns:
+      The number of modes of one sample or more, and the divergence $KL(q \| u)$ in nats of the samples' shares by mode from
+      equal ones. Of n samples of equal shares over m modes it is about (m - 1) / 2n, and not zero.
+
+    Raises:
+      InputError: if a label is no class.
+
+    >>> of_classes(np.array([[0, 1], [0, 1], [1, 1], [1, 0]]), 2)
+    (3, 0.3465735902799727)
+
+    Source: Srivastava et al. 2017, section 5.2; Lin et al. 2018, section 4.2.
+    """
+    check_labels(labels.reshape(-1), classes=classes, name="the samples' classes")
+    number = labels @ classes ** np.arange(labels.shape[1])[::-1]
+    _, counts = np.unique(number, return_counts=True)
+    shares = counts / len(labels)
+    return len(counts), float((shares * np.log(shares)).sum() + labels.shape[1] * math.log(classes))

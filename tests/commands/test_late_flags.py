@@ -35,6 +35,7 @@ OTHERS: dict[str, Any] = {
     "parzen_samples": 7,
     "svm_labels": 30,
     "svm_draws": 3,
+    "mode_samples": 30,
     "samples": 3,
     "guidance": 3.0,
     "noises": (20.0, 0.5),

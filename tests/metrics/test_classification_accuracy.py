@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxgen import UserError, data
-from jaxgen.metrics.classification_accuracy import Recipe, score
+from jaxgen.metrics.classification_accuracy import Recipe, recogniser, score
 
 QUICK = Recipe(channels=(8,), hidden=(16,), dropout=0.2, steps=40, batch_size=64, learning_rate=5e-3)
 
@@ -75,3 +75,14 @@ def test_what_cannot_be_scored_is_refused() -> None:
     named = [squares(5)._replace(classes={"label": tuple(names)}) for names in ("abcd", "abce")]
     with pytest.raises(UserError, match=r"^A label means different things"):
         score(*named, classes=4)
+
+
+@pytest.mark.trains
+def test_a_recogniser_names_the_classes_of_images() -> None:
+    test = squares(503, seed=1)  # more than are looked at together
+    rows = test.gather(np.arange(503))
+    predict = recogniser(squares(2600), classes=4, recipe=QUICK)
+    found = predict(rows["image"])
+    assert found.shape == (503,)
+    assert (found == rows["label"]).mean() > 0.95
+    np.testing.assert_array_equal(predict(rows["image"][500:]), found[500:])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxgen.data.builders import mixtures
-from jaxgen.metrics.modes import modes
+from jaxgen.errors import InputError
+from jaxgen.metrics.modes import modes, of_classes
 
 CENTRES = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 
@@ -45,3 +46,30 @@ def test_the_data_capture_all_of_their_own_modes(mixture: mixtures.Mixture) -> N
     # Rayleigh's law: 1 - exp(-9 / 2) of a Gaussian in the plane lies within three standard deviations.
     assert found.high_quality == pytest.approx(1 - math.exp(-4.5), abs=0.01)
     assert 0 < found.reverse_kl < 0.01
+
+
+def test_combinations_of_classes_by_hand() -> None:
+    labels = np.array([[0, 1, 2], [0, 1, 2], [2, 1, 0], [0, 0, 0]])
+    found, kl = of_classes(labels, 3)
+    assert found == 3
+    assert kl == pytest.approx(0.5 * math.log(0.5 * 27) + 2 * 0.25 * math.log(0.25 * 27))
+
+
+def test_every_combination_as_often_has_no_divergence_and_one_alone_that_of_their_number() -> None:
+    everything = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    assert of_classes(np.concatenate([everything] * 3), 4) == (64, pytest.approx(0, abs=1e-12))
+    assert of_classes(np.full((50, 3), 3), 4) == (1, pytest.approx(3 * math.log(4)))
+
+
+def test_equal_shares_are_off_by_what_few_samples_make() -> None:
+    """The mean of a chi-squared variable: 2 n KL is about one, to first order, of m - 1 degrees of freedom."""
+    drawn = np.random.default_rng(0).integers(0, 10, (26_000, 3))
+    found, kl = of_classes(drawn, 10)
+    assert found == 1000
+    assert kl == pytest.approx(999 / 52_000, rel=0.15)
+
+
+def test_what_is_no_class_is_refused() -> None:
+    for labels in (np.array([[0, 3]]), np.array([[-1, 0]])):
+        with pytest.raises(InputError, match="samples' classes"):
+            of_classes(labels, 3)
