@@ -95,7 +95,7 @@ def experiment(
     stacks, real = data.stacked(train, STACKS), data.stacked(test, mode_samples, seed=1)
 
     def count(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        recipe = classification_accuracy.Recipe(steps=classifier_steps)
+        recipe = classification_accuracy.Recipe(channels=(16, 32), hidden=(64,), steps=classifier_steps)
         recognise = classification_accuracy.recogniser(train, classes=len(classes), recipe=recipe, track=track)
 
         def told(stacks: np.ndarray) -> np.ndarray:
@@ -115,6 +115,12 @@ def experiment(
             {f"reverse_kl{name}": (kl, None) for name, (_, kl) in counted.items()}
         )
 
+    def channels_apart(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        x = np.asarray(space.sample(state, key, jaxgen.given(32)))
+        alone = [np.repeat(x[..., i : i + 1], 3, axis=-1) for i in range(3)]
+        caption = f"Samples, each beside the digits of its three channels; step {int(state.step):,}"
+        return jaxgen.Picture(np.stack([x, *alone], axis=1).reshape(-1, *image), 16, caption)
+
     return jaxgen.Experiment(
         train=data.shuffled(stacks, batch_size, transform),
         players=players,
@@ -125,7 +131,7 @@ def experiment(
         },
         splits={"train": stacks, "test": real},
         final={"test": count},
-        pictures=space.pictures(),
+        pictures={"channels": channels_apart, **space.pictures()},
         sample=space.sample,
         ema=ema,
         # No loss against a moving opponent can be compared between steps.

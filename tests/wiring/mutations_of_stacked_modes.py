@@ -17,11 +17,8 @@ EXPERIMENT: Sequence[Change] = [
     ("test stacks of training digits", "data.stacked(test, mode_samples", "data.stacked(train, mode_samples"),
     ("the same samples in each chunk", "jax.random.fold_in(key, start)", "key"),
     ("one channel thrice", "stacks[..., i : i + 1]", "stacks[..., :1]"),
-    (
-        "--classifier-steps is dropped",
-        "classification_accuracy.Recipe(steps=classifier_steps)",
-        "classification_accuracy.Recipe()",
-    ),
+    ("--classifier-steps is dropped", "hidden=(64,), steps=classifier_steps)", "hidden=(64,))"),
+    ("the first channel alone in the picture", "x[..., i : i + 1], 3, axis=-1", "x[..., :1], 3, axis=-1"),
     ("a classifier of test digits", "recogniser(train, classes", "recogniser(test, classes"),
     (
         "the last samples are left out",

@@ -33,7 +33,7 @@ def state(experiment: jaxgen.Experiment) -> jaxgen.TrainState:
     """A readable generator, whose three channels show the same."""
     made = NETWORKS.made(mean=0.5, variance=4.0)
     path = "generator/ConvTranspose_0/kernel"
-    return state_of(experiment, made | {path: np.repeat(made[path], 3, axis=3)})
+    return state_of(experiment, made | {path: made[path] * np.array([1.0, 0.5, 0.2])})
 
 
 def test_the_defaults() -> None:
@@ -108,6 +108,16 @@ def test_modes_are_counted_of_the_classes_of_all_channels_of_all_samples(monkeyp
         assert (found[f"modes{name}"], found[f"reverse_kl{name}"]) == of_classes(labels, 10)
     assert asked == [(data.load("digits", "train").name, 10, 7)]
     assert set(found) == {"modes", "modes_of_data", "reverse_kl", "reverse_kl_of_data"}
+
+
+def test_the_picture_of_channels_shows_each_digit_beside_its_stack() -> None:
+    experiment = plain()
+    own = state(experiment)
+    images = np.asarray(experiment.pictures["channels"](own, jax.random.key(5)).images).reshape(32, 4, 8, 8, 3)
+    np.testing.assert_array_equal(images[:, 0], experiment.sample(own, jax.random.key(5), jaxgen.given(32)))
+    for i in range(3):
+        np.testing.assert_array_equal(images[:, 1 + i], images[:, 0, ..., i : i + 1].repeat(3, axis=-1))
+    assert list(experiment.pictures) == ["channels", "samples", "interpolations", "arithmetic"]
 
 
 def test_flags_that_the_loop_is_given() -> None:
