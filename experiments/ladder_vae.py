@@ -177,6 +177,10 @@ def experiment(
         caption = f"Two samples, with layers {depth}, then {depth} and {depth - 1}, ... kept, and those below drawn anew"
         return Picture(jnp.concatenate(rows), 16, f"{caption}; step {int(state.step):,}")
 
+    def kls(state: jaxgen.TrainState, key: Key) -> Picture:
+        groups = called(state, shown, key, "infer").groups
+        return latent_space.kls([group.kl.mean(0) for group in groups], step=int(state.step), above=ACTIVE)
+
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players=players,
@@ -185,7 +189,7 @@ def experiment(
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.joined(over_test(losses), active)},
         final={"test": over_test(nll, nll_samples)},
-        pictures={"samples": samples, "reconstructions": reconstructions, "layers": layers},
+        pictures={"samples": samples, "reconstructions": reconstructions, "layers": layers, "kls": kls},
         sample=sample,
         ema=ema,
         accumulate=accumulate,

@@ -99,7 +99,7 @@ def experiment(
         return jnp.minimum(1.0, 0.01 + step / anneal_steps)
 
     player = jaxgen.Player(objectives.free_energy(model, beta=beta), value_of(OPTIMIZERS, optimizer)(learning_rate))
-    space = latent_model.of_vae(model, latents)
+    space = latent_model.of_vae(model, latents, normal=False)
 
     def losses(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         values = jaxgen.loss_of(player)(state, batch, key)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxgen import objectives
 from jaxgen.analysis import latent_space
+from jaxgen.distributions import Normal
 from jaxgen.game import TrainState
 from jaxgen.objectives.adversarial import LatentLaw, normal_law
 from jaxgen.pictures import Picture
@@ -27,12 +28,14 @@ class LatentModel(NamedTuple):
       encode: the encoder, `(state, x [N, H, W, C]) -> z [N, L]`; None of a model that has none.
       law: the law of z; None of a model whose latents have none, which cannot be sampled from.
       pixels: the values of black and white in x.
+      kl: the KL of each latent's posterior from the prior, `(state, x) -> [N, L]`, in nats; None where it has no closed form.
     """
 
     decode: Callable[[TrainState, Array], Array]
     encode: Callable[[TrainState, Array], Array] | None = None
     law: LatentLaw | None = None
     pixels: tuple[float, float] = (0.0, 1.0)
+    kl: Callable[[TrainState, Array], Array] | None = None
 
     def sample(self, state: TrainState, key: Key, given: Batch) -> Array:
         """Images of latents that are drawn by their law: `Experiment.sample`."""
@@ -47,8 +50,8 @@ class LatentModel(NamedTuple):
 
         Returns:
           The pictures by name. A model with an encoder has `reconstructions` and `interpolations` of test images; with a law as
-          well it has `traversals` and `samples` too. A model without an encoder has `samples`, `interpolations` and
-          `arithmetic`.
+          well it has `traversals` and `samples` too, and `kls` where these have a closed form. A model without an encoder
+          has `samples`, `interpolations` and `arithmetic`.
         """
         if self.encode is None:
             assert self.law is not None, "a model without an encoder draws its latents"
@@ -63,21 +66,32 @@ class LatentModel(NamedTuple):
             images = self.sample(state, key, batch_of(64))
             return Picture(images, 16, f"Samples of the prior, decoded; step {int(state.step):,}")
 
-        return {"samples": samples, **album}
+        def kls(state: TrainState, key: Key) -> Picture:
+            assert self.kl is not None
+            return latent_space.kls([self.kl(state, x).mean(0)], step=int(state.step))
+
+        return {"samples": samples, **album, **({"kls": kls} if self.kl else {})}
 
 
-def of_vae(model: nn.Module, latents: int, *, pixels: tuple[float, float] = (0.0, 1.0)) -> LatentModel:
+def of_vae(model: nn.Module, latents: int, *, pixels: tuple[float, float] = (0.0, 1.0), normal: bool = True) -> LatentModel:
     """The latent model of a variational autoencoder: means of q(z | x) and of p(x | z), and z of N(0, I).
 
     Args:
       model: a module whose methods `encode` and `decode` give distributions.
       latents: the dimension L of z.
       pixels: the values of black and white in x.
+      normal: whether q(z | x) is a `Normal`, whose KL has a closed form.
 
     Returns:
       The latent model.
     """
-    return of_autoencoder(model, pixels=pixels, mean=True)._replace(law=normal_law(latents))
+
+    @jax.jit
+    def kl(state: TrainState, x: Array) -> Array:
+        q = objectives.apply(model, state.params, state.vars, x, method="encode")[0]
+        return q.kl(Normal())
+
+    return of_autoencoder(model, pixels=pixels, mean=True)._replace(law=normal_law(latents), kl=kl if normal else None)
 
 
 def of_autoencoder(model: nn.Module, *, pixels: tuple[float, float] = (0.0, 1.0), mean: bool = False) -> LatentModel:

@@ -6,8 +6,10 @@ A decoder here is a function `z [N, L] -> images [N, H, W, C]` in [0, 1].
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from jaxgen.analysis.bars import bars
 from jaxgen.game import TrainState
 from jaxgen.pictures import Picture
 from jaxgen.types import Key
@@ -156,6 +158,26 @@ def album(
         return Picture(images, 16, caption)
 
     return {"reconstructions": reconstruct, "interpolations": interpolate, "traversals": traverse}
+
+
+def kls(groups: Sequence[Float[Array, " _"]], *, step: int, above: float = ACTIVE) -> Picture:
+    """The KL of each latent from its prior as a bar, the largest of a group first: what collapsed has none.
+
+    Args:
+      groups: the KLs in nats, means over some images, for each group of latents.
+      step: the step, for the caption.
+      above: the KL from which a latent counts as active.
+
+    Returns:
+      The picture; its caption says how many latents of each group are active, and the sum of all KLs.
+
+    Source: Sønderby et al. 2016, section 3.2 (units by their KL); Burda et al. 2015, section 5.2 (active units).
+    """
+    found = [np.sort(np.asarray(kl))[::-1] for kl in groups]
+    counts = ", ".join(f"{int((kl > above).sum())} of {len(kl)}" for kl in found)
+    caption = f"KL of each latent, the largest first: {counts} above {above:g} nats, {sum(kl.sum() for kl in found):.2f} in all"
+    drawn = bars([max(float(kl), 0.0) for kl in np.concatenate(found)], width=384)
+    return Picture(jnp.asarray(drawn), 1, f"{caption}; step {step:,}")
 
 
 def prior_album(

@@ -10,6 +10,7 @@ import pytest
 
 import jaxgen
 from jaxgen.analysis import latent_model
+from jaxgen.analysis.bars import bars
 from jaxgen.distributions import Normal
 from jaxgen.game import TrainState
 from jaxgen.objectives.adversarial import uniform_law
@@ -93,6 +94,18 @@ def test_a_law_of_ones_own() -> None:
     assert float(jnp.abs(model.law(jax.random.key(0), 500)).max()) <= 1.0
 
 
+def test_the_kl_of_each_latent_is_that_of_its_posterior_from_the_prior() -> None:
+    x = jnp.array([[3.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]).reshape(2, *IMAGE)
+    model, state = latent_model.of_vae(Linear(True), 2), state_of({"model": {}})
+    z = np.array([[3.0, -1.0], [1.0, 0.0]])
+    expected = 0.5 * (25 + z**2 - 1) - np.log(5)
+    assert model.kl is not None
+    np.testing.assert_allclose(model.kl(state, x), expected, rtol=1e-6)
+    shown = model.pictures(x)["kls"](state, jax.random.key(0))
+    assert f"2 of 2 above 0.01 nats, {expected.mean(0).sum():.2f} in all; step 0" in shown.caption
+    np.testing.assert_array_equal(shown.images, bars(sorted(expected.mean(0), reverse=True), width=384))
+
+
 def test_pictures_are_those_that_a_model_can_draw() -> None:
     x = jnp.zeros((4, *IMAGE))
     assert set(latent_model.of_vae(Linear(True), 2).pictures(x)) == {
@@ -100,7 +113,10 @@ def test_pictures_are_those_that_a_model_can_draw() -> None:
         "reconstructions",
         "interpolations",
         "traversals",
+        "kls",
     }
+    flow = latent_model.of_vae(Linear(True), 2, normal=False).pictures(x)
+    assert set(flow) == {"samples", "reconstructions", "interpolations", "traversals"}
     assert set(latent_model.of_autoencoder(Linear(False)).pictures(x)) == {"reconstructions", "interpolations"}
     assert set(latent_model.of_generator(Maker(), 2).pictures()) == {"samples", "interpolations", "arithmetic"}
     samples = latent_model.of_vae(Linear(True), 2).pictures(x)["samples"](state_of({"model": {}}), jax.random.key(0))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from parameters import normal
 
-from jaxgen.analysis.latent_space import album, interpolations, reconstructions, traversals
+from jaxgen.analysis.bars import bars
+from jaxgen.analysis.latent_space import album, interpolations, kls, reconstructions, traversals
 from jaxgen.game import TrainState
 
 STATE = TrainState(jnp.array(1234), jax.random.key(0), {}, {}, {}, {})
@@ -19,6 +20,14 @@ def decode(z: jax.Array) -> jax.Array:
 
 def numbered(*numbers: int) -> jax.Array:
     return jnp.array(numbers, jnp.float32)[:, None, None, None] * jnp.ones((1, 2, 2, 1))
+
+
+def test_kls_are_bars_the_largest_of_each_group_first_and_the_caption_counts_them() -> None:
+    groups = [jnp.array([0.0, 2.0, 0.005]), jnp.array([1.0, -1e-4])]
+    picture = kls(groups, step=1234)
+    assert picture.caption == ("KL of each latent, the largest first: 1 of 3, 1 of 2 above 0.01 nats, 3.00 in all; step 1,234")
+    np.testing.assert_array_equal(picture.images, bars([2.0, 0.005, 0.0, 1.0, 0.0], width=384))
+    assert "2 of 3, 1 of 2 above 0.001 nats" in kls(groups, step=0, above=1e-3).caption
 
 
 def test_each_row_of_inputs_is_followed_by_the_row_of_its_reconstructions() -> None:
