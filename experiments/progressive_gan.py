@@ -15,7 +15,7 @@ Against the paper and the authors' code (github.com/tkarras/progressive_growing_
 | --- | --- | --- |
 | losses | Wasserstein, a gradient penalty of 10 with a target of 1, a drift of 0.001 | the same |
 | turns | one of the discriminator, one of the generator | the same |
-| optimizer of both players | Adam with betas of 0 and 0.99, of 1e-3; more from 128x128 on | 2e-3 at all sizes |
+| optimizer of both players | Adam with betas of 0 and 0.99, of 1e-3; more from 128x128 on | 5e-3 at all sizes |
 | state of the optimizer | begins anew where a level begins to fade in, and where it is whole | the same |
 | batches | smaller ones at larger sizes | --batch-size, the same at all sizes |
 | growth | 600,000 images of a size, 600,000 to fade; its level moves after each fourth step | --hold and --fade; each step |
@@ -56,7 +56,7 @@ def experiment(
     fade: Whole = 300,
     steps: Whole = 3000,
     batch_size: Count = 32,
-    learning_rate: Positive = 2e-3,
+    learning_rate: Positive = 5e-3,
     ema: Share | None = 0.9978,
     bf16: bool = False,
 ) -> jaxgen.Experiment:
