@@ -4,10 +4,12 @@ python -m experiments.progressive_gan                                  # digits 
 python -m experiments.progressive_gan --doublings 1                    # the same networks at 8x8 from the beginning
 python -m experiments.progressive_gan --dataset mnist --data-dir D --channels 32 64 64          # 7x7, 14x14, 28x28
 python -m experiments.progressive_gan --dataset cifar10 --data-dir D --channels 128 256 512 512 --latents 512 --flip
-jaxgen evaluate runs/progressive_gan --metrics frechet recall
+jaxgen evaluate runs/progressive_gan --metrics frechet precision_recall
 
 The level of detail is a function of the step; data and samples keep their full size and lose their details, and all parameters
-are there from the beginning.
+are there from the beginning. The first two commands take three minutes of processor time each, and give digits that a person
+reads. One doubling is too few for growth to pay: with seed 0 the Frechet distance of pixels is 0.330 with it and 0.330 without
+(10,000 samples, 360 test images; 0.273 of real images), recall 0.44 and 0.43.
 
 Against the paper and the authors' code (github.com/tkarras/progressive_growing_of_gans, train.py, loss.py, networks.py):
 
