@@ -1,0 +1,144 @@
+"""Stacked denoising autoencoder (Vincent et al. 2008, 2010): layers that learn one after another, then together with labels.
+
+python -m experiments.stacked_autoencoder                                            # digits, nothing to download
+python -m experiments.stacked_autoencoder --pretraining-steps 0 --steps 7000         # the same network without pretraining
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxgen
+from jaxgen import data, evaluate, objectives
+from jaxgen.analysis import latent_space, units
+from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.models.autoencoders import StackedAutoencoder
+from jaxgen.types import Array, Key
+
+CORRUPTIONS: dict[str, Callable[[float], objectives.Corruption]] = {
+    "masking": objectives.masking,
+    "salt_and_pepper": objectives.salt_and_pepper,
+    "gaussian": objectives.gaussian_noise,
+}
+
+
+@jaxgen.recorded
+def experiment(
+    *,
+    dataset: str | data.Given = "digits",
+    hidden: Counts = (200, 200, 200),
+    corruption: Literal["masking", "salt_and_pepper", "gaussian"] | Callable[[float], objectives.Corruption] = "masking",
+    corruption_levels: tuple[NonNegative, ...] = (0.1, 0.2, 0.3),
+    pretraining_steps: Whole = 1000,
+    pretraining_rate: Positive = 0.02,
+    steps: Whole = 10_000,
+    batch_size: Count = 20,
+    learning_rate: Positive = 0.1,
+    ema: Share | None = None,
+    accumulate: Count = 1,
+    bf16: bool = False,
+) -> jaxgen.Experiment:
+    """A classifier of the labelled images of any dataset, whose layers first learn to denoise.
+
+    Args:
+      dataset: a TFDS name, or a folder with the subfolders train and test, whose images have a label; in Python also sources of
+        arrays (`data.Given`).
+      hidden: the numbers of units of the layers, the lowest first.
+      corruption: the kind of the noise in a layer's input.
+      corruption_levels: the share of the numbers that are corrupted, for each layer; of gaussian noise its standard deviation.
+      pretraining_steps: steps at the beginning in which each layer learns to denoise, one layer after another; 0 for none.
+      pretraining_rate: the learning rate of these steps.
+      steps: training steps, those of the pretraining included.
+      learning_rate: the learning rate of the steps after them, in which all layers learn from the labels.
+    """
+    if len(corruption_levels) != len(hidden):
+        raise jaxgen.UserError(
+            f"--corruption-levels {' '.join(f'{level:g}' for level in corruption_levels)} are not one for each of the "
+            f"{len(hidden)} layers of --hidden; give {len(hidden)}."
+        )
+    if corruption != "gaussian" and max(corruption_levels) > 1:
+        raise jaxgen.UserError(
+            f"--corruption-levels {max(corruption_levels):g} is a share of a layer's inputs; give at most 1."
+        )
+    pretrained = pretraining_steps * len(hidden)
+    if 0 < steps <= pretrained:
+        raise jaxgen.UserError(
+            f"--pretraining-steps {pretraining_steps} of each of {len(hidden)} layers leave none of --steps {steps} for the "
+            f"classifier; give more than {pretrained} steps."
+        )
+    train, test = data.train_and_test(dataset)
+    height, width, channels = data.common_shape("image", train, test)
+    image = (height, width, channels)
+    classes = len(data.common_classes("label", train, test))
+    transform = data.scale()
+
+    model = StackedAutoencoder(image, hidden, classes, dtype=jnp.bfloat16 if bf16 else jnp.float32)
+
+    def pretraining(layer: int) -> jaxgen.Player:
+        corrupt = value_of(CORRUPTIONS, corruption)(corruption_levels[layer])
+        return jaxgen.Player(
+            objectives.layer_denoising(model, layer, corrupt),
+            optax.sgd(pretraining_rate),
+            owns=("model",),
+            when=lambda state, _: state.step // pretraining_steps == layer,
+        )
+
+    layers = {f"layer{i + 1}": pretraining(i) for i in range(len(hidden) if pretraining_steps else 0)}
+    classifier = jaxgen.Player(
+        objectives.classification(model),
+        optax.sgd(learning_rate),
+        owns=("model",),
+        when=(lambda state, _: state.step >= pretrained) if layers else None,
+    )
+
+    @jax.jit
+    def rebuilt(state: jaxgen.TrainState, x: Array) -> list[Array]:
+        variables = {"params": state.params["model"]}
+        z = [model.apply(variables, x, depth, method="encode") for depth in range(1, len(hidden) + 1)]
+        return [model.apply(variables, h, depth=i + 1, method="decode").mean for i, h in enumerate(z)]
+
+    @jax.jit
+    def first_layer(state: jaxgen.TrainState, x: Array) -> Array:
+        return model.apply({"params": state.params["model"]}, x, 1, method="encode")
+
+    shown = data.examples(test, 1000, transform)["image"]
+
+    def filters(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        kernel = state.params["model"]["layers_0"]["kernel"]
+        images, columns = units.filters(kernel, first_layer(state, shown).mean(0), image)
+        caption = "Weights of the first layer's units that are most active, these first, grey for zero"
+        return jaxgen.Picture(images, columns, f"{caption}; step {int(state.step):,}")
+
+    def reconstructions(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
+        x = shown[:16]
+        rows = latent_space.reconstructions(x, *rebuilt(state, x), columns=len(x))
+        caption = "Held-out images, and below each what the units of the first layer, the second, and so on make of it"
+        return jaxgen.Picture(rows, len(x), f"{caption}; step {int(state.step):,}")
+
+    def over(measure: evaluate.Measure) -> evaluate.Evaluator:
+        return jaxgen.mean_over(test, measure, batch_size=500, transform=transform)
+
+    def alone(layer: str) -> evaluate.Measure:
+        loss = jaxgen.loss_of(layers[layer], f"{layer}_loss")
+        return lambda *batch: {f"{layer}_loss": loss(*batch)[f"{layer}_loss"]}
+
+    return jaxgen.Experiment(
+        train=data.shuffled(train, batch_size, transform),
+        players={**layers, "classifier": classifier},
+        steps=steps,
+        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)))},
+        splits={"train": train, "test": test},
+        evaluators={"test": evaluate.joined(over(jaxgen.loss_of(classifier)), *(over(alone(layer)) for layer in layers))},
+        pictures={"filters": filters, **({"reconstructions": reconstructions} if layers else {})},
+        ema=ema,
+        accumulate=accumulate,
+        best="test/error",
+        protocol={"error": ()},
+    )
+
+
+if __name__ == "__main__":
+    jaxgen.run_experiment(experiment)
