@@ -4,7 +4,7 @@ python -m experiments.stacked_autoencoder                                       
 python -m experiments.stacked_autoencoder --pretraining-steps 0 --steps 7000         # the same network without pretraining
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax
@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import optax
 
 import jaxgen
-from jaxgen import data, evaluate, objectives
+from jaxgen import data, objectives
 from jaxgen.analysis import latent_space, units
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.models.autoencoders import StackedAutoencoder
-from jaxgen.types import Array, Key
+from jaxgen.types import Array, Batch, Key
 
 CORRUPTIONS: dict[str, Callable[[float], objectives.Corruption]] = {
     "masking": objectives.masking,
@@ -59,15 +59,15 @@ def experiment(
             f"--corruption-levels {' '.join(f'{level:g}' for level in corruption_levels)} are not one for each of the "
             f"{len(hidden)} layers of --hidden; give {len(hidden)}."
         )
-    if corruption != "gaussian" and max(corruption_levels) > 1:
+    if corruption in ("masking", "salt_and_pepper") and max(corruption_levels) > 1:
         raise jaxgen.UserError(
             f"--corruption-levels {max(corruption_levels):g} is a share of a layer's inputs; give at most 1."
         )
     pretrained = pretraining_steps * len(hidden)
-    if 0 < steps <= pretrained:
+    if 0 < steps < pretrained:
         raise jaxgen.UserError(
-            f"--pretraining-steps {pretraining_steps} of each of {len(hidden)} layers leave none of --steps {steps} for the "
-            f"classifier; give more than {pretrained} steps."
+            f"--steps {steps} end before the {len(hidden)} layers have had --pretraining-steps {pretraining_steps} each; give "
+            f"more than {pretrained} steps, or {pretrained} for the pretraining alone."
         )
     train, test = data.train_and_test(dataset)
     height, width, channels = data.common_shape("image", train, test)
@@ -94,6 +94,12 @@ def experiment(
         when=(lambda state, _: state.step >= pretrained) if layers else None,
     )
 
+    def measure(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        of_layers = {
+            f"{name}_loss": layer.loss(state.params, state, batch, key, train=False)[0] for name, layer in layers.items()
+        }
+        return {**jaxgen.loss_of(classifier)(state, batch, key), **of_layers}
+
     @jax.jit
     def rebuilt(state: jaxgen.TrainState, x: Array) -> list[Array]:
         variables = {"params": state.params["model"]}
@@ -118,20 +124,13 @@ def experiment(
         caption = "Held-out images, and below each what the units of the first layer, the second, and so on make of it"
         return jaxgen.Picture(rows, len(x), f"{caption}; step {int(state.step):,}")
 
-    def over(measure: evaluate.Measure) -> evaluate.Evaluator:
-        return jaxgen.mean_over(test, measure, batch_size=500, transform=transform)
-
-    def alone(layer: str) -> evaluate.Measure:
-        loss = jaxgen.loss_of(layers[layer], f"{layer}_loss")
-        return lambda *batch: {f"{layer}_loss": loss(*batch)[f"{layer}_loss"]}
-
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players={**layers, "classifier": classifier},
         steps=steps,
         networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)))},
         splits={"train": train, "test": test},
-        evaluators={"test": evaluate.joined(over(jaxgen.loss_of(classifier)), *(over(alone(layer)) for layer in layers))},
+        evaluators={"test": jaxgen.mean_over(test, measure, batch_size=500, transform=transform)},
         pictures={"filters": filters, **({"reconstructions": reconstructions} if layers else {})},
         ema=ema,
         accumulate=accumulate,

@@ -41,7 +41,7 @@ def create_state(
             both = f"players {owner[network]!r} and {name!r} both own {network!r}"
             if first is not player and (first.when is None or player.when is None):
                 raise ValueError(
-                    f"{both}; a network moves in the turn of one player, unless each says by `when` in which steps it is its own"
+                    f"{both}; a network moves in the turn of one player, unless each says by `when` in which steps"
                 )
             if first.ema != player.ema:
                 raise ValueError(f"{both}, whose averages they keep with different decays; give both the same `ema`")

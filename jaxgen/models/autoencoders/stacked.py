@@ -34,9 +34,7 @@ class StackedAutoencoder(nn.Module):
     def setup(self) -> None:
         """Makes the layers and the softmax."""
         below = [self.shape, *((units,) for units in self.hidden)]
-        self.layers = [
-            TiedAutoencoder(shape, units, self.dtype) for shape, units in zip(below[:-1], self.hidden, strict=True)
-        ]
+        self.layers = [TiedAutoencoder(shape, units, self.dtype) for shape, units in zip(below[:-1], self.hidden, strict=True)]
         self.softmax = nn.Dense(self.classes, kernel_init=nn.initializers.zeros_init())
 
     def encode(self, x: Float[Array, "b h w c"], depth: int | None = None, *, train: bool = False) -> Float[Array, "b ..."]:
