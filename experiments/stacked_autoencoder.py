@@ -32,9 +32,9 @@ def experiment(
     hidden: Counts = (200, 200, 200),
     corruption: Literal["masking", "salt_and_pepper", "gaussian"] | Callable[[float], objectives.Corruption] = "masking",
     corruption_levels: tuple[NonNegative, ...] = (0.1, 0.2, 0.3),
-    pretraining_steps: Whole = 1000,
-    pretraining_rate: Positive = 0.02,
-    steps: Whole = 10_000,
+    pretraining_steps: Whole = 3000,
+    pretraining_rate: Positive = 0.1,
+    steps: Whole = 16_000,
     batch_size: Count = 20,
     learning_rate: Positive = 0.1,
     ema: Share | None = None,
@@ -100,21 +100,23 @@ def experiment(
         }
         return {**jaxgen.loss_of(classifier)(state, batch, key), **of_layers}
 
-    @jax.jit
-    def rebuilt(state: jaxgen.TrainState, x: Array) -> list[Array]:
-        variables = {"params": state.params["model"]}
-        z = [model.apply(variables, x, depth, method="encode") for depth in range(1, len(hidden) + 1)]
-        return [model.apply(variables, h, depth=i + 1, method="decode").mean for i, h in enumerate(z)]
+    def encode(state: jaxgen.TrainState, x: Array, depth: int) -> Array:
+        return objectives.apply(model, state.params, state.vars, x, depth, method="encode")[0]
 
     @jax.jit
-    def first_layer(state: jaxgen.TrainState, x: Array) -> Array:
-        return model.apply({"params": state.params["model"]}, x, 1, method="encode")
+    def rebuilt(state: jaxgen.TrainState, x: Array) -> list[Array]:
+        depths = range(1, len(hidden) + 1)
+        decoded = [
+            objectives.apply(model, state.params, state.vars, encode(state, x, n), method="decode", told={"depth": n})[0]
+            for n in depths
+        ]
+        return [p.mean for p in decoded]
 
     shown = data.examples(test, 1000, transform)["image"]
 
     def filters(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         kernel = state.params["model"]["layers_0"]["kernel"]
-        images, columns = units.filters(kernel, first_layer(state, shown).mean(0), image)
+        images, columns = units.filters(kernel, encode(state, shown, 1).mean(0), image)
         caption = "Weights of the first layer's units that are most active, these first, grey for zero"
         return jaxgen.Picture(images, columns, f"{caption}; step {int(state.step):,}")
 

@@ -55,6 +55,7 @@ LDM = "latent-diffusion, ldm/models/autoencoder.py: Adam(lr, betas=(0.5, 0.9)) o
 SNAIL = "rosinality/vq-vae-2-pytorch, train_pixelsnail.py: optim.Adam without a schedule; our choice of rate"
 ADAIN = "naoto0804/pytorch-AdaIN, train.py: lr / (1 + 5e-5 t); our choice of rate"
 STYLEGAN = "NVlabs/stylegan, train.py: Adam of 0.001 with beta1=0.0, beta2=0.99, epsilon=1e-8; our choice of rate"
+SDA = "lisa-lab/DeepLearningTutorials, code/SdA.py: param - lr * gparam; our choice of the rate of pretraining"
 DCGAN = "Radford et al. 2015, section 4"
 
 RULES: dict[tuple[str, str, str], Rule] = {
@@ -76,6 +77,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
         0.01, "Makhzani & Frey 2013, section 4.1.1", 0.9
     ),
     ("regularised_autoencoder", "", "model"): adam(3e-3, OWN),
+    ("stacked_autoencoder", "pretraining_rate=0.02", "layer1"): sgd(0.02, SDA, 0.0),
+    ("stacked_autoencoder", "pretraining_rate=0.02", "classifier"): sgd(0.1, SDA, 0.0),
     ("vqvae", "", "model"): adam(1e-3, OWN),
     ("vqvae", "learning_rate=3e-4", "model"): adam(3e-4, "van den Oord et al. 2017; sonnet/examples/vqvae_example.ipynb"),
     ("vqvae2", "", "model"): adam(1e-3, OWN),

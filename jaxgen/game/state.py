@@ -37,13 +37,13 @@ def create_state(
             if network not in params:
                 own = "" if network == name else f" of its own network {network!r}"
                 raise ValueError(f"player {name!r} has no parameters{own}; init made {sorted(params)}")
-            first = players[owner.setdefault(network, name)]
+            other = players[owner.setdefault(network, name)]
             both = f"players {owner[network]!r} and {name!r} both own {network!r}"
-            if first is not player and (first.when is None or player.when is None):
+            if other is not player and (other.when is None or player.when is None):
                 raise ValueError(
                     f"{both}; a network moves in the turn of one player, unless each says by `when` in which steps"
                 )
-            if first.ema != player.ema:
+            if other.ema != player.ema:
                 raise ValueError(f"{both}, whose averages they keep with different decays; give both the same `ema`")
     # Copies: the step takes its buffers over, so that none may be here twice or be somebody else's too.
     key, params, vars = jax.tree.map(jnp.copy, (key, dict(params), dict(vars)))

@@ -74,10 +74,10 @@ def test_layers_move_one_after_another_and_then_all_with_the_softmax() -> None:
     step = jax.jit(make_train_step(made.players))
     owners = list(made.players)
     assert owners == ["layer1", "layer2", "layer3", "classifier"]
-    for i, owner in enumerate(owners):
-        batch = keys.by_example(jax.random.fold_in(jax.random.fold_in(state.key, i), i), BATCH)
-        mean = lambda p, i=i, batch=batch, state=state: (
-            made.players[owners[i]].loss({"model": p}, state, batch, KEY, train=True)[0].mean()
+    for i, owner in enumerate([*owners, "classifier"]):
+        batch = keys.by_example(jax.random.fold_in(jax.random.fold_in(state.key, i), owners.index(owner)), BATCH)
+        mean = lambda p, owner=owner, batch=batch, state=state: (
+            made.players[owner].loss({"model": p}, state, batch, KEY, train=True)[0].mean()
         )
         grads = jax.jit(jax.grad(mean))(state.params["model"])
         rate = 0.3 if owner == "classifier" else 0.05
