@@ -1,7 +1,36 @@
-"""Stacked denoising autoencoder (Vincent et al. 2008, 2010): layers that learn one after another, then together with labels.
+r"""Stacked denoising autoencoder (Vincent et al. 2008, 2010): layers that learn one after another, then together with labels.
 
 python -m experiments.stacked_autoencoder                                            # digits, nothing to download
 python -m experiments.stacked_autoencoder --pretraining-steps 0 --steps 7000         # the same network without pretraining
+python -m experiments.stacked_autoencoder --validation 0.2                           # and jaxgen evaluate RUN --best
+python -m experiments.stacked_autoencoder --dataset mnist --data-dir D --hidden 1000 1000 1000 --validation 0.16667 \
+    --pretraining-steps 37500 --pretraining-rate 0.02 --steps 362500 --evaluate-every 2500
+
+The second has as many steps with labels as the first. On the digits (360 test images, seed 0; 45 seconds of processor time for
+the first) the two differ by less than their standard errors:
+
+| | with pretraining | without |
+| --- | --- | --- |
+| test error | 0.089 +- 0.015 | 0.083 +- 0.015 |
+| cross-entropy | 0.296 +- 0.054 | 0.321 +- 0.059 |
+
+One run has both phases. Each layer has a player whose turns are 3,000 steps; then the player `classifier` moves all of them and
+a softmax. The log has the loss of each layer while it learns, and the evaluations have that of its clean input. It rises in the
+fine-tuning, whose loss does not see the decoders; the pictures of step 9,000 are those of the pretraining's end.
+
+Against the deep learning tutorials of the authors' laboratory (github.com/lisa-lab/DeepLearningTutorials: code/dA.py,
+code/SdA.py, doc/SdA.txt; the papers' own figures were not found to be read):
+
+| | the tutorials, on MNIST | here |
+| --- | --- | --- |
+| layers | 1000-1000-1000 | 200-200-200 for 64 pixels |
+| weights | tied, uniform within 4 sqrt(6 / (in + out)), biases and the softmax zero | the same |
+| loss of a layer | cross-entropy summed over its inputs, of the clean outputs of the layers below | the same |
+| noise | zeros with a probability of 0.1, 0.2, 0.3, nothing made larger | the same; two other kinds by --corruption |
+| pretraining | 15 epochs a layer by batches of 1, rate 0.001 | 42 epochs by batches of 20, rate 0.1 |
+| fine-tuning | rate 0.1, batches of 1, at most 1,000 epochs | rate 0.1, batches of 20, 97 epochs |
+| early stopping | by the error of 10,000 validation images, with patience | the best checkpoint, with --validation |
+| test error | 0.013 | not measured on MNIST |
 """
 
 from collections.abc import Callable, Mapping
