@@ -28,6 +28,7 @@ def stack(steps: int) -> jaxgen.Experiment:
     return made._replace(evaluators={}, pictures={})
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_in_each_phase_ends_as_the_unbroken_one(tmp_path: Path) -> None:
     whole = jaxgen.fit(stack(6), workdir=tmp_path / "whole", log_every=1, quiet=True)
     for steps in (4, 5, 6):  # after the pretraining, within the fine-tuning, at the end
