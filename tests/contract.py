@@ -68,6 +68,8 @@ TINY = {
     "map_width": 4,
     "discriminator_width": 4,
     "segmenter_steps": 2,
+    "pretraining_steps": 1,
+    "corruption_levels": (0.3,),
 }
 """By flag, where an experiment has it."""
 

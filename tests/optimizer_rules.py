@@ -59,6 +59,7 @@ PROGRESSIVE = (
     "tkarras/progressive_growing_of_gans, config.py: Adam with beta1=0.0, beta2=0.99, epsilon=1e-8; our choice of rate"
 )
 PACGAN = "fjxmlzn/PacGAN, stacked_MNIST_experiments, config.py: learning_rate 0.0002, beta1 0.5"
+SDA = "lisa-lab/DeepLearningTutorials, code/SdA.py: param - lr * gparam; our choice of the rate of pretraining"
 DCGAN = "Radford et al. 2015, section 4"
 
 RULES: dict[tuple[str, str, str], Rule] = {
@@ -80,6 +81,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
         0.01, "Makhzani & Frey 2013, section 4.1.1", 0.9
     ),
     ("regularised_autoencoder", "", "model"): adam(3e-3, OWN),
+    ("stacked_autoencoder", "pretraining_rate=0.02", "layer1"): sgd(0.02, SDA, 0.0),
+    ("stacked_autoencoder", "pretraining_rate=0.02", "classifier"): sgd(0.1, SDA, 0.0),
     ("vqvae", "", "model"): adam(1e-3, OWN),
     ("vqvae", "learning_rate=3e-4", "model"): adam(3e-4, "van den Oord et al. 2017; sonnet/examples/vqvae_example.ipynb"),
     ("vqvae2", "", "model"): adam(1e-3, OWN),

@@ -238,6 +238,7 @@ def test_the_tables_are_found() -> None:
         "regularised_autoencoder": ["corruption"],
         "spade": ["loss"],
         "score_sde": ["predictor", "sde", "weighting"],
+        "stacked_autoencoder": ["corruption"],
         "vae": ["activation", "decoder_activation", "likelihood", "optimizer"],
         "vdm": ["gamma"],
         "vib": ["covariance"],

@@ -71,7 +71,9 @@ class Player(NamedTuple):
       loss: the loss.
       tx: the optimizer. Of several networks it sees all gradients at once, so that a bound on their norm is one on all.
       every: the interval of the player's turns, in steps: it moves in step `every`, 2 `every`, and so on.
-      owns: the names of its networks; none means the one of the player's own name. A network has one owner.
+      owns: the names of its networks; none means the one of the player's own name. A network has one owner, or
+        several of which each says by `when` in which steps it moves it, as in pretraining and fine-tuning; each has its own
+        optimizer.
       when: whether it moves, `when(state, metrics) -> bool`, of the state before its turn and the values of the turns before it
         in this step, by the names that the step reports them under: `metrics["discriminator/accuracy"] > 0.6`. A turn that did
         not take place counts as 0. None means always. Where it does not move, parameters, optimizer and variables stay as they

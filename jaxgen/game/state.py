@@ -27,8 +27,8 @@ def create_state(
       The state, with step 0.
 
     Raises:
-      ValueError: if a player has no parameters, shares a network with another, or merges a variable that there is not; or if a
-        decay is not in [0, 1).
+      ValueError: if a player has no parameters, or merges a variable that there is not; if two players share a network without
+        saying by `when` in which steps it is whose, or average it differently; or if a decay is not in [0, 1).
     """
     owner: dict[str, str] = {}
     for name, player in players.items():
@@ -37,11 +37,14 @@ def create_state(
             if network not in params:
                 own = "" if network == name else f" of its own network {network!r}"
                 raise ValueError(f"player {name!r} has no parameters{own}; init made {sorted(params)}")
-            if network in owner:
+            other = players[owner.setdefault(network, name)]
+            both = f"players {owner[network]!r} and {name!r} both own {network!r}"
+            if other is not player and (other.when is None or player.when is None):
                 raise ValueError(
-                    f"players {owner[network]!r} and {name!r} both own {network!r}; a network moves in the turn of one player"
+                    f"{both}; a network moves in the turn of one player, unless each says by `when` in which steps"
                 )
-            owner[network] = name
+            if other.ema != player.ema:
+                raise ValueError(f"{both}, whose averages they keep with different decays; give both the same `ema`")
     # Copies: the step takes its buffers over, so that none may be here twice or be somebody else's too.
     key, params, vars = jax.tree.map(jnp.copy, (key, dict(params), dict(vars)))
     opt = {name: player.tx.init(owned(params, name, player)) for name, player in players.items()}

@@ -8,7 +8,14 @@ from jaxgen.objectives.contractive import contractive, squared_jacobian
 from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.coupling import coupled
 from jaxgen.objectives.cycle import CycleLosses, cycle_translation
-from jaxgen.objectives.denoising import Corruption, denoising, gaussian_noise, masking, salt_and_pepper
+from jaxgen.objectives.denoising import (
+    Corruption,
+    denoising,
+    gaussian_noise,
+    layer_denoising,
+    masking,
+    salt_and_pepper,
+)
 from jaxgen.objectives.elbo import (
     constrained_elbo,
     elbo,
@@ -118,6 +125,7 @@ __all__ = [
     "k_sparse",
     "latent_autoencoder",
     "latents_by",
+    "layer_denoising",
     "log_prob",
     "masking",
     "mean_difference",

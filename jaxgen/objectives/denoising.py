@@ -1,4 +1,4 @@
-"""Reconstruction of the clean input from a corrupted one, and the corruptions."""
+"""Reconstruction of the clean input from a corrupted one, of an image or of a layer's units; and the corruptions."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -96,5 +96,36 @@ def denoising(model: nn.Module, corrupt: Corruption, *, name: str = "model", fea
         given = corrupt(keys.per_example(key, batch), x) if train else x
         p, vars = apply(model, params, state.vars, given, key=key, name=name, train=train)
         return -sum_event(p.log_prob(x)), Aux(vars, {"squared_error": sum_event((x - p.mean) ** 2)})
+
+    return loss
+
+
+def layer_denoising(
+    model: nn.Module, layer: int, corrupt: Corruption, *, name: str = "model", feature: str = "image"
+) -> LossFn:
+    r"""The negative log-likelihood of one layer's clean input by the units of a corrupted one, $-\log p(h | f(\tilde h))$.
+
+    The input h is what the layers below make of the clean example. Nothing but the layer itself has a gradient.
+
+    Args:
+      model: a stack, such as `models.autoencoders.StackedAutoencoder`: its `encode` gives the units below a layer, and its
+        `denoise` the distribution of the layer's input.
+      layer: the number of the layer, from 0.
+      corrupt: the corruption of the layer's input. Outside of training it is clean.
+      name: the parameters' name.
+      feature: the batch's feature x.
+
+    Returns:
+      A loss with the metric `squared_error`, the sum over the layer's inputs of $(h - E[h | f(\tilde h)])^2$.
+
+    Source: Vincent et al. 2010; deep learning tutorials, `code/SdA.py`.
+    """
+
+    def loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
+        below, _ = apply(model, params, state.vars, batch[feature], layer, name=name, method="encode")
+        h = jax.lax.stop_gradient(below)
+        given = corrupt(keys.per_example(key, batch), h) if train else h
+        p, vars = apply(model, params, state.vars, given, layer, key=key, name=name, method="denoise", train=train)
+        return -sum_event(p.log_prob(h)), Aux(vars, {"squared_error": sum_event((h - p.mean) ** 2)})
 
     return loss

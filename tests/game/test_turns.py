@@ -92,10 +92,64 @@ def test_a_player_of_two_networks_is_one_optimizer_over_both() -> None:
         ({"critic": ("judge",)}, "player 'critic' has no parameters of its own network 'judge'; init made"),
     ],
 )
-def test_a_network_has_one_owner(owns: dict[str, tuple[str, ...]], sentence: str) -> None:
+def test_a_network_that_moves_at_any_time_has_one_owner(owns: dict[str, tuple[str, ...]], sentence: str) -> None:
     made = game()
     players = {name: player._replace(owns=owns.get(name, player.owns)) for name, player in made.players.items()}
     with pytest.raises(ValueError, match=sentence):
+        create_state(jax.random.key(0), *made.initial(jax.random.key(0)), players)
+
+
+def of_phases(first: Any, second: Any, **options: Any) -> jaxgen.Experiment:
+    """The encoder and the decoder reconstruct in one phase, with momentum; in the other the encoder's output is made small."""
+
+    def small(params, state, batch, key, *, train):
+        return (ENCODER.apply({"params": params["encoder"]}, batch["x"]) ** 2).sum(-1), Aux()
+
+    made = game(**options)
+    players = {
+        "autoencoder": Player(reconstruct, optax.sgd(1e-2, momentum=0.9), owns=("encoder", "decoder"), when=first),
+        "small": Player(small, optax.sgd(1e-2, momentum=0.5), owns=("encoder",), when=second),
+    }
+    return made._replace(players=players)
+
+
+def early(state, metrics):
+    return state.step < 3
+
+
+def late(state, metrics):
+    return state.step >= 3
+
+
+def test_two_players_move_one_network_in_turn_each_with_its_own_momentum() -> None:
+    made = of_phases(early, late)
+    params, vars = made.initial(jax.random.key(0))
+    state = create_state(jax.random.key(1), params, vars, made.players, ema=0.9)
+    step = jax.jit(make_train_step(made.players, ema=0.9))
+    own, trace = dict(params), {}
+    for i in range(6):
+        batch = {"x": X[16 * (i % 4) : 16 * (i % 4 + 1)]}
+        state, metrics = step(state, batch)
+        name, decay = ("autoencoder", 0.9) if i < 3 else ("small", 0.5)
+        player = made.players[name]
+        mean = lambda p, own=own, player=player, batch=batch: player.loss({**own, **p}, None, batch, None, train=True)[0].mean()
+        grads = jax.grad(mean)({n: own[n] for n in player.owns})
+        before = trace.get(name, jax.tree.map(jnp.zeros_like, grads))
+        trace[name] = jax.tree.map(lambda g, t, decay=decay: g + decay * t, grads, before)
+        own |= jax.tree.map(lambda p, t: p - 1e-2 * t, {n: own[n] for n in player.owns}, trace[name])
+        assert [metrics[f"{n}/loss"].weight > 0 for n in made.players] == [i < 3, i >= 3]
+        np.testing.assert_allclose(flat({n: state.params[n] for n in own}), flat(own), rtol=1e-5, atol=1e-7)
+    assert set(state.ema) == {"encoder", "decoder"}
+
+
+def test_players_who_share_a_network_say_when_it_is_theirs_and_average_it_alike() -> None:
+    for whens in ((None, late), (early, None)):
+        made = of_phases(*whens)
+        with pytest.raises(ValueError, match=r"'autoencoder' and 'small' both own 'encoder'; .* by `when` in which steps"):
+            create_state(jax.random.key(0), *made.initial(jax.random.key(0)), made.players)
+    made = of_phases(early, late)
+    players = {**made.players, "small": made.players["small"]._replace(ema=())}
+    with pytest.raises(ValueError, match="'encoder', whose averages they keep with different decays"):
         create_state(jax.random.key(0), *made.initial(jax.random.key(0)), players)
 
 

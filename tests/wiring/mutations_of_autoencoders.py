@@ -1,4 +1,4 @@
-"""Faults in the importance-weighted, sparse, multi-scale and vector-quantised autoencoders, such as a person makes.
+"""Faults in the importance-weighted, sparse, stacked, multi-scale and vector-quantised autoencoders, such as a person makes.
 
 Each is one change of text, and a test of the file named beside it must fail of it (`tests/test_mutations.py` puts them in).
 """
@@ -110,10 +110,68 @@ PYRAMID: Sequence[Change] = [
     ("a rest is dropped", "if height % factor or width % factor:", "if height % factor and width % factor:"),
 ]
 
+STACKED: Sequence[Change] = [
+    ("all layers learn at once", "state.step // pretraining_steps == layer", "state.step // pretraining_steps < 3"),
+    (
+        "layers do not take turns in their order",
+        "state.step // pretraining_steps == layer",
+        "state.step % len(hidden) == layer",
+    ),
+    ("the classifier learns at once", "state.step >= pretrained)", "state.step >= 0)"),
+    ("the classifier begins one layer early", "state.step >= pretrained)", "state.step >= pretrained - pretraining_steps)"),
+    ("one level for all layers", "(corruption_levels[layer])", "(corruption_levels[0])"),
+    ("--corruption is dropped", "value_of(CORRUPTIONS, corruption)(", "objectives.masking("),
+    ("salt and pepper is a mask", '"salt_and_pepper": objectives.salt_and_pepper', '"salt_and_pepper": objectives.masking'),
+    ("--pretraining-rate is dropped", "optax.sgd(pretraining_rate)", "optax.sgd(0.1)"),
+    ("--learning-rate is dropped", "optax.sgd(learning_rate)", "optax.sgd(0.1)"),
+    ("rates are swapped", "optax.sgd(learning_rate)", "optax.sgd(pretraining_rate)"),
+    ("momentum", "optax.sgd(learning_rate)", "optax.sgd(learning_rate, momentum=0.9)"),
+    ("evaluated with noise", "batch, key, train=False)[0]", "batch, key, train=True)[0]"),
+    ("measured on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
+    ("pixels in [-1, 1]", "transform = data.scale()", "transform = data.scale(-1.0, 1.0)"),
+    ("the best step is that of the lowest loss", 'best="test/error"', 'best="test/loss"'),
+    ("batches are not cut", "        accumulate=accumulate,\n", ""),
+    ("decoded through all layers", 'told={"depth": n}', "told={}"),
+    ("one layer too few is shown", "range(1, len(hidden) + 1)", "range(1, len(hidden))"),
+    ("units of the last layer beside weights of the first", '"layers_0"]["kernel"]', '"layers_1"]["kernel"]'),
+    ("pretraining alone is refused", "0 < steps < pretrained", "0 < steps <= pretrained"),
+]
+
+LAYER: Sequence[Change] = [
+    ("layers below learn too", "jax.lax.stop_gradient(below)", "below"),
+    (
+        "the image is corrupted and not the units",
+        "batch[feature], layer, name=name",
+        "corrupt(key, batch[feature]), layer, name=name",
+    ),
+    ("the corrupted units are the target", "sum_event(p.log_prob(h))", "sum_event(p.log_prob(given))"),
+    ("the evaluation is corrupted", "batch), h) if train else h", "batch), h)"),
+    ("one key for all examples", "corrupt(keys.per_example(key, batch), h)", "corrupt(key, h)"),
+]
+
+STACK: Sequence[Change] = [
+    ("all layers are passed", "self.layers[:depth]:\n            x", "self.layers:\n            x"),
+    ("the softmax sees the layer below the last", "self.softmax(self.encode(x))", "self.softmax(self.encode(x, 2))"),
+    ("decoded in the order of encoding", "reversed(above)", "above"),
+    ("logits are passed down", "layer.decode(z).mean", "layer.decode(z).logits"),
+    ("a softmax of random weights", ", kernel_init=nn.initializers.zeros_init())", ")"),
+    ("half precision is dropped", "TiedAutoencoder(shape, units, self.dtype)", "TiedAutoencoder(shape, units)"),
+]
+
+PHASES: Sequence[Change] = [
+    ("a network has any owners", "(other.when is None or player.when is None)", "False"),
+    ("two that move always", "other.when is None or player.when is None", "other.when is None and player.when is None"),
+    ("averages of two kinds", "other.ema != player.ema", "False"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/iwae.py", "wiring/test_iwae_facts.py"): IWAE,
     ("experiments/sparse_autoencoder.py", "wiring/test_sparse_facts.py"): SPARSE,
     ("experiments/regularised_autoencoder.py", "wiring/test_regularised_autoencoder_facts.py"): REGULARISED,
+    ("experiments/stacked_autoencoder.py", "wiring/test_stacked_autoencoder_facts.py"): STACKED,
+    ("jaxgen/objectives/denoising.py", "objectives/test_layer_denoising.py"): LAYER,
+    ("jaxgen/models/autoencoders/stacked.py", "models/test_stacked_autoencoder.py"): STACK,
+    ("jaxgen/game/state.py", "game/test_turns.py"): PHASES,
     ("jaxgen/objectives/denoising.py", "objectives/test_regularised_reconstruction.py"): RECONSTRUCTION,
     ("jaxgen/objectives/contractive.py", "objectives/test_regularised_reconstruction.py"): CONTRACTIVE,
     ("jaxgen/objectives/sparse_rate.py", "objectives/test_regularised_reconstruction.py"): RATE,

@@ -4,6 +4,7 @@ from jaxgen.models.autoencoders import conv, mlp, residual, trunk
 from jaxgen.models.autoencoders.autoencoder import Autoencoder
 from jaxgen.models.autoencoders.multiscale import MultiscaleAutoencoder, PyramidDecoder
 from jaxgen.models.autoencoders.sparse import SparseAutoencoder
+from jaxgen.models.autoencoders.stacked import StackedAutoencoder
 from jaxgen.models.autoencoders.tied import TiedAutoencoder
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "MultiscaleAutoencoder",
     "PyramidDecoder",
     "SparseAutoencoder",
+    "StackedAutoencoder",
     "TiedAutoencoder",
     "conv",
     "mlp",

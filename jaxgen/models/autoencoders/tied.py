@@ -26,12 +26,12 @@ class TiedAutoencoder(nn.Module):
     Source: Vincent et al. 2008, section 2; Rifai et al. 2011, section 2.
 
     Fields:
-      shape: the shape (H, W, C) of the images.
+      shape: the shape of the inputs without the batch: (H, W, C) of images, (n,) of the units of another layer.
       latents: the number of units.
       dtype: the dtype of the matrix products; the parameters and all else are float32.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     latents: int = 500
     dtype: Any = jnp.float32
 
@@ -42,21 +42,21 @@ class TiedAutoencoder(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros_init(), (self.latents,))
         self.visible_bias = self.param("visible_bias", nn.initializers.zeros_init(), (pixels,))
 
-    def encode(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b m"]:
-        """The units of images, each in (0, 1)."""
+    def encode(self, x: Float[Array, "b ..."], *, train: bool = False) -> Float[Array, "b m"]:
+        """The units of inputs, each in (0, 1)."""
         flat = x.reshape(x.shape[0], -1).astype(self.dtype)
         return nn.sigmoid((flat @ self.kernel.astype(self.dtype)).astype(jnp.float32) + self.bias)
 
     def decode(self, z: Float[Array, "b m"], *, train: bool = False) -> Bernoulli:
-        """The distribution of the image that the units stand for."""
+        """The distribution of the input that the units stand for."""
         flat = (z.astype(self.dtype) @ self.kernel.T.astype(self.dtype)).astype(jnp.float32) + self.visible_bias
         return Bernoulli(flat.reshape(-1, *self.shape))
 
-    def squared_jacobian(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, " b"]:
+    def squared_jacobian(self, x: Float[Array, "b ..."], *, train: bool = False) -> Float[Array, " b"]:
         r"""$\|J_h(x)\|_F^2 = \sum_j (h_j (1 - h_j))^2 \sum_i W_{ij}^2$, exactly. Source: Rifai et al. 2011, equation 7."""
         h = self.encode(x)
         return ((h * (1 - h)) ** 2) @ (self.kernel**2).sum(0)
 
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Bernoulli:
-        """The distribution of an image by its own units."""
+    def __call__(self, x: Float[Array, "b ..."], *, train: bool = False) -> Bernoulli:
+        """The distribution of an input by its own units."""
         return self.decode(self.encode(x))
