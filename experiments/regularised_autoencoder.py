@@ -25,7 +25,7 @@ Against the papers (Vincent et al. 2008, Rifai et al. 2011, Ng 2011) and the dee
 | contractive | 0.1 times the squared norm of the Jacobian in the code | 0.3 times that of each example |
 | sparse | a rate of 0.01 to 0.1, beta = 3, means over the whole set, weight decay | 0.1, 0.3, means over a batch, none |
 | optimizer | stochastic gradient descent, by batches of 10 or 20 | Adam of 3e-3, batches of 100 |
-| after it | layers are stacked, and all are fine-tuned with the labels | a classifier on units; else `stacked_autoencoder` |
+| after it | layers are stacked and fine-tuned with labels (`stacked_autoencoder`) | a linear classifier on the units |
 """
 
 from collections.abc import Callable, Mapping

@@ -191,6 +191,17 @@ def test_eight_devices_play_as_one(way: dict[str, Any]) -> None:
     np.testing.assert_allclose(flat(eight.state.params), flat(one.state.params), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.trains
+@pytest.mark.parametrize("way", [*WAYS, {"accumulate": 2}], ids=str)
+def test_two_players_of_one_network_move_it_in_any_way_as_on_one_device(way: dict[str, Any]) -> None:
+    own = {name: value for name, value in way.items() if name == "accumulate"}
+    how = {name: value for name, value in way.items() if name != "accumulate"}
+    one = jaxgen.fit(of_phases(early, late), quiet=True)
+    other = jaxgen.fit(of_phases(early, late, **own), quiet=True, **how)
+    np.testing.assert_allclose(flat(other.state.params), flat(one.state.params), rtol=1e-4, atol=1e-5)
+
+
 def test_micro_batches_play_as_one_batch() -> None:
     whole, parts = (jaxgen.fit(game(poor, accumulate=n), log_every=1, quiet=True) for n in (1, 4))
     np.testing.assert_allclose(flat(parts.state.params), flat(whole.state.params), rtol=1e-4, atol=1e-5)
