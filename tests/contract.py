@@ -83,7 +83,13 @@ def a_run(name: str) -> str:
     return str(folder)
 
 
-PARENTS = {"autoencoder": "vqvae", "model": "ddpm", "first_stage": "latent_autoencoder", "flow": "flow_matching"}
+PARENTS = {
+    "autoencoder": "vqvae",
+    "model": "ddpm",
+    "first_stage": "latent_autoencoder",
+    "flow": "flow_matching",
+    "classifier": "lenet",
+}
 """By flag of a run, the experiment that it is of."""
 
 OTHER_PARENTS = {

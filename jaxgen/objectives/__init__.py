@@ -9,6 +9,7 @@ from jaxgen.objectives.contrastive import clip_scale, contrastive
 from jaxgen.objectives.coupling import coupled
 from jaxgen.objectives.cycle import CycleLosses, cycle_translation
 from jaxgen.objectives.denoising import Corruption, denoising, gaussian_noise, masking, salt_and_pepper
+from jaxgen.objectives.domain_adaptation import adversarial_adaptation, semantic_consistency
 from jaxgen.objectives.elbo import (
     constrained_elbo,
     elbo,
@@ -76,6 +77,7 @@ __all__ = [
     "Weight",
     "adaptive_weight",
     "adversarial",
+    "adversarial_adaptation",
     "apply",
     "balance",
     "bernoulli_kl",
@@ -131,6 +133,7 @@ __all__ = [
     "pixel_likelihood",
     "reconstruction",
     "salt_and_pepper",
+    "semantic_consistency",
     "semantic_synthesis",
     "simultaneous",
     "sinkhorn",
