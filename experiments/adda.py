@@ -8,8 +8,27 @@ A run of `experiments.lenet --translator`, which was trained on translations of 
 stage of CyCADA (Hoffman et al. 2018): the source images go through the same translator here.
 
 python -m experiments.cycada                                             # the translator, in runs/cycada
-python -m experiments.lenet --target slanted_digits --translator runs/cycada --side 16 --workdir runs/translated
+python -m experiments.lenet --target slanted_digits --side 16 --translator runs/cycada --workdir runs/translated
 python -m experiments.adda --classifier runs/translated --workdir runs/adda_of_translated
+
+@FIGURES@
+
+Against the papers and the code of Hoffman et al. (github.com/jhoffman/cycada_release: scripts/train_adda.py):
+
+| | the papers, or the code | here |
+| --- | --- | --- |
+| classifier | LeNet of 20 and 50 maps, no padding, 500 units, dropout of maps and units, 28x28 | that of the run, see below |
+| what is judged | features of 500 (Tzeng et al.); the 10 scores (the code) | the scores |
+| discriminator | 500-500-2, rectified | 500-500-1, whose logit stands for the difference of two |
+| dropout while adapting | in both classifiers | the same |
+| turns | the discriminator, then the classifier where the former was right on over 60 % of the batch | the same |
+| an epoch without a move | ends the training | the training goes on |
+| optimizer | Adam of 1e-5, 200 epochs, batches of 128 | Adam of 1e-4, 500 steps, batches of 128 |
+| best step | none is chosen | the same |
+| training images | 2,000 of MNIST and 1,800 of USPS (Tzeng et al.); all (the code) | all; `--subset 2000 1800` |
+
+The code's classifier is `lenet --side 28 --channels 20 50 --hidden 500 --valid --map-dropout 0.5 --learning-rate 1e-4`.
+`error` is that of the adapted classifier, and `error_before` that of the one it began with, on the test images of each domain.
 """
 
 from collections.abc import Callable, Mapping

@@ -70,7 +70,7 @@ TINY = {
 }
 """By flag, where an experiment has it."""
 
-WITHOUT_DRAWS = ("cyclegan", "spade", "style_transfer")
+WITHOUT_DRAWS = ("cycada", "cyclegan", "spade", "style_transfer")
 """Experiments whose samples are functions of what they are given alone."""
 
 

@@ -55,6 +55,7 @@ LDM = "latent-diffusion, ldm/models/autoencoder.py: Adam(lr, betas=(0.5, 0.9)) o
 SNAIL = "rosinality/vq-vae-2-pytorch, train_pixelsnail.py: optim.Adam without a schedule; our choice of rate"
 ADAIN = "naoto0804/pytorch-AdaIN, train.py: lr / (1 + 5e-5 t); our choice of rate"
 STYLEGAN = "NVlabs/stylegan, train.py: Adam of 0.001 with beta1=0.0, beta2=0.99, epsilon=1e-8; our choice of rate"
+CYCADA = "jhoffman/pytorch-CycleGAN-and-pix2pix, models/cycle_gan_semantic_model.py: optimizer_CLS, of a constant rate"
 ADDA = "jhoffman/cycada_release, cycada/tools/train_adda_net.py: Adam of 1e-5 with betas of 0.9 and 0.999; our choice of rate"
 DCGAN = "Radford et al. 2015, section 4"
 
@@ -72,6 +73,9 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("vib", "", "model"): adam(2e-4, "Alemi et al. 2017, beta1 of 0.5", b1=0.5),
     ("adda", "", "discriminator"): adam(1e-4, ADDA),
     ("adda", "", "model"): adam(1e-4, ADDA),
+    ("cycada", "steps=40", "translators"): adam(halfway(2e-4, 40), CYCLEGAN, b1=0.5),
+    ("cycada", "steps=40", "discriminators"): adam(halfway(2e-4, 40), CYCLEGAN, b1=0.5),
+    ("cycada", "", "classifier"): adam(1e-3, CYCADA, b1=0.5),
     ("lenet", "", "model"): adam(1e-3, OWN),
     ("lenet", "optimizer='sgd'", "model"): sgd(0.05, "PyTorch's momentum; our choice of rate", 0.9),
     ("sparse_autoencoder", "anneal_steps=100", "model"): adam(lambda step: 1e-3 - 9e-6 * step, OWN),

@@ -60,6 +60,7 @@ def segmented(n: int = 40) -> data.Source:
 def make(name: str, dataset: Any, **flags: Any) -> jaxgen.Experiment:
     own = {
         "clip": {"vocabulary": 300, "pairs": None, "batch_size": 4},
+        "cycada": {"target": pictures(30, 2)},
         "adda": {"target": given("classifier_guidance")},
         "cyclegan": {"target": pictures(30, 2)},
         "style_transfer": {"target": pictures(30, 2)},

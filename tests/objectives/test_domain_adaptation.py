@@ -95,7 +95,7 @@ def test_other_losses_and_streams() -> None:
 
 
 def test_the_source_is_shown_as_asked_and_the_target_is_not() -> None:
-    (of_discriminator, _), state = game(shown=lambda state, x: 3 * x + state.step)
+    (of_discriminator, _), state = game(shown=lambda state, x: 3 * x)
     values, _ = of_discriminator(state.params, state, BATCH, jax.random.key(0), train=False)
     expected = (log1p(-judged(state, "source", 3 * X)) + log1p(judged(state, "model", Y))) / 2
     np.testing.assert_allclose(values, expected, rtol=1e-4)
