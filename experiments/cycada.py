@@ -23,7 +23,7 @@ Against the paper (section 3.1, equation 5 without its terms of features) and it
 | weights | cycles 1, identity 0, adversarial 2 from a to b and 1 back; least squares, the discriminators' halved | the same |
 | order | translators, discriminators, classifier | the same |
 | optimizers, rate, pool | Adam of 2e-4, beta1 of 0.5, constant and then along a line; 50 images | the same |
-| batches | 100 of each domain | 16 |
+| batches | 100 of each domain | 8 |
 
 `error` is that of the classifier of domain a on the test images of a domain, and `error_translated` that on their translations:
 from a to b of images that ought to keep their class, and from b to a of target images that are brought to the source.
@@ -68,7 +68,7 @@ def experiment(
     semantic_limit: NonNegative = 1.0,
     pool: Whole = 50,
     steps: Whole = 1000,
-    batch_size: Count = 16,
+    batch_size: Count = 8,
     learning_rate: Positive = 2e-4,
     classifier_rate: Positive = 1e-3,
     decay_steps: Whole | None = None,

@@ -125,7 +125,7 @@ def shown_translated(part: FrozenNetwork, image: tuple[int, ...], *, name: str =
 def translations_by_class(
     test: Source, translate: Callable[[TrainState, Array], Array], *, classes: int
 ) -> Callable[[TrainState, Key], Picture]:
-    """The picture of images of each class beside their translations, for `Experiment.pictures`.
+    """The picture of images of each class next to their translations, for `Experiment.pictures`.
 
     Args:
       test: images with their classes.
@@ -148,7 +148,7 @@ def translations_by_class(
             if len(own):
                 x, y = next(parts)
                 row[: len(own)] = np.stack([x, y], axis=1)
-        caption = f"Test images, each beside its translation. Row: the class, from the first on; step {int(state.step):,}"
+        caption = f"Test images, each next to its translation. Row: the class, from the first on; step {int(state.step):,}"
         return Picture(cells.reshape(-1, *made.shape[1:]), 2 * PAIRS, caption)
 
     return picture
