@@ -15,7 +15,7 @@ ADDA: Sequence[Change] = [
     ("the target is translated", 'domain == "source"', 'domain == "target"'),
     ("the errors are swapped", '{"error": "model", "error_before": "source"}', '{"error": "source", "error_before": "model"}'),
     ("trained on the test split", 'data.shuffled(opened["train", d]', 'data.shuffled(opened["test", d]'),
-    ("pixels in [-1, 1]", "batch_size, data.scale()))", "batch_size, data.scale(-1, 1)))"),
+    ("pixels in [-1, 1]", "batch_size, data.scale()) for d in DOMAINS", "batch_size, data.scale(-1, 1)) for d in DOMAINS"),
     ("measured in [-1, 1]", "batch_size=500, transform=data.scale())", "batch_size=500, transform=data.scale(-1, 1))"),
     ("the subsets are swapped", "in zip(DOMAINS, some, strict=True)}", "in zip(DOMAINS, some[::-1], strict=True)}"),
     (
@@ -57,7 +57,7 @@ OBJECTIVE: Sequence[Change] = [
     ("one key for both", "state, y, of_y, train)", "state, y, of_x, train)"),
     ("no dropout of the source", "state, x, of_x, train), train)", "state, x, of_x, False), train)"),
     ("the source as it is", "x = x if shown is None else shown(state, x)", "x = x"),
-    ("shown to no purpose", "loss.generator(judge(", "loss.discriminator(*[judge("),
+    ("the classifier helps the discriminator", "loss.generator(judge(", "loss.discriminator(jnp.zeros(len(y)), judge("),
     ("the gate is upside down", "sure = total <= limit * count", "sure = total > limit * count"),
     ("padding counts", "jnp.where(real > 0, known, 0).sum(), real.sum()", "known.sum(), jnp.ones_like(real).sum()"),
     ("a sum and not a mean", "total <= limit * count", "total <= limit"),
@@ -82,8 +82,8 @@ CYCLE: Sequence[Change] = [
     ),
     (
         "weights of the discriminators are swapped",
-        "in zip(cycle, gans, strict=True)]",
-        "in zip(cycle, gans[::-1], strict=True)]",
+        "in zip(cycle, gans, strict=True)\n",
+        "in zip(cycle, gans[::-1], strict=True)\n",
     ),
 ]
 
