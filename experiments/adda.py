@@ -1,21 +1,20 @@
 """Adversarial discriminative domain adaptation (ADDA; Tzeng et al. 2017): a classifier learns a domain that has no labels.
 
-python -m experiments.lenet --target slanted_digits --side 16            # first the classifier of the source, in runs/lenet
-python -m experiments.adda                                               # then that of the target
+python -m experiments.lenet --target slanted_digits --side 16 --steps 600       # first the classifier of the source
+python -m experiments.adda                                                      # then that of the target
 python -m experiments.adda --classifier RUN --dataset mnist --target usps --data-dir D
 
 A run of `experiments.lenet --translator`, which was trained on translations of the source into the target, makes this the last
 stage of CyCADA (Hoffman et al. 2018): the source images go through the same translator here.
 
-python -m experiments.cycada                                             # the translator, in runs/cycada
-python -m experiments.lenet --target slanted_digits --side 16 --translator runs/cycada --workdir runs/translated
+python -m experiments.cycada                                                    # the translator, in runs/cycada
+python -m experiments.lenet --target slanted_digits --side 16 --steps 600 --translator runs/cycada --workdir runs/translated
 python -m experiments.adda --classifier runs/translated --workdir runs/adda_of_translated
 
-With `--steps 600` for both classifiers, and seed 0, the classifier of the source errs on 4.7 +- 1.1 % of 360 test images of
-digits and on 20.8 +- 2.1 % of the slanted ones; after the adaptation on 3.3 +- 0.9 % and 7.5 +- 1.4 %. The classifier of
-translations errs on 14.7 +- 1.9 % of the slanted ones, and after its adaptation on 11.9 +- 1.7 %: on this small set the
-translations help less than the adaptation of scores does, and both together less than that alone. In their order above the five commands took 86, 91,
-260 and 140 seconds of processor time, and the last one 90, on cores that other programs shared.
+With seed 0 the first classifier errs on 4.7 +- 1.1 % of 360 test images of digits and on 20.8 +- 2.1 % of the slanted ones
+("source only"); after the adaptation on 3.3 +- 0.9 % and 7.5 +- 1.4 %. The classifier of translations errs on 14.7 +- 1.9 % of
+the slanted ones, and after its adaptation on 11.9 +- 1.7 %: here the translations help less than the adaptation of scores does,
+and both together less than that alone. The first two commands took 86 and 91 seconds of processor time, and the translator 260.
 
 Against the papers and the code of Hoffman et al. (github.com/jhoffman/cycada_release: scripts/train_adda.py):
 
