@@ -32,25 +32,21 @@ Where both domains have the same classes, a LeNet is trained on the training ima
 translated into its domain; `accuracy_of_target` is that share of its own domain's test images.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 import jaxgen
 from jaxgen import data, objectives, optimizers
+from jaxgen.analysis.translations import translation_model
 from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.game import merging
 from jaxgen.losses import adversarial
-from jaxgen.metrics import classification_accuracy
+from jaxgen.measuring.translations import accuracy_of_translations, same_classes
 from jaxgen.models.translation import PatchDiscriminator, ResnetTranslator, empty_pool, exchange
 from jaxgen.objectives.cycle import DISCRIMINATORS, DOMAINS, POOLS, TRANSLATORS
-from jaxgen.progress import Track
-from jaxgen.types import Array, Batch, Key, Params, Vars
-from jaxgen.uncertainty import named, of_share
+from jaxgen.types import Key, Params, Vars
 
 LOSSES = {"non_saturating": adversarial.non_saturating, "least_squares": adversarial.least_squares()}
 
@@ -109,11 +105,9 @@ def experiment(
     """
     if not (gan or any(cycle)):
         raise jaxgen.UserError("With --gan 0 and --cycle 0 0 nothing is trained; give one of them a weight.")
-    squared: dict[str, Any] = {"example_map": data.resize(side), "example_map_name": f"the central square at {side}x{side}"}
     sets = dict(zip(DOMAINS, (dataset, target), strict=True))
-    opened = {(split, d): data.load(one, split, **squared) for d, one in sets.items() for split in ("train", "test")}
-    if len({source.shape("image") for source in opened.values()}) > 1:
-        opened = {name: data.in_colour(source) for name, source in opened.items()}
+    opened = {(split, d): data.load(one, split, **data.squared(side)) for d, one in sets.items() for split in ("train", "test")}
+    opened = data.in_colour_together(opened)
     image = data.common_shape("image", *opened.values())
     train, test = ({d: opened[split, d] for d in DOMAINS} for split in ("train", "test"))
 
@@ -148,50 +142,15 @@ def experiment(
         pools = {domain: empty_pool(image, pool) for domain in DOMAINS}
         return params, {**vars, POOLS: pools} if gan and pool else vars
 
-    def translate(state: jaxgen.TrainState, images: Array, way: str) -> Array:
-        """Bytes as they are translated, in [0, 1]."""
-        x = 2 * (images.astype(jnp.float32) / 255) - 1
-        return (objectives.apply(translator, state.params, state.vars, x, name=way)[0] + 1) / 2
+    model = translation_model((translator, translator), test)
 
-    translated = jax.jit(translate, static_argnames="way")
-
-    def sample(state: jaxgen.TrainState, key: Key, given: Batch) -> Array:
-        return translated(state, given["image"], way=direction)
-
-    classes = train["a"].classes.get("label", ())
-    labelled = bool(classes and classifier_steps) and all(s.classes.get("label") == classes for s in opened.values())
-
-    def classified(domain: str) -> Callable[..., Mapping[str, float]]:
+    def classified(domain: str) -> jaxgen.Evaluator:
         """The accuracy of a classifier of the other domain on labelled images that were translated into it."""
-        own, other, way = test[domain], DOMAINS[1 - DOMAINS.index(domain)], TRANSLATORS[DOMAINS.index(domain)]
+        other, way = DOMAINS[1 - DOMAINS.index(domain)], TRANSLATORS[DOMAINS.index(domain)]
+        into = (train[other], test[other])
+        return accuracy_of_translations(model.by(way), test[domain], into, steps=classifier_steps, chunk=CHUNK)
 
-        def evaluate(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
-            recipe = classification_accuracy.Recipe(steps=classifier_steps)
-            accuracy = classification_accuracy.classifier(train[other], classes=len(classes), recipe=recipe, track=track)
-            batches = data.in_order(own, CHUNK)
-            made = [np.asarray(translated(state, batch["image"], way=way))[batch["mask"] > 0] for batch in batches]
-            rows = {"image": np.concatenate(made), "label": own.gather(np.arange(own.length))["label"]}
-            with data.recording_opened():
-                images = data.from_arrays(rows, name=f"translations of {own.name}", classes=classes)
-            found = {"translated": images, "untranslated": own, "of_target": test[other]}
-            shares = {name: (accuracy(source), source.length) for name, source in found.items()}
-            return named({f"accuracy_{name}": (share, of_share(share, n)) for name, (share, n) in shares.items()})
-
-        return evaluate
-
-    examples = {d: data.in_order(source, min(24, source.length))[0]["image"] for d, source in test.items()}
-
-    def translations(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
-        rows = []
-        for domain, (there, back) in zip(DOMAINS, (TRANSLATORS, TRANSLATORS[::-1]), strict=True):
-            x = examples[domain]
-            made = np.asarray(translated(state, x, way=there))
-            again = np.asarray(translated(state, np.round(255 * made), way=back))
-            blank = np.ones((-len(x) % 4, 3, *image))
-            rows.append(np.concatenate([np.stack([x / 255, made, again], axis=1), blank]).reshape(-1, *image))
-        caption = "Test images, what they became, and what that became again: of domain a, and below of domain b; step"
-        return jaxgen.Picture(np.concatenate(rows), 12, f"{caption} {int(state.step):,}")
-
+    labelled = bool(classifier_steps and same_classes(opened))
     figures: dict[str, tuple[str, ...]] = {"cycle": ()}
     if labelled:
         figures["accuracy_translated"] = ("classifier_steps",)
@@ -207,9 +166,9 @@ def experiment(
             for d, source in test.items()
         },
         final={f"test/{d}": classified(d) for d in DOMAINS} if labelled else {},
-        pictures={"translations": translations},
-        sample=sample,
-        given=jaxgen.Conditions(test[DOMAINS[TRANSLATORS.index(direction)]], features=("image",)),
+        pictures=model.pictures(),
+        sample=model.sample(direction),
+        given=model.conditions(direction),
         sampling=("direction",),
         ema=ema,
         # A small error of the cycle may come of translators that change nothing.

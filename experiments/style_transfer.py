@@ -34,7 +34,6 @@ that descend both by themselves, in `optimised_steps` steps from the content, on
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,11 +100,11 @@ def experiment(
       style: the number of the test image of the styles that all samples take theirs from; None gives the i-th sample the i-th.
       optimised_steps: steps of the images that descend both terms by themselves; 0 leaves these figures out.
     """
-    squared: dict[str, Any] = {"example_map": data.resize(side), "example_map_name": f"the central square at {side}x{side}"}
     sets = {"a": dataset, "b": target}
-    opened = {(split, d): data.load(one, split, **squared) for d, one in sets.items() for split in ("train", "test")}
-    if weights is not None or len({source.shape("image") for source in opened.values()}) > 1:
-        opened = {name: data.in_colour(source) for name, source in opened.items()}
+    opened = {(split, d): data.load(one, split, **data.squared(side)) for d, one in sets.items() for split in ("train", "test")}
+    # VGG takes images in colour alone.
+    in_colour = {name: data.in_colour(source) for name, source in opened.items()}
+    opened = data.in_colour_together(opened) if weights is None else in_colour
     image = data.common_shape("image", *opened.values())
     train, test = ({d: opened[split, d] for d in sets} for split in ("train", "test"))
     if style is not None and style >= test["b"].length:

@@ -73,7 +73,7 @@ TINY = {
 }
 """By flag, where an experiment has it."""
 
-WITHOUT_DRAWS = ("cyclegan", "spade", "style_transfer")
+WITHOUT_DRAWS = ("cycada", "cyclegan", "spade", "style_transfer")
 """Experiments whose samples are functions of what they are given alone."""
 
 
@@ -86,7 +86,13 @@ def a_run(name: str) -> str:
     return str(folder)
 
 
-PARENTS = {"autoencoder": "vqvae", "model": "ddpm", "first_stage": "latent_autoencoder", "flow": "flow_matching"}
+PARENTS = {
+    "autoencoder": "vqvae",
+    "model": "ddpm",
+    "first_stage": "latent_autoencoder",
+    "flow": "flow_matching",
+    "classifier": "lenet",
+}
 """By flag of a run, the experiment that it is of."""
 
 OTHER_PARENTS = {

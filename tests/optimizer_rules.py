@@ -60,6 +60,8 @@ PROGRESSIVE = (
 )
 PACGAN = "fjxmlzn/PacGAN, stacked_MNIST_experiments, config.py: learning_rate 0.0002, beta1 0.5"
 SDA = "lisa-lab/DeepLearningTutorials, code/SdA.py: param - lr * gparam; our choice of the rate of pretraining"
+CYCADA = "jhoffman/pytorch-CycleGAN-and-pix2pix, models/cycle_gan_semantic_model.py: optimizer_CLS, of a constant rate"
+ADDA = "jhoffman/cycada_release, cycada/tools/train_adda_net.py: Adam of 1e-5 with betas of 0.9 and 0.999; our choice of rate"
 DCGAN = "Radford et al. 2015, section 4"
 
 RULES: dict[tuple[str, str, str], Rule] = {
@@ -74,6 +76,11 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ),
     ("iwae", "", "model"): adam(1e-3, "Burda et al. 2015, section 5: epsilon 1e-4", eps=1e-4),
     ("vib", "", "model"): adam(2e-4, "Alemi et al. 2017, beta1 of 0.5", b1=0.5),
+    ("adda", "", "discriminator"): adam(1e-4, ADDA),
+    ("adda", "", "model"): adam(1e-4, ADDA),
+    ("cycada", "steps=40", "translators"): adam(halfway(2e-4, 40), CYCLEGAN, b1=0.5),
+    ("cycada", "steps=40", "discriminators"): adam(halfway(2e-4, 40), CYCLEGAN, b1=0.5),
+    ("cycada", "", "classifier"): adam(1e-3, CYCADA, b1=0.5),
     ("lenet", "", "model"): adam(1e-3, OWN),
     ("lenet", "optimizer='sgd'", "model"): sgd(0.05, "PyTorch's momentum; our choice of rate", 0.9),
     ("sparse_autoencoder", "anneal_steps=100", "model"): adam(lambda step: 1e-3 - 9e-6 * step, OWN),

@@ -39,6 +39,8 @@ GAMES = [
     "stylegan",
     "stacked_modes",
     "spade",
+    "adda",
+    "cycada",
 ]
 MEASURES = ("analytic_dpm", "consistency", "reflow", "style_transfer")
 """What trains nothing has no best step, nor what is trained to agree with itself, or with an encoder of the same run."""

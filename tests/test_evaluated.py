@@ -17,6 +17,7 @@ from jaxgen.measuring.protocol import Measurement, difference
 from jaxgen.runs import run as runs
 
 EVALUATED = [
+    "adda",
     "autoencoder",
     "autoguidance",
     "classifier_free_guidance",
@@ -25,6 +26,7 @@ EVALUATED = [
     "code_prior",
     "conditional_gan",
     "consistency",
+    "cycada",
     "cyclegan",
     "dcgan",
     "ddpm",
@@ -114,12 +116,14 @@ def test_no_evaluated_value_depends_on_the_batch_size(name: str, batch_size: Any
 
 
 WITH_PROTOCOL = [
+    "adda",
     "autoencoder",
     "classifier_free_guidance",
     "classifier_guidance",
     "clip",
     "code_prior",
     "consistency",
+    "cycada",
     "cyclegan",
     "dcgan",
     "ddpm",

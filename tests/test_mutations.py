@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from wiring import (
+    mutations_of_adaptation,
     mutations_of_autoencoders,
     mutations_of_autoguidance,
     mutations_of_consistency,
@@ -98,6 +99,7 @@ MUTATIONS = [
 MUTATIONS += [
     Mutation(f"{Path(file).stem}: {what}", f"../{file}", text, becomes, (f"tests/{tests}", ""))
     for table in (
+        mutations_of_adaptation,
         mutations_of_autoencoders,
         mutations_of_autoguidance,
         mutations_of_likelihoods,

@@ -44,7 +44,7 @@ def given(name: str) -> Any:
         return data.from_arrays(rows, name="captioned")
     if name in ("pix2pix", "spade"):
         return segmented(), segmented(12)
-    if name == "classifier_guidance":  # of the classes of the run that it guides
+    if name in ("classifier_guidance", "adda"):  # of the classes of the run that it stands on
         digits = {"label": tuple(map(str, range(10)))}
         return pictures()._replace(classes=digits), pictures(12, 1)._replace(classes=digits)
     return pictures(), pictures(12, 1)
@@ -60,6 +60,8 @@ def segmented(n: int = 40) -> data.Source:
 def make(name: str, dataset: Any, **flags: Any) -> jaxgen.Experiment:
     own = {
         "clip": {"vocabulary": 300, "pairs": None, "batch_size": 4},
+        "cycada": {"target": pictures(30, 2)},
+        "adda": {"target": given("classifier_guidance")},
         "cyclegan": {"target": pictures(30, 2)},
         "style_transfer": {"target": pictures(30, 2)},
         "spade": {"classes": 5},
@@ -74,7 +76,7 @@ def test_every_experiment_takes_sources(name: str) -> None:
     source = given(name)
     train = source[0] if type(source) is tuple else data.load(source, "train")
     held_out = train.length // 6 if name == "gan" else 0  # for the width of its Parzen windows
-    stream = made.train.streams["a"] if name in ("cyclegan", "style_transfer") else made.train
+    stream = next(iter(made.train.streams.values())) if isinstance(made.train, data.Joined) else made.train
     assert stream.epoch_steps * stream.batch_size == pytest.approx(train.length - held_out)
     shapes = jax.eval_shape(lambda: made.initial(jax.random.key(0)))
     assert jax.tree.leaves(shapes)

@@ -7,7 +7,7 @@ from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
 from jaxgen.data.load import Given, load, located, train_and_test
 from jaxgen.data.palette import Palette, coloured, palette_of, voc_colours
-from jaxgen.data.pixels import resize
+from jaxgen.data.pixels import resize, squared
 from jaxgen.data.source import (
     Opened,
     Source,
@@ -40,7 +40,7 @@ from jaxgen.data.transforms import (
     resample,
     scale,
 )
-from jaxgen.data.views import in_bytes, in_colour, map_examples, part, showing, stacked, take
+from jaxgen.data.views import in_bytes, in_colour, in_colour_together, map_examples, part, showing, stacked, take
 
 __all__ = [
     "Given",
@@ -76,6 +76,7 @@ __all__ = [
     "identity",
     "in_bytes",
     "in_colour",
+    "in_colour_together",
     "in_order",
     "join",
     "jointly",
@@ -101,6 +102,7 @@ __all__ = [
     "scale",
     "showing",
     "shuffled",
+    "squared",
     "stacked",
     "take",
     "texts",

@@ -61,6 +61,21 @@ def checked(images: np.ndarray, name: str) -> np.ndarray:
     return images
 
 
+def squared(size: int | None) -> dict[str, Any]:
+    """The arguments of `load` that bring the central squares of all images to one side.
+
+    Args:
+      size: the side; None leaves the images as they are.
+
+    Returns:
+      `example_map` and its name, or nothing.
+
+    >>> squared(16)["example_map_name"], squared(None)
+    ('the central square at 16x16', {})
+    """
+    return {} if size is None else {"example_map": resize(size), "example_map_name": f"the central square at {size}x{size}"}
+
+
 def resize(size: int, *, feature: str = "image") -> Callable[[dict[str, Any]], dict[str, Any]]:
     """An `example_map` that brings the central square of a uint8 image to `[size, size, C]`, with Lanczos' filter."""
     from PIL import Image, ImageOps

@@ -23,6 +23,7 @@ OWN = {
     "gaussian_grid": builders.GaussianGrid,
     "segmented_digits": builders.SegmentedDigits,
     "chalk_digits": builders.ChalkDigits,
+    "slanted_digits": builders.SlantedDigits,
     "sprites": builders.Sprites,
 }
 

@@ -1,14 +1,16 @@
 """Sources made of another source: some of its examples, or each of them mapped on the host."""
 
 import hashlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
 from jaxgen.data import pixels
 from jaxgen.data.source import Source, digest, stack
 from jaxgen.errors import UserError
+
+K = TypeVar("K")
 
 
 def take(source: Source, indices: np.ndarray) -> Source:
@@ -136,6 +138,25 @@ def in_colour(source: Source, *, feature: str = "image") -> Source:
 
     mark = hashlib.sha256(f"{source.fingerprint} {feature} in colour".encode()).hexdigest()[:16]
     return source._replace(fingerprint=mark, gather=gather, digest=None)
+
+
+def in_colour_together(sources: Mapping[K, Source], *, feature: str = "image") -> dict[K, Source]:
+    """Sources that one network takes: all of them in colour if one of them is.
+
+    Args:
+      sources: the sources by name.
+      feature: the feature that has the images.
+
+    Returns:
+      The sources, or themselves if their images are all grey or all in colour.
+
+    >>> from jaxgen.data import from_arrays
+    >>> grey, colour = (from_arrays({"image": np.zeros((1, 2, 2, c), np.uint8)}) for c in (1, 3))
+    >>> [source.shape("image") for source in in_colour_together({"a": grey, "b": colour}).values()]
+    [(2, 2, 3), (2, 2, 3)]
+    """
+    channels = {source.shape(feature)[-1] for source in sources.values()}
+    return {name: in_colour(source, feature=feature) if len(channels) > 1 else source for name, source in sources.items()}
 
 
 def stacked(source: Source, length: int, *, seed: int = 0) -> Source:

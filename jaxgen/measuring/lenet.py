@@ -29,9 +29,9 @@ def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int], weights
     Raises:
       UserError: if the parameters are no LeNet's of such images. The extractor itself raises it for images of another shape.
     """
-    model = network(params)
-    expected = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))["params"]
-    if jax.tree.map(jnp.shape, dict(params)) != jax.tree.map(jnp.shape, expected):
+    kept = network(params)
+    model = next((m for m in (kept, kept.clone(padding="VALID")) if _takes(m, params, shape)), None)
+    if model is None:
         raise UserError(f"These parameters are not of a LeNet for images of {_told(shape)}; give the shape it was trained on.")
 
     def apply(images: UInt8[Array, "n h w c"]) -> Outputs:
@@ -48,7 +48,7 @@ def extractor(params: Mapping[str, Any], *, shape: tuple[int, int, int], weights
 
 
 def network(params: Mapping[str, Any]) -> LeNet:
-    """The network whose parameters these are, by their shapes.
+    """The network whose parameters these are, by their shapes; of the padding they say nothing.
 
     Raises:
       UserError: if they are no LeNet's.
@@ -61,6 +61,15 @@ def network(params: Mapping[str, Any]) -> LeNet:
         return LeNet(params["out"]["kernel"].shape[-1], convs, denses)
     except (KeyError, TypeError, AttributeError):
         raise UserError("These parameters are no LeNet's; give the folder of a run of experiments.lenet.") from None
+
+
+def _takes(model: LeNet, params: Mapping[str, Any], shape: tuple[int, int, int]) -> bool:
+    """Whether these are the parameters that the network has for images of a shape."""
+    if min(shape[:2]) < model.smallest_side:
+        return False
+    expected = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))["params"]
+    found: bool = jax.tree.map(jnp.shape, dict(params)) == jax.tree.map(jnp.shape, expected)
+    return found
 
 
 def _told(shape: tuple[int, ...]) -> str:

@@ -16,6 +16,7 @@ from jaxgen.objectives.denoising import (
     masking,
     salt_and_pepper,
 )
+from jaxgen.objectives.domain_adaptation import adversarial_adaptation, semantic_consistency
 from jaxgen.objectives.elbo import (
     constrained_elbo,
     elbo,
@@ -83,6 +84,7 @@ __all__ = [
     "Weight",
     "adaptive_weight",
     "adversarial",
+    "adversarial_adaptation",
     "apply",
     "balance",
     "bernoulli_kl",
@@ -139,6 +141,7 @@ __all__ = [
     "pixel_likelihood",
     "reconstruction",
     "salt_and_pepper",
+    "semantic_consistency",
     "semantic_synthesis",
     "simultaneous",
     "sinkhorn",

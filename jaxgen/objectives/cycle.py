@@ -19,6 +19,9 @@ Exchange = Callable[..., tuple[Array, Mapping[str, Any]]]
 Terms = Callable[[TrainState, Batch, Key], Mapping[str, Array]]
 """`terms(state, batch, key) -> {name: [B]}` of the images of one domain."""
 
+Further = Callable[[Params, TrainState, Batch, Mapping[str, Array]], Mapping[str, Array]]
+"""`further(params, state, batch, made) -> {name: [B]}`: terms of the translations of each domain's images, `made[domain]`."""
+
 DOMAINS = ("a", "b")
 """The streams of a batch, and the pools of translations into each domain."""
 
@@ -54,8 +57,9 @@ def cycle_translation(
     *,
     cycle: tuple[float, float] = (10.0, 10.0),
     identity: float = 0.5,
-    gan: float = 1.0,
+    gan: float | tuple[float, float] = 1.0,
     exchange: Exchange | None = None,
+    further: Further | None = None,
     feature: str = "image",
 ) -> CycleLosses:
     r"""The losses of CycleGAN: adversarial ones, what is lost on the way there and back, and what is changed without need.
@@ -71,9 +75,11 @@ def cycle_translation(
       loss: the adversarial losses of the two players, of which the mean over the map is taken.
       cycle: the weights $\lambda_X$ and $\lambda_Y$ of the cycles that begin in domain a and in domain b.
       identity: the weight $\iota$ of what a translator changes in images that are of its target already.
-      gan: the weight $\lambda_D$ of the translators' adversarial losses; with 0 they do not see the discriminators.
+      gan: the weight $\lambda_D$ of the translators' adversarial losses; with 0 they do not see the discriminators. Of two the
+        first is that of translations of domain a, and the second that of domain b.
       exchange: a function that puts translations into a pool and gives those that are shown to the discriminator, such as
         `jaxgen.models.translation.exchange`. The pools are the state's variable `POOLS`. None shows the newest.
+      further: more terms of the translations, which are added to the translators' loss; None adds none.
       feature: the feature of each stream of a batch that is translated.
 
     Returns:
@@ -82,6 +88,7 @@ def cycle_translation(
     Source: Zhu et al. 2017, equations 1 to 3, section 5.2 (the identity) and section 4 (half of the discriminators' losses).
     """
     loss = over_maps(loss)
+    gans = gan if isinstance(gan, tuple) else (gan, gan)
 
     def translate(way: int, params: Params, x: Array) -> Float[Array, "b h w c"]:
         return apply(translators[way], params, {}, x, name=TRANSLATORS[way])[0]
@@ -96,19 +103,25 @@ def cycle_translation(
         found = {"cycle": _difference(translate(back, params, made), x)}
         if identity:
             found["identity"] = _difference(translate(back, params, x), x)
-        if gan:
+        if any(gans):
             found["adversarial"] = loss.generator(judge(1 - domain, params, made))
         return found, made
 
-    weights = [{"cycle": own, "identity": own * identity, "adversarial": gan} for own in cycle]
+    weights = [
+        {"cycle": own, "identity": own * identity, "adversarial": judged} for own, judged in zip(cycle, gans, strict=True)
+    ]
 
     def of_translators(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         values: Array | float = 0.0
         metrics: dict[str, Array] = {}
+        made: dict[str, Array] = {}
         for i, domain in enumerate(DOMAINS):
-            terms, _ = terms_of(i, params, batch[domain][feature])
+            terms, made[domain] = terms_of(i, params, batch[domain][feature])
             values = values + sum(weights[i][name] * term for name, term in terms.items())
             metrics |= {f"{name}_{domain}": term for name, term in terms.items()}
+        if further is not None:
+            more = further(params, state, batch, made)
+            values, metrics = values + sum(more.values()), {**metrics, **more}
         return jnp.asarray(values), Aux(metrics=metrics)
 
     def of_discriminators(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
@@ -129,7 +142,7 @@ def cycle_translation(
     def measured(domain: int) -> Terms:
         def terms(state: TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
             found, made = terms_of(domain, state.params, batch[feature])
-            if not gan:
+            if not any(gans):
                 return found
             on_real, on_fake = judge(domain, state.params, batch[feature]), judge(1 - domain, state.params, made)
             return {**found, **loss.metrics(on_real, on_fake)}

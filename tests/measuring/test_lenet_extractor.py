@@ -49,3 +49,15 @@ def test_other_parameters_are_refused(params: dict) -> None:
 def test_parameters_of_other_images_are_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(UserError, match=r"^These parameters are not of a LeNet for images of .*; give the shape"):
         lenet.extractor(PARAMS, shape=shape, weights="")
+
+
+def test_a_network_without_padding_is_known_by_its_shapes() -> None:
+    model, shape = LeNet(3, (4, 5), (6,), padding="VALID"), (14, 13, 1)
+    params = filled(model, jnp.zeros((1, *shape)))["params"]
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
+    found = jax.jit(lenet.extractor(params, shape=shape, weights="").apply)(images)
+    np.testing.assert_allclose(
+        found.logits, jax.jit(model.apply)({"params": params}, jnp.array(images, jnp.float32) / 255), rtol=1e-4
+    )
+    with pytest.raises(UserError, match=r"^These parameters are not of a LeNet for images of 8x8x1"):
+        lenet.extractor(params, shape=(8, 8, 1), weights="")

@@ -76,3 +76,32 @@ def test_gradient_of_a_maximum_reaches_one_pixel_of_four() -> None:
     variables["params"]["denses_0"] = {"kernel": jnp.ones((4, 2)), "bias": jnp.zeros(2)}
     gradient = jax.jit(jax.grad(lambda x: model.apply(variables, x, method="embed").sum()))(x)
     assert sorted(np.asarray(gradient).ravel().tolist()) == [0.0] * 12 + [2.0] * 4
+
+
+@pytest.mark.parametrize(("padding", "smallest"), [("SAME", 1), ("VALID", 13)])
+def test_the_smallest_side_passes_and_a_smaller_one_does_not(padding: str, smallest: int) -> None:
+    model = LeNet(3, (4, 5), (6,), padding=padding)
+    assert model.smallest_side == smallest
+    assert shapes(model, 1, smallest, smallest, 1) == ((1, 6), (1, 3))
+    if padding == "VALID":
+        variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+        assert variables["params"]["denses_0"]["kernel"].shape == (4 * 4 * 5, 6)
+        with pytest.raises((ValueError, TypeError)):
+            shapes(model, 1, smallest - 1, smallest - 1, 1)
+
+
+def test_whole_maps_are_dropped_in_training_alone() -> None:
+    """One unit for each of the 2x2 places of 40 maps, all 1: a map's four are there together, twice as large, or not."""
+    model, plain = LeNet(2, (40,), (160,), map_dropout=0.5), LeNet(2, (40,), (160,))
+    x = jnp.ones((30, 4, 4, 1))
+    params = jax.tree.map(jnp.zeros_like, filled(model, x)["params"])
+    params["convs_0"]["bias"] = jnp.ones(40)
+    params["denses_0"]["kernel"] = jnp.eye(160)
+    of = lambda model, train: np.asarray(
+        model.apply({"params": params}, x, method="embed", train=train, rngs={"dropout": jax.random.key(0)})
+    )
+    np.testing.assert_array_equal(of(model, False), of(plain, True))
+    maps = of(model, True).reshape(30, 4, 40)
+    assert set(np.unique(maps)) == {0.0, 2.0}
+    assert (maps == maps[:, :1]).all()
+    assert maps.mean() == pytest.approx(1.0, abs=0.1)

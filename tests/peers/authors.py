@@ -224,3 +224,34 @@ def spade() -> SimpleNamespace:
     with mock.patch.dict(sys.modules, stubs), mock.patch.object(sys, "path", [str(folder), *sys.path]):
         networks = importlib.import_module("models.networks")
         return SimpleNamespace(networks=networks, pix2pix_model=importlib.import_module("models.pix2pix_model"))
+
+
+def cycada() -> SimpleNamespace:
+    """The classes `LeNet` and `AddaNet` and the function `train` of ADDA of github.com/jhoffman/cycada_release.
+
+    What loads sets, and what is for photographs, is not needed.
+    """
+    folder = checkout("JAXGEN_CYCADA", "github.com/jhoffman/cycada_release") / "cycada"
+    packages = {name: ModuleType(name) for name in ("cycada", "cycada.models", "cycada.tools")}
+    for name, package in packages.items():
+        package.__path__ = [str(folder.joinpath(*name.split(".")[1:]))]
+    stubs = ("torchvision", "cycada.data", "cycada.data.data_loader", "cycada.tools.test_task_net")
+    with mock.patch.dict(sys.modules, {**packages, **{name: mock.MagicMock() for name in stubs}}):
+        importlib.import_module("cycada.models.task_net")
+        adda_net = importlib.import_module("cycada.models.adda_net")
+        tools = importlib.import_module("cycada.tools.train_adda_net")
+        return SimpleNamespace(
+            LeNet=importlib.import_module("cycada.models.task_net").LeNet, AddaNet=adda_net.AddaNet, train=tools.train
+        )
+
+
+def cycada_translation() -> Any:
+    """The modules `networks` and `cycle_gan_semantic_model` of github.com/jhoffman/pytorch-CycleGAN-and-pix2pix."""
+    folder = checkout("JAXGEN_CYCADA_CYCLEGAN", "github.com/jhoffman/pytorch-CycleGAN-and-pix2pix")
+    package = ModuleType("models")
+    package.__path__ = [str(folder / "models")]  # without their __init__, which finds models by name
+    with mock.patch.dict(sys.modules, {"models": package}), mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        found = [importlib.import_module(f"models.{name}") for name in ("networks", "cycle_gan_semantic_model")]
+        for name in [name for name in sys.modules if name == "util" or name.startswith("util.")]:  # names of others too
+            sys.modules.pop(name)
+    return SimpleNamespace(networks=found[0], model=found[1].CycleGANSemanticModel)

@@ -15,6 +15,7 @@ import experiments.cyclegan
 import jaxgen
 from jaxgen import data
 from jaxgen.game import merging
+from jaxgen.metrics import classification_accuracy
 
 CONSTANT = {
     "a_to_b/out/bias": 0.6,
@@ -218,7 +219,7 @@ def test_translations_of_labelled_images_are_classified_by_what_was_trained_on_t
         seen.append((train.name, classes, recipe.steps))
         return lambda test: float(data.in_bytes(test).gather(np.arange(test.length))["image"].mean() / 255)
 
-    monkeypatch.setattr(experiments.cyclegan.classification_accuracy, "classifier", classifier)
+    monkeypatch.setattr(classification_accuracy, "classifier", classifier)
     experiment = plain(classifier_steps=7)
     state = state_of(experiment, CONSTANT)
     for own, other in ("ab", "ba"):

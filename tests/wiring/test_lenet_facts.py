@@ -2,8 +2,10 @@
 not that of LeCun et al. 1998); smoothing is that of Szegedy et al. 2016, section 7, with dropout on the last features alone."""
 
 import math
+from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from contract import make
 
 import jaxgen
 from jaxgen import data
+from jaxgen.network import FrozenNetwork
 from jaxgen.types import Batch
 
 TRAIN, TEST, CLASSES = 1437, 360, 10
@@ -121,3 +124,91 @@ def test_the_picture_counts_mistakes_on_the_test_images() -> None:
     caption = experiment.pictures["confusions"](state_of(experiment, np.eye(CLASSES)[3]), jax.random.key(0)).caption
     wrong = int((data.load("digits", "test").gather(np.arange(TEST))["label"] != 3).sum())
     assert f"{wrong} of {TEST} taken for another class" in caption
+
+
+def brightness(levels: Any, name: str, side: int = 8, channels: int = 1) -> data.Source:
+    """Images of one colour each, of the classes x and y."""
+    image = np.broadcast_to(np.asarray(levels, np.uint8)[:, None, None, None], (len(levels), side, side, channels))
+    return data.from_arrays({"image": image, "label": np.arange(len(levels)) % 2}, name=name, classes=("x", "y"))
+
+
+PAIR: Any = (brightness(range(9), "source"), brightness([0, 255, 0, 255], "of the source"))
+OTHER: Any = (brightness([255, 255], "target"), brightness([255, 255, 0], "of the target", side=12))
+
+
+class Negative(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any, *, train: bool = False) -> Any:
+        return self.param("gain", nn.initializers.constant(-1.0), ()) * x
+
+
+def by_brightness(experiment: jaxgen.Experiment) -> jaxgen.TrainState:
+    """The state of a classifier that takes bright images for y: of one map and one feature."""
+    params, vars = experiment.initial(jax.random.key(0))
+    own = jax.tree.map(jnp.zeros_like, params["model"])
+    own["convs_0"]["kernel"] = own["convs_0"]["kernel"].at[2, 2].set(1)
+    own["denses_0"]["kernel"] = jnp.full_like(own["denses_0"]["kernel"], 1 / 16)
+    own["out"] = {"kernel": jnp.array([[0.0, 1.0]]), "bias": jnp.array([0.5, 0.0])}
+    return jaxgen.TrainState(jnp.int32(0), jax.random.key(1), {**params, "model": own}, {}, vars, {})
+
+
+def quiet(batches: Any, **_: Any) -> Any:
+    return batches
+
+
+def test_errors_are_counted_in_another_domain_too() -> None:
+    experiment = make("lenet", dataset=PAIR, target=OTHER, side=8, subset=5, channels=(1,), hidden=(1,))
+    assert {name: source.length for name, source in experiment.splits.items()} == {"train": 5, "test": 4, "test/target": 3}
+    assert experiment.splits["test/target"].shape("image") == (8, 8, 1)
+    assert experiment.train.source.length == 5
+    state = by_brightness(experiment)
+    found = {split: evaluate(state, jax.random.key(0), quiet)["error"] for split, evaluate in experiment.evaluators.items()}
+    assert found == pytest.approx({"test": 0.0, "test/target": 1 / 3})
+    told = {name: picture(state, jax.random.key(0)).caption[:40] for name, picture in experiment.pictures.items()}
+    assert told["confusions"].startswith("Held-out images, 0 of 4")
+    assert told["confusions_target"].startswith("Images of the other domain, 1 of 3")
+    assert list(make("lenet").evaluators) == ["test"]
+    assert list(make("lenet").pictures) == ["confusions"]
+
+
+def test_with_a_translator_it_learns_and_is_tested_on_translations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of negatives it errs wherever it was right; the other domain is not translated."""
+    asked = []
+    whence = ("0" * 64, "runs/t", Path("runs/t"), "a_to_b", "last", 1, Path("runs/t"))
+    part = FrozenNetwork(Negative(), {"gain": np.float32(-1)}, {}, *whence, None, (jnp.zeros((1, 8, 8, 1)),))
+    monkeypatch.setattr(jaxgen, "frozen", lambda run, network="model": asked.append((run, network)) or part)
+    flags: Any = {"dataset": PAIR, "target": OTHER, "side": 8, "channels": (1,), "hidden": (1,)}
+    experiment = make("lenet", translator="runs/t", dropout=0.0, **flags)
+    assert asked == [("runs/t", "a_to_b")]
+    assert set(experiment.frozen) == {"translator"}
+    assert experiment.networks["model"].role == "translator"
+    assert make("lenet").networks["model"].role is None
+    state = by_brightness(experiment)
+    found = {split: evaluate(state, jax.random.key(0), quiet)["error"] for split, evaluate in experiment.evaluators.items()}
+    assert found == pytest.approx({"test": 1.0, "test/target": 1 / 3})
+    batch: Batch = {"image": jnp.full((2, 8, 8, 1), 0.1), "label": jnp.array([0, 1])}
+    values, _ = loss(experiment, state, batch, train=True)
+    np.testing.assert_allclose(values, np.log(np.exp(0.5) + np.exp(0.9)) - np.array([0.5, 0.9]), rtol=1e-4)
+    told = {name: picture(state, jax.random.key(0)).caption[:40] for name, picture in experiment.pictures.items()}
+    assert set(told) == {"confusions", "confusions_target", "translations"}
+    assert told["confusions"].startswith("Held-out images, 4 of 4")
+    with pytest.raises(
+        jaxgen.UserError, match="--translator runs/t translates images of 8x8x1, and those of --dataset are 12x12x1"
+    ):
+        make("lenet", translator="runs/t", **{**flags, "side": 12})
+
+
+def test_flags_of_the_network() -> None:
+    module = make("lenet", side=16, valid=True, map_dropout=0.25, dropout=0.1).networks["model"].module
+    assert (module.padding, module.map_dropout, module.dropout) == ("VALID", 0.25, 0.1)
+    assert make("lenet").networks["model"].module.padding == "SAME"
+    with pytest.raises(
+        jaxgen.UserError, match="With --valid 2 convolutions want images of 13 pixels a side or more, and those"
+    ):
+        make("lenet", valid=True)
+    colour = brightness([1, 2, 3], "colour", channels=3)
+    experiment = make("lenet", dataset=PAIR, target=(colour, colour))
+    assert {source.shape("image") for source in experiment.splits.values()} == {(8, 8, 3)}
+    other = brightness([1, 2, 3], "other")._replace(classes={"label": ("x", "z")})
+    with pytest.raises(jaxgen.UserError, match="A label means different things"):
+        make("lenet", dataset=PAIR, target=(other, other))

@@ -5,6 +5,16 @@ from jaxgen.data.builders.chalk_digits import ChalkDigits
 from jaxgen.data.builders.digits import Digits
 from jaxgen.data.builders.mixtures import GaussianGrid, GaussianRing
 from jaxgen.data.builders.segmented_digits import SegmentedDigits
+from jaxgen.data.builders.slanted_digits import SlantedDigits
 from jaxgen.data.builders.sprites import Sprites
 
-__all__ = ["CaptionedDigits", "ChalkDigits", "Digits", "GaussianGrid", "GaussianRing", "SegmentedDigits", "Sprites"]
+__all__ = [
+    "CaptionedDigits",
+    "ChalkDigits",
+    "Digits",
+    "GaussianGrid",
+    "GaussianRing",
+    "SegmentedDigits",
+    "SlantedDigits",
+    "Sprites",
+]
