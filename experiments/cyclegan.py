@@ -50,7 +50,6 @@ from jaxgen.models.translation import PatchDiscriminator, ResnetTranslator, empt
 from jaxgen.objectives.cycle import DISCRIMINATORS, DOMAINS, POOLS, TRANSLATORS
 from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key, Params, Vars
-from jaxgen.uncertainty import named, of_share
 
 LOSSES = {"non_saturating": adversarial.non_saturating, "least_squares": adversarial.least_squares()}
 
@@ -167,15 +166,12 @@ def experiment(
 
         def evaluate(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
             recipe = classification_accuracy.Recipe(steps=classifier_steps)
-            accuracy = classification_accuracy.classifier(train[other], classes=len(classes), recipe=recipe, track=track)
             batches = data.in_order(own, CHUNK)
             made = [np.asarray(translated(state, batch["image"], way=way))[batch["mask"] > 0] for batch in batches]
-            rows = {"image": np.concatenate(made), "label": own.gather(np.arange(own.length))["label"]}
-            with data.recording_opened():
-                images = data.from_arrays(rows, name=f"translations of {own.name}", classes=classes)
-            found = {"translated": images, "untranslated": own, "of_target": test[other]}
-            shares = {name: (accuracy(source), source.length) for name, source in found.items()}
-            return named({f"accuracy_{name}": (share, of_share(share, n)) for name, (share, n) in shares.items()})
+            target = train[other], test[other]
+            return classification_accuracy.of_translations(
+                np.concatenate(made), own, target, classes=classes, recipe=recipe, track=track
+            )
 
         return evaluate
 

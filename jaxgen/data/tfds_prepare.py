@@ -23,6 +23,7 @@ OWN = {
     "gaussian_grid": builders.GaussianGrid,
     "segmented_digits": builders.SegmentedDigits,
     "chalk_digits": builders.ChalkDigits,
+    "coloured_digits": builders.ColouredDigits,
     "sprites": builders.Sprites,
 }
 

@@ -1,11 +1,12 @@
 """Classification accuracy score: the accuracy on real images of a classifier that was trained on samples alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from jaxgen import data
 from jaxgen.data import Source
@@ -18,6 +19,7 @@ from jaxgen.models.cnn import LeNet
 from jaxgen.progress import Track
 from jaxgen.progress import track as show
 from jaxgen.types import Array, Batch, Key, Params
+from jaxgen.uncertainty import named, of_share
 
 
 class Recipe(NamedTuple):
@@ -114,6 +116,39 @@ def classifier(
         return _accuracy(model, params, data.in_bytes(test), classes)
 
     return accuracy
+
+
+def of_translations(
+    images: Float[np.ndarray, "n h w c"],
+    own: Source,
+    target: tuple[Source, Source],
+    *,
+    classes: Sequence[str],
+    recipe: Recipe = Recipe(),  # noqa: B008
+    track: Track = show,
+) -> dict[str, float]:
+    """Translations of labelled images into another domain with the same classes, seen by a classifier of that domain.
+
+    Args:
+      images: the translations of all images of `own` in their order, in [0, 1].
+      own: the images that were translated, with their classes.
+      target: the training images and the test images of the domain that they were translated into.
+      classes: the names of the classes.
+      recipe: the recipe of the classifier, which is trained on the training images.
+      track: a function that shows the progress.
+
+    Returns:
+      The shares that are taken for their own class, with their standard errors: `accuracy_translated` of the translations,
+      `accuracy_untranslated` of the images as they are, and `accuracy_of_target` of the target's test images.
+    """
+    train, test = target
+    accuracy = classifier(train, classes=len(classes), recipe=recipe, track=track)
+    rows = {"image": images, "label": own.gather(np.arange(own.length))["label"]}
+    with data.recording_opened():  # what is made here is no data of a run
+        translated = data.from_arrays(rows, name=f"translations of {own.name}", classes=tuple(classes))
+    found = {"translated": translated, "untranslated": own, "of_target": test}
+    shares = {name: (accuracy(source), source.length) for name, source in found.items()}
+    return named({f"accuracy_{name}": (share, of_share(share, n)) for name, (share, n) in shares.items()})
 
 
 def _check(train: Source, *tests: Source) -> None:
