@@ -224,3 +224,18 @@ def spade() -> SimpleNamespace:
     with mock.patch.dict(sys.modules, stubs), mock.patch.object(sys, "path", [str(folder), *sys.path]):
         networks = importlib.import_module("models.networks")
         return SimpleNamespace(networks=networks, pix2pix_model=importlib.import_module("models.pix2pix_model"))
+
+
+def munit() -> SimpleNamespace:
+    """The modules of github.com/NVlabs/MUNIT, whose licence is non-commercial: `networks` and `trainer`.
+
+    What they load data and weights with is written for an older PyTorch, and not needed.
+    """
+    folder = checkout("JAXGEN_MUNIT", "github.com/NVlabs/MUNIT")
+    importlib.import_module("torch")  # here, since what is imported below is forgotten again
+    utils = mock.MagicMock()
+    with mock.patch.dict(sys.modules, {"utils": utils}), mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        found = {name: importlib.import_module(name) for name in ("networks", "trainer")}
+        for name in found:  # names that others may have too
+            sys.modules.pop(name)
+    return SimpleNamespace(**found)

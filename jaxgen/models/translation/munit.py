@@ -179,13 +179,13 @@ class MUNITAutoencoder(nn.Module):
         size, least = f"{x.shape[1]}x{x.shape[2]}", 2 ** (self.halvings + 1)
         if min(x.shape[1:3]) >> self.style_halvings == 0 or min(x.shape[1:3]) < 4:
             raise SizeError(
-                f"Images of {size} cannot be halved {self.style_halvings} times for their styles; give fewer --style-halvings, or "
-                "a --side of 4 or more."
+                f"Images of {size} cannot be halved {self.style_halvings} times for their styles; give fewer "
+                "--style-halvings, or a --side of 4 or more."
             )
         if any(side % 2**self.halvings or side < least for side in x.shape[1:3]):
             raise SizeError(
-                f"Images of {size} cannot be halved {self.halvings} times to contents of two pixels or more; give a --side that "
-                f"is a multiple of {2**self.halvings}, {least} or more, or fewer --halvings."
+                f"Images of {size} cannot be halved {self.halvings} times to contents of two pixels or more; give a "
+                f"--side that is a multiple of {2**self.halvings}, {least} or more, or fewer --halvings."
             )
         return self.content(x), self.style(x)
 
