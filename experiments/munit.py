@@ -63,7 +63,7 @@ def experiment(
     content: NonNegative = 1.0,
     cycle: NonNegative = 0.0,
     steps: Whole = 1500,
-    batch_size: Count = 8,
+    batch_size: Count = 4,
     learning_rate: Positive = 1e-3,
     halve_every: Count = 500,
     weight_decay: NonNegative = 1e-4,

@@ -67,6 +67,10 @@ TINY = {
     "map_width": 4,
     "discriminator_width": 4,
     "segmenter_steps": 2,
+    "halvings": 1,
+    "style_halvings": 2,
+    "mlp_width": 4,
+    "styles": 2,
 }
 """By flag, where an experiment has it."""
 

@@ -27,7 +27,7 @@ CHANGING: dict[str, list[dict[str, Any]]] = {
 """By experiment: flags under which its objective changes in training, or another one is trained."""
 OPPONENTS = ("discriminator", "critic", "multiplier")
 CASES = [(name, flags) for name in NAMES for flags in [{}, *CHANGING.get(name, [])]]
-GAMES = ["gan", "dcgan", "conditional_gan", "wgan", "pix2pix", "cyclegan", "latent_autoencoder", "stylegan", "spade"]
+GAMES = ["gan", "dcgan", "conditional_gan", "wgan", "pix2pix", "cyclegan", "latent_autoencoder", "stylegan", "spade", "munit"]
 MEASURES = ("analytic_dpm", "consistency", "reflow", "style_transfer")
 """What trains nothing has no best step, nor what is trained to agree with itself, or with an encoder of the same run."""
 

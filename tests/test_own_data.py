@@ -61,6 +61,7 @@ def make(name: str, dataset: Any, **flags: Any) -> jaxgen.Experiment:
     own = {
         "clip": {"vocabulary": 300, "pairs": None, "batch_size": 4},
         "cyclegan": {"target": pictures(30, 2)},
+        "munit": {"target": pictures(30, 2)},
         "style_transfer": {"target": pictures(30, 2)},
         "spade": {"classes": 5},
     }
@@ -74,7 +75,7 @@ def test_every_experiment_takes_sources(name: str) -> None:
     source = given(name)
     train = source[0] if type(source) is tuple else data.load(source, "train")
     held_out = train.length // 6 if name == "gan" else 0  # for the width of its Parzen windows
-    stream = made.train.streams["a"] if name in ("cyclegan", "style_transfer") else made.train
+    stream = made.train.streams["a"] if name in ("cyclegan", "munit", "style_transfer") else made.train
     assert stream.epoch_steps * stream.batch_size == pytest.approx(train.length - held_out)
     shapes = jax.eval_shape(lambda: made.initial(jax.random.key(0)))
     assert jax.tree.leaves(shapes)
@@ -231,6 +232,7 @@ def test_the_tables_are_found() -> None:
         "improved_ddpm": ["schedule", "variance"],
         "made": ["optimizer"],
         "modes": ["method"],
+        "munit": ["loss"],
         "ncsn": ["modulation"],
         "latent_autoencoder": ["loss"],
         "pix2pix": ["loss"],

@@ -48,14 +48,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "shrink", "widen"),
         *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas", "free_bits"),
         *("balanced", "distil", "components", "masks", "agnostic", "spectral", "spectral_start", "augment", "content"),
-        *("style_weight", "matching"),
+        *("style_weight", "matching", "reconstruction", "cycle"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),
         *("rate_decay", "momentum", "momentum_epochs", "weight_decay", "l2", "clip", "max_norm", "critic_steps", "ema"),
         *("ema_widths",),
         *("restart", "accumulate", "bf16", "remat", "stage_steps", "gamma_rate", "encoder_steps", "hold", "fade"),
-        *("discriminator_rate",),
+        *("discriminator_rate", "halve_every"),
     ),
 }
 """The groups of an experiment's flags in `--help`.

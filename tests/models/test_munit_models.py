@@ -121,6 +121,7 @@ def test_each_image_by_itself_and_half_precision_ends_in_float32() -> None:
     assert 1e-6 < float(jnp.abs(half - whole).max()) < 0.5
 
 
+@pytest.mark.slow
 def test_how_networks_start() -> None:
     """Kaiming's normal law by the inputs, two hundredths in discriminators, and gains evenly from 0 to 1."""
     params = jax.jit(MUNITAutoencoder(8, 16, 2, 2, 1, 64).init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
