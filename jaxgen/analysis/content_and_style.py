@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgen import data, keys
+from jaxgen.analysis import hues
 from jaxgen.data import Source
 from jaxgen.game import TrainState
-from jaxgen.metrics import hues
 from jaxgen.pictures import Picture
 from jaxgen.progress import Track
 from jaxgen.types import Array, Key
@@ -87,7 +87,7 @@ def translations(
 
 
 def variety(way: Way, state: TrainState, key: Key, track: Track, *, number: int) -> dict[str, float]:
-    """How much the translations of one image differ by their styles, in a mean over the first images.
+    """The variety of the translations of one image that comes of their styles, in a mean over the first images.
 
     Args:
       way: the way of the translation.
@@ -99,7 +99,7 @@ def variety(way: Way, state: TrainState, key: Key, track: Track, *, number: int)
     Returns:
       With standard errors, `distance_of_styles`: the mean absolute difference of the pixels, in [0, 1], of two translations of
       the same image. And of images in colour `hue_entropy`: the entropy, in bits, of the hues of these translations
-      (`jaxgen.metrics.hues`), with `hue_entropy_of_target` of as many test images of the other domain, if there are as many.
+      (`jaxgen.analysis.hues`), with `hue_entropy_of_target` of as many test images of the other domain, if there are as many.
     """
     made = translations(way, state, key, track, number=number, inputs=INPUTS)
     pairs = number * (number - 1)

@@ -9,8 +9,8 @@ import pytest
 
 from jaxgen import data
 from jaxgen.analysis import content_and_style as cs
+from jaxgen.analysis import hues
 from jaxgen.game import TrainState
-from jaxgen.metrics import hues
 
 STATE = TrainState(jnp.int32(7), jax.random.key(0), {}, {}, {}, {})
 INKS = np.array([[1.0, 0, 0], [0, 1, 0]])

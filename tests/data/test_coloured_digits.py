@@ -6,9 +6,9 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 from jaxgen import data
+from jaxgen.analysis import hues
 from jaxgen.data.builders import coloured_digits as coloured
 from jaxgen.data.builders.digits import TRAIN
-from jaxgen.metrics import hues
 
 
 @pytest.mark.parametrize(("hue", "colour"), [(0.0, (255, 51, 51)), (1 / 3, (51, 255, 51)), (0.75, (153, 51, 255))])

@@ -162,7 +162,7 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/models/translation/patch.py", "models/test_munit_models.py"): PATCH,
     ("jaxgen/nn/norm.py", "nn/test_image_norm.py"): NORM,
     ("jaxgen/analysis/content_and_style.py", "analysis/test_content_and_style.py"): ANALYSIS,
-    ("jaxgen/metrics/hues.py", "metrics/test_hues.py"): HUES,
+    ("jaxgen/analysis/hues.py", "analysis/test_hues.py"): HUES,
     ("jaxgen/metrics/classification_accuracy.py", "metrics/test_accuracy_of_translations.py"): ACCURACY,
     ("jaxgen/data/builders/coloured_digits.py", "data/test_coloured_digits.py"): DIGITS,
 }

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxgen.analysis import hues
 from jaxgen.errors import InputError
-from jaxgen.metrics import hues
 
 
 def test_pure_hues_lie_where_python_has_them() -> None:
