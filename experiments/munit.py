@@ -34,9 +34,9 @@ Against the paper (sections 3 to 5, appendix B) and its authors' code (github.co
 Of 100 test images of each domain in as many styles as `--styles` says, `hue_entropy` is the entropy of the hues of one image's
 translations in bits, of at most 3.7, next to `hue_entropy_of_target` of as many test images of the other domain, and
 `distance_of_styles` the mean absolute difference of the pixels, in [0, 1], of two of them. Where both domains have the same
-classes, a LeNet is trained on the training images of each. Of the other domain's test images `accuracy_untranslated` is the share
-that it takes for their own class as they are, and `accuracy_translated` when each was translated in a style that was drawn for
-it; `accuracy_of_target` is that share of its own domain's test images.
+classes, a LeNet is trained on the training images of each. Of the other domain's test images `accuracy_untranslated` is the
+share that it takes for their own class as they are, and `accuracy_translated` when each was translated in a style drawn for it;
+`accuracy_of_target` is that share of its own domain's test images.
 """
 
 import functools
