@@ -70,6 +70,10 @@ TINY = {
     "segmenter_steps": 2,
     "pretraining_steps": 1,
     "corruption_levels": (0.3,),
+    "halvings": 1,
+    "style_halvings": 2,
+    "mlp_width": 4,
+    "styles": 2,
 }
 """By flag, where an experiment has it."""
 

@@ -39,6 +39,11 @@ def sgd(rate: Any, source: str, momentum: float) -> Rule:
     return Rule("SGD", {"momentum": momentum}, rate, source)
 
 
+def coupled(rate: Any, decay: float, source: str, b1: float) -> Rule:
+    """Adam with a decay of all parameters in the gradient."""
+    return Rule("Adam", {"betas": (b1, 0.999), "eps": 1e-8, "weight_decay": decay}, rate, source, decayed=tuple(PARAMETERS))
+
+
 def cosine(peak: float) -> Callable[[int], float]:
     return lambda step: peak * (1 + np.cos(np.pi * step / 20_000)) / 2
 
@@ -49,6 +54,7 @@ def halfway(peak: float, steps: int) -> Callable[[int], float]:
 
 OWN = "Kingma & Ba 2015, algorithm 1; our choice of rate"
 PIX2PIX = "Isola et al. 2017, section 3.3; linear to zero as in junyanz/pytorch-CycleGAN-and-pix2pix, util/scheduler"
+MUNIT = "NVlabs/MUNIT, trainer.py: Adam(lr, betas=(0.5, 0.999), weight_decay=1e-4), StepLR of 0.5; our rate and its steps"
 SPADE = "NVlabs/SPADE, options/train_options.py: betas 0 and 0.9, half and twice 2e-4; linear to zero; our rates"
 CYCLEGAN = "Zhu et al. 2017, section 4: constant and then linear to zero, here after each step and not after each epoch"
 LDM = "latent-diffusion, ldm/models/autoencoder.py: Adam(lr, betas=(0.5, 0.9)) of both; our choice of rate"
@@ -106,6 +112,8 @@ RULES: dict[tuple[str, str, str], Rule] = {
     ("style_transfer", "", "decoder"): adam(lambda step: 1e-3 / (1 + 5e-5 * step), ADAIN),
     ("spade", "steps=40", "generator"): adam(halfway(4e-4, 40), SPADE, b1=0.0, b2=0.9),
     ("spade", "steps=40", "discriminator"): adam(halfway(4e-4, 40), SPADE, b1=0.0, b2=0.9),
+    ("munit", "halve_every=20", "discriminators"): coupled(lambda step: 1e-3 * 0.5 ** (step // 20), 1e-4, MUNIT, b1=0.5),
+    ("munit", "halve_every=20", "autoencoders"): coupled(lambda step: 1e-3 * 0.5 ** (step // 20), 1e-4, MUNIT, b1=0.5),
     ("latent_autoencoder", "", "autoencoder"): adam(1e-3, LDM, b1=0.5, b2=0.9),
     ("latent_autoencoder", "", "discriminator"): adam(1e-3, LDM, b1=0.5, b2=0.9),
     ("stylegan", "channels=(4,)", "discriminator"): adam(5e-3, STYLEGAN, b1=0.0, b2=0.99),

@@ -41,6 +41,7 @@ GAMES = [
     "spade",
     "adda",
     "cycada",
+    "munit",
 ]
 MEASURES = ("analytic_dpm", "consistency", "reflow", "style_transfer")
 """What trains nothing has no best step, nor what is trained to agree with itself, or with an encoder of the same run."""

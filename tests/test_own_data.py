@@ -63,6 +63,7 @@ def make(name: str, dataset: Any, **flags: Any) -> jaxgen.Experiment:
         "cycada": {"target": pictures(30, 2)},
         "adda": {"target": given("classifier_guidance")},
         "cyclegan": {"target": pictures(30, 2)},
+        "munit": {"target": pictures(30, 2)},
         "style_transfer": {"target": pictures(30, 2)},
         "spade": {"classes": 5},
     }
@@ -233,6 +234,7 @@ def test_the_tables_are_found() -> None:
         "improved_ddpm": ["schedule", "variance"],
         "made": ["optimizer"],
         "modes": ["method"],
+        "munit": ["loss"],
         "ncsn": ["modulation"],
         "latent_autoencoder": ["loss"],
         "pix2pix": ["loss"],

@@ -54,14 +54,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas", "free_bits"),
         *("balanced", "distil", "components", "masks", "agnostic", "spectral", "spectral_start", "augment", "content"),
         *("style_weight", "matching", "corruption_levels", "threshold", "cycle", "identity", "pool", "semantic"),
-        *("semantic_limit",),
+        *("semantic_limit", "reconstruction"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),
         *("rate_decay", "momentum", "momentum_epochs", "weight_decay", "l2", "clip", "max_norm", "critic_steps", "ema"),
         *("ema_widths",),
         *("restart", "accumulate", "bf16", "remat", "stage_steps", "gamma_rate", "encoder_steps", "hold", "fade"),
-        *("discriminator_rate", "pretraining_steps", "pretraining_rate"),
+        *("discriminator_rate", "pretraining_steps", "pretraining_rate", "halve_every"),
     ),
 }
 """The groups of an experiment's flags in `--help`.

@@ -24,6 +24,7 @@ OWN = {
     "segmented_digits": builders.SegmentedDigits,
     "chalk_digits": builders.ChalkDigits,
     "slanted_digits": builders.SlantedDigits,
+    "coloured_digits": builders.ColouredDigits,
     "sprites": builders.Sprites,
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxgen import data
 from jaxgen.data import Source
@@ -21,14 +22,41 @@ def same_classes(sources: Mapping[Any, Source]) -> tuple[str, ...]:
     return first if all(other == first for other in others) else ()
 
 
-def accuracy_of_translations(
-    translated: Callable[[TrainState, Any], Any], own: Source, target: tuple[Source, Source], *, steps: int, chunk: int = 16
-) -> Evaluator:
-    """The accuracy of a LeNet of the target domain on translations of the test images of another.
+def accuracies(
+    images: Float[np.ndarray, "n h w c"], own: Source, target: tuple[Source, Source], *, steps: int, track: Track
+) -> dict[str, float]:
+    """The accuracy of a LeNet of the target domain on translations of the images of another.
 
     `accuracy_translated` is the share of the translations that it takes for their own class, `accuracy_untranslated` that of
     the images as they are, and `accuracy_of_target` that of the test images of its own domain. No training of the translators
     sees these labels.
+
+    Args:
+      images: the translations of all images of `own` in their order, in [0, 1].
+      own: the images that were translated, with their classes.
+      target: the training and the test images of the domain that they are translated into, with the same classes.
+      steps: the training steps of the LeNet.
+      track: a function that shows the progress.
+
+    Returns:
+      The values, with the standard errors of shares.
+    """
+    train, test = target
+    names = own.classes["label"]
+    recipe = classification_accuracy.Recipe(steps=steps)
+    accuracy = classification_accuracy.classifier(train, classes=len(names), recipe=recipe, track=track)
+    rows = {"image": images, "label": own.gather(np.arange(own.length))["label"]}
+    with data.recording_opened():  # what is made here is no data of a run
+        translated = data.from_arrays(rows, name=f"translations of {own.name}", classes=names)
+    found = {"translated": translated, "untranslated": own, "of_target": test}
+    shares = {name: (accuracy(source), source.length) for name, source in found.items()}
+    return named({f"accuracy_{name}": (share, of_share(share, n)) for name, (share, n) in shares.items()})
+
+
+def accuracy_of_translations(
+    translated: Callable[[TrainState, Any], Any], own: Source, target: tuple[Source, Source], *, steps: int, chunk: int = 16
+) -> Evaluator:
+    """The `accuracies` of the translations of all test images of a domain.
 
     Args:
       translated: the translation of bytes into numbers in [0, 1], of a state.
@@ -38,21 +66,12 @@ def accuracy_of_translations(
       chunk: images that are translated at a time; no value depends on it.
 
     Returns:
-      The evaluator, whose values come with the standard errors of shares.
+      The evaluator.
     """
-    train, test = target
 
     def evaluate(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        names = own.classes["label"]
-        recipe = classification_accuracy.Recipe(steps=steps)
-        accuracy = classification_accuracy.classifier(train, classes=len(names), recipe=recipe, track=track)
         batches = data.in_order(own, chunk)
         made = [np.asarray(translated(state, batch["image"]))[batch["mask"] > 0] for batch in batches]
-        rows = {"image": np.concatenate(made), "label": own.gather(np.arange(own.length))["label"]}
-        with data.recording_opened():
-            images = data.from_arrays(rows, name=f"translations of {own.name}", classes=names)
-        found = {"translated": images, "untranslated": own, "of_target": test}
-        shares = {name: (accuracy(source), source.length) for name, source in found.items()}
-        return named({f"accuracy_{name}": (share, of_share(share, n)) for name, (share, n) in shares.items()})
+        return accuracies(np.concatenate(made), own, target, steps=steps, track=track)
 
     return evaluate

@@ -32,6 +32,7 @@ from jaxgen.nn.noise import NoiseInjection
 from jaxgen.nn.norm import (
     BatchNorm,
     GroupNorm,
+    ImageNorm,
     InstanceNorm,
     LayerNorm,
     PixelNorm,
@@ -75,6 +76,7 @@ __all__ = [
     "GaussianLikelihood",
     "GroupNorm",
     "HeteroscedasticGaussianLikelihood",
+    "ImageNorm",
     "Initializers",
     "InstanceNorm",
     "KVCache",

@@ -44,6 +44,7 @@ from jaxgen.objectives.latents import LATENT_SCALE, Latents, in_latents, latents
 from jaxgen.objectives.learned_schedule import gamma_of, nearest_level, vdm, vdm_bits, vdm_bound
 from jaxgen.objectives.learned_variance import hybrid, vlb
 from jaxgen.objectives.likelihood import code_likelihood, log_prob
+from jaxgen.objectives.multimodal import MultimodalLosses, multimodal_translation
 from jaxgen.objectives.multiscale import multiscale_reconstruction
 from jaxgen.objectives.noise_power import noise_power
 from jaxgen.objectives.noisy_classification import classifier_of, noisy_classification
@@ -76,6 +77,7 @@ __all__ = [
     "CycleLosses",
     "Difference",
     "Latents",
+    "MultimodalLosses",
     "Perceptual",
     "Prediction",
     "SecondMoment",
@@ -131,6 +133,7 @@ __all__ = [
     "log_prob",
     "masking",
     "mean_difference",
+    "multimodal_translation",
     "multiscale_reconstruction",
     "nearest_level",
     "noise_power",

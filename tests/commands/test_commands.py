@@ -86,7 +86,8 @@ def test_list_and_data(capsys, tmp_path: Path) -> None:
         "digits 1.0.0 train 1,437, test 360 label int64, image 8x8x1 uint8" in told or "image 8x8x1 uint8, label int64" in told
     )
     assert re.search(
-        r"\d+ kB in .*digits/1\.0\.0 Made when they are first used: captioned_digits, chalk_digits, gaussian_grid", told
+        r"\d+ kB in .*digits/1\.0\.0 Made when they are first used: captioned_digits, chalk_digits, coloured_digits, gaussian_",
+        told,
     )
 
 

@@ -1,9 +1,12 @@
 """Flags that training does not depend on: given anew to a trained run, and refused where training depends on them."""
 
+import atexit
 import functools
 import importlib
 import json
 import re
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 from contract import make, one_a_family
+from PIL import Image
 from test_experiments import NAMES
 
 import jaxgen
@@ -23,6 +27,15 @@ from jaxgen.flags import late
 from jaxgen.runs.run import begin
 from jaxgen.traces import programs
 from jaxgen.training import program
+
+
+def picture() -> Path:
+    """The file of a picture."""
+    folder = Path(tempfile.mkdtemp(prefix="jaxgen-example-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Image.fromarray(np.full((8, 8, 3), 100, np.uint8)).save(folder / "example.png")
+    return folder / "example.png"
+
 
 OTHERS: dict[str, Any] = {
     "sampler": "ddim",
@@ -73,6 +86,8 @@ OTHERS: dict[str, Any] = {
     "truncated": 1,
     "path_samples": 7,
     "segmenter_steps": 3,
+    "example": picture(),
+    "styles": 3,
 }
 """By flag, a value that is neither the default nor that of tiny runs."""
 

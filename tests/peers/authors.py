@@ -255,3 +255,18 @@ def cycada_translation() -> Any:
         for name in [name for name in sys.modules if name == "util" or name.startswith("util.")]:  # names of others too
             sys.modules.pop(name)
     return SimpleNamespace(networks=found[0], model=found[1].CycleGANSemanticModel)
+
+
+def munit() -> SimpleNamespace:
+    """The modules of github.com/NVlabs/MUNIT, whose licence is non-commercial: `networks` and `trainer`.
+
+    What they load data and weights with is written for an older PyTorch, and not needed.
+    """
+    folder = checkout("JAXGEN_MUNIT", "github.com/NVlabs/MUNIT")
+    importlib.import_module("torch")  # here, since what is imported below is forgotten again
+    utils = mock.MagicMock()
+    with mock.patch.dict(sys.modules, {"utils": utils}), mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        found = {name: importlib.import_module(name) for name in ("networks", "trainer")}
+        for name in found:  # names that others may have too
+            sys.modules.pop(name)
+    return SimpleNamespace(**found)

@@ -124,14 +124,19 @@ TRANSLATIONS: Sequence[Change] = [
 
 ACCURACY: Sequence[Change] = [
     ("the classifier of the test split", "classifier(train, classes", "classifier(test, classes"),
-    ("classified untranslated", '"translated": images, "un', '"translated": own, "un'),
+    ("classified untranslated", '"translated": translated, "un', '"translated": own, "un'),
     (
         "padding is classified",
         'translated(state, batch["image"]))[batch["mask"] > 0]',
         'translated(state, batch["image"]))[:own.length]',
     ),
     ("other steps", "Recipe(steps=steps)", "Recipe()"),
+    ("other labels", 'own.gather(np.arange(own.length))["label"]', 'own.gather(np.arange(own.length)[::-1])["label"]'),
     ("other classes are compared", "if all(other == first for other in others) else ()", "if True else ()"),
+]
+
+CONFUSIONS: Sequence[Change] = [
+    ("right ones are counted", "int((p.argmax(1) != label).sum())", "int((p.argmax(1) == label).sum())"),
 ]
 
 SLANTED: Sequence[Change] = [
@@ -147,6 +152,7 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/models/cnn/lenet.py", "models/test_lenet.py"): LENET_MODEL,
     ("experiments/lenet.py", "wiring/test_lenet_facts.py"): LENET,
     ("jaxgen/analysis/translations.py", "analysis/test_translations.py"): TRANSLATIONS,
+    ("jaxgen/analysis/confusion.py", "wiring/test_lenet_facts.py"): CONFUSIONS,
     ("jaxgen/measuring/translations.py", "measuring/test_accuracy_of_translations.py"): ACCURACY,
     ("jaxgen/data/builders/slanted_digits.py", "data/test_slanted_digits.py"): SLANTED,
 }

@@ -126,8 +126,8 @@ BOTTLENECK: Sequence[Change] = [
 
 LENET: Sequence[Change] = [
     ("test images are augmented", "batch_size=500, transform=data.scale())", "batch_size=500, transform=augmented)"),
-    ("--smoothing is dropped", "objectives.classification(model, smoothing=smoothing)", "objectives.classification(model)"),
-    ("--dropout is dropped", "channels, hidden, dropout, dtype", "channels, hidden, 0.0, dtype"),
+    ("--smoothing is dropped", "smoothing=smoothing, shown=shown", "shown=shown"),
+    ("--dropout is dropped", "channels, hidden, dropout, ", "channels, hidden, 0.0, "),
     (
         "optimizers are swapped",
         '{"adam": optax.adam(rate), "sgd": optax.sgd(rate, momentum=0.9)}',
@@ -138,8 +138,7 @@ LENET: Sequence[Change] = [
     ("--flip is the other way", "data.flip() if flip", "data.flip() if not flip"),
     ("one shift more", "data.pad(shift), data.crop", "data.pad(shift + 1), data.crop"),
     ("one rate for both", '(0.05 if optimizer == "sgd" else 1e-3)', "1e-3"),
-    ("measured on the training split", "jaxgen.mean_over(test, ", "jaxgen.mean_over(train, "),
-    ("right ones are counted", "int((p.argmax(1) != label).sum())", "int((p.argmax(1) == label).sum())"),
+    ("measured on the training split", "jaxgen.mean_over(source, ", 'jaxgen.mean_over(splits["train"], '),
 ]
 
 SUPERVISED: Sequence[Change] = [

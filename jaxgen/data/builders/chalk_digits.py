@@ -1,6 +1,6 @@
 """`chalk_digits`: the bundled digits as if written in yellow chalk on a green board. No download, no TensorFlow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,13 @@ class ChalkDigits(tfds.core.GeneratorBasedBuilder):
 
 def chalked(opacity: np.ndarray) -> np.ndarray:
     """An 8x8 digit, whose opacity is in [0, 1], on the board: bytes `[SIDE, SIDE, 3]`."""
+    return drawn_in(opacity, CHALK, BOARD)
+
+
+def drawn_in(opacity: np.ndarray, ink: Sequence[float], ground: Sequence[float]) -> np.ndarray:
+    """An 8x8 digit, whose opacity is in [0, 1], in one colour on another, enlarged: bytes `[SIDE, SIDE, 3]`."""
     from PIL import Image
 
     large = Image.fromarray(np.round(opacity * 255).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    board, chalk = (np.asarray(colour, np.float32) for colour in (BOARD, CHALK))
-    return np.round(board + np.asarray(large, np.float32)[..., None] / 255 * (chalk - board)).astype(np.uint8)
+    below, above = (np.asarray(colour, np.float32) for colour in (ground, ink))
+    return np.round(below + np.asarray(large, np.float32)[..., None] / 255 * (above - below)).astype(np.uint8)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import SizeError
 from jaxgen.models.gan.dcgan import KERNEL, gains
-from jaxgen.nn import BatchNorm, Conv, InstanceNorm, SpectralNorm, avg_pool
+from jaxgen.nn import BatchNorm, Conv, InstanceNorm, SpectralNorm, avg_pool, reflect_pad
 
 
 class PatchDiscriminator(nn.Module):
@@ -98,18 +98,62 @@ class PatchDiscriminator(nn.Module):
         )
 
 
+class HalvingDiscriminator(nn.Module):
+    """Images to a map of logits by 4x4 convolutions of stride two alone, without normalisation; the last layer is of 1x1.
+
+    Borders are reflected, and leaky rectifiers have the slope 0.2.
+
+    Source: Huang et al. 2018, section 5.1 and appendix B.2; reflected borders are the authors' code's
+    (github.com/NVlabs/MUNIT).
+
+    Fields:
+      layers: the number of convolutions of stride two.
+      width: the channels of the first map; they double with each convolution.
+      dtype: the dtype of the computation; the parameters are float32.
+    """
+
+    layers: int = 4
+    width: int = 64
+    dtype: Any = jnp.float32
+
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 1"]:
+        """The logits, in float32; training changes nothing.
+
+        Raises:
+          SizeError: if the images cannot be halved so often.
+        """
+        return self.maps(x, train=train)[-1]
+
+    @nn.compact
+    def maps(self, x: Float[Array, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
+        """The maps after each rectifier, the largest first, and the logits; its arguments are those of a call."""
+        if min(x.shape[1:3]) >> self.layers == 0:
+            raise SizeError(
+                f"Images of {x.shape[1]}x{x.shape[2]} cannot be halved {self.layers} times by a discriminator; give fewer "
+                "--layers, or fewer --scales."
+            )
+        h, maps = x, []
+        for i in range(self.layers):
+            conv = Conv(self.width * 2**i, (4, 4), (2, 2), padding=0, kernel_init=KERNEL, dtype=self.dtype, name=f"conv{i}")
+            h = nn.leaky_relu(conv(reflect_pad(h, 1)), 0.2)
+            maps.append(h)
+        head = Conv(1, (1, 1), kernel_init=KERNEL, dtype=self.dtype, name="head")
+        return (*maps, head(h).astype(jnp.float32))
+
+
 class MultiScaleDiscriminator(nn.Module):
     """Discriminators of patches on images of several sizes, each half as large as the one before, with parameters of their own.
 
-    Source: Wang et al. 2018 (pix2pixHD), section 3.2; Park et al. 2019, appendix A. An image is halved by the mean of the 3x3
-    pixels around every second one, of those that lie within the image, as in the authors' code.
+    Source: Wang et al. 2018 (pix2pixHD), section 3.2; Park et al. 2019, appendix A; Huang et al. 2018, section 5.1. An image is
+    halved by the mean of the 3x3 pixels around every second one, of those that lie within the image, as in the authors' codes.
 
     Fields:
-      patch: the function that makes a discriminator, such as `functools.partial(PatchDiscriminator, layers=3)`.
+      patch: the function that makes a discriminator with a method `maps`, such as
+        `functools.partial(PatchDiscriminator, layers=3)`.
       scales: the number of sizes.
     """
 
-    patch: Callable[..., PatchDiscriminator] = functools.partial(PatchDiscriminator, instance=True, spectral=True, pad=2)
+    patch: Callable[..., Any] = functools.partial(PatchDiscriminator, instance=True, spectral=True, pad=2)
     scales: int = 2
 
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ 1"], ...]:
