@@ -29,7 +29,7 @@ def test_translations_are_compared_with_the_images_as_they_are_and_with_those_of
         return accuracy
 
     monkeypatch.setattr(classification_accuracy, "classifier", classifier)
-    own = source([0, 0, 0, 0, 200], [0, 1, 1, 1, 0], "own")
+    own = source([0, 0, 0, 200, 0], [0, 1, 1, 0, 1], "own")
     target = source([0], [0], "target train"), source([200, 200], [0, 1], "target test")
     made = np.array([0.1, 0.9, 0.9, 0.1, 0.1], np.float32)[:, None, None, None] * np.ones((1, 2, 2, 1), np.float32)
     recipe = classification_accuracy.Recipe(steps=3)
