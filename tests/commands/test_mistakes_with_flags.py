@@ -94,7 +94,6 @@ FLAGS = [
     ("stylegan --channels 4 4 4 4", "^--channels has 4 numbers, which halve images of 8x8 to maps of one pixel or less"),
     ("munit --styles 1", "^--styles 1 shows no variety; give 2 or more, or 0"),
     ("munit --gan 0", "^--gan is 0.0; give a number above 0"),
-    ("cannot be halved 4 times to contents of two pixels or more; give a --side that is a multiple of 16",),
     ("stylegan --hold 0", "^--hold is 0; give 1 or more"),
     ("stylegan --mixing 1", "^--mixing is 1.0; give 0 or more and less than 1"),
     ("progressive_gan --doublings 2", "^--doublings 2 are more than the 1 of --channels; give as many or fewer"),

@@ -38,14 +38,14 @@ def test_translations_are_classified_by_what_was_trained_on_the_target(monkeypat
         return accuracy
 
     monkeypatch.setattr(classification_accuracy, "classifier", classifier)
-    own, target = grey([51, 102, 153], "own"), (grey([1, 2], "train"), grey([204, 255], "test"))
+    own, target = grey([51, 102, 153, 102], "own"), (grey([1, 2], "train"), grey([204, 255], "test"))
     translated = lambda state, images: state.params["gain"] * images / 255
     found = accuracy_of_translations(translated, own, target, steps=7, chunk=2)(STATE, jax.random.key(0), quiet)
     assert found["accuracy_translated"] == pytest.approx(0.2, abs=0.003)
     assert found["accuracy_untranslated"] == pytest.approx(0.4)
     assert found["accuracy_of_target"] == pytest.approx(0.9)
-    assert found["accuracy_untranslated_stderr"] == pytest.approx(np.sqrt(0.4 * 0.6 / 2))
-    assert seen == [("train", 2, 7), (3, [0, 1, 0]), (3, [0, 1, 0]), (2, [0, 1])]
+    assert found["accuracy_untranslated_stderr"] == pytest.approx(np.sqrt(0.4 * 0.6 / 3))
+    assert seen == [("train", 2, 7), (4, [0, 1, 0, 1]), (4, [0, 1, 0, 1]), (2, [0, 1])]
 
 
 def test_classes_are_those_that_all_sets_have() -> None:
