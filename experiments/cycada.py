@@ -8,10 +8,10 @@ jaxgen translate runs/cycada PICTURES --out OUT --resize
 The classifier that learns from the translations is `experiments.lenet --translator runs/cycada`, and the adaptation of its
 scores `experiments.adda`, which has all commands in order.
 
-The first, with seed 0, makes translations of 360 test digits of which the source's classifier mistakes 6.1 +- 1.3 %, and of the
-digits themselves 4.4 +- 1.1 %. Of slanted ones it mistakes 22.2 +- 2.2 %, and 20.0 +- 2.1 % when they are brought to the source.
-The way there and back changes the pixels by 0.196 of a range of 2 from the digits on, and by 0.185 from the slanted ones. It took
-260 seconds of processor time on cores that other programs shared.
+The first, with seed 0, makes translations of 360 test digits of which the source's classifier mistakes 6.1 +- 1.3 %, and of
+the digits themselves 4.4 +- 1.1 %. Of slanted ones it mistakes 22.2 +- 2.2 %, and 20.0 +- 2.1 % when they are brought to the
+source. The way there and back changes the pixels by 0.196 of a range of 2 from the digits on, and by 0.185 from the slanted
+ones. It took 260 seconds of processor time on cores that other programs shared.
 
 Against the paper (section 3.1, equation 5 without its terms of features) and its authors' code, which is a fork of CycleGAN's
 (github.com/jhoffman/pytorch-CycleGAN-and-pix2pix: train_cycada.sh, models/cycle_gan_semantic_model.py):
