@@ -53,7 +53,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "shrink", "widen"),
         *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas", "free_bits"),
         *("balanced", "distil", "components", "masks", "agnostic", "spectral", "spectral_start", "augment", "content"),
-        *("style_weight", "matching", "corruption_levels", "threshold", "cycle", "identity", "pool", "semantic"),
+        *("style_weight", "matching", "corruption_levels", "threshold", "cycle", "identity", "pool", "drift"),
         *("semantic_limit", "reconstruction"),
     ),
     "optimisation": (
@@ -61,7 +61,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("rate_decay", "momentum", "momentum_epochs", "weight_decay", "l2", "clip", "max_norm", "critic_steps", "ema"),
         *("ema_widths",),
         *("restart", "accumulate", "bf16", "remat", "stage_steps", "gamma_rate", "encoder_steps", "hold", "fade"),
-        *("discriminator_rate", "pretraining_steps", "pretraining_rate", "halve_every"),
+        *("discriminator_rate", "pretraining_steps", "pretraining_rate", "classifier_rate", "halve_every"),
     ),
 }
 """The groups of an experiment's flags in `--help`.
