@@ -53,7 +53,7 @@ def test_images_that_are_not_square_are_not_moved() -> None:
     wide = source.from_arrays({"image": np.zeros((4, 6, 8, 1), np.uint8), "label": np.zeros(4, np.int64)}, name="wide")
     wide = wide._replace(classes={"label": ("a", "b")})
     with pytest.raises(jaxgen.UserError, match=r"^--shift 2 wants square images, and those of wide are 6x8; leave it out\.$"):
-        contract.make("lenet", shift=2, dataset=(wide, wide))
+        contract.make("lenet", shift=2, side=None, dataset=(wide, wide))
 
 
 def test_half_precision_is_the_networks() -> None:

@@ -250,7 +250,7 @@ def test_images_are_brought_to_the_side_of_the_classifier() -> None:
 @pytest.mark.parametrize(
     ("part", "of", "mend"),
     [
-        ({"network": Bright()}, {}, "--classifier runs/lenet is no classifier of scores; give a run of experiments.lenet"),
+        ({"network": Bright()}, {}, "--classifier .* is no classifier of scores; give a run of experiments.lenet"),
         ({"names": ("x", "y", "w")}, {}, "The classes of --dataset are others than those of --classifier; give the set"),
         ({}, {"names": ("x", "y", "w")}, "The classes of --dataset are others than those of --classifier"),
     ],
