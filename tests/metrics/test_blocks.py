@@ -64,6 +64,7 @@ def test_a_device_has_its_part_of_the_rows_and_the_whole_of_the_columns() -> Non
         assert left.sharding.device_set == set(DEVICES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("size", [1, 3])
 def test_no_value_depends_on_the_devices(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ def test_the_noise_belongs_to_the_examples(variables: Any) -> None:
     assert float(jnp.abs(plain).max()) <= 1
 
 
+@pytest.mark.slow
 def test_the_three_innermost_decoder_layers_drop_half(variables: Any) -> None:
     net = UNetTranslator(5, width=1)
     x = normal(1, 32, 32, 1)

@@ -30,6 +30,7 @@ def test_the_papers_cifar10_model_has_its_parameters() -> None:
     assert sum(p.size for p in jax.tree.leaves(variables)) == 35_746_307
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [(8, 8), (7, 7), (28, 28), (5, 9), (32, 32), (64, 64)])
 @pytest.mark.parametrize("levels", [1, 3, 4])
 def test_any_side_comes_back(sides: tuple[int, int], levels: int) -> None:

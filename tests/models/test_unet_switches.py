@@ -120,6 +120,7 @@ def test_attention_by_side_belongs_to_one_resolution() -> None:
         UNet(**SMALLEST).apply(filled(UNet(**SMALLEST), normal(1, 8, 8, 1), TIME[:1]), X, TIME)
 
 
+@pytest.mark.slow
 @pytest.mark.trains  # JAX's attention promotes half precision by itself
 @pytest.mark.parametrize("make", [presets.ncsnpp, presets.adm, presets.stable_diffusion])
 def test_half_precision_reaches_all_layers(make) -> None:

@@ -118,6 +118,7 @@ def test_bfloat16_is_close_to_float32_and_keeps_float32_parameters() -> None:
     assert 0 < np.abs(y.astype(jnp.float32) - full).max() < 0.05 * np.abs(full).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", [1, 3])
 def test_decoding_with_a_cache_gives_every_position_and_its_gradient(prefix: int) -> None:
     model = Transformer(2, 2, causal=True)

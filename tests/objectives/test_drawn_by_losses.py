@@ -102,6 +102,7 @@ PLAYERS = {"model": Player(resampled, optax.sgd(1e-3), merge={"history": merging
 PARAMS = {"model": jnp.float32(1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("way", [way for way in ways.WAYS if way != "one"])
 def test_the_history_is_one_of_the_global_batch_on_all_devices(way: str, accumulate: int) -> None:

@@ -195,6 +195,7 @@ def gradients(steps: int | None = None) -> Any:
     return jax.jit(jax.value_and_grad(mean, has_aux=True))(begun().params)
 
 
+@pytest.mark.slow
 def test_the_interior_descends_the_square_and_all_else_the_bound() -> None:
     (value, metrics), found = gradients()
     params = begun().params

@@ -67,6 +67,7 @@ def drawn(schedule: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(t), np.asarray(noise, np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("make", "steps"), [(cosine, 8), (linear, 8), (cosine, 1000)])
 @pytest.mark.parametrize("kind", MAKERS)

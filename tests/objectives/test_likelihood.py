@@ -117,6 +117,7 @@ def test_codes_are_integers_of_any_kind_in_grids_and_nothing_else() -> None:
             loss(params, lg.state(params), {"code": wrong}, jax.random.key(0), train=False)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 @MODELS
 def test_training_ends_near_the_entropy_of_the_data_and_samples_are_like_them(model: nn.Module) -> None:

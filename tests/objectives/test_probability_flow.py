@@ -95,6 +95,7 @@ def test_with_the_noise_of_the_probes_the_mean_over_them_is_the_density(name: st
     assert many.std(0).max() < 0.6 * one.std(0).min()
 
 
+@pytest.mark.slow
 def test_noise_belongs_to_the_example_and_so_do_tolerances() -> None:
     schedule = SCHEDULES["vp"]
     law = Mixture((-0.5, 0.6), 0.2)

@@ -106,6 +106,7 @@ def test_the_best_linear_denoiser_is_the_scores_and_wieners() -> None:
     np.testing.assert_allclose((wiener - np.eye(2)) / s2, score, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_jacobian_is_autodiffs_by_formula_by_backward_passes_and_on_average_by_draws() -> None:
     def encode(x: Any) -> Any:
         return MODEL.apply({"params": PARAMS}, x, method="encode")

@@ -125,6 +125,7 @@ def test_labels_reach_the_model_and_some_are_dropped_in_training_alone() -> None
     np.testing.assert_array_equal(values(dropped, ZERO, x, train=False, label=label)[0], values(plain, ZERO, x, label=label)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 @pytest.mark.parametrize(("meaning", "weight"), [("epsilon", None), ("x0", None), ("v", None), ("score", by_variance)])
 def test_the_minimum_is_the_exact_denoiser(meaning: str, weight) -> None:

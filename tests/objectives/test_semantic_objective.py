@@ -102,6 +102,7 @@ def test_the_losses_of_both_players(weights: Any) -> None:
     np.testing.assert_allclose(aux.metrics["fake_logit"], -adversarially, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_style_is_drawn_of_the_image_that_is_made() -> None:
     (g_loss, _), state = game(style=True, kl=2.0, matching=0.0)
     flat = X.reshape(5, -1) / np.sqrt(1 + 1e-5)

@@ -94,6 +94,7 @@ def skewed(schedule) -> np.ndarray:
     return np.arange(1, schedule.steps) / np.arange(1, schedule.steps).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variance", [small_variance, large_variance])
 @pytest.mark.parametrize("proposal", [by_information, evenly, skewed])
 @pytest.mark.parametrize(("make", "samples"), [(cosine, 1), (cosine, 4), (linear, 7)])
@@ -112,6 +113,7 @@ def test_estimate_from_some_transitions_is_unbiased(make, samples: int, proposal
     assert (error < 0.2 * np.abs(whole.mean(0))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [LAW, MIXTURE, Mixture((-0.9, 0.9), 0.3)])
 @pytest.mark.parametrize("make", [linear, cosine])
 def test_the_proposal_makes_the_estimate_more_certain_than_an_even_choice(make, law) -> None:

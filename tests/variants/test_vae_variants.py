@@ -24,6 +24,7 @@ VARIANTS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", VARIANTS, ids=contract.titled)
 def test_variant(flags: dict[str, Any], tmp_path: Path) -> None:
     contract.hold("vae", flags, tmp_path)

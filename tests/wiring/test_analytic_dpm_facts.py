@@ -45,6 +45,7 @@ def test_the_defaults_are_the_papers() -> None:
     assert written["largest_noise"] == pytest.approx(2 * 2 / 255 * (math.pi / 2) ** 0.5)
 
 
+@pytest.mark.slow
 def test_the_noise_of_training_images_is_measured_without_clipping() -> None:
     experiment = make(NAME, batch_size=8)
     state = run.begin(experiment, 0)
@@ -167,6 +168,7 @@ def test_settings_without_a_meaning_are_refused(flags: dict[str, Any], sentence:
         make(NAME, **flags)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parent", ["vqvae", "flow_matching"])
 def test_a_run_that_is_no_chain_is_refused(parent: str) -> None:
     with pytest.raises(UserError, match=r"is no diffusion model on a chain of steps; give a run of experiments\.ddpm"):

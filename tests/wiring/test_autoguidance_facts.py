@@ -94,6 +94,7 @@ def expected(constant: float, n: int, mean: float, std: float) -> np.ndarray:
     return (weight * (denoised - 0.4) ** 2).mean((1, 2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mean", "std"), [(-1.2, 1.2), (0.3, 0.5)])
 def test_both_losses_are_those_of_edm_at_the_same_noise(mean: float, std: float, measured: list[Measured]) -> None:
     experiment = make(NAME, log_mean=mean, log_std=std)

@@ -95,6 +95,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, **flags: Any) -> tuple[Any, Any, list[
     return of[0], experiment, [*of[1:], how]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_hand")
 @pytest.mark.parametrize("scale", [0.0, 2.5])
 def test_the_clipped_prediction_of_the_frozen_run_is_shifted(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +181,7 @@ def test_errors_are_of_each_quarter_of_the_chain(measured: list[Measured]) -> No
     np.testing.assert_allclose(transform(images, KEY)["image"].ravel(), [-1, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [False, True])
 def test_training_images_are_cropped_at_random_with_black_around_them(flip: bool) -> None:
     experiment = make(NAME, shift=1, flip=flip)
@@ -238,6 +240,7 @@ def test_a_run_that_is_no_diffusion_model_on_a_chain_is_refused(parent: str) -> 
         make(NAME, model=a_run(parent))
 
 
+@pytest.mark.slow
 def test_a_run_with_labels_is_refused(tmp_path: Path) -> None:
     labelled = make("ddpm", labels=True, steps=1)._replace(evaluators={}, final={}, pictures={})
     jaxgen.fit(labelled, workdir=tmp_path / "run", quiet=True)

@@ -238,6 +238,7 @@ def test_the_temperature_starts_where_it_is_told(monkeypatch: pytest.MonkeyPatch
         assert float(params["model"]["logit_scale"]) == pytest.approx(-math.log(tau), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_text_is_read_off_at_its_end() -> None:
     """What follows the end token changes nothing, and each token before it something."""
     experiment = make("clip", text_length=8)

@@ -56,6 +56,7 @@ def test_the_defaults() -> None:
     assert {name: defaults(experiments.cycada.experiment)[name] for name in facts} == facts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0.9, 1.3])
 @pytest.mark.parametrize("weights", [{}, {"cycle": (2.0, 3.0), "identity": 0.5, "gan": (0.5, 4.0)}])
 def test_the_losses_of_the_three_players(limit: float, weights: Any) -> None:

@@ -177,6 +177,7 @@ def test_r1_is_half_gamma_times_the_squared_gradient_at_the_data_in_every_nth_st
     assert "penalty" not in told(plain(), "discriminator", state_of(plain(), {}), batch)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("cutout",), ("translation", "cutout"), ("color", "cutout")])
 def test_augmented_images_are_judged_in_training_alone_and_of_both_players(names: tuple[str, ...]) -> None:
     """Zhao et al. 2020, equations 5 to 7. The first pixel is cut out of some images, and moved or changed before."""

@@ -112,6 +112,7 @@ def test_the_discriminator_descends_half_of_its_loss(loss: str, expected: float)
     np.testing.assert_allclose(told(experiment, "discriminator", state_of(experiment, KL), BATCH)[0], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_autoencoder_moves_first_and_the_discriminator_is_still_before_its_start() -> None:
     experiment = plain(start=2, gan=0.5)
     players = experiment.players

@@ -154,6 +154,7 @@ def spread(experiment: jaxgen.Experiment, n: int = 3000, **numbers: float) -> fl
     return float(edge / stats.norm.ppf(0.5 + (np.abs(x) < edge).mean() / 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["reverse_diffusion", "euler_maruyama", "ancestral"])
 @pytest.mark.parametrize(("sde", "of_x"), CASES)
 def test_samples_have_the_spread_of_the_authors_predictors(sde: str, of_x: float, kind: Any) -> None:
@@ -173,6 +174,7 @@ def test_the_flags_of_the_corrector_reach_it(flags: dict[str, Any]) -> None:
     assert np.abs(draw(**base) - draw(**base | flags)).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["ode", "ddim", "unipc"])
 @pytest.mark.parametrize(("sde", "of_x"), [("vp", 1.0), ("sub_vp", 0.8), ("ve", -0.03)])
 def test_the_flow_is_solved(sde: str, of_x: float, sampler: Any) -> None:

@@ -78,6 +78,7 @@ def test_the_defaults_are_the_authors_where_the_digits_do_not_ask_for_smaller_on
     assert {name: written[name] for name in facts} == facts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("quantiser", "own"), [("ema", 0.0), ("gradient", 1.0)])
 @pytest.mark.parametrize("commitment", [0.25, 3.0])
 def test_the_loss_in_closed_form(quantiser: Any, own: float, commitment: float) -> None:
