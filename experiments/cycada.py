@@ -104,11 +104,9 @@ def experiment(
       decay_steps: steps at the end over which the learning rate falls to zero along a line; by default half of them.
       direction: the way that samples are made: images of domain a into domain b, or back.
     """
-    sets = dict(zip(DOMAINS, (dataset, target), strict=True))
-    opened = {(split, d): data.load(one, split, **data.squared(side)) for d, one in sets.items() for split in ("train", "test")}
-    opened = data.in_colour_together(opened)
-    image, names = data.common_shape("image", *opened.values()), data.common_classes("label", *opened.values())
-    train, test = ({d: opened[split, d] for d in DOMAINS} for split in ("train", "test"))
+    domains = data.load_domains(dict(zip(DOMAINS, (dataset, target), strict=True)), side=side)
+    train, test = domains
+    image, names = data.common_shape("image", *domains.splits.values()), data.common_classes("label", *domains.splits.values())
     scale = data.scale(-1, 1)
 
     dtype = jnp.bfloat16 if bf16 else jnp.float32
@@ -171,7 +169,7 @@ def experiment(
         steps=steps,
         networks=networks,
         init=init,
-        splits={f"{split}/{domain}": source for (split, domain), source in opened.items()},
+        splits=domains.splits,
         evaluators={
             f"test/{d}": jaxgen.mean_over(source, measure_in(d), batch_size=CHUNK, transform=scale)
             for d, source in test.items()

@@ -105,11 +105,9 @@ def experiment(
     """
     if not (gan or any(cycle)):
         raise jaxgen.UserError("With --gan 0 and --cycle 0 0 nothing is trained; give one of them a weight.")
-    sets = dict(zip(DOMAINS, (dataset, target), strict=True))
-    opened = {(split, d): data.load(one, split, **data.squared(side)) for d, one in sets.items() for split in ("train", "test")}
-    opened = data.in_colour_together(opened)
-    image = data.common_shape("image", *opened.values())
-    train, test = ({d: opened[split, d] for d in DOMAINS} for split in ("train", "test"))
+    domains = data.load_domains(dict(zip(DOMAINS, (dataset, target), strict=True)), side=side)
+    train, test = domains
+    image = data.common_shape("image", *domains.splits.values())
 
     scale = data.scale(-1, 1)
     larger = data.resample((side + jitter, side + jitter)) if jitter else data.identity
@@ -150,7 +148,7 @@ def experiment(
         into = (train[other], test[other])
         return accuracy_of_translations(model.by(way), test[domain], into, steps=classifier_steps, chunk=CHUNK)
 
-    labelled = bool(classifier_steps and same_classes(opened))
+    labelled = bool(classifier_steps and same_classes(domains.splits))
     figures: dict[str, tuple[str, ...]] = {"cycle": ()}
     if labelled:
         figures["accuracy_translated"] = ("classifier_steps",)
@@ -160,7 +158,7 @@ def experiment(
         steps=steps,
         networks=networks,
         init=init,
-        splits={f"{split}/{domain}": source for (split, domain), source in opened.items()},
+        splits=domains.splits,
         evaluators={
             f"test/{d}": jaxgen.mean_over(source, losses.terms[d], batch_size=CHUNK, transform=scale)
             for d, source in test.items()

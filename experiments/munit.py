@@ -141,11 +141,9 @@ def experiment(
     """
     if styles == 1:
         raise jaxgen.UserError("--styles 1 shows no variety; give 2 or more, or 0 to leave these figures out.")
-    sets = dict(zip(DOMAINS, (dataset, target), strict=True))
-    opened = {(split, d): data.load(one, split, **data.squared(side)) for d, one in sets.items() for split in ("train", "test")}
-    opened = data.in_colour_together(opened)
-    image = data.common_shape("image", *opened.values())
-    train, test = ({d: opened[split, d] for d in DOMAINS} for split in ("train", "test"))
+    domains = data.load_domains(dict(zip(DOMAINS, (dataset, target), strict=True)), side=side)
+    train, test = domains
+    image = data.common_shape("image", *domains.splits.values())
 
     scale = data.scale(-1, 1)
     larger = data.resample((side + jitter, side + jitter)) if jitter else data.identity
@@ -201,7 +199,7 @@ def experiment(
         style = way.style_of(state, jnp.asarray(chosen)[None])
         return way.translate(state, x, jnp.broadcast_to(style, (len(x), latents)))
 
-    labelled = bool(classifier_steps and same_classes(opened))
+    labelled = bool(classifier_steps and same_classes(domains.splits))
 
     def compare(name: str) -> Callable[..., Mapping[str, float]]:
         """The variety of the translations of a domain's images, and how many keep the class that their content has."""
@@ -230,7 +228,7 @@ def experiment(
         },
         steps=steps,
         networks=networks,
-        splits={f"{split}/{domain}": source for (split, domain), source in opened.items()},
+        splits=domains.splits,
         evaluators={
             f"test/{d}": jaxgen.mean_over(source, losses.terms[d], batch_size=CHUNK, transform=scale)
             for d, source in test.items()

@@ -100,13 +100,10 @@ def experiment(
       style: the number of the test image of the styles that all samples take theirs from; None gives the i-th sample the i-th.
       optimised_steps: steps of the images that descend both terms by themselves; 0 leaves these figures out.
     """
-    sets = {"a": dataset, "b": target}
-    opened = {(split, d): data.load(one, split, **data.squared(side)) for d, one in sets.items() for split in ("train", "test")}
     # VGG takes images in colour alone.
-    in_colour = {name: data.in_colour(source) for name, source in opened.items()}
-    opened = data.in_colour_together(opened) if weights is None else in_colour
-    image = data.common_shape("image", *opened.values())
-    train, test = ({d: opened[split, d] for d in sets} for split in ("train", "test"))
+    domains = data.load_domains({"a": dataset, "b": target}, side=side, colour=weights is not None)
+    train, test = domains
+    image = data.common_shape("image", *domains.splits.values())
     if style is not None and style >= test["b"].length:
         raise jaxgen.UserError(f"--style is {style}, and there are {test['b'].length:,} test images of styles; count from 0.")
 
@@ -200,7 +197,7 @@ def experiment(
         steps=steps,
         networks=networks,
         init=init,
-        splits={f"{split}/{domain}": source for (split, domain), source in opened.items()},
+        splits=domains.splits,
         evaluators={"test/a": jaxgen.mean_over(test["a"], measure, batch_size=16, transform=data.scale())},
         final={"test/a": compare} if optimised_steps else {},
         pictures={"transfers": transfers, "strengths": strengths},

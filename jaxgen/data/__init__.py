@@ -3,6 +3,7 @@
 from jaxgen.data.by_name import place
 from jaxgen.data.cache import cached
 from jaxgen.data.compatibility import common_classes, common_shape, same_classes
+from jaxgen.data.domains import Domains, load_domains
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
 from jaxgen.data.load import Given, load, located, train_and_test
@@ -43,6 +44,7 @@ from jaxgen.data.transforms import (
 from jaxgen.data.views import in_bytes, in_colour, in_colour_together, map_examples, part, showing, stacked, take
 
 __all__ = [
+    "Domains",
     "Given",
     "HeldOut",
     "Joined",
@@ -81,6 +83,7 @@ __all__ = [
     "join",
     "jointly",
     "load",
+    "load_domains",
     "located",
     "map_examples",
     "mean",

@@ -142,7 +142,12 @@ CONFUSIONS: Sequence[Change] = [
 SLANTED: Sequence[Change] = [
     ("slanted to the left", "(1, SLANT, -SLANT * (SIDE - 1) / 2, 0, 1, 0)", "(1, -SLANT, SLANT * (SIDE - 1) / 2, 0, 1, 0)"),
     ("slanted about a corner", "-SLANT * (SIDE - 1) / 2", "0"),
+]
+
+DIGITS: Sequence[Change] = [
     ("the splits are one", '"train": self._generate_examples(0, TRAIN)', '"train": self._generate_examples(0, None)'),
+    ("digits upside down", "self.draw(i, digits.images[i] / 16)", "self.draw(i, digits.images[i][::-1] / 16)"),
+    ("labels of others", "int(digits.target[i])", "int(digits.target[-1 - i])"),
 ]
 
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
@@ -155,5 +160,6 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/analysis/confusion.py", "wiring/test_lenet_facts.py"): CONFUSIONS,
     ("jaxgen/measuring/translations.py", "measuring/test_accuracy_of_translations.py"): ACCURACY,
     ("jaxgen/data/builders/slanted_digits.py", "data/test_slanted_digits.py"): SLANTED,
+    ("jaxgen/data/builders/digits.py", "data/test_slanted_digits.py"): DIGITS,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""

@@ -15,7 +15,6 @@ EXPERIMENT: Sequence[Change] = [
     ("--flip is dropped", "data.flip() if flip else data.identity", "data.identity"),
     ("--jitter is dropped", "data.resample((side + jitter, side + jitter)) if jitter else data.identity", "data.identity"),
     ("trained on the test split", "augmented) for d, source in train.items()", "augmented) for d, source in test.items()"),
-    ("grey stays grey", "opened = data.in_colour_together(opened)", "opened = dict(opened)"),
     (
         "the discriminators are averaged",
         "losses.discriminators, tx, owns=DISCRIMINATORS, ema=()",
@@ -49,7 +48,7 @@ EXPERIMENT: Sequence[Change] = [
     ("the classifier of the own domain", "DOMAINS[1 - TRANSLATORS.index(name)]", "DOMAINS[TRANSLATORS.index(name)]"),
     ("the classifier of the test split", "(train[other], test[other])", "(test[other], test[other])"),
     ("--classifier-steps is dropped", "steps=classifier_steps, track", "steps=400, track"),
-    ("other classes are compared", "bool(classifier_steps and same_classes(opened))", "bool(classifier_steps)"),
+    ("other classes are compared", "bool(classifier_steps and same_classes(domains.splits))", "bool(classifier_steps)"),
     ("--ema is dropped", "        ema=ema,\n", ""),
     ("--accumulate is dropped", "        accumulate=accumulate,\n", ""),
     ("the best by the reconstruction", "best=None", 'best="test/a/reconstruction"'),
@@ -147,7 +146,7 @@ HUES: Sequence[Change] = [
 DIGITS: Sequence[Change] = [
     ("one hue", "hue = float(np.random.default_rng(i).uniform())", "hue = 0.3"),
     ("hues of the classes", "hue = float(np.random.default_rng(i).uniform())", "hue = float(digits.target[i]) / 10"),
-    ("digits upside down", "drawn_in(digits.images[i] / 16", "drawn_in(digits.images[i][::-1] / 16"),
+    ("digits upside down", "drawn_in(ink, ink_of(hue)", "drawn_in(ink[::-1], ink_of(hue)"),
 ]
 
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {

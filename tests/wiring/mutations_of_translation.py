@@ -77,14 +77,13 @@ CYCLEGAN: Sequence[Change] = [
     ("--decay-steps is dropped", "steps // 2 if decay_steps is None else decay_steps", "steps // 2"),
     ("momentum of 0.9", "optax.adam(rate, b1=0.5)", "optax.adam(rate)"),
     ("batch normalisation", "dtype, instance=True)", "dtype)"),
-    ("--side is dropped", "**data.squared(side)", "**data.squared(8)"),
-    ("grey stays grey", "opened = data.in_colour_together(opened)", "opened = dict(opened)"),
+    ("--side is dropped", "strict=True)), side=side)", "strict=True)), side=8)"),
     ("one way alone", "sample=model.sample(direction)", 'sample=model.sample("a_to_b")'),
     ("samples of the other domain", "given=model.conditions(direction)", 'given=model.conditions("a_to_b")'),
     ("the classifier of the own domain", "into = (train[other], test[other])", "into = (train[domain], test[domain])"),
     ("translated the other way", "TRANSLATORS[DOMAINS.index(domain)]\n", "TRANSLATORS[1 - DOMAINS.index(domain)]\n"),
     ("--classifier-steps is dropped", "steps=classifier_steps, chunk", "steps=400, chunk"),
-    ("classified in any case", "bool(classifier_steps and same_classes(opened))", "bool(classifier_steps)"),
+    ("classified in any case", "bool(classifier_steps and same_classes(domains.splits))", "bool(classifier_steps)"),
     ("--direction is no flag of sampling", '        sampling=("direction",),\n', ""),
     ("--ema is dropped", "        ema=ema,\n", ""),
     ("the best by the cycle", "best=None", 'best="test/a/cycle"'),
@@ -112,9 +111,22 @@ CYCLE: Sequence[Change] = [
     ("only the last domain counts", "values = values + loss.disc", "values = loss.disc"),
 ]
 
+DOMAINS: Sequence[Change] = [
+    ("the sides stay", "load(one, split, **squared(side))", "load(one, split)"),
+    ("grey stays grey", "else in_colour_together(found)", "else found"),
+    ("grey in any case", "if colour else", "if False else"),
+    (
+        "the splits are swapped",
+        'for d in sets} for split in ("train", "test"))',
+        'for d in sets} for split in ("test", "train"))',
+    ),
+    ("one split in both places", "getattr(self, split)[d]", "self.train[d]"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/pix2pix.py", "wiring/test_pix2pix_facts.py"): PIX2PIX,
     ("experiments/cyclegan.py", "wiring/test_cyclegan_facts.py"): CYCLEGAN,
+    ("jaxgen/data/domains.py", "data/test_domains.py"): DOMAINS,
     ("jaxgen/objectives/cycle.py", "objectives/test_cycle_objective.py"): CYCLE,
     ("jaxgen/objectives/translation.py", "objectives/test_translation_objective.py"): TRANSLATION,
 }

@@ -1,52 +1,30 @@
 """`chalk_digits`: the bundled digits as if written in yellow chalk on a green board. No download, no TensorFlow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from jaxgen.data.builders.digits import TRAIN
+from jaxgen.data.builders.digits import DrawnDigits
 
 SIDE = 16
 BOARD = (28, 84, 60)
 CHALK = (250, 224, 130)
 
 
-class ChalkDigits(tfds.core.GeneratorBasedBuilder):
+class ChalkDigits(DrawnDigits):
     """1,797 written digits in yellow chalk on a green board, enlarged to 16x16 pixels.
 
     They are the examples of `digits` in other colours, in the same splits: a second domain of images for translations, whose
     right answer is known.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    SHAPE = (SIDE, SIDE, 3)
+    TOLD = "scikit-learn's digits in chalk on a board, 16x16 pixels."
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="scikit-learn's digits in chalk on a board, 16x16 pixels.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format="png"),
-                    "label": tfds.features.ClassLabel(num_classes=10),
-                }
-            ),
-            supervised_keys=("image", "label"),
-            homepage="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        return {"train": self._generate_examples(0, TRAIN), "test": self._generate_examples(TRAIN, None)}
-
-    def _generate_examples(self, start: int, stop: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
-        from PIL import Image
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        for i in range(len(digits.images))[start:stop]:
-            # As a PIL image: encoding an array would need TensorFlow.
-            yield i, {"image": Image.fromarray(chalked(digits.images[i] / 16)), "label": int(digits.target[i])}
+    def draw(self, i: int, ink: np.ndarray) -> dict[str, Any]:
+        """The digit in chalk."""
+        return {"image": chalked(ink)}
 
 
 def chalked(opacity: np.ndarray) -> np.ndarray:
