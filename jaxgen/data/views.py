@@ -168,7 +168,7 @@ def stacked(source: Source, length: int, *, seed: int = 0) -> Source:
       seed: the seed of the draws.
 
     Returns:
-      The source of stacks.
+      The source of stacks: `image` `[n, H, W, 3]`, and `drawn` `[n, 3]`, the numbers of the images in it.
 
     Raises:
       UserError: if the images are not grey.
@@ -177,8 +177,9 @@ def stacked(source: Source, length: int, *, seed: int = 0) -> Source:
 
     >>> from jaxgen.data import from_arrays
     >>> grey = from_arrays({"image": np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)})
-    >>> stacked(grey, 2).gather(np.arange(2))["image"].reshape(2, 3).tolist()
-    [[2, 1, 1], [0, 0, 0]]
+    >>> stacks = stacked(grey, 2).gather(np.arange(2))
+    >>> stacks["image"].reshape(2, 3).tolist(), stacks["drawn"].tolist()
+    ([[2, 1, 1], [0, 0, 0]], [[2, 1, 1], [0, 0, 0]])
     """
     shape = source.shape("image")
     if shape[-1] != 1:
@@ -188,7 +189,7 @@ def stacked(source: Source, length: int, *, seed: int = 0) -> Source:
 
     def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
         images = source.gather(drawn[indices].reshape(-1))["image"].reshape(len(indices), 3, *shape[:2])
-        return {"image": np.moveaxis(images, 1, -1)}
+        return {"image": np.moveaxis(images, 1, -1), "drawn": drawn[indices]}
 
     mark = hashlib.sha256(f"{source.fingerprint} {length} stacks by {seed}".encode()).hexdigest()[:16]
     return Source(name, mark, length, gather)

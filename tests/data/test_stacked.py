@@ -15,10 +15,11 @@ def numbered(n: int, **others: np.ndarray) -> data.Source:
 def test_each_channel_is_an_image_of_the_set_as_it_is() -> None:
     stacks = data.stacked(numbered(10, label=np.arange(10)), 500)
     rows = stacks.gather(np.arange(500))
-    assert set(rows) == {"image"}
+    assert set(rows) == {"image", "drawn"}
     assert rows["image"].shape == (500, 2, 3, 3)
     which = rows["image"] // 8
     assert (which == which[:, :1, :1]).all()
+    np.testing.assert_array_equal(which[:, 0, 0], rows["drawn"])
     np.testing.assert_array_equal(rows["image"] % 8, np.broadcast_to(np.arange(6).reshape(2, 3, 1), (500, 2, 3, 3)))
     assert (stacks.length, stacks.name) == (500, "500 stacks of numbers")
 

@@ -16,7 +16,7 @@ EXPERIMENT: Sequence[Change] = [
     ("--packing is dropped", "dtype=dtype), packing)", "dtype=dtype), 1)"),
     ("test stacks of training digits", "data.stacked(test, mode_samples", "data.stacked(train, mode_samples"),
     ("the same samples in each chunk", "jax.random.fold_in(key, start)", "key"),
-    ("one channel thrice", "stacks[..., i : i + 1]", "stacks[..., :1]"),
+    ("one channel thrice", "recognise(x[..., i : i + 1])", "recognise(x[..., :1])"),
     ("--classifier-steps is dropped", "hidden=(64,), steps=classifier_steps)", "hidden=(64,))"),
     ("the first channel alone in the picture", "x[..., i : i + 1], 3, axis=-1", "x[..., :1], 3, axis=-1"),
     ("a classifier of test digits", "recogniser(train, classes", "recogniser(test, classes"),
