@@ -8,8 +8,9 @@ jaxgen evaluate runs/progressive_gan --metrics frechet precision_recall
 
 The level of detail is a function of the step; data and samples keep their full size and lose their details, and all parameters
 are there from the beginning. The first two commands take three minutes of processor time each, and give digits that a person
-reads. One doubling is too few for growth to pay: with seed 0 the Frechet distance of pixels is 0.330 with it and 0.330 without
-(10,000 samples, 360 test images; 0.273 of real images), recall 0.44 and 0.43.
+reads. One doubling is too few for growth to pay: with seed 0 the Fréchet distance of pixels is 0.330 with it and 0.330 without
+(10,000 samples, 360 test images; 0.273 of real images), recall 0.44 and 0.43. The losses of the test split depend on the batch
+size: the discriminator sees groups.
 
 Against the paper and the authors' code (github.com/tkarras/progressive_growing_of_gans, train.py, loss.py, networks.py):
 

@@ -26,7 +26,6 @@ Against the papers and the code of PacGAN (github.com/fjxmlzn/PacGAN, stacked_MN
 
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -100,10 +99,9 @@ def experiment(
         recipe = classification_accuracy.Recipe(channels=(16, 32), hidden=(64,), steps=classifier_steps)
         recognise = classification_accuracy.recogniser(train, classes=len(classes), recipe=recipe, track=track)
 
-        drawn = []
+        z, drawn = law(key, mode_samples), []
         for start in track(range(0, mode_samples, CHUNK), description="samples", total=-(-mode_samples // CHUNK)):
-            of_chunk = {"index": np.arange(start, min(start + CHUNK, mode_samples))}
-            x = pixels.to_bytes(np.asarray(space.sample(state, jax.random.fold_in(key, start), of_chunk)))
+            x = pixels.to_bytes(np.asarray(space.decode(state, z[start : start + CHUNK])))
             drawn.append(np.stack([recognise(x[..., i : i + 1]) for i in range(3)], axis=-1))
         # Each test digit is seen once, and not in every stack that it is a part of.
         single = recognise(data.in_bytes(test).gather(np.arange(test.length))["image"])

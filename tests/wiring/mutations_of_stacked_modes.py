@@ -15,16 +15,12 @@ EXPERIMENT: Sequence[Change] = [
     ("momentum", "b1=0.5", "b1=0.9"),
     ("--packing is dropped", "dtype=dtype), packing)", "dtype=dtype), 1)"),
     ("test stacks of training digits", "data.stacked(test, mode_samples", "data.stacked(train, mode_samples"),
-    ("the same samples in each chunk", "jax.random.fold_in(key, start)", "key"),
+    ("the same samples in each chunk", "z[start : start + CHUNK]", "z[:CHUNK]"),
     ("one channel thrice", "recognise(x[..., i : i + 1])", "recognise(x[..., :1])"),
     ("--classifier-steps is dropped", "hidden=(64,), steps=classifier_steps)", "hidden=(64,))"),
     ("the first channel alone in the picture", "x[..., i : i + 1], 3, axis=-1", "x[..., :1], 3, axis=-1"),
     ("a classifier of test digits", "recogniser(train, classes", "recogniser(test, classes"),
-    (
-        "the last samples are left out",
-        "min(start + CHUNK, mode_samples)",
-        "start + min(CHUNK, mode_samples - start) // CHUNK * CHUNK",
-    ),
+    ("the last samples are left out", "range(0, mode_samples, CHUNK), desc", "range(0, mode_samples - CHUNK, CHUNK), desc"),
     ("--ema is dropped", "        ema=ema,\n", ""),
 ]
 
