@@ -352,7 +352,7 @@ def test_a_run_that_is_to_stop_saves_first(signum: int, code: int, tmp_path: Pat
 
 def test_what_is_refused(tmp_path: Path, monkeypatch) -> None:
     to: dict[str, Any] = {"data_dir": None, "runs": tmp_path / "runs", "results": tmp_path / "results"}
-    with pytest.raises(UserError, match="no row nothing; there are vib"):
+    with pytest.raises(UserError, match=rf"no row nothing; there are {', '.join(ROWS)}\."):
         reproduce.reproduce("nothing", **to)
     with pytest.raises(UserError, match="--data-dir D"):
         reproduce.reproduce("vib", **to)

@@ -17,8 +17,8 @@ would not.
 class DrawnDigits(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """The 1,797 written digits with their classes, as a subclass draws them; the splits are the same in all.
 
-    `SHAPE` is the shape (H, W, C) of an image, `TOLD` the description of the set, and `FEATURES` what its examples have beside
-    image and label.
+    `SHAPE` is the shape (H, W, C) of an image, `TOLD` the description of the set, and `FEATURES` what its examples have in
+    addition to image and label.
     """
 
     VERSION = tfds.core.Version("1.0.0")
