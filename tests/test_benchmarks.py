@@ -5,16 +5,18 @@ import importlib
 import json
 import os
 import pkgutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import contract
 import games
 import pytest
 
 import experiments.benchmarks
 import experiments.benchmarks.peers
 import jaxgen
-from experiments.benchmarks import devices, growth, table
+from experiments.benchmarks import devices, first_commands, growth, table
 from experiments.benchmarks.alone import alone
 
 
@@ -53,7 +55,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "overhead": {"steps": 300},
 }
 LONG = ("startup", "first_step", "devices")
-OTHERS = {"alone", "growth", "pairing", "peers", "table"}
+OTHERS = {"alone", "first_commands", "growth", "pairing", "peers", "table"}
 """Modules that are no such benchmark; tests of their own follow."""
 
 
@@ -83,7 +85,7 @@ def test_a_contender_alone_has_a_process_of_its_own() -> None:
     assert alone(os.getpid)() != os.getpid()
 
 
-@pytest.mark.parametrize("module", [devices, growth, table])
+@pytest.mark.parametrize("module", [devices, first_commands, growth, table])
 def test_the_examples_of_the_tools_run(module: Any) -> None:
     tried = doctest.testmod(module)
     assert tried.attempted > 0
@@ -120,3 +122,43 @@ def test_the_documents_hold_the_tables_of_the_files(monkeypatch: pytest.MonkeyPa
     table.main(readme=readme)
     assert readme.read_text(encoding="utf-8") == (root / "README.md").read_text(encoding="utf-8")
     assert page.read_text(encoding="utf-8") == committed
+
+
+def test_the_first_commands_are_those_of_the_descriptions() -> None:
+    for name in jaxgen.experiments.names():
+        *before, own = first_commands.commands(name)
+        assert own.split()[0] == f"experiments.{name}"
+        assert bool(before) == contract.stands_on_a_run(name)
+
+
+def test_what_a_command_takes_is_that_of_its_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import time; x = bytearray(300 << 20); time.sleep(0.3); sum(range(3_000_000))"]
+    seconds, processor_seconds, peak = first_commands.spent(command, tmp_path)
+    assert seconds > 0.3
+    assert processor_seconds > 0
+    assert 300 <= peak < 400
+    with pytest.raises(jaxgen.UserError, match=r"ended with 3; .*output.txt says why"):
+        first_commands.spent([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)
+
+
+@pytest.mark.slow
+def test_a_first_command_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_commands, "RESULTS", tmp_path / "records.json")
+    monkeypatch.setattr(first_commands, "commands", lambda name: [f"experiments.{name} --steps 2 --dataset digits"])
+    first_commands.main(("vib",), folder=tmp_path / "runs")
+    record = first_commands.kept()["vib"]
+    assert record.seconds > 0
+    assert record.processor_seconds > 0
+    assert "test error" in record.figures
+    with pytest.raises(jaxgen.UserError, match="exists already"):
+        first_commands.main(("vib",), folder=tmp_path / "runs")
+
+
+def test_the_readme_holds_the_records_of_the_first_commands() -> None:
+    readme = (Path(experiments.benchmarks.__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert first_commands.written(readme, first_commands.kept()) == readme
+    assert set(first_commands.LINE.findall(readme)) == set(jaxgen.experiments.names())
+    record = first_commands.Record("", 130.0, 240.0, 900.0, {"test/a error": (0.0871, None)}, {})
+    line = "| `python -m experiments.vae` | VAE | its paper |"
+    assert first_commands.written(f"{line} |\n", {}) == f"{line} |\n"
+    assert first_commands.written(f"{line} an old one |\n", {"vae": record}) == f"{line} 2.2 min, 0.9 GiB; a error 0.0871 |\n"

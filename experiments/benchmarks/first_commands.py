@@ -1,0 +1,171 @@
+"""Runs the first command of experiments, as a newcomer does, and keeps its time, its memory and what came out.
+
+python -m experiments.benchmarks.first_commands vae iwae       # these two; without names, all that have no record yet
+python -m experiments.benchmarks.first_commands --table        # writes the records into the last column of the README's table
+
+A command runs in a process of its own, on the bundled digits or on generated data, from an empty folder. An experiment that
+stands on another one's run gets that run first, which is not a part of its time. Nothing else is to run on the machine
+meanwhile.
+"""
+
+import ast
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import tyro
+
+import jaxgen
+from jaxgen.errors import UserError
+from jaxgen.experiments import FOLDER, find
+from jaxgen.experiments import names as experiments
+from jaxgen.uncertainty import paired, told
+
+RESULTS = Path(__file__).with_suffix(".json")
+LINE = re.compile(r"^\| `python -m experiments\.(\w+)` \| [^|]+ \| [^|]+ \|", re.MULTILINE)
+"""A line of the README's table of experiments, up to the column that is written here."""
+
+
+class Record(NamedTuple):
+    """What a command took and gave.
+
+    Fields:
+      command: the command.
+      seconds: seconds from its start to its end.
+      processor_seconds: the same of all cores together, as the system counts them.
+      peak_mib: the most memory that it held, in MiB.
+      figures: the figures that its protocol names, by split and name, each with its standard error or None.
+      machine: cores, versions of Python and JAX.
+    """
+
+    command: str
+    seconds: float
+    processor_seconds: float
+    peak_mib: float
+    figures: Mapping[str, Sequence[float | None]]
+    machine: Mapping[str, Any]
+
+
+def commands(name: str) -> list[str]:
+    """The first command of an experiment's description, after those of the runs that it stands on.
+
+    >>> commands("vae"), commands("reflow")
+    (['experiments.vae'], ['experiments.flow_matching', 'experiments.reflow'])
+    """
+    lines = (ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) or "").splitlines()
+    found = [line.partition("#")[0].removeprefix("python -m").strip() for line in lines if line.startswith("python -m ")]
+    own = next(i for i, command in enumerate(found) if command.split()[0] == f"experiments.{name}")
+    return found[: own + 1]
+
+
+def spent(command: Sequence[str], folder: Path) -> tuple[float, float, float]:
+    """Runs a command in a folder, and raises a `UserError` if it fails.
+
+    Returns:
+      Seconds, processor seconds, and the most memory that it held, in MiB.
+    """
+    start = time.perf_counter()
+    with (folder / "output.txt").open("ab") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise UserError(f"{' '.join(command)} ended with {process.returncode}; {folder / 'output.txt'} says why.")
+    # Linux counts in KiB, macOS in bytes.
+    size = usage.ru_maxrss / (1024 if sys.platform.startswith("linux") else 1024**2)
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, size
+
+
+def measured(name: str, folder: Path) -> Record:
+    """The record of an experiment's first command, from its start in a new folder.
+
+    Raises:
+      UserError: if the folder exists already: a run that goes on would take less.
+    """
+    if folder.exists():
+        raise UserError(f"{folder} exists already; remove it, or name another folder by --folder.")
+    folder.mkdir(parents=True)
+    *before, own = commands(name)
+    for command in before:
+        spent(_installed(command), folder)
+    took = spent(_installed(own), folder)
+    run = jaxgen.load(folder / "runs" / name)
+    figures = {
+        f"{split} {of}": values
+        for split, last in run.last().items()
+        for of, values in paired(last).items()
+        if split != "train" and of in run.experiment.protocol
+    }
+    machine = {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "jax": jax.__version__}
+    return Record(f"python -m {own}", *(round(x, 1) for x in took), figures, machine)
+
+
+def cell(record: Record) -> str:
+    """The last column of the README's table: minutes, memory, and the first two figures.
+
+    >>> cell(Record("", 130.0, 240.0, 900.0, {"test nll": (25.61, 0.2)}, {}))
+    '2.2 min, 0.9 GiB; nll 25.61 +- 0.20'
+    """
+    first = list(record.figures.items())[:2]
+    figures = ", ".join(f"{name.removeprefix('test').strip('/ ')} {told(value, error)}" for name, (value, error) in first)
+    return f"{record.seconds / 60:.1f} min, {record.peak_mib / 1024:.1f} GiB" + (f"; {figures}" if figures else "")
+
+
+def written(readme: str, records: Mapping[str, Record]) -> str:
+    """The README with the records in the last column of its table; the cell of an experiment without one is empty."""
+    lines = []
+    for line in readme.splitlines():
+        if found := LINE.match(line):
+            line = f"{found[0]} {cell(records[found[1]])} |" if found[1] in records else f"{found[0]} |"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def kept() -> dict[str, Record]:
+    """The records by experiment."""
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    return {name: Record(**record) for name, record in found.items()}
+
+
+def main(
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    *,
+    folder: Path = Path("first_commands"),
+    table: bool = False,
+    readme: Path = Path("README.md"),
+) -> None:
+    """Measures, or writes the table.
+
+    Args:
+      names: the experiments; without any, all that have no record yet.
+      folder: the folder of the runs, of which each gets one of its own.
+      table: whether the table is written, and nothing is run.
+      readme: the project's README.
+    """
+    records = kept()
+    if table:
+        readme.write_text(written(readme.read_text(encoding="utf-8"), records), encoding="utf-8")
+        return
+    for name in names or [name for name in experiments() if name not in records]:
+        find(name)  # refuses a name that there is none of
+        records[name] = measured(name, folder.resolve() / name)
+        print(f"{name}: {cell(records[name])}", flush=True)
+        text = json.dumps({of: records[of]._asdict() for of in sorted(records)}, indent=1)
+        RESULTS.write_text(text + "\n", encoding="utf-8")
+
+
+def _installed(command: str) -> list[str]:
+    """The command as it is called from a folder in which there is no `experiments/`."""
+    return [sys.executable, "-m", *f"jaxgen.{command}".split()]
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
