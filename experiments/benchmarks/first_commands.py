@@ -35,7 +35,7 @@ LINE = re.compile(r"^\| `python -m experiments\.(\w+)` \| [^|]+ \| [^|]+ \|", re
 
 
 class Record(NamedTuple):
-    """What a command took and gave.
+    """Time, memory and result of a command.
 
     Fields:
       command: the command.
@@ -50,7 +50,7 @@ class Record(NamedTuple):
     seconds: float
     processor_seconds: float
     peak_mib: float
-    figures: Mapping[str, Sequence[float | None]]
+    figures: Mapping[str, tuple[float, float | None]]
     machine: Mapping[str, Any]
 
 
@@ -105,7 +105,8 @@ def measured(name: str, folder: Path) -> Record:
         if split != "train" and of in run.experiment.protocol
     }
     machine = {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "jax": jax.__version__}
-    return Record(f"python -m {own}", *(round(x, 1) for x in took), figures, machine)
+    seconds, processor_seconds, peak = (round(x, 1) for x in took)
+    return Record(f"python -m {own}", seconds, processor_seconds, peak, figures, machine)
 
 
 def cell(record: Record) -> str:
