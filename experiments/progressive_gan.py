@@ -4,6 +4,8 @@ python -m experiments.progressive_gan                                  # digits 
 python -m experiments.progressive_gan --doublings 1                    # the same networks at 8x8 from the beginning
 python -m experiments.progressive_gan --dataset mnist --data-dir D --channels 32 64 64          # 7x7, 14x14, 28x28
 python -m experiments.progressive_gan --dataset cifar10 --data-dir D --channels 128 256 512 512 --latents 512 --flip
+python -m experiments.progressive_gan --weights pggan_celebahq1024.pth --steps 0 --dataset faces.npz --latents 512 \
+    --doublings 8 --channels 16 32 64 128 256 512 512 512 512      # the authors' weights, as genforce has converted them
 jaxgen evaluate runs/progressive_gan --metrics frechet precision_recall
 
 The level of detail is a function of the step; data and samples keep their full size and lose their details, and all parameters
@@ -37,11 +39,12 @@ import optax
 import jaxgen
 from jaxgen import data, objectives, optimizers
 from jaxgen.analysis import latent_model
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, NonNegative, Place, Positive, Share, Whole
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import gradient_penalty
-from jaxgen.models.gan import growing, progressive
-from jaxgen.types import Batch, Key
+from jaxgen.measuring import tensors
+from jaxgen.models.gan import genforce_weights, growing, progressive
+from jaxgen.types import Batch, Key, Params, Vars
 
 
 @jaxgen.recorded
@@ -57,6 +60,7 @@ def experiment(
     doublings: Whole = 0,
     hold: Count = 300,
     fade: Whole = 300,
+    weights: Place | None = None,
     steps: Whole = 3000,
     batch_size: Count = 32,
     learning_rate: Positive = 5e-3,
@@ -74,6 +78,7 @@ def experiment(
       doublings: the number of doublings that the networks begin with; all of them is training without growth.
       hold: the number of steps in which the resolution stays, before the next level fades in.
       fade: the number of steps in which a level fades in.
+      weights: the file of genforce's weights that both networks begin with, .safetensors or .pth.
     """
     train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
@@ -100,14 +105,26 @@ def experiment(
     players = {"discriminator": jaxgen.Player(d_loss, tx, ema=()), "generator": jaxgen.Player(g_loss, tx)}
     losses = jaxgen.loss_of(players["discriminator"], "discriminator_loss")
     space = latent_model.of_generator(generator, latents, told=lambda state: {"lod": growth.lod(state.step)})
+    networks = {
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
+        "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
+    }
+
+    def init(key: Key) -> tuple[Params, Vars]:
+        params, vars = jaxgen.initialize(networks)(key)
+        if weights is not None:
+            file, name = tensors.read(weights), str(weights)
+            judge = genforce_weights.discriminator(file, discriminator, image, name=name)
+            own = genforce_weights.progressive_generator(file, generator, latents, name=name)
+            params = {**params, "discriminator": judge, "generator": own}
+        return params, vars
+
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, data.chain(data.flip(), transform) if flip else transform),
         players=players,
         steps=steps,
-        networks={
-            "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
-            "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
-        },
+        networks=networks,
+        init=init,
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
         pictures=space.pictures(),

@@ -3,6 +3,8 @@ r"""StyleGAN (Karras, Laine, Aila 2019): a generator whose layers get styles, gr
 python -m experiments.stylegan                                         # digits from 4x4 to 8x8, nothing to download
 python -m experiments.stylegan --dataset mnist --data-dir D --channels 32 64 64                 # 7x7, 14x14, 28x28
 python -m experiments.stylegan --dataset cifar10 --data-dir D --channels 128 256 256 256 --doublings 1 --latents 512 --flip
+python -m experiments.stylegan --weights stylegan_ffhq1024.pth --steps 0 --dataset faces.npz --latents 512 --doublings 8 \
+    --channels 16 32 64 128 256 512 512 512 512                    # the authors' weights, as genforce has converted them
 jaxgen sample runs/stylegan --psi 0.7
 jaxgen evaluate runs/stylegan --metrics frechet --psi 0.5 0.7 1
 
@@ -36,12 +38,13 @@ import optax
 import jaxgen
 from jaxgen import data, objectives, optimizers
 from jaxgen.analysis.styles import style_model
-from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole
+from jaxgen.flags import Count, Counts, Late, NonNegative, Place, Positive, Share, Whole
 from jaxgen.game import merging
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import r1
-from jaxgen.models.gan import growing, progressive, stylegan
-from jaxgen.types import Batch, Key
+from jaxgen.measuring import tensors
+from jaxgen.models.gan import genforce_weights, growing, progressive, stylegan
+from jaxgen.types import Batch, Key, Params, Vars
 
 LENGTHS = ("path_length_pixels_z", "path_length_pixels_w")
 
@@ -63,6 +66,7 @@ def experiment(
     psi: Late[NonNegative] = 1.0,
     truncated: Late[Whole] = 8,
     path_samples: Late[Whole] = 1000,
+    weights: Place | None = None,
     steps: Whole = 3000,
     batch_size: Count = 32,
     learning_rate: Positive = 5e-3,
@@ -85,6 +89,7 @@ def experiment(
       psi: the factor of the truncation of samples; 1 truncates none, and the paper's pictures have 0.7.
       truncated: the number of layers, from the coarsest on, that are truncated.
       path_samples: the number of paths of the final path length; 0 measures none.
+      weights: the file of genforce's weights that both networks begin with, .safetensors or .pth.
     """
     train, test = data.train_and_test(dataset)
     image = data.common_shape("image", train, test)
@@ -121,14 +126,26 @@ def experiment(
     }
     losses = jaxgen.loss_of(players["discriminator"], "discriminator_loss")
     model = style_model(generator, latents, lod=lambda state: growth.lod(state.step), psi=psi, truncated=truncated)
+    networks = {
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
+        "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
+    }
+
+    def init(key: Key) -> tuple[Params, Vars]:
+        params, vars = jaxgen.initialize(networks)(key)
+        if weights is not None:
+            file, name = tensors.read(weights), str(weights)
+            judge = genforce_weights.discriminator(file, discriminator, image, name=name)
+            own, averages = genforce_weights.stylegan_generator(file, generator, name=name)
+            params, vars = {**params, "discriminator": judge, "generator": own}, {**vars, "generator": averages}
+        return params, vars
+
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, data.chain(data.flip(), transform) if flip else transform),
         players=players,
         steps=steps,
-        networks={
-            "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
-            "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
-        },
+        networks=networks,
+        init=init,
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
         final={"test": model.path_length(path_samples)} if path_samples else {},

@@ -2,7 +2,9 @@
 
 import importlib.util
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
       path: a `.safetensors`, or a `.pth`, which takes PyTorch to read.
 
     Returns:
-      The tensors by name, as PyTorch's modules hold them: kernels `[out, in, h, w]`.
+      The tensors by name, as PyTorch's modules hold them: kernels `[out, in, h, w]`. Where the file holds several networks,
+      the name of a network comes first: `generator.weight`.
 
     Raises:
       UserError: if there is no such file, it cannot be read, or the package that reads it is not installed.
@@ -49,10 +52,18 @@ def _pth(path: Path) -> dict[str, np.ndarray]:
 
     try:
         # Tensors and nothing else: no code that a file brings is run.
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        return {str(key): value.float().numpy() for key, value in tensors.items()}
+        return _flat(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:
         raise _damaged(path, error) from None
+
+
+def _flat(tensors: Mapping[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """The tensors of a file by their names; in one of several networks the name of the network comes first."""
+    found: dict[str, np.ndarray] = {}
+    for key, value in tensors.items():
+        name = f"{prefix}{key}"
+        found |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value.float().numpy()}
+    return found
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

@@ -3,16 +3,18 @@
 JAXGEN_GENFORCE=/path/of/a/checkout/of/genforce/genforce pytest -m peers tests/peers/test_genforce_peers.py
 """
 
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from parameters import filled, normal
+from parameters import normal
 from peers import authors
 
-from jaxgen.models.gan import progressive, stylegan
+from jaxgen.measuring import tensors
+from jaxgen.models.gan import genforce_weights, progressive, stylegan
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
 
@@ -37,31 +39,18 @@ def nchw(a: Any) -> Any:
     return tensor(a).permute(0, 3, 1, 2)
 
 
-def put(parameter: Any, value: Any) -> None:
+def drawn(model: Any) -> Any:
+    """The model with standard normal kernels, as the equalised rate has them, and other tensors that are not zero."""
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        assert parameter.shape == value.shape
-        parameter.copy_(value)
+        for name, value in model.state_dict().items():
+            if name.split(".")[-1] not in ("kernel", "lod"):  # the blur's kernel is fixed
+                value.copy_(torch.randn(value.shape, generator=generator) * (1.0 if value.ndim > 1 else 0.3))
+    return model.eval()
 
 
-def put_conv(layer: Any, ours: Any) -> None:
-    put(layer.weight, tensor(ours["kernel"]).permute(3, 2, 0, 1))
-    if "bias" in ours:
-        put(layer.bias, tensor(ours["bias"]))
-
-
-def put_dense(layer: Any, ours: Any) -> None:
-    put(layer.weight, tensor(ours["kernel"]).T)
-    put(layer.bias, tensor(ours["bias"]))
-
-
-def variables(model: Any, *inputs: Any, **named: Any) -> Any:
-    """Standard normal kernels, as the equalised rate has them, and biases and weights of noise that are not zero."""
-    small = filled(model, *inputs, **named)
-
-    def scaled(path: Any, leaf: Any) -> Any:
-        return normal(*leaf.shape, seed=len(path) + leaf.size) if path[-1].key == "kernel" else 0.3 * leaf
-
-    return jax.tree_util.tree_map_with_path(scaled, small)
+def named(model: Any) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
 def close(ours: Any, theirs: Any) -> None:
@@ -70,34 +59,17 @@ def close(ours: Any, theirs: Any) -> None:
     assert expected.std() > 0
 
 
-def copied_discriminator(model: Any, params: Any) -> Any:
-    last = len(CHANNELS) - 1
-    for level in range(last + 1):
-        number = last - level
-        put_conv(getattr(model, f"input{number}"), params[f"from_rgb_{level}"]["conv"]["layer"])
-        block = params[f"blocks_{level}"]
-        if level:
-            for i in range(2):
-                put_conv(getattr(model, f"layer{2 * number + i}"), block[f"conv{i}"]["layer"])
-            continue
-        put_conv(getattr(model, f"layer{2 * number}"), block["conv"]["layer"])
-        dense = block["dense0"]["layer"]
-        # Theirs flattens maps with the channels first.
-        kernel = tensor(dense["kernel"]).reshape(4, 4, CHANNELS[0], -1).permute(3, 2, 0, 1).flatten(1)
-        put(getattr(model, f"layer{2 * number + 1}").weight, kernel)
-        put(getattr(model, f"layer{2 * number + 1}").bias, tensor(dense["bias"]))
-        put_dense(getattr(model, f"layer{2 * number + 2}"), block["dense1"]["layer"])
-    return model.eval()
+def discriminators(theirs: Any, kind: str) -> tuple[Any, Any, Any]:
+    model = progressive.Discriminator(CHANNELS, blur=kind == "StyleGAN")
+    other = drawn(getattr(theirs, f"{kind}Discriminator")(minibatch_std_group_size=4, **SIZES))
+    return model, genforce_weights.discriminator(named(other), model, (SIDE, SIDE, 3)), other
 
 
 @pytest.mark.parametrize("kind", ["PGGAN", "StyleGAN"])
 def test_the_discriminator_judges_as_theirs(theirs: Any, kind: str) -> None:
-    model = progressive.Discriminator(CHANNELS, blur=kind == "StyleGAN")
+    model, params, other = discriminators(theirs, kind)
     x = normal(BATCH, SIDE, SIDE, 3)
-    own = variables(model, x)
-    other = getattr(theirs, f"{kind}Discriminator")(minibatch_std_group_size=4, **SIZES)
-    other = copied_discriminator(other, own["params"])
-    judge = jax.jit(lambda lod: model.apply(own, x, lod=lod))
+    judge = jax.jit(lambda lod: model.apply({"params": params}, x, lod=lod))
     for lod in LODS:
         other.lod.fill_(lod)
         expected = other(nchw(x))[:, 0]
@@ -107,59 +79,27 @@ def test_the_discriminator_judges_as_theirs(theirs: Any, kind: str) -> None:
 def test_the_generator_of_progressive_gan_makes_the_images_of_theirs(theirs: Any) -> None:
     model = progressive.Generator((SIDE, SIDE, 3), CHANNELS)
     z = normal(BATCH, LATENTS)
-    own = variables(model, z)
-    params = own["params"]
-    other = theirs.PGGANGenerator(z_space_dim=LATENTS, **SIZES).eval()
-    for level in range(len(CHANNELS)):
-        block = params[f"blocks_{level}"]
-        put_conv(getattr(other, f"output{level}"), params[f"to_rgb_{level}"]["conv"]["layer"])
-        put_conv(getattr(other, f"layer{2 * level + 1}"), block["conv1"]["layer"])
-        if level:
-            put_conv(getattr(other, f"layer{2 * level}"), block["conv0"]["layer"])
-    # Their dense layer is a convolution of one pixel that is padded: it sees its kernel turned round.
-    first = params["blocks_0"]
-    kernel = tensor(first["dense"]["layer"]["kernel"]).reshape(LATENTS, 4, 4, CHANNELS[0]).permute(3, 0, 1, 2)
-    put(other.layer0.weight, kernel.flip(2, 3))
-    put(other.layer0.bias, tensor(first["bias"]))
-    make = jax.jit(lambda lod: model.apply(own, z, lod=lod))
+    other = drawn(theirs.PGGANGenerator(z_space_dim=LATENTS, **SIZES))
+    params = genforce_weights.progressive_generator(named(other), model, LATENTS)
+    make = jax.jit(lambda lod: model.apply({"params": params}, z, lod=lod))
     for lod in LODS:
         expected = other(tensor(z), lod=lod)["image"].permute(0, 2, 3, 1)
         close(make(jnp.float32(lod)), expected)
 
 
-def copied_generator(model: Any, params: Any) -> Any:
-    for i in range(model.mapping_layers):
-        put_dense(getattr(model.mapping, f"dense{i}"), params["mapping"][f"dense{i}"]["layer"])
-    for level in range(len(CHANNELS)):
-        block = params[f"blocks_{level}"]
-        put_conv(getattr(model.synthesis, f"output{level}"), params[f"to_rgb_{level}"]["conv"]["layer"])
-        for i in range(2):
-            layer, own = getattr(model.synthesis, f"layer{2 * level + i}"), block[f"layer{i}"]
-            if level == i == 0:
-                put(layer.const, nchw(block["constant"][None]))
-            else:
-                put_conv(layer, block[f"conv{i}"]["layer"])
-            put(layer.bias, tensor(own["bias"]))
-            put(layer.apply_noise.weight, tensor(own["noise"]["weight"]))
-            put_dense(layer.style, own["style"]["layer"])
-    return model.eval()
-
-
-@pytest.mark.parametrize(("psi", "truncated"), [(1.0, 8), (0.6, 3)])
-def test_stylegan_makes_the_images_of_theirs(theirs: Any, psi: float, truncated: int) -> None:
+@pytest.mark.parametrize(("psi", "truncated", "fused"), [(1.0, 8, False), (0.6, 3, True)])
+def test_stylegan_makes_the_images_of_theirs(theirs: Any, psi: float, truncated: int, fused: bool) -> None:
     model = stylegan.Generator((SIDE, SIDE, 3), CHANNELS, LATENTS, mapping_depth=3)
     z, keys = normal(BATCH, LATENTS), jax.random.split(jax.random.key(1), BATCH)
-    own = variables(model, z)
-    other = theirs.StyleGANGenerator(
-        z_space_dim=LATENTS, w_space_dim=LATENTS, mapping_fmaps=LATENTS, mapping_layers=3, fused_scale=False, **SIZES
+    other = drawn(
+        theirs.StyleGANGenerator(
+            z_space_dim=LATENTS, w_space_dim=LATENTS, mapping_fmaps=LATENTS, mapping_layers=3, fused_scale=fused, **SIZES
+        )
     )
-    other = copied_generator(other, own["params"])
-    other.truncation.w_avg.copy_(tensor(own["averages"]["average"]["mean"]))
-    assert float(jnp.abs(own["averages"]["average"]["mean"]).min()) > 0
+    params, averages = genforce_weights.stylegan_generator(named(other), model, fused=0 if fused else 128)
+    own = {"params": params, **averages}
     for i, noise in enumerate(stylegan.layer_noise(keys, (SIDE, SIDE), len(CHANNELS), BATCH)):
-        apply_noise = getattr(other.synthesis, f"layer{i}").apply_noise
-        apply_noise.noise = nchw(noise)
-        assert float(apply_noise.weight.detach().abs().min()) > 0
+        other.synthesis.__getattr__(f"layer{i}").apply_noise.noise = nchw(noise)
 
     @jax.jit
     def make(lod: Any) -> Any:
@@ -175,16 +115,14 @@ def test_stylegan_makes_the_images_of_theirs(theirs: Any, psi: float, truncated:
 
 def test_gradients_and_the_penalty_of_the_discriminator_are_theirs(theirs: Any) -> None:
     """R1 differentiates twice through the blur, the standard deviation and the levels that fade."""
-    model, lod = progressive.Discriminator(CHANNELS, blur=True), 0.5
-    x = normal(BATCH, SIDE, SIDE, 3)
-    own = variables(model, x)
-    other = copied_discriminator(theirs.StyleGANDiscriminator(minibatch_std_group_size=4, **SIZES), own["params"])
+    model, params, other = discriminators(theirs, "StyleGAN")
+    x, lod = normal(BATCH, SIDE, SIDE, 3), 0.5
 
     def penalty(params: Any, lod: Any) -> Any:
         slope = jax.grad(lambda x: model.apply({"params": params}, x, lod=lod).sum())(x)
         return jnp.square(slope).sum() / BATCH
 
-    value, grads = jax.jit(jax.value_and_grad(penalty))(own["params"], jnp.float32(lod))
+    value, grads = jax.jit(jax.value_and_grad(penalty))(params, jnp.float32(lod))
     images = nchw(x).requires_grad_()
     slope = torch.autograd.grad(other(images, lod=lod).sum(), images, create_graph=True)[0]
     expected = slope.square().sum() / BATCH
@@ -209,3 +147,13 @@ def test_the_numbers_of_parameters_at_full_size_are_theirs(theirs: Any) -> None:
         others += [theirs.PGGANGenerator(1024), theirs.PGGANDiscriminator(1024)]
     ours = [*stylegan.paper(1024), *progressive.paper(1024)]
     assert [count(model, inputs) for model, inputs in zip(ours, (z, x, z, x), strict=True)] == [size(o) for o in others]
+
+
+def test_a_file_of_several_networks_gives_the_average(theirs: Any, tmp_path: Path) -> None:
+    models = [drawn(theirs.PGGANGenerator(z_space_dim=LATENTS, **SIZES)) for _ in range(2)]
+    with torch.no_grad():
+        models[1].layer0.bias += 1
+    torch.save({"generator": models[0].state_dict(), "generator_smooth": models[1].state_dict()}, tmp_path / "both.pth")
+    module = progressive.Generator((SIDE, SIDE, 3), CHANNELS)
+    params = genforce_weights.progressive_generator(tensors.read(tmp_path / "both.pth"), module, LATENTS)
+    np.testing.assert_array_equal(params["blocks_0"]["bias"], models[1].layer0.bias.detach())

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from wiring.mutations_of_likelihoods import Change
 
 EXPERIMENT: Sequence[Change] = [
+    ("the centre of the file is left out", '{**vars, "generator": averages}', "vars"),
+    ("the discriminator of the file is left out", '"discriminator": judge, "generator": own}, {', '"generator": own}, {'),
     ("pixels in [0, 1]", "data.scale(-1, 1)", "data.scale(0, 1)"),
     ("momentum", "b1=0.0, b2=0.99", "b1=0.9, b2=0.99"),
     ("a long memory of squares", "b1=0.0, b2=0.99", "b1=0.0"),
@@ -39,6 +41,7 @@ EXPERIMENT: Sequence[Change] = [
 ]
 
 PROGRESSIVE: Sequence[Change] = [
+    ("the discriminator of the file is left out", '"discriminator": judge, "generator": own}', '"generator": own}'),
     ("pixels in [0, 1]", "data.scale(-1, 1)", "data.scale(0, 1)"),
     ("momentum", "b1=0.0, b2=0.99", "b1=0.9, b2=0.99"),
     ("a long memory of squares", "b1=0.0, b2=0.99", "b1=0.0"),
@@ -115,11 +118,26 @@ LENGTHS: Sequence[Change] = [
     ("another share", "100 - percent, method", "100 - 2 * percent, method"),
 ]
 
+WEIGHTS: Sequence[Change] = [
+    ("the first kernel is not turned round", "[:, :, ::-1, ::-1].transpose(1, 2, 3, 0)", ".transpose(1, 2, 3, 0)"),
+    ("all kernels are turned round", "weight[::-1, ::-1] if turned else", "weight[::-1, ::-1] if True else"),
+    ("the second kernel is turned round too", "turned = i == 0 and", "turned ="),
+    ("maps from twice the side on", "- 1 - level >= fused", "- 1 - level > fused"),
+    (
+        "the raw generator before the average",
+        '_Network(tensors, ("generator_smooth.", "generator."), name)\n    params: dict[str, Any] = {}',
+        '_Network(tensors, ("generator.", "generator_smooth."), name)\n    params: dict[str, Any] = {}',
+    ),
+    ("the channels come last", "side, side, -1).transpose(1, 2, 0, 3)", "side, side, -1).transpose(2, 1, 0, 3)"),
+    ("levels are counted from the smallest map", "number = last - level", "number = level"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/stylegan.py", "wiring/test_stylegan_facts.py"): EXPERIMENT,
     ("experiments/progressive_gan.py", "wiring/test_progressive_gan_facts.py"): PROGRESSIVE,
     ("jaxgen/models/gan/growing.py", "models/test_growing.py"): GROWING,
     ("jaxgen/models/gan/stylegan.py", "models/test_growing.py"): STYLEGAN,
+    ("jaxgen/models/gan/genforce_weights.py", "models/test_genforce_weights.py"): WEIGHTS,
     ("jaxgen/nn/batch_deviation.py", "nn/test_batch_deviation.py"): STDDEV,
     ("jaxgen/nn/running_mean.py", "nn/test_running_mean.py"): MEAN,
     ("jaxgen/analysis/path_length.py", "analysis/test_path_length.py"): LENGTHS,

@@ -8,6 +8,7 @@
 import functools
 from typing import Any
 
+import genforce_files
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,3 +166,17 @@ def test_the_networks_are_as_the_flags_say() -> None:
 def test_flags_that_the_loop_is_given() -> None:
     experiment = plain(ema=0.5, steps=7)
     assert (experiment.ema, experiment.steps, experiment.best) == (0.5, 7, None)
+
+
+def test_both_networks_begin_with_the_weights_of_a_file(tmp_path: Any) -> None:
+    numpy = pytest.importorskip("safetensors.numpy")
+    held = genforce_files.drawn(genforce_files.generator((4, 3), 4, 1), prefix="generator.")
+    held |= genforce_files.drawn(genforce_files.discriminator((4, 3), 1), prefix="discriminator.")
+    numpy.save_file(held, tmp_path / "both.safetensors")
+    state = run.begin(plain(weights=tmp_path / "both.safetensors"), 0)
+    colours = state.params["generator"]["to_rgb_1"]["conv"]["layer"]["bias"]
+    assert colours.tolist() == held["generator.output1.bias"].tolist()
+    head = state.params["discriminator"]["blocks_0"]["dense1"]["layer"]["bias"]
+    assert head.tolist() == held["discriminator.layer4.bias"].tolist()
+    with pytest.raises(jaxgen.UserError, match=r"There is no file .*none\.pth"):
+        plain(weights=tmp_path / "none.pth").initial(jax.random.key(0))

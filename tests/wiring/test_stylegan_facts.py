@@ -6,6 +6,7 @@
 import functools
 from typing import Any
 
+import genforce_files
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -210,3 +211,18 @@ def test_flags_that_the_loop_is_given() -> None:
     assert experiment.protocol == {}
     lengths = {"path_length_pixels_z": ("path_samples",), "path_length_pixels_w": ("path_samples",)}
     assert plain().protocol == lengths
+
+
+def test_both_networks_begin_with_the_weights_of_a_file(tmp_path: Any) -> None:
+    numpy = pytest.importorskip("safetensors.numpy")
+    held = genforce_files.drawn(genforce_files.styled_generator((4, 3), 4, 1), prefix="generator.")
+    held |= genforce_files.drawn(genforce_files.discriminator((4, 3), 1), prefix="discriminator.")
+    numpy.save_file(held, tmp_path / "both.safetensors")
+    state = run.begin(plain(weights=tmp_path / "both.safetensors", mapping_depth=1), 0)
+    colours = state.params["generator"]["to_rgb_1"]["conv"]["layer"]["bias"]
+    assert colours.tolist() == held["generator.synthesis.output1.bias"].tolist()
+    head = state.params["discriminator"]["blocks_0"]["dense1"]["layer"]["bias"]
+    assert head.tolist() == held["discriminator.layer4.bias"].tolist()
+    assert state.vars["generator"]["averages"]["average"]["mean"].tolist() == held["generator.truncation.w_avg"].tolist()
+    with pytest.raises(jaxgen.UserError, match=r"There is no file .*none\.pth"):
+        plain(weights=tmp_path / "none.pth").initial(jax.random.key(0))
