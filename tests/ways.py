@@ -1,7 +1,9 @@
-"""A step on all devices: one step of a game, each way that it can be run, on one batch that a test writes down."""
+"""The ways that a game can be run: on all devices or the first ones, and one step of it on a batch that a test writes down."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,16 @@ WAYS: dict[str, dict[str, Any]] = {
     "pmap": {"kind": "pmap"},
 }
 """One device, and eight."""
+
+ALL = tuple(jax.devices())
+
+
+@contextlib.contextmanager
+def there_are(devices: int) -> Iterator[None]:
+    """The first devices, as if there were no more."""
+    here = lambda *backend: list(ALL[:devices])
+    with mock.patch.object(jax, "devices", here), mock.patch.object(jax, "local_devices", here):
+        yield
 
 
 def stepper(

@@ -11,10 +11,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
 import numpy as np
@@ -22,14 +21,13 @@ import pytest
 from consumed import watched
 from games import fit, regression
 from test_parallel import finish, flat, losses
+from ways import there_are
 
 import jaxgen
 from jaxgen.devices import parallel
 from jaxgen.runs import workdir
 from jaxgen.runs.journal import read_jsonl
 from jaxgen.runs.serialization import to_tree
-
-ALL = tuple(jax.devices())
 
 
 class Way(NamedTuple):
@@ -50,14 +48,6 @@ class Way(NamedTuple):
 
 
 ONE = Way()
-
-
-@contextlib.contextmanager
-def there_are(devices: int) -> Iterator[None]:
-    """The first devices, as if there were no more."""
-    here = lambda *backend: list(ALL[:devices])
-    with mock.patch.object(jax, "devices", here), mock.patch.object(jax, "local_devices", here):
-        yield
 
 
 @pytest.fixture(autouse=True)

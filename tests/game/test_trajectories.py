@@ -109,9 +109,12 @@ MORE = {
 """All have 50 examples in batches of 6 or 4, so that batches span two epochs; `regression` has batch statistics."""
 
 
-@pytest.mark.parametrize("game", GAMES)
-@pytest.mark.parametrize("per_call", [1, 4])
-def test_a_resumed_run_is_the_unbroken_run(tmp_path: Path, game: str, per_call: int) -> None:
+RESUMED = [(4, game) for game in GAMES] + [(1, "adversarial")]
+OTHERS = [pytest.param(1, game, marks=pytest.mark.slow) for game in GAMES if game != "adversarial"]
+
+
+@pytest.mark.parametrize(("per_call", "game"), [*RESUMED, *OTHERS])
+def test_a_resumed_run_is_the_unbroken_run(tmp_path: Path, per_call: int, game: str) -> None:
     function, flags = GAMES[game]
     course = Course(function(**flags, steps=12), tmp_path, steps_per_call=per_call)
     course.stopped_by_signals(3, 8)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from games import coder, fit, latent
-from test_elastic import there_are
+from ways import there_are
 
 import jaxgen
 from jaxgen import commands
@@ -60,7 +60,9 @@ def test_a_frozen_network_is_what_the_other_run_hands_out(first: Path) -> None:
     assert part.digest == jaxgen.frozen(first, experiment=coder).digest != jaxgen.frozen(first, step=5, experiment=coder).digest
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, id=name, marks=[pytest.mark.slow] * (name in ("fsdp", "pmap"))) for name, way in WAYS.items()]
+)
 def test_a_run_outlives_the_one_that_it_took_a_network_from(way: dict[str, Any], parent: Path, tmp_path: Path) -> None:
     whole = fit(latent(run=str(parent), ema=0.9), tmp_path / "whole", save_every=2, **way)
     folder = tmp_path / "part"

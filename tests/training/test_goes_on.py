@@ -1,6 +1,7 @@
 """What fails beside the training is told and does not end it; what is refused for want of memory or disk is a sentence."""
 
 import errno
+import functools
 import os
 import re
 import signal
@@ -41,14 +42,18 @@ def failing(error: Exception) -> Any:
     return fails
 
 
+@functools.cache
+def truth() -> str:
+    return str(fit(regression(steps=20)).digest())
+
+
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("where", ["pictures", "evaluators", "final"])
 def test_what_fails_beside_the_training(where: str, failure: str, tmp_path: Path, capsys: Any) -> None:
     error, told = FAILURES[failure]
     made = regression(steps=20)
-    truth = fit(made).digest()
     there = {**getattr(made, where), "mine": failing(error)}
-    assert fit(made._replace(**{where: there}), tmp_path / "run").digest() == truth
+    assert fit(made._replace(**{where: there}), tmp_path / "run").digest() == truth()
     err = capsys.readouterr().err
     what = "picture mine" if where == "pictures" else "evaluation of mine"
     steps = (20,) if where == "final" else (10, 20)

@@ -9,6 +9,7 @@ import pytest
 VARIANTS: list[dict[str, Any]] = [{"k": 3, "binarization": "static"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", VARIANTS, ids=contract.titled)
 def test_variant(flags: dict[str, Any], tmp_path: Path) -> None:
     contract.hold("iwae", flags, tmp_path)
