@@ -27,8 +27,8 @@ CHUNK = 64
 LARGEST = 2**26
 """Numbers of all samples together; of large images there are fewer samples."""
 
-SHARE, BELOW, AFTER = 0.3, 0.05, 1000
-"""The alarm's share of the best diversity, its floor, and the step from which on the floor counts."""
+SHARE, BELOW = 0.3, 0.05
+"""The alarm's share of the best diversity, and its floor."""
 
 
 def evaluator(
@@ -93,19 +93,20 @@ def count(source: data.Source, feature: str = "image") -> int:
     return max(2, min(SAMPLES, LARGEST // max(1, int(np.prod(source.shape(feature))))))
 
 
-def alarm(advice: str) -> Alarm:
+def alarm(advice: str, *, after: int = 1000) -> Alarm:
     """The alarm of a fall of `test/diversity`: to less than a third of the run's best, or to nearly nothing.
 
     Args:
       advice: the flags of the experiment that may help, after "give": "a lower --learning-rate".
+      after: the step from which on the floor counts; a generator that begins at the mean image takes some time to leave it.
 
     Returns:
       The alarm, for `Experiment.alarms`.
     """
     return Alarm(
         "test/diversity",
-        f"the generator has collapsed, its samples are much alike; give {advice}, or --keep-every for checkpoints from before.",
+        f"the generator has collapsed, its samples are much alike; give {advice}; or --keep-every for checkpoints from before.",
         share=SHARE,
         below=BELOW,
-        after=AFTER,
+        after=after,
     )

@@ -165,3 +165,7 @@ def test_the_networks_are_as_the_flags_say() -> None:
 def test_flags_that_the_loop_is_given() -> None:
     experiment = plain(ema=0.5, steps=7)
     assert (experiment.ema, experiment.steps, experiment.best) == (0.5, 7, None)
+
+
+def test_the_diversity_of_samples_is_evaluated_and_watched(measured: list) -> None:
+    readable.assert_watched(plain(), begun())

@@ -210,3 +210,7 @@ def test_flags_that_the_loop_is_given() -> None:
     assert experiment.protocol == {}
     lengths = {"path_length_pixels_z": ("path_samples",), "path_length_pixels_w": ("path_samples",)}
     assert plain().protocol == lengths
+
+
+def test_the_diversity_of_samples_that_are_not_truncated_is_evaluated_and_watched(measured: list) -> None:
+    readable.assert_watched(plain(psi=0.5), begun(), drawn=plain().sample)
