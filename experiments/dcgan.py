@@ -147,7 +147,7 @@ def experiment(
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
-        alarms=(collapse.alarm("a lower --learning-rate, a larger --batch-size, or --norm spectral with --gamma"),),
+        alarms=(collapse.of_samples("a lower --learning-rate, a larger --batch-size, or --norm spectral with --gamma"),),
         accumulate=accumulate,
         protocol=dict.fromkeys(
             ("svm_error", "svm_error_pixels") if svm_labels and labelled else (), ("svm_draws", "svm_labels")

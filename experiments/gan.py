@@ -180,7 +180,7 @@ def experiment(
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
-        alarms=(collapse.alarm("a lower --learning-rate, or more --dropout", after=3000),),
+        alarms=(collapse.of_samples("a lower --learning-rate, or more --dropout", after=3000),),
         schedules={"learning_rate": rate, "momentum": rising},
         protocol={"parzen": ("parzen_samples",)},
     )

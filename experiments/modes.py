@@ -242,7 +242,7 @@ def experiment(
         sample=sample,
         ema=ema,
         best="test/reverse_kl",
-        alarms=(collapse.alarm("a lower --learning-rate, or another --method"),),
+        alarms=(collapse.of_samples("a lower --learning-rate, or another --method"),),
         protocol={"modes": (), "high_quality": (), "reverse_kl": ()},
     )
 

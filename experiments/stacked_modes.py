@@ -134,7 +134,7 @@ def experiment(
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
-        alarms=(collapse.alarm("a lower --learning-rate, or a larger --packing"),),
+        alarms=(collapse.of_samples("a lower --learning-rate, or a larger --packing"),),
         protocol=dict.fromkeys(("modes", "reverse_kl"), ("classifier_steps", "mode_samples")),
     )
 

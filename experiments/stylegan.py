@@ -145,7 +145,7 @@ def experiment(
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
-        alarms=(collapse.alarm("a lower --learning-rate, a larger --gamma, or a larger --batch-size"),),
+        alarms=(collapse.of_samples("a lower --learning-rate, a larger --gamma, or a larger --batch-size"),),
         accumulate=accumulate,
         protocol=dict.fromkeys(LENGTHS if path_samples else (), ("path_samples",)),
     )

@@ -107,7 +107,7 @@ def experiment(
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
-        alarms=(collapse.alarm("a lower --learning-rate, or more --critic-steps"),),
+        alarms=(collapse.of_samples("a lower --learning-rate, or more --critic-steps"),),
     )
 
 

@@ -1,4 +1,4 @@
-"""Collapse of a generator: the diversity of its samples as an evaluator, and the alarm that rings when it falls."""
+"""Collapse: the diversity of samples as an evaluator, and the alarms of generators and of posteriors that collapse."""
 
 import functools
 from collections.abc import Callable
@@ -93,7 +93,7 @@ def count(source: data.Source, feature: str = "image") -> int:
     return max(2, min(SAMPLES, LARGEST // max(1, int(np.prod(source.shape(feature))))))
 
 
-def alarm(advice: str, *, after: int = 1000) -> Alarm:
+def of_samples(advice: str, *, after: int = 1000) -> Alarm:
     """The alarm of a fall of `test/diversity`: to less than a third of the run's best, or to nearly nothing.
 
     Args:
@@ -108,5 +108,27 @@ def alarm(advice: str, *, after: int = 1000) -> Alarm:
         f"the generator has collapsed, its samples are much alike; give {advice}; or --keep-every for checkpoints from before.",
         share=SHARE,
         below=BELOW,
+        after=after,
+    )
+
+
+def of_posterior(value: str, advice: str, *, below: float = 1.0, after: int = 1000) -> Alarm:
+    """The alarm of a posterior that is the prior for every image, at once or after a while.
+
+    A share of the best would mean nothing: while the weight of the KL rises, the KL and the number of latents in use fall.
+
+    Args:
+      value: the value that is nearly zero then, `split/name`: a number of active units, or a KL in nats.
+      advice: the flags of the experiment that may help, after "give": "a longer --warmup".
+      below: the floor; 1 is that of a number of units.
+      after: the step from which on the floor counts.
+
+    Returns:
+      The alarm, for `Experiment.alarms`.
+    """
+    return Alarm(
+        value,
+        f"the posterior has collapsed to the prior, these latents say nothing of the image; give {advice}.",
+        below=below,
         after=after,
     )

@@ -121,9 +121,21 @@ def test_samples_that_are_not_finite_are_refused() -> None:
         found(collapse.evaluator(noise(0.1), images()), jnp.nan)
 
 
+def test_the_alarm_of_a_posterior_has_a_floor_alone() -> None:
+    alarm = collapse.of_posterior("test/active", "a longer --warmup")
+    assert alarm == jaxgen.Alarm(
+        "test/active",
+        "the posterior has collapsed to the prior, these latents say nothing of the image; give a longer --warmup.",
+        below=1,
+        after=1000,
+    )
+    other = collapse.of_posterior("test/kl", "a lower --beta", below=0.1, after=5)
+    assert (other.value, other.below, other.after, other.share) == ("test/kl", 0.1, 5, 0)
+
+
 def test_the_alarm_rings_below_a_third_of_the_best_and_near_zero() -> None:
-    alarm = collapse.alarm("a lower --learning-rate")
-    assert collapse.alarm("nothing", after=7).after == 7
+    alarm = collapse.of_samples("a lower --learning-rate")
+    assert collapse.of_samples("nothing", after=7).after == 7
     assert (alarm.value, alarm.share, alarm.below, alarm.after) == ("test/diversity", 0.3, 0.05, 1000)
     assert alarm.sentence == (
         "the generator has collapsed, its samples are much alike; give a lower --learning-rate; or --keep-every for "
