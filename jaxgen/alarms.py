@@ -60,6 +60,6 @@ def rung(alarm: Alarm, history: Iterable[Mapping[str, Any]], step: int) -> str |
 
 
 def _limit(alarm: Alarm, step: int, best: float) -> float:
-    """What the value must not be below: of a best value that is negative no share means anything."""
+    """The least that the value may be; of a best value that is negative no share means anything."""
     share = alarm.share * best if alarm.share and best > 0 else -math.inf
     return max(share, alarm.below if step >= alarm.after else -math.inf)

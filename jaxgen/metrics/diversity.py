@@ -18,7 +18,7 @@ class Spread(NamedTuple):
 
     Fields:
       distance: the mean squared distance $E \|x - x'\|^2$ of two independent examples.
-      stderr: its standard error over the examples.
+      stderr: the standard error of the distance over the examples.
     """
 
     distance: float
