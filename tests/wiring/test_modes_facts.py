@@ -85,7 +85,7 @@ def test_samples_of_high_quality_lie_within_three_standard_deviations_of_a_mode(
     """Of points of a mode's own law exp(-9/2) are outside; of twice the width exp(-9/8)."""
     for scale, share in ((1.0, 1 - math.exp(-9 / 2)), (2.0, 1 - math.exp(-9 / 8))):
         found = counted(dataset, scale, mode)
-        assert set(found) == {"modes", "high_quality", "high_quality_stderr", "reverse_kl"}
+        assert set(found) == {"modes", "high_quality", "high_quality_stderr", "reverse_kl", "diversity", "diversity_stderr"}
         assert found["high_quality"] == pytest.approx(share, abs=3 * math.sqrt(share * (1 - share) / 2500))
         assert found["modes"] == 1
         # In nats: all samples are nearest to one of the modes.
