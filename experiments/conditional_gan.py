@@ -31,6 +31,7 @@ from jaxgen import data, objectives
 from jaxgen.analysis import latent_space
 from jaxgen.flags import Count, Counts, Positive, Share, Whole
 from jaxgen.losses import adversarial
+from jaxgen.measuring import collapse
 from jaxgen.models.gan import conditional, dcgan, mlp
 from jaxgen.types import Array, Batch, Key
 
@@ -97,7 +98,7 @@ def experiment(
         images = latent_space.interpolations(lambda z: decode(state, z, label), z[:8], z[8:], steps=16)
         return jaxgen.Picture(images, 16, f"A label in each row, along a line in z; step {int(state.step):,}")
 
-    one = jnp.zeros(1, jnp.int32)
+    one, conditions = jnp.zeros(1, jnp.int32), jaxgen.Conditions.of_classes(names)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players=players,
@@ -107,13 +108,19 @@ def experiment(
             "generator": jaxgen.Network(generator, jnp.zeros((1, latents)), one),
         },
         splits={"train": train, "test": test},
-        evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
+        evaluators={
+            "test": jaxgen.joined(
+                jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform),
+                collapse.evaluator(sample, test, conditions=conditions),
+            )
+        },
         pictures={"labels": labelled, "interpolations": interpolate},
         sample=sample,
-        given=jaxgen.Conditions.of_classes(names),
+        given=conditions,
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
+        alarms=(collapse.of_samples("a lower --learning-rate, or a larger --batch-size"),),
     )
 
 

@@ -37,6 +37,7 @@ from jaxgen.analysis import latent_model, units
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial, augmentation
 from jaxgen.losses.penalty import lazily, r1
+from jaxgen.measuring import collapse
 from jaxgen.metrics.support_vectors import few_labels
 from jaxgen.models.gan import dcgan
 from jaxgen.progress import Track
@@ -134,13 +135,19 @@ def experiment(
             "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
         },
         splits={"train": train, "test": test},
-        evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
+        evaluators={
+            "test": jaxgen.joined(
+                jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform),
+                collapse.evaluator(space.sample, test),
+            )
+        },
         final={"test": classify} if svm_labels and labelled else {},
         pictures=space.pictures(),
         sample=space.sample,
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
+        alarms=(collapse.of_samples("a lower --learning-rate, a larger --batch-size, or --norm spectral with --gamma"),),
         accumulate=accumulate,
         protocol=dict.fromkeys(
             ("svm_error", "svm_error_pixels") if svm_labels and labelled else (), ("svm_draws", "svm_labels")

@@ -39,6 +39,7 @@ from jaxgen import data, objectives
 from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Late, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial, penalty
+from jaxgen.measuring import collapse
 from jaxgen.metrics import parzen
 from jaxgen.models.gan import mlp
 from jaxgen.objectives.adversarial import uniform_law
@@ -167,13 +168,19 @@ def experiment(
         networks=networks,
         init=init,
         splits={"train": images, "test": test},
-        evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=data.scale())},
+        evaluators={
+            "test": jaxgen.joined(
+                jaxgen.mean_over(test, losses, batch_size=batch_size, transform=data.scale()),
+                collapse.evaluator(space.sample, test),
+            )
+        },
         final={"test": window},
         pictures=space.pictures(),
         sample=space.sample,
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
+        alarms=(collapse.of_samples("a lower --learning-rate, or more --dropout", after=3000),),
         schedules={"learning_rate": rate, "momentum": rising},
         protocol={"parzen": ("parzen_samples",)},
     )

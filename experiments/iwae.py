@@ -18,6 +18,7 @@ Against the paper and its code (github.com/yburda/iwae):
 | figure | 5,000 importance samples, the test set drawn once | the same |
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import jax.numpy as jnp
@@ -28,8 +29,14 @@ import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Late, Whole
+from jaxgen.measuring import collapse
 from jaxgen.models import autoencoders, vae
 from jaxgen.nn import likelihoods
+from jaxgen.progress import Track
+from jaxgen.types import Array, Batch, Key
+
+ACTIVE = 0.01
+"""A latent is active if its KL, a mean over the test set, is larger than this many nats."""
 
 
 @jaxgen.recorded
@@ -86,17 +93,27 @@ def experiment(
     def over_test(measure: jaxgen.Measure, samples: int = 1) -> jaxgen.Evaluator:
         return jaxgen.mean_over(test, measure, batch_size=100, transform=transform, samples=samples)
 
+    def kl(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+        assert space.kl is not None, "a normal posterior has a KL in closed form"
+        return {"kl": space.kl(state, batch["image"])}
+
+    kl_of_units = jaxgen.sum_over(test, kl, batch_size=100, transform=transform)
+
+    def active(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
+        return {"active": float((kl_of_units(state, key, track)["kl"] / test.length > ACTIVE).sum())}
+
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players=players,
         steps=boundaries[-1] if steps is None else steps,
         networks={"model": jaxgen.Network(model, jnp.zeros((1, *shape)))},
         splits={"train": train, "test": test},
-        evaluators={"test": over_test(jaxgen.loss_of(players["model"]))},
+        evaluators={"test": jaxgen.joined(over_test(jaxgen.loss_of(players["model"])), active)},
         final={"test": over_test(nll, nll_samples)},
         pictures=space.pictures(data.examples(test, 32, transform)["image"]),
         sample=space.sample,
         schedules={"learning_rate": rate},
+        alarms=(collapse.of_posterior("test/active", "a larger --k, or fewer --latents"),),
         protocol={"nll": ("binarization", "nll_samples")},
     )
 

@@ -48,6 +48,7 @@ import jaxgen
 from jaxgen import data, keys, objectives
 from jaxgen.analysis import latent_space
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole
+from jaxgen.measuring import collapse
 from jaxgen.models import vae
 from jaxgen.nn import likelihoods
 from jaxgen.pictures import Picture
@@ -195,6 +196,9 @@ def experiment(
         accumulate=accumulate,
         schedules={"beta": beta},
         best="test/negative_elbo",
+        alarms=tuple(
+            collapse.of_posterior(f"test/active_{i + 1}", "a longer --warmup, or more --free-bits") for i in range(depth)
+        ),
         protocol={"nll": ("binarization", "nll_samples")},
     )
 

@@ -40,6 +40,7 @@ from jaxgen.analysis import points
 from jaxgen.data.builders import mixtures
 from jaxgen.flags import Count, Counts, Positive, Whole, value_of
 from jaxgen.losses import adversarial, penalty
+from jaxgen.measuring import collapse
 from jaxgen.metrics.modes import modes
 from jaxgen.models.diffusion import MLP
 from jaxgen.models.gan import mlp
@@ -210,18 +211,19 @@ def experiment(
     players, networks, sample, ema = value_of(METHODS, method)(latents, hidden, learning_rate, decay_steps)
     centres = jnp.asarray(mixture.centres, jnp.float32)
     shown = data.examples(test, 10_000)["point"]
+    diversity = collapse.against_data(test, feature="point")
 
     def count(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        found = modes(sample(state, key, jaxgen.given(DRAWN)), centres, mixture.std)
+        drawn = sample(state, key, jaxgen.given(DRAWN))
+        found = modes(drawn, centres, mixture.std)
         share = float(found.high_quality)
         # Of the two others the error over the samples is not known; that over training runs is larger, and takes several seeds.
-        return named(
-            {
-                "modes": (float(found.captured), None),
-                "high_quality": (share, of_share(share, DRAWN)),
-                "reverse_kl": (float(found.reverse_kl), None),
-            }
-        )
+        values = {
+            "modes": (float(found.captured), None),
+            "high_quality": (share, of_share(share, DRAWN)),
+            "reverse_kl": (float(found.reverse_kl), None),
+        }
+        return named(values) | diversity(np.asarray(drawn))
 
     def densities(state: jaxgen.TrainState, key: Key) -> jaxgen.Picture:
         extent = 1.25 * float(abs(mixture.centres).max())
@@ -240,6 +242,7 @@ def experiment(
         sample=sample,
         ema=ema,
         best="test/reverse_kl",
+        alarms=(collapse.of_samples("a lower --learning-rate, or another --method"),),
         protocol={"modes": (), "high_quality": (), "reverse_kl": ()},
     )
 

@@ -51,6 +51,7 @@ from jaxgen.analysis.bars import bars
 from jaxgen.analysis.batch_statistics import readjusted
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole
 from jaxgen.game import merging
+from jaxgen.measuring import collapse
 from jaxgen.models import vae
 from jaxgen.nn import likelihoods
 from jaxgen.pictures import Picture
@@ -280,6 +281,7 @@ def experiment(
         accumulate=accumulate,
         schedules={"beta": beta, "learning_rate": rate},
         best="test/negative_elbo",
+        alarms=(collapse.of_posterior("test/active", "a longer --beta-warmup, or a lower --learning-rate"),),
         protocol=dict.fromkeys(
             ("nll", *(("bits_per_dim",) if binarization == "none" else ())), ("binarization", "nll_samples")
         ),

@@ -42,7 +42,7 @@ from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Counts, NonNegative, Place, Positive, Share, Whole
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import gradient_penalty
-from jaxgen.measuring import tensors
+from jaxgen.measuring import collapse, tensors
 from jaxgen.models.gan import genforce_weights, growing, progressive
 from jaxgen.types import Batch, Key, Params, Vars
 
@@ -126,13 +126,19 @@ def experiment(
         networks=networks,
         init=init,
         splits={"train": train, "test": test},
-        evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
+        evaluators={
+            "test": jaxgen.joined(
+                jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform),
+                collapse.evaluator(space.sample, test),
+            )
+        },
         pictures=space.pictures(),
         sample=space.sample,
         schedules={"lod": growth.lod},
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
+        alarms=(collapse.of_samples("a lower --learning-rate, a larger --weight, or a larger --batch-size"),),
     )
 
 

@@ -36,6 +36,7 @@ from jaxgen.analysis import latent_model
 from jaxgen.data import pixels
 from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole
 from jaxgen.losses import adversarial
+from jaxgen.measuring import collapse
 from jaxgen.metrics import classification_accuracy
 from jaxgen.metrics.modes import of_classes
 from jaxgen.models.gan import dcgan
@@ -126,12 +127,14 @@ def experiment(
             "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
         },
         splits={"train": stacks, "test": real},
+        evaluators={"test": collapse.evaluator(space.sample, real)},
         final={"test": count},
         pictures={"channels": channels_apart, **space.pictures()},
         sample=space.sample,
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
+        alarms=(collapse.of_samples("a lower --learning-rate, or a larger --packing"),),
         protocol=dict.fromkeys(("modes", "reverse_kl"), ("classifier_steps", "mode_samples")),
     )
 

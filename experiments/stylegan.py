@@ -42,7 +42,7 @@ from jaxgen.flags import Count, Counts, Late, NonNegative, Place, Positive, Shar
 from jaxgen.game import merging
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import r1
-from jaxgen.measuring import tensors
+from jaxgen.measuring import collapse, tensors
 from jaxgen.models.gan import genforce_weights, growing, progressive, stylegan
 from jaxgen.types import Batch, Key, Params, Vars
 
@@ -147,7 +147,12 @@ def experiment(
         networks=networks,
         init=init,
         splits={"train": train, "test": test},
-        evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
+        evaluators={
+            "test": jaxgen.joined(
+                jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform),
+                collapse.evaluator(model._replace(psi=1.0).sample, test),
+            )
+        },
         final={"test": model.path_length(path_samples)} if path_samples else {},
         pictures=model.pictures(),
         sample=model.sample,
@@ -156,6 +161,7 @@ def experiment(
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
+        alarms=(collapse.of_samples("a lower --learning-rate, a larger --gamma, or a larger --batch-size"),),
         accumulate=accumulate,
         protocol=dict.fromkeys(LENGTHS if path_samples else (), ("path_samples",)),
     )

@@ -46,6 +46,7 @@ from jaxgen import data, objectives, optimizers
 from jaxgen.analysis import factors as follow
 from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.measuring import collapse
 from jaxgen.metrics import disentanglement
 from jaxgen.models import autoencoders, vae
 from jaxgen.nn import likelihoods
@@ -199,6 +200,7 @@ def experiment(
     def over_test(measure: jaxgen.Measure, samples: int = 1) -> jaxgen.Evaluator:
         return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform, samples=samples)
 
+    advice = "a lower --beta, or a longer --beta-warmup" if max_kl is None else "a larger --max-kl"
     pictures = space.pictures(data.examples(test, 32, transform)["image"])
     if factors:
         information = disentanglement.normalised_information
@@ -219,6 +221,7 @@ def experiment(
         accumulate=accumulate,
         schedules={"learning_rate": rate},
         best="test/negative_elbo",
+        alarms=(collapse.of_posterior("test/kl", advice, below=0.1 if max_kl is None else min(0.1, max_kl / 10)),),
         protocol={
             "nll": ("binarization", "likelihood", "nll_samples"),
             **({"bits_per_dim": ("binarization", "nll_samples")} if in_bits else {}),

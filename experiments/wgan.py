@@ -30,6 +30,7 @@ from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import Penalty, clip_weights, gradient_penalty
+from jaxgen.measuring import collapse
 from jaxgen.models.gan import dcgan
 
 
@@ -95,12 +96,18 @@ def experiment(
             "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
         },
         splits={"train": train, "test": test},
-        evaluators={"test": jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)},
+        evaluators={
+            "test": jaxgen.joined(
+                jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform),
+                collapse.evaluator(space.sample, test),
+            )
+        },
         pictures=space.pictures(),
         sample=space.sample,
         ema=ema,
         # No loss against a moving opponent can be compared between steps.
         best=None,
+        alarms=(collapse.of_samples("a lower --learning-rate, or more --critic-steps"),),
     )
 
 

@@ -3,6 +3,7 @@
 The names here are the ones that an experiment and a notebook need; `jaxgen/README.md` shows the house.
 """
 
+from jaxgen.alarms import Alarm
 from jaxgen.best import Largest
 from jaxgen.commands.command_line import run_experiment
 from jaxgen.errors import NotFiniteError, UserError
@@ -20,6 +21,7 @@ from jaxgen.training.loop import fit
 from jaxgen.version import __version__
 
 __all__ = [
+    "Alarm",
     "Aux",
     "Conditions",
     "Evaluator",

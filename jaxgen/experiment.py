@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jaxgen import experiments, values
+from jaxgen.alarms import Alarm
 from jaxgen.best import Best, renamed
 from jaxgen.common_flags import common, described
 from jaxgen.data import HeldOut, Opened, Source, Stream, located, record_opened, recording_opened, validating
@@ -104,6 +105,7 @@ class Experiment(NamedTuple):
         is not finite never is. The value must mean the same at every step: a function of what is sampled from or measured, and
         not of the step, of a weight that changes in training, of a multiplier or of an opponent. A value of `final` exists at
         the steps at which a training ended. None where no evaluated value is such.
+      alarms: the evaluated values that must not fall (`Alarm`): when one does, the run says so in a sentence, and goes on.
       sampling: the flags that move the samples while the parameters stay the same, for the protocol of what is measured on
         them: `("sampler", "sampling_steps")`.
       protocol: the evaluated values that are figures to compare, each with every flag that moves it while the parameters stay
@@ -128,6 +130,7 @@ class Experiment(NamedTuple):
     accumulate: int = 1
     schedules: Mapping[str, Schedule] = {}
     best: Best | None = "test/loss"
+    alarms: tuple[Alarm, ...] = ()
     sampling: tuple[str, ...] = ()
     protocol: Mapping[str, tuple[str, ...]] = {}
     config: Config | None = None
@@ -169,8 +172,8 @@ def recorded(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
 
     The function gets the flags of `common_flags.common` too. `data_dir` and `cache_budget` are those of every `data.load`
     within it that is not given others. With `validation`, `data.load` gives it fewer training examples, and the held-out ones
-    are evaluated as the test examples would be: its evaluators of `test` report on `validation` instead, its `best` follows,
-    and the test split is evaluated at the end of training.
+    are evaluated as the test examples would be: its evaluators of `test` report on `validation` instead, its `best` and its
+    alarms follow, and the test split is evaluated at the end of training.
 
     Args:
       function: returns an `Experiment`; its arguments are numbers, strings, booleans, None or tuples of these, and in Python
@@ -236,6 +239,7 @@ def _validated(make: Callable[[], Experiment], held_out: HeldOut) -> Experiment:
         evaluators=by_held_out(made.evaluators),
         final={**by_held_out(made.final), **tests},
         best=renamed(made.best, of_held_out),
+        alarms=tuple(alarm._replace(value=of_held_out(alarm.value)) for alarm in made.alarms),
     )
 
 

@@ -159,6 +159,8 @@ def hold(name: str, flags: dict[str, Any], folder: Path) -> None:
     assert loaded.experiment.config.flags == whole.experiment.config.flags
     lines = read_jsonl(folder / "whole" / "metrics.jsonl")
     assert all(np.isfinite(v) for line in lines for k, v in line.items() if k != "split")
+    reports = {f"{line['split']}/{metric}" for line in lines for metric in line}
+    assert {alarm.value for alarm in whole.experiment.alarms} <= reports
     evaluated = loaded.evaluate()
     for split, values in evaluated.items():
         reported = {k: v for line in lines if line["split"] == split for k, v in line.items() if k not in ("step", "split")}

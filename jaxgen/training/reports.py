@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxgen import disk, pictures, progress
+from jaxgen.alarms import rung
 from jaxgen.devices import hosts, memory
 from jaxgen.errors import NotFiniteError, described
 from jaxgen.evaluate import Evaluator
@@ -27,7 +28,7 @@ class Reports:
         self._compiled: set[Any] = set()  # what was called before, and need not be compiled
 
     def evaluate(self, evaluators: Mapping[str, Evaluator], state: TrainState, step: int, bar: Bar, stop: StopRequest) -> None:
-        """Runs the evaluators and reports their values; one that fails gives a message, and the run goes on."""
+        """Runs the evaluators, reports their values and what fell; one that fails gives a message, and the run goes on."""
         for split, evaluator in evaluators.items():
             values: Mapping[str, Mapping[str, float]] = {}
             with (
@@ -123,6 +124,15 @@ class Reports:
             # A run that was killed between two lines of a step has the first of them already.
             if {"step": step, "split": split, **values} not in self._journal.history:
                 self._journal.scalars(step, split, values)
+                self._ring(step, split, values)
+
+    def _ring(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Says which of the values fell, also where the run is quiet; a line that was there before a resume rang then."""
+        for alarm in self._experiment.alarms:
+            if alarm.value.removeprefix(f"{split}/") in values:
+                sentence = rung(alarm, self._journal.history, step)
+                if sentence is not None and hosts.is_main_host():
+                    progress.say(sentence)
 
     def _say(self, *lines: str) -> None:
         if not self._quiet:

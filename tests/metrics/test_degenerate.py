@@ -28,6 +28,7 @@ from jaxgen.metrics import (
     transport,
     zero_shot,
 )
+from jaxgen.metrics.diversity import spread
 from jaxgen.metrics.modes import modes
 
 RNG = np.random.default_rng(0)
@@ -54,6 +55,7 @@ OF_NUMBERS: dict[str, Callable[[np.ndarray], Any]] = {
     "mig": lambda x: disentanglement.mutual_information_gap(x, FACTORS),
     "dci": lambda x: disentanglement.dci(x, FACTORS, seed=0, trees=3),
     "calibration": lambda x: calibration.reliability(x[:, :3], LABELS),
+    "diversity": spread,
 }
 
 

@@ -88,7 +88,7 @@ CONDITIONAL_GAN: Sequence[Change] = [
     ("planes for dense networks", 'planes=network == "conv")', "planes=True)"),
     ("the minimax game", "adversarial.non_saturating, latents=latents", "adversarial.minimax, latents=latents"),
     ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
-    ("the loop is not told of the classes", "        given=jaxgen.Conditions.of_classes(names),\n", ""),
+    ("the loop is not told of the classes", "        given=conditions,\n", ""),
     ("the rate is fixed", "optax.adam(learning_rate, b1=0.5)", "optax.adam(2e-4, b1=0.5)"),
     (
         "narrower codes in samples",

@@ -5,12 +5,14 @@ And the facts that the experiments of such networks share. All of them work on d
 """
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 from wiring.conftest import Measured
 
@@ -181,6 +183,41 @@ def assert_codes_of_both_players(experiment: jaxgen.Experiment, evaluation: Meas
     for probability in (judged["fake_probability"], np.exp(-generated), np.asarray(evaluated)):
         logit = np.log(probability / (1 - probability)).astype(np.float64)
         assert_normal(2 * unit(logit) + 0.5)
+
+
+def assert_watched(experiment: jaxgen.Experiment, state: Any, *, drawn: Callable[..., jax.Array] | None = None) -> None:
+    """The evaluation tells how far samples lie apart against test images, the alarm watches it, and advises flags there are.
+
+    Args:
+      experiment: the experiment.
+      state: a state whose samples differ.
+      drawn: the sampler; by default the experiment's.
+    """
+    assert_advised(experiment, "test/diversity")
+    key, test = jax.random.key(3), experiment.splits["test"]
+    found = experiment.evaluators["test"](state, key, lambda items, **_: items)
+    rows = [
+        (drawn or experiment.sample)(state, jax.random.fold_in(key, start), jaxgen.given(64, experiment.given, start=start))
+        for start in range(0, 256, 64)
+    ]
+    real = test.gather(np.linspace(0, test.length - 1, min(256, test.length)).astype(int))["image"] / 255
+    samples, images = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (np.concatenate(rows), real))
+    expected = samples.var(0, ddof=1).sum() / images.var(0, ddof=1).sum()
+    assert expected > 1e-4
+    assert found["diversity"] == pytest.approx(expected, rel=1e-4)
+    assert found["diversity_stderr"] > 0
+
+
+def assert_advised(experiment: jaxgen.Experiment, *values: str) -> None:
+    """The alarms watch these values, and advise flags of the experiment or of every training, the rate among them."""
+    assert [alarm.value for alarm in experiment.alarms] == list(values)
+    known = {*experiment.config.flags, *inspect.signature(jaxgen.fit).parameters}
+    for alarm in experiment.alarms:
+        assert (alarm.share, alarm.below) > (0, 0)
+        advised = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+)", alarm.sentence)}
+        assert advised
+        assert advised <= known
+        assert alarm.sentence.endswith(".")
 
 
 def _path(path: Any) -> str:

@@ -189,3 +189,8 @@ def test_half_precision_reaches_both_players(network: str) -> None:
     assert 1e-5 < np.abs(judged[0] - judged[1]).max() < 0.1
     made = [experiment.sample(state, jax.random.key(0), jaxgen.given(20, experiment.given)) for experiment in (whole, half)]
     assert 1e-5 < np.abs(made[0] - made[1]).max() < 0.1
+
+
+def test_the_diversity_of_samples_is_evaluated_and_watched(measured: list) -> None:
+    experiment = plain()
+    readable.assert_watched(experiment, state_of(experiment, MADE))

@@ -272,3 +272,8 @@ def test_without_labels_there_is_no_support_vector_machine() -> None:
     )
     experiment = make("dcgan", dataset=(withheld, withheld))
     assert all(of(begin(experiment, 0), jax.random.key(0), lambda items, **_: items) == {} for of in experiment.final.values())
+
+
+def test_the_diversity_of_samples_is_evaluated_and_watched(measured: list) -> None:
+    experiment = plain()
+    readable.assert_watched(experiment, state_of(experiment, NETWORKS.made()))

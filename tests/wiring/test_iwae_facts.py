@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
+from wiring.readable import assert_advised
 
 import experiments.iwae
 import jaxgen
@@ -153,3 +154,17 @@ def test_layers_are_tanh_and_the_posteriors_deviation_an_exponential() -> None:
     reconstruction = (w / w.sum() * -64 * np.log1p(np.exp(-logit(codes)))).sum()
     kl = (mu**2 + sigma**2 - 1) / 2 - math.log(sigma)
     assert float(draws.mean()) == pytest.approx(kl - reconstruction, rel=0.05)
+
+
+def test_active_units_are_counted_over_the_test_set_and_watched(measured: list) -> None:
+    """KLs of m^2 / 2 nats, of means alone: two latents above 0.01 and one below."""
+    experiment = make("iwae", latents=3, hidden=(1,))
+    assert_advised(experiment, "test/active")
+    assert [(alarm.below, alarm.after) for alarm in experiment.alarms] == [(1, 1000)]
+    state = state_of(experiment)
+    flat, tree = jax.tree_util.tree_flatten_with_path(state.params["model"])
+    means = {6: jnp.array([0.2, 0.1, 0.2, 0.0, 0.0, 0.0])}  # of the head: the means, then the logs of the deviations
+    filled = [means.get(v.size, jnp.zeros_like(v)) if v.ndim == 1 else jnp.zeros_like(v) for _, v in flat]
+    state = state._replace(params={"model": jax.tree_util.tree_unflatten(tree, filled)})
+    found = experiment.evaluators["test"](state, jax.random.key(0), lambda items, **_: items)
+    assert found == {"active": 2.0}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
-from wiring.readable import assert_splits, defaults, moves, shapes, state_of, told
+from wiring.readable import assert_advised, assert_splits, defaults, moves, shapes, state_of, told
 
 import experiments.ladder_vae
 import jaxgen
@@ -121,6 +121,9 @@ def test_active_units_are_counted_over_the_test_set() -> None:
     assert found["active_2"] == 1
     assert found["negative_elbo"] == -found["elbo"]
     assert experiment.best == "test/negative_elbo"
+    assert_advised(experiment, *(f"test/active_{i + 1}" for i in range(len(SMALL["latent_sizes"]))))
+    assert {(alarm.below, alarm.share, alarm.after) for alarm in experiment.alarms} == {(1, 0, 1000)}
+    assert {alarm.value.removeprefix("test/") for alarm in experiment.alarms} < found.keys()
 
 
 def test_the_figure_has_as_many_importance_samples_as_it_says(measured: list, monkeypatch: Any) -> None:

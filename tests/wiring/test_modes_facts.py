@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from contract import make
 from scipy import stats
+from wiring import readable
 from wiring.readable import defaults, moves, shapes, state_of, told
 
 import experiments.modes
@@ -84,7 +85,7 @@ def test_samples_of_high_quality_lie_within_three_standard_deviations_of_a_mode(
     """Of points of a mode's own law exp(-9/2) are outside; of twice the width exp(-9/8)."""
     for scale, share in ((1.0, 1 - math.exp(-9 / 2)), (2.0, 1 - math.exp(-9 / 8))):
         found = counted(dataset, scale, mode)
-        assert set(found) == {"modes", "high_quality", "high_quality_stderr", "reverse_kl"}
+        assert set(found) == {"modes", "high_quality", "high_quality_stderr", "reverse_kl", "diversity", "diversity_stderr"}
         assert found["high_quality"] == pytest.approx(share, abs=3 * math.sqrt(share * (1 - share) / 2500))
         assert found["modes"] == 1
         # In nats: all samples are nearest to one of the modes.
@@ -389,3 +390,16 @@ def test_the_diffusion_models_latents_are_points_and_its_layers_are_those_of_hid
     assert found["model/Dense_0/kernel"] == (64, 6)
     assert found["model/Dense_1/kernel"] == (2, 6)
     assert len([name for name in found if name.endswith("kernel")]) == 3 + 3 * len(hidden)
+
+
+def test_the_diversity_of_the_counted_samples_is_evaluated_and_watched() -> None:
+    """Of samples `scale z + at` it is 2 scale^2 over the variance of the points, whichever method makes them."""
+    experiment = plain(method="gan")
+    readable.assert_advised(experiment, "test/diversity")
+    state = state_of(experiment, shown(0.3, 5.0))
+    found = experiment.evaluators["test"](state, jax.random.key(1), lambda items, **_: items)
+    samples = np.asarray(experiment.sample(state, jax.random.key(1), jaxgen.given(2500)), np.float64)
+    points = stand_in("gaussian_ring", "test")
+    real = points.gather(np.linspace(0, points.length - 1, 256).astype(int))["point"].astype(np.float64)
+    assert found["diversity"] == pytest.approx(samples.var(0, ddof=1).sum() / real.var(0, ddof=1).sum(), rel=1e-4)
+    assert found["diversity"] == pytest.approx(2 * 0.3**2, rel=0.1)  # the ring has the radius one

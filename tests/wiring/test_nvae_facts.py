@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
-from wiring.readable import assert_splits, defaults, moves, shapes, state_of, told
+from wiring.readable import assert_advised, assert_splits, defaults, moves, shapes, state_of, told
 
 import experiments.nvae
 import jaxgen
@@ -155,6 +155,12 @@ def test_active_channels_are_counted_over_the_test_set(measured: list) -> None:
     assert experiment.best == "test/negative_elbo"
     values = measured[-2].measure(state, {"image": jnp.ones((2, 8, 8, 1))}, jax.random.key(0))
     np.testing.assert_allclose(values["negative_elbo"], -values["elbo"])
+
+
+def test_a_collapse_of_all_groups_is_told_by_the_active_channels() -> None:
+    experiment = make("nvae", **PLAIN)
+    assert_advised(experiment, "test/active")
+    assert [(alarm.below, alarm.share, alarm.after) for alarm in experiment.alarms] == [(1, 0, 1000)]
 
 
 def test_the_figure_has_as_many_importance_samples_as_it_says(measured: list, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,3 +180,7 @@ def test_both_networks_begin_with_the_weights_of_a_file(tmp_path: Any) -> None:
     assert head.tolist() == held["discriminator.layer4.bias"].tolist()
     with pytest.raises(jaxgen.UserError, match=r"There is no file .*none\.pth"):
         plain(weights=tmp_path / "none.pth").initial(jax.random.key(0))
+
+
+def test_the_diversity_of_samples_is_evaluated_and_watched(measured: list) -> None:
+    readable.assert_watched(plain(), begun())

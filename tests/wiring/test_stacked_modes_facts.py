@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
+from wiring import readable
 from wiring.readable import UNITS, Readable, defaults, moves, numbers, state_of, told
 
 import experiments.stacked_modes
@@ -127,3 +128,8 @@ def test_flags_that_the_loop_is_given() -> None:
     assert {m.module.dtype for n, m in plain(bf16=True).networks.items() if n == "generator"} == {jnp.bfloat16}
     discriminator: Any = plain(bf16=True, packing=4).networks["discriminator"].module
     assert (discriminator.packing, discriminator.discriminator.dtype) == (4, jnp.bfloat16)
+
+
+def test_the_diversity_of_samples_is_evaluated_and_watched() -> None:
+    experiment = plain()
+    readable.assert_watched(experiment, state(experiment))

@@ -226,3 +226,7 @@ def test_both_networks_begin_with_the_weights_of_a_file(tmp_path: Any) -> None:
     assert state.vars["generator"]["averages"]["average"]["mean"].tolist() == held["generator.truncation.w_avg"].tolist()
     with pytest.raises(jaxgen.UserError, match=r"There is no file .*none\.pth"):
         plain(weights=tmp_path / "none.pth").initial(jax.random.key(0))
+
+
+def test_the_diversity_of_samples_that_are_not_truncated_is_evaluated_and_watched(measured: list) -> None:
+    readable.assert_watched(plain(psi=0.5), begun(), drawn=plain().sample)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from contract import make
 from scipy import stats
+from wiring.readable import assert_advised
 
 import experiments.vae
 import jaxgen
@@ -360,3 +361,13 @@ def test_the_decoder_has_its_own_activation_where_it_is_asked_for(encoder: Any, 
     np.testing.assert_allclose(experiment.sample(state, jax.random.key(0), jaxgen.given(3)), value[decoder], rtol=1e-5)
     _, found = terms(experiment, state, np.zeros((1, 8, 8, 1)))
     assert found["kl"] == pytest.approx(value[encoder] ** 2 / 2, rel=1e-4)
+
+
+def test_a_collapse_of_the_posterior_is_told_by_the_kl() -> None:
+    """Below 0.1 nats; of a KL that is held under a bound, below a tenth of that if it is less."""
+    for flags, below in (({}, 0.1), ({"max_kl": 5.0}, 0.1), ({"max_kl": 0.2}, 0.02)):
+        experiment = bare(**flags)
+        assert_advised(experiment, "test/kl")
+        (alarm,) = experiment.alarms
+        assert (alarm.below, alarm.share, alarm.after) == (pytest.approx(below), 0, 1000)
+        assert ("--max-kl" in alarm.sentence, "--beta" in alarm.sentence) == ("max_kl" in flags, "max_kl" not in flags)

@@ -182,3 +182,8 @@ def test_the_pictures_are_of_the_same_samples() -> None:
     picture = experiment.pictures["samples"](state, jax.random.key(5))
     np.testing.assert_allclose(picture.images, experiment.sample(state, jax.random.key(5), jaxgen.given(128)), atol=1e-6)
     assert list(experiment.pictures) == ["samples", "interpolations", "arithmetic"]
+
+
+def test_the_diversity_of_samples_is_evaluated_and_watched(measured: list) -> None:
+    experiment = plain()
+    readable.assert_watched(experiment, state_of(experiment, NETWORKS.made()))
