@@ -115,6 +115,8 @@ FLAGS = [
     ("ddpm --dropout 1", "^--dropout is 1.0; give 0 or more and less than 1"),
     ("autoguidance --smallest 100", "^Sampling runs from the --largest noise down to the --smallest"),
     ("autoguidance --interval 3 0.2", "^--interval 3 0.2 has no noise in it; give the least noise first"),
+    ("edm --augment 0.12 --flip", "^--augment mirrors images too, and says so to the network; leave --flip out"),
+    ("edm --augment 1.5", "^--augment is 1.5; give a number from 0 to 1"),
     ("edm --ema-widths 0.3", "^--ema-widths is 0.3; give a number above 0 and up to 0.28"),
     ("consistency --noises 0.5 80", "^--noises 0.5 80 do not descend; give the largest first"),
     ("dit --timesteps 10", "^--sampling-steps 100 are more than --timesteps 10; give as many or fewer"),
