@@ -22,7 +22,7 @@ class Adaptive(NamedTuple):
     not is as often wrong as right, and $r_t = 0$. Whenever `interval` steps are over, p grows by the number of images that were
     seen in them, divided by `images`, if $r_t$ of them is above the target; below it p falls by as much, down to 0.
 
-    What it keeps is a variable of the training state, `{"p", "signs", "count", "since"}`: the probability, the sum of signs and
+    Its memory is a variable of the training state, `{"p", "signs", "count", "since"}`: the probability, the sum of signs and
     the number of images since the last change, and the step of this change. The replicas of `pmap` add up what they saw, so
     that each keeps the same: its rule is `jaxgen.game.merging.same`. Micro-batches add to it one after another, and p moves at
     the beginning of a step, so all micro-batches and both players' turns of a step have one p.
@@ -48,18 +48,18 @@ class Adaptive(NamedTuple):
     images: int = 500_000
 
     def begun(self) -> dict[str, Array]:
-        """What is kept at the start, with p = 0, as a state's variable."""
+        """The memory at the start, with p = 0, as a state's variable."""
         return {"p": jnp.zeros(()), "signs": jnp.zeros(()), "count": jnp.zeros(()), "since": jnp.zeros((), jnp.int32)}
 
     def moved(self, kept: Mapping[str, Any], step: Array) -> dict[str, Array]:
-        """What is kept at the beginning of a step: if an interval is over, p has moved, and the sums begin anew.
+        """The memory at the beginning of a step: if an interval is over, p has moved, and the sums begin anew.
 
         Args:
-          kept: what was kept before.
+          kept: the memory before.
           step: the number of the step, from 0.
 
         Returns:
-          What is kept. Asked again within the step, it is the same.
+          The memory. Within a step p moves once, however often this is called.
         """
         due = step - kept["since"] >= self.interval
         sign = jnp.sign(kept["signs"] / jnp.maximum(kept["count"], 1) - self.target)
@@ -68,15 +68,15 @@ class Adaptive(NamedTuple):
         return {name: jnp.where(due, new, kept[name]) for name, new in after.items()}
 
     def noted(self, kept: Mapping[str, Any], logits: Float[Array, "b *map"], mask: Array | None = None) -> dict[str, Array]:
-        """What is kept after a batch of examples was judged.
+        """The memory after a batch of examples was judged.
 
         Args:
-          kept: what was kept before.
+          kept: the memory before.
           logits: the discriminator's logits of the augmented examples, or maps of them, which count by their means.
           mask: a mask `[B]` that is 0 for padding.
 
         Returns:
-          What is kept, on all replicas the same; no gradient goes through it.
+          The memory, on all replicas the same; no gradient goes through it.
         """
         signs = per_example(jnp.sign(lax.stop_gradient(logits)).astype(jnp.float32))
         there = jnp.ones(signs.shape) if mask is None else mask.astype(jnp.float32)

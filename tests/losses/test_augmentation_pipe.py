@@ -86,16 +86,15 @@ def test_places_are_moved_as_they_say() -> None:
     assert peak(mirrored=1.0) == near(-6, 2)
     assert peak(quarter_turns=1.0) == near(2, -6)
     assert peak(quarter_turns=2.0) == near(-6, -2)
-    assert peak(size=-1.0) == near(3, 1)
+    assert peak(size=0.5) == near(6 * 2**0.5, 2 * 2**0.5)
     assert peak(stretch=0.5) == near(6 * 2**0.5, 2 / 2**0.5)
     assert peak(turn_before=np.pi / 4) == near(8 / 2**0.5, -4 / 2**0.5)
     assert peak(turn_after=np.pi / 4) == near(8 / 2**0.5, -4 / 2**0.5)
     assert peak(shift=(0.1, 0.2)) == near(9.2, 8.4)
-    # All of them follow in the order of their names, the last one at first where places are read backwards.
+    # They follow one another in the order of their names.
     assert peak(mirrored=1.0, quarter_turns=1.0) == near(2, 6)
-    turned = np.array([-6 + 3.2, 2]) / 2
-    assert peak(mirrored=1.0, whole_shift=(0.1, 0.0), size=-1.0) == near(*turned)
-    assert peak(size=-1.0, shift=(0.1, 0.0)) == near(6.2, 1)
+    assert peak(mirrored=1.0, whole_shift=(0.1, 0.0), size=0.5) == near(-3 * 2**0.5, 2 * 2**0.5)
+    assert peak(size=0.5, shift=(0.1, 0.0)) == near(6 * 2**0.5 + 3.2, 2 * 2**0.5)
 
 
 def test_colours_are_changed_about_the_axis_of_the_greys() -> None:

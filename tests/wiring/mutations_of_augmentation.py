@@ -73,9 +73,9 @@ PIPE: Sequence[Change] = [
         "return matrix, matrix.sum(1) * changes.brightness",
         "return matrix, jnp.ones(3) * changes.brightness",
     ),
-    ("colours are flipped too", "jnp.eye(3) - 2 * LUMA * flipped", "jnp.eye(3) - 2 * jnp.eye(3) * flipped"),
+    ("colours are flipped too", "jnp.eye(3) - 2 * luma * flipped", "jnp.eye(3) - 2 * jnp.eye(3) * flipped"),
     ("hue the other way", "cos * jnp.eye(3) + sin * cross", "cos * jnp.eye(3) - sin * cross"),
-    ("saturation of the greys", "LUMA + (jnp.eye(3) - LUMA) * jnp.exp2", "LUMA * 0 + jnp.eye(3) * jnp.exp2"),
+    ("saturation of the greys", "luma + (jnp.eye(3) - luma) * jnp.exp2", "jnp.eye(3) * jnp.exp2"),
     ("one key for a batch", "changed(image, drawn(own, p)))(key, x)", "changed(image, drawn(key[0], p)))(key, x)"),
 ]
 

@@ -188,7 +188,11 @@ ADVERSARIAL: Sequence[Change] = [
     ("padding counts", 'augment.noted(now, real_logits, batch.get("mask"))', "augment.noted(now, real_logits)"),
     ("one code for a batch", "jax.vmap(lambda own: law(own, 1)[0])(draw)", "law(draw[0], len(draw))"),
     ("codes in [0, 1]", "minval=-limit, maxval=limit", "maxval=limit"),
-    ("a turn keeps both players' statistics", "Aux(updates_of(vars, judged), metrics)", "Aux({**state.vars, **vars}, metrics)"),
+    (
+        "a turn keeps both players' statistics",
+        "        kept = updates_of(vars, judged)\n",
+        "        kept = {**state.vars, **vars}\n",
+    ),
     ("the condition of samples is forgotten", "return () if condition is None else", "return () if condition is not None else"),
     (
         "real is fake",
