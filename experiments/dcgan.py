@@ -5,10 +5,14 @@ python -m experiments.dcgan --dataset mnist --data-dir D --channels 64 128
 python -m experiments.dcgan --dataset cifar10 --data-dir D --channels 64 128 256
 python -m experiments.dcgan --dataset bedrooms/ --channels 64 128 256 512      # of a folder with the subfolders train and test
 python -m experiments.dcgan --augment color translation cutout       # of few images: what the discriminator sees is augmented
+python -m experiments.dcgan --ada-target 0.6      # the same by another pipe, with a probability that follows the discriminator
 
 Where images have classes, the final evaluation is the error of a support vector machine that sees the discriminator's maps of
 some labelled images (section 5.2), next to that of one that sees their pixels. A folder of bedrooms, or of other photos, is
 brought to 64x64 by `jaxgen data convert bedrooms/ bedrooms.npz --size 64`.
+
+Of adaptive augmentation (Karras et al. 2020; github.com/NVlabs/stylegan2-ada-pytorch) the pipe "bgc" and the rule of its
+probability are here; networks, losses and optimizers are the DCGAN's.
 
 Against the paper (section 4) and the authors' code (github.com/Newmu/dcgan_code, faces/train_uncond_dcgan.py):
 
@@ -34,14 +38,16 @@ import optax
 import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_model, units
-from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Share, Whole, value_of
-from jaxgen.losses import adversarial, augmentation
+from jaxgen.flags import Count, Counts, Fraction, Late, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.game import merging
+from jaxgen.losses import adversarial, augmentation, augmentation_pipe
+from jaxgen.losses.adaptive_augmentation import Adaptive
 from jaxgen.losses.penalty import lazily, r1
 from jaxgen.measuring import collapse
 from jaxgen.metrics.support_vectors import few_labels
 from jaxgen.models.gan import dcgan
 from jaxgen.progress import Track
-from jaxgen.types import Array, Key
+from jaxgen.types import Array, Key, Params, Vars
 from jaxgen.uncertainty import named
 
 AUGMENTATIONS = {"color": augmentation.color, "translation": augmentation.translation(), "cutout": augmentation.cutout()}
@@ -59,6 +65,8 @@ def experiment(
     gamma: NonNegative = 0.0,
     gamma_every: Count = 16,
     augment: tuple[Literal["color", "translation", "cutout"], ...] = (),
+    ada_target: Fraction | None = None,
+    ada_images: Count = 500_000,
     svm_labels: Late[Whole] = 1000,
     svm_draws: Late[Count] = 5,
     steps: Whole = 2000,
@@ -80,6 +88,9 @@ def experiment(
         update of its own and lowers Adam's rate and betas for that; here there is no further update, and Adam stays as it is.
       augment: augmentations of the images that the discriminator sees in training, data and samples alike, in this order (Zhao
         et al. 2020).
+      ada_target: the mean sign of the discriminator's logits of real images above which the probability of each augmentation
+        grows (Karras et al. 2020), 0.6 in the paper; None augments nothing by this rule.
+      ada_images: the number of images in which this probability can grow from 0 to 1.
       svm_labels: the number of labelled images that the support vector machine sees, as many of each class; 0 trains none.
       svm_draws: the number of draws of these images, of whose errors the mean is taken; 100 in the paper.
     """
@@ -88,16 +99,31 @@ def experiment(
     image = data.common_shape("image", train, test)
     if gamma and norm == "batch":
         raise jaxgen.UserError("--gamma penalises the gradient of each image by itself; it goes with --norm spectral.")
+    if augment and ada_target is not None:
+        raise jaxgen.UserError("--augment and --ada-target are two augmentations of the same images; give one of them.")
+    if ada_target is not None and image[-1] not in (1, 3):
+        raise jaxgen.UserError(f"--ada-target is for grey images and images in colour, and these have {image[-1]} channels.")
     dtype = jnp.bfloat16 if bf16 else jnp.float32
     generator = dcgan.Generator(image, channels[::-1], dtype=dtype)
     discriminator = dcgan.Discriminator(channels, normalised=norm == "batch", spectral=norm == "spectral", dtype=dtype)
     penalty = lazily(r1(gamma), gamma_every) if gamma else None
-    seen = augmentation.chained(*(AUGMENTATIONS[name] for name in augment)) if augment else None
+    fixed = augmentation.chained(*(AUGMENTATIONS[name] for name in augment)) if augment else None
+    adaptive = None if ada_target is None else Adaptive(augmentation_pipe.bgc, ada_target, images=ada_images)
     d_loss, g_loss = objectives.adversarial(
-        generator, discriminator, value_of(LOSSES, loss), latents=latents, penalty=penalty, augment=seen
+        generator, discriminator, value_of(LOSSES, loss), latents=latents, penalty=penalty, augment=adaptive or fixed
     )
     tx = optax.adam(learning_rate, b1=0.5)
-    players = {"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)}
+    rules = {objectives.AUGMENTATION: merging.same} if adaptive else {}
+    players = {"discriminator": jaxgen.Player(d_loss, tx, merge=rules), "generator": jaxgen.Player(g_loss, tx)}
+    networks = {
+        "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
+        "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
+    }
+
+    def init(key: Key) -> tuple[Params, Vars]:
+        params, vars = jaxgen.initialize(networks)(key)
+        return params, {**vars, **({objectives.AUGMENTATION: adaptive.begun()} if adaptive else {})}
+
     losses = jaxgen.loss_of(players["discriminator"], "discriminator_loss")
     space = latent_model.of_generator(generator, latents)
     classes = train.classes.get("label", ())
@@ -130,10 +156,8 @@ def experiment(
         train=data.shuffled(train, batch_size, transform),
         players=players,
         steps=steps,
-        networks={
-            "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
-            "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
-        },
+        networks=networks,
+        init=init if adaptive else None,
         splits={"train": train, "test": test},
         evaluators={
             "test": jaxgen.joined(

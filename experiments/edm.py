@@ -4,6 +4,7 @@ python -m experiments.edm                                            # digits, n
 python -m experiments.edm --dataset mnist --data-dir D --channels 16 32 32 --steps 15000
 jaxgen sample runs/edm --sampler dpm_solver_pp --sampling-steps 9
 jaxgen sample runs/edm --sampling-steps 40 --churn 40
+python -m experiments.edm --augment 0.12 --workdir runs/augmented     # images that are turned, scaled and moved, and say so
 python -m experiments.edm --ema-widths 0.05 0.1 --keep-every 250 --workdir runs/widths   # averages of any width:
 jaxgen evaluate runs/widths --metrics frechet --sigma-rel 0.15
 
@@ -17,14 +18,14 @@ Against the paper (table 1, algorithm 2, table 5 and appendix F) and the authors
 | network | DDPM++ or NCSN++, with dropout of 0.13 on CIFAR-10 | the U-Net of `experiments.ddpm`, with that dropout |
 | optimizer | Adam of 1e-3, batches of 512, 200 million images, a warm-up over 10 million | the rate is the same |
 | loss | summed over the pixels | their mean |
-| augmentation | flips, turns, shifts and scales, given to the network too | flips by `--flip`, not given to it |
+| augmentation | flips, turns, shifts and scales, given to the network too | the same by `--augment`; none by default |
 | state of the sampler | in double precision | in single; its coefficients are computed in double |
 
 The paper's figure is a matter of network evaluations: Heun's method takes two a step, but for the last.
 """
 
 import functools
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 import optax
@@ -33,7 +34,7 @@ import jaxgen
 from jaxgen import data, diffusion, objectives, optimizers, samplers
 from jaxgen.analysis import diffusion_model
 from jaxgen.diffusion import grids, laws
-from jaxgen.flags import Count, Counts, Late, NonNegative, Positive, Range, Share, Whole
+from jaxgen.flags import Count, Counts, Fraction, Late, NonNegative, Positive, Range, Share, Whole
 from jaxgen.game import PowerFunction
 from jaxgen.models.diffusion import UNet
 from jaxgen.objectives import weights
@@ -48,6 +49,7 @@ def experiment(
     *,
     dataset: str | data.Given = "digits",
     flip: bool = False,
+    augment: Fraction = 0.0,
     data_std: Positive = 0.5,
     log_mean: LogNoise = -1.2,
     log_std: Positive = 1.2,
@@ -77,6 +79,8 @@ def experiment(
     """A denoiser of the images of any dataset at all levels of noise.
 
     Args:
+      augment: the probability of each change of the training images (upside down, size, angle, proportions, place), which are
+        mirrored then too. The network gets what was changed, and draws samples that are not. 0 changes nothing.
       data_std: the standard deviation of the pixels, which lie in [-1, 1], for which network and loss are scaled.
       log_mean: mean of the logarithm of the noise in training.
       log_std: standard deviation of the logarithm of the noise in training.
@@ -96,8 +100,17 @@ def experiment(
     image = data.common_shape("image", train, test)
     if smallest >= largest:
         raise jaxgen.UserError("Sampling runs from the --largest noise down to the --smallest; give a smaller one.")
+    if flip and augment:
+        raise jaxgen.UserError("--augment mirrors images too, and says so to the network; leave --flip out.")
     transform = data.scale(*PIXELS)
-    augment = data.chain(transform, data.flip()) if flip else transform
+    changed = data.chain(transform, data.flip()) if flip else transform
+    told: dict[str, objectives.Told] = {}
+    inputs: list[Any] = [jnp.zeros((1, *image)), jnp.zeros(1)]
+    if augment:
+        changed, transform = (data.chain(transform, data.augment_edm(p)) for p in (augment, 0.0))
+        # Samples are drawn without the label, which is the same as with zeros.
+        told = {"augment": objectives.Told("augment")}
+        inputs += [None, None, None, jnp.zeros((1, data.AUGMENT_LABELS))]
 
     noise = diffusion.time_is_sigma(smallest, largest)
     meaning = diffusion.edm(data_std)
@@ -107,6 +120,7 @@ def experiment(
         diffusion.Drawn(diffusion.time_is_sigma(), laws.log_normal(log_mean, log_std)),
         meaning,
         weight=objectives.on_data(weights.edm(data_std), meaning),
+        told=told,
     )
     rate = optimizers.learning_rate(learning_rate, steps=steps, warmup=warmup)
     players = {"model": jaxgen.Player(loss, optimizers.clipped(optax.adam(rate), clip))}
@@ -122,10 +136,10 @@ def experiment(
     shown = data.examples(test, 8, transform)["image"]
     role = diffusion.Trained(noise, meaning, PIXELS)
     return jaxgen.Experiment(
-        train=data.shuffled(train, batch_size, augment),
+        train=data.shuffled(train, batch_size, changed),
         players=players,
         steps=steps,
-        networks={"model": jaxgen.Network(model, jnp.zeros((1, *image)), jnp.zeros(1), role=role)},
+        networks={"model": jaxgen.Network(model, *inputs, role=role)},
         splits={"train": train, "test": test},
         evaluators={
             "test": jaxgen.mean_over(test, jaxgen.loss_of(players["model"]), batch_size=batch_size, transform=transform)

@@ -19,7 +19,7 @@ ROOMS = sorted(
 # Each room may import from the floors below it, and from itself.
 FLOORS = [
     {"types", "errors", "version", "uncertainty", "traces", "progress", "best"},
-    {"alarms", "flags", "reduction", "disk", "hashes", "pictures", "network", "experiments", "optimizers"},
+    {"affine", "alarms", "flags", "reduction", "disk", "hashes", "pictures", "network", "experiments", "optimizers"},
     {"devices"},
     {"keys"},
     {"game", "data", "diffusion", "distributions"},

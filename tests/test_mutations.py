@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from wiring import (
     mutations_of_adaptation,
+    mutations_of_augmentation,
     mutations_of_autoencoders,
     mutations_of_autoguidance,
     mutations_of_collapse,
@@ -102,6 +103,7 @@ MUTATIONS += [
     Mutation(f"{Path(file).stem}: {what}", f"../{file}", text, becomes, (f"tests/{tests}", ""))
     for table in (
         mutations_of_adaptation,
+        mutations_of_augmentation,
         mutations_of_autoencoders,
         mutations_of_autoguidance,
         mutations_of_likelihoods,

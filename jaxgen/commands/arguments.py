@@ -53,6 +53,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("objective", "weighting", "sde", "corruption", "corrupted", "contraction", "rate", "sparsity", "shrink", "widen"),
         *("slope", "huber", "gamma_ends", "bound_steps", "kl", "start", "betas", "free_bits"),
         *("balanced", "distil", "components", "masks", "agnostic", "spectral", "spectral_start", "augment", "content"),
+        *("ada_target", "ada_images"),
         *("style_weight", "matching", "corruption_levels", "threshold", "cycle", "identity", "pool", "drift"),
         *("semantic_limit", "reconstruction"),
     ),

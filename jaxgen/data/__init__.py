@@ -4,6 +4,7 @@ from jaxgen.data.by_name import place
 from jaxgen.data.cache import cached
 from jaxgen.data.compatibility import common_classes, common_shape, same_classes
 from jaxgen.data.domains import Domains, load_domains
+from jaxgen.data.edm_augmentation import AUGMENT_LABELS, augment_edm
 from jaxgen.data.files import from_file
 from jaxgen.data.folder import from_folder
 from jaxgen.data.load import Given, load, located, train_and_test
@@ -44,6 +45,7 @@ from jaxgen.data.transforms import (
 from jaxgen.data.views import in_bytes, in_colour, in_colour_together, map_examples, part, showing, stacked, take
 
 __all__ = [
+    "AUGMENT_LABELS",
     "Domains",
     "Given",
     "HeldOut",
@@ -57,6 +59,7 @@ __all__ = [
     "Tokenizer",
     "Transform",
     "apply_transform",
+    "augment_edm",
     "binarize",
     "binarize_statically",
     "cached",

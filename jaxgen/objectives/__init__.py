@@ -1,6 +1,6 @@
 """Objectives: losses in the contract's form. They take a model by its methods and never import one."""
 
-from jaxgen.objectives.adversarial import adversarial
+from jaxgen.objectives.adversarial import AUGMENTATION, adversarial
 from jaxgen.objectives.apply import apply
 from jaxgen.objectives.bottleneck import Prediction, bottleneck, bottleneck_prediction
 from jaxgen.objectives.consistency import closing, consistency
@@ -70,6 +70,7 @@ from jaxgen.objectives.veegan import veegan
 from jaxgen.objectives.weights import Weight, by_variance, on_data, on_noise, uniform
 
 __all__ = [
+    "AUGMENTATION",
     "LATENT_SCALE",
     "SPECTRAL",
     "Bound",

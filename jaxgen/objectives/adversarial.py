@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxgen import keys
 from jaxgen.game import Aux, LossFn, TrainState
+from jaxgen.losses.adaptive_augmentation import Adaptive
 from jaxgen.losses.adversarial import AdversarialLoss, over_maps, per_example
 from jaxgen.losses.augmentation import Augmentation
 from jaxgen.losses.penalty import Penalty
@@ -21,6 +22,9 @@ Telling = Callable[[TrainState, Batch, Key, Key], tuple[Mapping[str, Any], Mappi
 
 `own` are keys of the examples `[B]`, and `whole` is one key of the turn, the same on all replicas and in all micro-batches.
 """
+
+AUGMENTATION = "augmentation"
+"""The name of the state's variable that an adaptive augmentation keeps."""
 
 LatentLaw = Callable[[Key, int], Array]
 """`law(key, n) -> z [n, ...]`, n independent draws. An objective takes one with the key of each example."""
@@ -34,7 +38,7 @@ def adversarial(
     latents: int | LatentLaw,
     condition: str | None = None,
     penalty: Penalty | None = None,
-    augment: Augmentation | None = None,
+    augment: Augmentation | Adaptive | None = None,
     feature: str = "image",
     names: tuple[str, str] = ("generator", "discriminator"),
     tell: Telling | None = None,
@@ -54,6 +58,8 @@ def adversarial(
       condition: the feature that both modules take as their second argument, such as "label"; None is unconditional.
       penalty: a penalty that is added to the discriminator's loss; its gradient passes through the augmentation.
       augment: an augmentation of what the discriminator is trained to judge, and the generator by it; an evaluation has none.
+        An adaptive one keeps a variable, `state.vars[AUGMENTATION]`, that begins as its `begun()` and that the discriminator's
+        player merges by `merging.same`.
       feature: the batch's feature x.
       names: the parameters' names.
       tell: the further arguments of both modules, such as a level of detail that falls in the course of training; None gives
@@ -61,7 +67,9 @@ def adversarial(
       shown: the examples as the discriminator is shown them, `shown(state, x)`; None shows them as they are.
 
     Returns:
-      The losses of the discriminator and of the generator. The discriminator's metrics are those of the loss, and `penalty`.
+      The losses of the discriminator and of the generator. The discriminator's metrics are those of the loss, and `penalty`; of
+      an adaptive augmentation also the probability `augment_p` of each change, and `real_sign`, whose mean over the training
+      examples the probability follows.
 
     Source: Goodfellow et al. 2014, algorithm 1; Mirza & Osindero 2014, equation 2 (the condition).
     """
@@ -84,11 +92,16 @@ def adversarial(
         more, _ = told(state, batch, layers, turn)
         return apply(generator, params, state.vars, z, *given(batch), key=layers, name=made, train=train, told=more)
 
+    def augmented(state: TrainState, key: Key, x: Any) -> Any:
+        if isinstance(augment, Adaptive):
+            return augment.pipe(key, x, augment.moved(state.vars[AUGMENTATION], state.step)["p"])
+        return x if augment is None else augment(key, x)
+
     def judge(
         params: Params, state: TrainState, vars: Vars, x: Any, batch: Batch, key: Key, train: bool
     ) -> tuple[Float[Array, "b *map"], Vars]:
         _, more = told(state, batch, key, 0)
-        seen = augment(keys.fold_in(key, 0), x) if augment is not None and train else x
+        seen = augmented(state, keys.fold_in(key, 0), x) if train else x
         out, vars = apply(discriminator, params, vars, seen, *given(batch), key=key, name=judged, train=train, told=more)
         return out.astype(jnp.float32), vars
 
@@ -110,7 +123,12 @@ def adversarial(
 
             extra = penalty(critic, x, fake.astype(x.dtype), between, state.step if train else None)
             values, metrics = values + extra, {**metrics, "penalty": extra}
-        return values, Aux(updates_of(vars, judged), metrics)
+        kept = updates_of(vars, judged)
+        if isinstance(augment, Adaptive):
+            now = augment.moved(state.vars[AUGMENTATION], state.step)
+            kept = {**kept, AUGMENTATION: augment.noted(now, real_logits, batch.get("mask"))}
+            metrics = {**metrics, "real_sign": per_example(jnp.sign(real_logits)), "augment_p": now["p"]}
+        return values, Aux(kept, metrics)
 
     def generator_loss(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         own = keys.per_example(key, batch)

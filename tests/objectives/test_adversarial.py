@@ -13,6 +13,7 @@ import jaxgen
 from jaxgen import keys, objectives
 from jaxgen import nn as layers
 from jaxgen.losses import adversarial, penalty
+from jaxgen.losses.adaptive_augmentation import Adaptive
 from jaxgen.objectives.adversarial import normal_law, uniform_law
 
 RNG = np.random.default_rng(0)
@@ -284,3 +285,39 @@ def test_an_augmentation_is_seen_in_both_turns_and_in_the_penalty_and_not_in_an_
         assert abs(factors[0] - factors[1]).min() > 1e-4, "data and samples have draws of their own"
         of_penalty = (np.asarray(seen[0]) - 3) / X.sum(-1)
         np.testing.assert_allclose(aux.metrics["penalty"], 3 * of_penalty**2, rtol=1e-3)
+
+
+def test_an_adaptive_augmentation_has_the_probability_of_the_step_and_keeps_the_signs_of_the_data() -> None:
+    """A discriminator of the sum, and a pipe that adds p; of 6 certain examples p grows by 6 of 12, from 0.5 to 1."""
+
+    class Sum(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            return self.param("scale", nn.initializers.ones_init(), ()) * x.sum(-1)
+
+    augment = Adaptive(lambda key, x, p: x + p, interval=2, images=12)
+    game = objectives.adversarial(Generator(), Sum(), adversarial.wasserstein, latents=fixed, feature="x", augment=augment)
+    networks = {
+        "generator": jaxgen.Network(Generator(), jnp.asarray(Z)),
+        "discriminator": jaxgen.Network(Sum(), jnp.asarray(X)),
+    }
+    params, _ = jaxgen.initialize(networks)(jax.random.key(0))
+    before = {"p": jnp.float32(0.5), "signs": jnp.float32(6), "count": jnp.float32(6), "since": jnp.int32(3)}
+    state = jaxgen.TrainState(jnp.int32(5), jax.random.key(0), params, {}, {objectives.AUGMENTATION: before}, {})
+    fake = np.asarray(objectives.apply(Generator(), params, {}, jnp.asarray(Z), name="generator")[0]).sum(-1)
+    mask = jnp.array([1, 1, 1, 1, 1, 0])
+    for train in (True, False):
+        added = 3.0 if train else 0.0
+        _, aux = game[0](params, state, {"x": jnp.asarray(X), "mask": mask}, jax.random.key(1), train=train)
+        real = X.sum(-1) + added
+        np.testing.assert_allclose(aux.metrics["real_logit"], real, rtol=1e-5)
+        np.testing.assert_allclose(aux.metrics["fake_logit"], fake + added, rtol=1e-5)
+        np.testing.assert_array_equal(aux.metrics["real_sign"], np.sign(real))
+        assert float(aux.metrics["augment_p"]) == 1.0
+        kept = jax.tree.map(float, aux.vars[objectives.AUGMENTATION])
+        assert kept == {"p": 1.0, "signs": np.sign(real)[:5].sum(), "count": 5.0, "since": 5.0}
+        # The generator sees the same p before the discriminator's turn, as in a simultaneous game, and after it.
+        for vars in (state.vars, aux.vars):
+            values, updates = game[1](params, state._replace(vars=vars), {"x": jnp.asarray(X)}, jax.random.key(1), train=train)
+            np.testing.assert_allclose(values, -(fake + added), rtol=1e-5)
+            assert not updates.vars

@@ -36,6 +36,23 @@ def edm() -> Any:
     return module
 
 
+def augment_pipe(variable: str, repository: str) -> Any:
+    """The class `AugmentPipe` of github.com/NVlabs/edm or github.com/NVlabs/stylegan2-ada-pytorch, of non-commercial licences.
+
+    Their classes can be pickled with their source, which is left out.
+    """
+    folder = checkout(variable, repository)
+    importlib.import_module("torch")  # here, since what is imported below is forgotten again
+    persistence = ModuleType("torch_utils.persistence")
+    persistence.persistent_class = lambda kind: kind  # type: ignore[attr-defined]
+    stubs = mock.patch.dict(sys.modules, {"torch_utils.persistence": persistence})
+    with stubs, mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        found = importlib.import_module("training.augment").AugmentPipe
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("training", "torch_utils", "dnnlib")]:
+            sys.modules.pop(name)  # names that the other repository has too
+    return found
+
+
 def guided_diffusion() -> Any:
     """The module `guided_diffusion.unet` of github.com/openai/guided-diffusion."""
     folder = checkout("JAXGEN_GUIDED_DIFFUSION", "github.com/openai/guided-diffusion")

@@ -36,6 +36,7 @@ TRACED: list[tuple[str, dict[str, Any]]] = [
     ("dit", {"sampler": "unipc", "schedule": "linear", "flip": True, "accumulate": 2, "patch": 4}),
     ("dit", {"variance": "small", "interval": (0.1, 5.0), "bf16": True, "remat": True}),
     ("edm", {"churn": 20.0, "flip": True, "accumulate": 2}),
+    ("edm", {"augment": 0.5, "accumulate": 2, "bf16": True}),
     ("edm", {"sampler": "unipc", "bf16": True, "data_std": 0.8}),
     ("flow_matching", {"law": "logit_normal", "sampler": "heun", "shift": 3.0, "flip": True}),
     ("flow_matching", {"sampler": "unipc", "bf16": True, "remat": True}),

@@ -20,6 +20,11 @@ def test_spectral_dcgan_with_a_lazy_penalty(tmp_path: Path) -> None:
     contract.hold("dcgan", flags, tmp_path)
 
 
+@pytest.mark.slow
+def test_dcgan_with_adaptive_augmentation(tmp_path: Path) -> None:
+    contract.hold("dcgan", {"ada_target": 0.0, "ada_images": 40, "accumulate": 2, "gamma": 1.0, "norm": "spectral"}, tmp_path)
+
+
 @pytest.mark.parametrize("method", [contract.slow("gan"), "wgan_gp", contract.slow("veegan")])
 def test_modes_of_the_grid(method: str) -> None:
     experiment = make("modes", dataset="gaussian_grid", method=method, steps=10)

@@ -11,26 +11,41 @@ import numpy as np
 import jaxgen
 from jaxgen.models.diffusion import UNet
 
-NUMBERS = ("constant", "of_x", "of_time", "of_label", "in_training", "v")
+NUMBERS = ("constant", "of_x", "of_time", "of_label", "of_augment", "in_training", "v")
 
 
 class Affine(UNet):
     """The U-Net's flags, and the answer `constant + of_x x + of_time time + of_label label + in_training`, all 0 at the start.
 
+    `of_augment` is added times the sum of a label of augmentation, where there is one.
     `in_training` counts where the network is applied with `train=True`. A network of twice the channels also answers `v`.
     """
 
     @nn.compact
-    def __call__(self, x: Any, time: Any, label: Any = None, *, train: bool = False) -> Any:
-        return answer(self, x, time, label, train)
+    def __call__(
+        self,
+        x: Any,
+        time: Any,
+        label: Any = None,
+        context: Any = None,
+        mask: Any = None,
+        augment: Any = None,
+        *,
+        train: bool = False,
+    ) -> Any:
+        assert context is None
+        assert mask is None
+        return answer(self, x, time, label, train, augment)
 
 
-def answer(network: Any, x: Any, time: Any, label: Any, train: bool) -> Any:
+def answer(network: Any, x: Any, time: Any, label: Any, train: bool, augment: Any = None) -> Any:
     """The answer of a network with these numbers as parameters, called within its `__call__`."""
     p = {name: network.param(name, nn.initializers.zeros_init(), ()) for name in NUMBERS}
     told = p["constant"] + p["of_time"] * time
     if label is not None:
         told = told + p["of_label"] * label.astype(jnp.float32)
+    if augment is not None:
+        told = told + p["of_augment"] * augment.sum(-1)
     out = told.reshape(-1, *(1,) * (x.ndim - 1)) + p["of_x"] * x
     out = out + p["in_training"] if train else out
     return jnp.concatenate([out, p["v"] + 0 * x], axis=-1) if network.outputs == 2 * x.shape[-1] else out

@@ -138,6 +138,15 @@ EDM: Sequence[Change] = [
         "weight=objectives.on_data(objectives.uniform, meaning),",
     ),
     ("--data-std is dropped", "diffusion.edm(data_std)", "diffusion.edm(1.0)"),
+    ("--augment is dropped", "for p in (augment, 0.0))", "for p in (0.12, 0.0))"),
+    ("test images are augmented", "for p in (augment, 0.0))", "for p in (augment, augment))"),
+    ("the network does not get the label", '{"augment": objectives.Told("augment")}', "{}"),
+    ("the network has no place for the label", "inputs += [None, None, None, jnp.zeros((1, data.AUGMENT_LABELS))]", "pass"),
+    (
+        "augmented before they are scaled",
+        "data.chain(transform, data.augment_edm(p))",
+        "data.chain(data.augment_edm(p), transform)",
+    ),
     ("--rho is dropped", "sampling_steps, rho=rho)", "sampling_steps)"),
     ("--churn is dropped", "churn=added, schedule=noise)", "schedule=noise)"),
     (

@@ -13,14 +13,17 @@ DCGAN: Sequence[Change] = [
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),
     ("measured on the training split", "jaxgen.mean_over(test, losses", "jaxgen.mean_over(train, losses"),
     ("the losses are swapped", "d_loss, g_loss = objectives", "g_loss, d_loss = objectives"),
-    ("no augmentation", "penalty=penalty, augment=seen", "penalty=penalty"),
+    ("no augmentation", "penalty=penalty, augment=adaptive or fixed", "penalty=penalty"),
     ("only the first augmentation", "for name in augment)) if augment", "for name in augment[:1])) if augment"),
     (
         "the generator moves first",
-        '{"discriminator": jaxgen.Player(d_loss, tx), "generator": jaxgen.Player(g_loss, tx)}',
-        '{"generator": jaxgen.Player(g_loss, tx), "discriminator": jaxgen.Player(d_loss, tx)}',
+        '{"discriminator": jaxgen.Player(d_loss, tx, merge=rules), "generator": jaxgen.Player(g_loss, tx)}',
+        '{"generator": jaxgen.Player(g_loss, tx), "discriminator": jaxgen.Player(d_loss, tx, merge=rules)}',
     ),
     ("two moves of the discriminator", "jaxgen.Player(g_loss, tx)", "jaxgen.Player(g_loss, tx, every=2)"),
+    ("--ada-images is dropped", "ada_target, images=ada_images)", "ada_target)"),
+    ("--ada-target is dropped", "augmentation_pipe.bgc, ada_target,", "augmentation_pipe.bgc, 0.6,"),
+    ("replicas' sums are averaged", "merging.same}", "merging.mean}"),
     (
         "--loss is dropped",
         "discriminator, value_of(LOSSES, loss), latents",
@@ -175,10 +178,21 @@ AUGMENTATIONS: Sequence[Change] = [
 ]
 
 ADVERSARIAL: Sequence[Change] = [
-    ("evaluated with an augmentation", "if augment is not None and train else x", "if augment is not None else x"),
+    ("evaluated with an augmentation", "keys.fold_in(key, 0), x) if train else x", "keys.fold_in(key, 0), x)"),
+    (
+        "the probability of the step before",
+        'augment.moved(state.vars[AUGMENTATION], state.step)["p"]',
+        'state.vars[AUGMENTATION]["p"]',
+    ),
+    ("signs of the samples", "augment.noted(now, real_logits,", "augment.noted(now, fake_logits,"),
+    ("padding counts", 'augment.noted(now, real_logits, batch.get("mask"))', "augment.noted(now, real_logits)"),
     ("one code for a batch", "jax.vmap(lambda own: law(own, 1)[0])(draw)", "law(draw[0], len(draw))"),
     ("codes in [0, 1]", "minval=-limit, maxval=limit", "maxval=limit"),
-    ("a turn keeps both players' statistics", "Aux(updates_of(vars, judged), metrics)", "Aux({**state.vars, **vars}, metrics)"),
+    (
+        "a turn keeps both players' statistics",
+        "        kept = updates_of(vars, judged)\n",
+        "        kept = {**state.vars, **vars}\n",
+    ),
     ("the condition of samples is forgotten", "return () if condition is None else", "return () if condition is not None else"),
     (
         "real is fake",

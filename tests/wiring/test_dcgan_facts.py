@@ -16,6 +16,7 @@ from wiring.readable import UNITS, Readable, defaults, first_pixel, images, move
 import experiments.dcgan
 import jaxgen
 from jaxgen import data
+from jaxgen.game import merging
 from jaxgen.metrics.support_vectors import few_labels
 from jaxgen.runs.run import begin
 
@@ -41,6 +42,8 @@ def test_the_defaults() -> None:
         "gamma": 0.0,
         "gamma_every": 16,
         "augment": (),
+        "ada_target": None,
+        "ada_images": 500_000,
         "svm_labels": 1000,
         "svm_draws": 5,
         "ema": None,
@@ -203,6 +206,29 @@ def test_augmented_images_are_judged_in_training_alone_and_of_both_players(names
             assert (cut | kept).all()
         elif logits is real:  # the other pixels of a sample are 0 already
             assert not (cut | kept).all()
+
+
+@pytest.mark.parametrize(("target", "p"), [(0.45, 0.3 + 20 / 80), (0.55, 0.3 - 20 / 80)])
+def test_the_probability_of_the_adaptive_augmentation_follows_the_target_and_the_images(target: float, p: float) -> None:
+    """Of 20 images, half of them certainly real, since four steps."""
+    experiment = plain(ada_target=target, ada_images=80)
+    seen = {"augmentation/p": 0.3, "augmentation/signs": 10.0, "augmentation/count": 20.0, "augmentation/since": 3.0}
+    values = NETWORKS.made() | NETWORKS.judged(3.0)
+    state, batch = state_of(experiment, values | seen, step=7), images(60)
+    first = 3 * first_pixel(batch)
+    for train in (True, False):
+        metrics = told(experiment, "discriminator", state, batch, train=train)[1]
+        assert metrics["augment_p"] == pytest.approx(p, abs=1e-6)
+        real = np.asarray(metrics["real_probability"], np.float64)
+        same = np.isclose(np.log(real / (1 - real)), first, atol=1e-3)
+        # Where p is 0.55, one in 2000 images stays as it is; where it is 0.05, every second one.
+        assert same.all() if not train else 0 <= same.mean() < (0.3 if p > 0.5 else 0.95)
+    assert experiment.players["discriminator"].merge == {"augmentation": merging.same}
+    begun = experiment.initial(jax.random.key(0))[1]["augmentation"]
+    assert jax.tree.map(float, begun) == dict.fromkeys(("p", "signs", "count", "since"), 0.0)
+    assert "augmentation" not in experiment.initial(jax.random.key(0))[1].get("generator", {})
+    assert "augmentation" not in jax.eval_shape(plain().initial, jax.random.key(0))[1]
+    assert plain().players["discriminator"].merge == {}
 
 
 def test_flags_that_the_loop_is_given() -> None:

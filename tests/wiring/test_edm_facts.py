@@ -43,7 +43,7 @@ def test_the_defaults_are_the_papers() -> None:
     written = {name: p.default for name, p in inspect.signature(experiments.edm.experiment).parameters.items()}
     facts: dict[str, Any] = {"data_std": 0.5, "log_mean": -1.2, "log_std": 1.2, "smallest": 0.002, "largest": 80.0, "rho": 7.0}
     facts |= {"sampler": "heun", "sampling_steps": 18, "churn": 0.0, "churn_range": (0.05, 50.0), "churn_noise": 1.003}
-    facts |= {"dropout": 0.13, "learning_rate": 1e-3}
+    facts |= {"dropout": 0.13, "learning_rate": 1e-3, "augment": 0.0, "flip": False}
     assert {name: written[name] for name in facts} == facts
 
 
@@ -132,6 +132,35 @@ def test_dropout_is_for_training_alone(measured: list[Measured]) -> None:
     assert found["loss"].mean() < 5
     samples = [np.asarray(experiment.sample(state_of(in_training=t), KEY, jaxgen.given(4))) for t in (0.0, 10.0)]
     np.testing.assert_array_equal(*samples)
+
+
+def test_augmented_images_train_with_their_label_and_others_are_measured_and_drawn_without(measured: list[Measured]) -> None:
+    """Karras et al. 2022, appendix F.2: the network gets the label, which is zero for images as they are."""
+    experiment = make("edm", augment=0.5)
+    image = jnp.asarray([[[0], [51], [255]]], jnp.uint8)
+    batch: Batch = {"image": jnp.tile(image, (400, 1, 1, 1)), "slot": jnp.arange(400), "index": jnp.arange(400)}
+    seen = experiment.train.transform(batch, KEY)
+    apart = data.apply_transform(data.chain(data.scale(-1, 1), data.augment_edm(0.5)), batch, KEY, jnp.arange(400))
+    np.testing.assert_array_equal(seen["augment"], apart["augment"])
+    np.testing.assert_allclose(seen["image"], apart["image"], atol=1e-6)
+    assert (np.asarray(seen["augment"]) != 0).any(1).mean() > 0.9
+    ((_, measure, transform),) = measured
+    found = transform({"image": image, "index": 3}, KEY)
+    np.testing.assert_allclose(found["image"].ravel(), [-1.0, -0.6, 1.0], atol=1e-6)
+    np.testing.assert_array_equal(found["augment"], np.zeros(9))
+
+    label = jnp.zeros((400, 9)).at[:, 4].set(jnp.linspace(0, 1, 400))
+    given: Batch = {"image": jnp.zeros((400, 1, 1, 1)), "augment": label, "slot": jnp.arange(400)}
+    loss = functools.partial(jax.jit(experiment.players["model"].loss, static_argnames="train"), train=True)
+    values = [np.asarray(loss((state := state_of(**n)).params, state, given, KEY)[0]) for n in ({}, {"of_augment": 10.0})]
+    assert values[0][0] == values[1][0]
+    assert abs(values[1] / values[0] - 1)[200:].min() > 1e-3
+    with pytest.raises(KeyError, match="augment"):
+        measure(state_of(), {"image": jnp.zeros((4, 1, 1, 1))}, KEY)
+    samples = [experiment.sample(state_of(of_augment=n), KEY, jaxgen.given(4)) for n in (0.0, 10.0)]
+    np.testing.assert_array_equal(*samples)
+    initial = experiment.networks["model"].inputs
+    assert [None if x is None else x.shape for x in initial] == [(1, 8, 8, 1), (1,), None, None, None, (1, 9)]
 
 
 @pytest.mark.parametrize("flip", [False, True])
