@@ -88,7 +88,10 @@ def test_the_value_does_not_depend_on_how_many_there_are(monkeypatch: pytest.Mon
 def test_there_are_fewer_of_large_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collapse, "LARGEST", 160)
     assert collapse.count(images()) == 10
-    assert found(collapse.evaluator(noise(0.2), images()))["diversity"] > 0
+    drawn = np.asarray(noise(0.2)(0.0, jax.random.fold_in(KEY, 0), jaxgen.given(64)))[:10]
+    real = IMAGES[np.linspace(0, 39, 10).astype(int)] / np.float32(255)
+    value = found(collapse.evaluator(noise(0.2), images()))["diversity"]
+    assert value == pytest.approx(diversity(spread(drawn), spread(real))[0], rel=1e-6)
     monkeypatch.setattr(collapse, "LARGEST", 1)
     assert collapse.count(images()) == 2
 
