@@ -42,6 +42,8 @@ def test_the_changes_have_their_laws() -> None:
     both = moved[(moved != 0).any(1)]
     assert (both != 0).all(), "in both directions at once"
     assert both.std(0) == pytest.approx([1, 1], abs=0.1)
+    sizes = np.stack([size, np.hypot(*stretched.T)])[:, (size != 0) & (stretched != 0).any(1)]
+    assert abs(np.corrcoef(np.abs(sizes))[0, 1]) < 0.3, "sizes and proportions have numbers of their own"
     assert np.abs(np.corrcoef((found != 0)[:, [1, 2, 4, 5, 7]].T) - np.eye(5)).max() < 0.08, "each by a draw of its own"
 
 
