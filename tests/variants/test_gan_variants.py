@@ -30,7 +30,7 @@ def test_modes_of_the_grid(method: str) -> None:
     experiment = make("modes", dataset="gaussian_grid", method=method, steps=10)
     run = jaxgen.fit(experiment._replace(pictures={}), quiet=True, evaluate_every=10)
     found = run.evaluate()["test"]
-    assert set(found) == {"modes", "high_quality", "high_quality_stderr", "reverse_kl"}
+    assert set(found) == {"modes", "high_quality", "high_quality_stderr", "reverse_kl", "diversity", "diversity_stderr"}
     assert 0 <= found["modes"] <= 25
     assert run.sample(7).shape == (7, 2)
 
