@@ -30,6 +30,15 @@ from jaxgen.experiments import names as experiments
 from jaxgen.uncertainty import paired, told
 
 RESULTS = Path(__file__).with_suffix(".json")
+STARTER = """
+import json, os, subprocess, sys
+
+process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
+"""The small process that starts a command: to the system, a process has held what the one held that it was forked from."""
+
 LINE = re.compile(r"^\| `python -m experiments\.(\w+)` \| [^|]+ \| [^|]+ \|", re.MULTILINE)
 """A line of the README's table of experiments, up to the column that is written here."""
 
@@ -74,14 +83,14 @@ def spent(command: Sequence[str], folder: Path) -> tuple[float, float, float]:
     """
     start = time.perf_counter()
     with (folder / "output.txt").open("ab") as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise UserError(f"{' '.join(command)} ended with {process.returncode}; {folder / 'output.txt'} says why.")
+        starter = [sys.executable, "-c", STARTER, *command]
+        done = subprocess.run(starter, cwd=folder, stdout=subprocess.PIPE, stderr=output, check=True)
+    code, processor_seconds, peak = json.loads(done.stdout)
+    if code:
+        raise UserError(f"{' '.join(command)} ended with {code}; {folder / 'output.txt'} says why.")
     # Linux counts in KiB, macOS in bytes.
-    size = usage.ru_maxrss / (1024 if sys.platform.startswith("linux") else 1024**2)
-    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, size
+    size = peak / (1024 if sys.platform.startswith("linux") else 1024**2)
+    return time.perf_counter() - start, processor_seconds, size
 
 
 def measured(name: str, folder: Path) -> Record:
