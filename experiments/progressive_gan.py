@@ -4,15 +4,16 @@ python -m experiments.progressive_gan                                  # digits 
 python -m experiments.progressive_gan --doublings 1                    # the same networks at 8x8 from the beginning
 python -m experiments.progressive_gan --dataset mnist --data-dir D --channels 32 64 64          # 7x7, 14x14, 28x28
 python -m experiments.progressive_gan --dataset cifar10 --data-dir D --channels 128 256 512 512 --latents 512 --flip
-python -m experiments.progressive_gan --weights pggan_celebahq1024.pth --steps 0 --dataset faces.npz --latents 512 \
-    --doublings 8 --channels 16 32 64 128 256 512 512 512 512      # the authors' weights, as genforce has converted them
+python -m experiments.progressive_gan --weights pggan_celebahq1024.pth --dataset faces.npz --latents 512 --doublings 8 \
+    --channels 16 32 64 128 256 512 512 512 512              # goes on from the authors' weights, as genforce has converted them
 jaxgen evaluate runs/progressive_gan --metrics frechet precision_recall
 
 The level of detail is a function of the step; data and samples keep their full size and lose their details, and all parameters
 are there from the beginning. The first two commands take three minutes of processor time each, and give digits that a person
 reads. One doubling is too few for growth to pay: with seed 0 the Fréchet distance of pixels is 0.330 with it and 0.330 without
 (10,000 samples, 360 test images; 0.273 of real images), recall 0.44 and 0.43. The losses of the test split depend on the batch
-size: the discriminator sees groups.
+size: the discriminator sees groups. The authors' weights as they are give samples in Python:
+`jaxgen.fit(experiment(weights=..., steps=0, ...)).sample(64)`.
 
 Against the paper and the authors' code (github.com/tkarras/progressive_growing_of_gans, train.py, loss.py, networks.py):
 

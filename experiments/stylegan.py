@@ -3,8 +3,8 @@ r"""StyleGAN (Karras, Laine, Aila 2019): a generator whose layers get styles, gr
 python -m experiments.stylegan                                         # digits from 4x4 to 8x8, nothing to download
 python -m experiments.stylegan --dataset mnist --data-dir D --channels 32 64 64                 # 7x7, 14x14, 28x28
 python -m experiments.stylegan --dataset cifar10 --data-dir D --channels 128 256 256 256 --doublings 1 --latents 512 --flip
-python -m experiments.stylegan --weights stylegan_ffhq1024.pth --steps 0 --dataset faces.npz --latents 512 --doublings 8 \
-    --channels 16 32 64 128 256 512 512 512 512                    # the authors' weights, as genforce has converted them
+python -m experiments.stylegan --weights stylegan_ffhq1024.pth --dataset faces.npz --latents 512 --doublings 8 \
+    --channels 16 32 64 128 256 512 512 512 512              # goes on from the authors' weights, as genforce has converted them
 jaxgen sample runs/stylegan --psi 0.7
 jaxgen evaluate runs/stylegan --metrics frechet --psi 0.5 0.7 1
 
@@ -26,7 +26,8 @@ Against the paper and the authors' code (github.com/NVlabs/stylegan, train.py, t
 | enlarging from 128x128 on | one transposed convolution | nearest pixels, then a convolution: the same functions |
 | horizontal flips | for FFHQ | --flip |
 
-The first command takes 4 minutes of one core and gives digits that a person reads. Its path lengths are 93.1 +- 4.7 in z and
+The authors' weights as they are give samples in Python: `jaxgen.fit(experiment(weights=..., steps=0, ...)).sample(64)`. The
+first command takes 4 minutes of one core and gives digits that a person reads. Its path lengths are 93.1 +- 4.7 in z and
 25.78 +- 0.83 in w (seed 0, 1,000 paths). The losses of the test split depend on the batch size: the discriminator sees groups.
 """
 

@@ -10,6 +10,7 @@ import json
 import re
 import types
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -35,7 +36,13 @@ def plain(value: Any) -> bool:
 
 
 def described(value: Any) -> Any:
-    """The entry of a flag's value in a record, as JSON."""
+    """The entry of a flag's value in a record, as JSON; a file or a folder is its absolute place.
+
+    >>> described((400, 400)), described(Path("/data/vgg.pth"))
+    ((400, 400), '/data/vgg.pth')
+    """
+    if isinstance(value, Path):
+        return str(value.expanduser().absolute())
     return value if plain(value) else {"value": shown(value), "fingerprint": fingerprint(value)}
 
 
@@ -56,7 +63,7 @@ def shown(value: Any) -> str:
         return value.name
     if type(value) in (tuple, list):
         return " ".join(map(shown, value))
-    if plain(value):
+    if plain(value) or isinstance(value, Path):
         return str(value)
     return getattr(value, "__name__", None) or type(value).__name__
 
