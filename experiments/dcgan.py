@@ -13,8 +13,8 @@ brought to 64x64 by `jaxgen data convert bedrooms/ bedrooms.npz --size 64`.
 
 Of adaptive augmentation (Karras et al. 2020; github.com/NVlabs/stylegan2-ada-pytorch) the pipe "bgc" and the rule of its
 probability are here; networks, losses and optimizers are the DCGAN's. On the bundled digits (seed 0, 2,000 steps, 360 test
-images) `--ada-target 0.6` leaves the probability near 0.04 and the samples as various as the data (diversity 1.03 +- 0.02). With
-`--ada-images 50000` as well it rises to 0.6, and the samples of images so small are poor (diversity 0.40 +- 0.01).
+images) `--ada-target 0.6` leaves the probability near 0.04 and the samples as various as the data (diversity 1.03 +- 0.02).
+With `--ada-images 50000` as well it rises to 0.6, and the samples of images so small are poor (diversity 0.40 +- 0.01).
 
 Against the paper (section 4) and the authors' code (github.com/Newmu/dcgan_code, faces/train_uncond_dcgan.py):
 
