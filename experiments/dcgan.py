@@ -159,7 +159,7 @@ def experiment(
         players=players,
         steps=steps,
         networks=networks,
-        init=init if adaptive else None,
+        init=init,
         splits={"train": train, "test": test},
         evaluators={
             "test": jaxgen.joined(

@@ -32,7 +32,6 @@ from jaxgen.flags import Count, Late, Whole
 from jaxgen.measuring import collapse
 from jaxgen.models import autoencoders, vae
 from jaxgen.nn import likelihoods
-from jaxgen.progress import Track
 from jaxgen.types import Array, Batch, Key
 
 ACTIVE = 0.01
@@ -93,15 +92,11 @@ def experiment(
     def over_test(measure: jaxgen.Measure, samples: int = 1) -> jaxgen.Evaluator:
         return jaxgen.mean_over(test, measure, batch_size=100, transform=transform, samples=samples)
 
-    def kl(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
+    def units(state: jaxgen.TrainState, batch: Batch, key: Key) -> Mapping[str, Array]:
         assert space.kl is not None, "a normal posterior has a KL in closed form"
-        return {"kl": space.kl(state, batch["image"])}
+        return {"active": space.kl(state, batch["image"])}
 
-    kl_of_units = jaxgen.sum_over(test, kl, batch_size=100, transform=transform)
-
-    def active(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
-        return {"active": float((kl_of_units(state, key, track)["kl"] / test.length > ACTIVE).sum())}
-
+    active = collapse.active_units(test, units, above=ACTIVE, batch_size=100, transform=transform)
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players=players,

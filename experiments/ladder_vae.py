@@ -140,10 +140,7 @@ def experiment(
         groups = called(state, batch["image"], keys.per_example(key, batch), "infer").groups
         return {f"active_{i + 1}": group.kl for i, group in enumerate(groups)}
 
-    kl_of_units = jaxgen.sum_over(test, units, batch_size=batch_size, transform=transform)
-
-    def active(state: jaxgen.TrainState, key: Key, track: Any) -> Mapping[str, float]:
-        return {name: float((kl / test.length > ACTIVE).sum()) for name, kl in kl_of_units(state, key, track).items()}
+    active = collapse.active_units(test, units, above=ACTIVE, batch_size=batch_size, transform=transform)
 
     def over_test(measure: jaxgen.Measure, samples: int = 1) -> jaxgen.Evaluator:
         return jaxgen.mean_over(test, measure, batch_size=batch_size, transform=transform, samples=samples)

@@ -208,10 +208,10 @@ def experiment(
         found = called(state, batch["image"], keys.per_example(key, batch), "infer").groups
         return {f"active_{i + 1}": group.kl.sum((1, 2)) for i, group in enumerate(found)}
 
-    kl_of_channels = jaxgen.sum_over(test, channels, batch_size=batch_size, transform=transform)
+    in_groups = collapse.active_units(test, channels, above=ACTIVE, batch_size=batch_size, transform=transform)
 
     def active(state: jaxgen.TrainState, key: Key, track: Any) -> Mapping[str, float]:
-        of = {name: float((kl / test.length > ACTIVE).sum()) for name, kl in kl_of_channels(state, key, track).items()}
+        of = in_groups(state, key, track)
         return {**of, "active": sum(of.values())}
 
     def over_test(measure: jaxgen.Measure, samples: int = 1) -> jaxgen.Evaluator:

@@ -24,6 +24,8 @@ import jax
 import tyro
 
 import jaxgen
+from jaxgen import disk
+from jaxgen.commands.command_line import Mistakes
 from jaxgen.errors import UserError
 from jaxgen.experiments import FOLDER, find
 from jaxgen.experiments import names as experiments
@@ -169,7 +171,7 @@ def main(
         records[name] = measured(name, folder.resolve() / name)
         print(f"{name}: {cell(records[name])}", flush=True)
         text = json.dumps({of: records[of]._asdict() for of in sorted(records)}, indent=1)
-        RESULTS.write_text(text + "\n", encoding="utf-8")
+        disk.write(RESULTS, text + "\n")
 
 
 def _installed(command: str) -> list[str]:
@@ -178,4 +180,5 @@ def _installed(command: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with Mistakes():
+        tyro.cli(main)

@@ -1,4 +1,4 @@
-"""Collapse: the diversity of samples as an evaluator, and the alarms of generators and of posteriors that collapse."""
+"""Collapse: the diversity of samples and the latents in use as evaluators, and the alarms of what collapses."""
 
 import functools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 from jaxgen import data
 from jaxgen.alarms import Alarm
 from jaxgen.devices.waiting import wait
-from jaxgen.evaluate import Evaluator
+from jaxgen.evaluate import Evaluator, Measure, sum_over
 from jaxgen.game import TrainState
 from jaxgen.metrics.diversity import Spread, diversity, spread
 from jaxgen.progress import Track
@@ -91,6 +91,29 @@ def against_data(source: data.Source, *, feature: str = "image") -> Callable[[np
 def count(source: data.Source, feature: str = "image") -> int:
     """The number of samples whose distances are measured: no value depends on it but by chance."""
     return max(2, min(SAMPLES, LARGEST // max(1, int(np.prod(source.shape(feature))))))
+
+
+def active_units(
+    source: data.Source, kls: Measure, *, above: float, batch_size: int, transform: data.Transform = data.identity
+) -> Evaluator:
+    """An evaluator that counts the latents whose KL, a mean over a split, is above a bound.
+
+    Args:
+      source: the split.
+      kls: the KLs of the latents of each example, `[B, units]` by name.
+      above: the bound, in nats.
+      batch_size: the number of examples at once.
+      transform: a function that is applied to every example on the device.
+
+    Returns:
+      The evaluator, whose values are the numbers of active latents, by the names of `kls`.
+    """
+    total = sum_over(source, kls, batch_size=batch_size, transform=transform)
+
+    def evaluate(state: TrainState, key: Key, track: Track) -> dict[str, float]:
+        return {name: float((kl / source.length > above).sum()) for name, kl in total(state, key, track).items()}
+
+    return evaluate
 
 
 def of_samples(advice: str, *, after: int = 1000) -> Alarm:

@@ -123,8 +123,7 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
         ("advice against the bound", 'if max_kl is None else "a larger --max-kl"', 'if True else "a larger --max-kl"'),
     ],
     ("experiments/iwae.py", "wiring/test_iwae_facts.py"): [
-        ("units of the training images", "sum_over(test, kl,", "sum_over(train, kl,"),
-        ("sums for means", '["kl"] / test.length >', '["kl"] >'),
+        ("units of the training images", "active_units(test, units", "active_units(train, units"),
         ("another bound on what is active", "ACTIVE = 0.01", "ACTIVE = 0.001"),
         ("another value is watched", 'of_posterior("test/active"', 'of_posterior("test/bound"'),
     ],

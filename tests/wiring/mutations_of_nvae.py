@@ -25,7 +25,7 @@ NVAE: Sequence[Change] = [
     ("the rate falls to zero", ", final=final_learning_rate", ""),
     ("--nll-samples is dropped", "samples=nll_samples, chunk=10", "samples=50, chunk=10"),
     ("bits of a whole image", "(math.log(2) * math.prod(image))", "math.log(2)"),
-    ("active channels of a sum", "kl / test.length > ACTIVE", "kl > ACTIVE"),
+    ("channels of the training images", "active_units(test, channels", "active_units(train, channels"),
     ("--temperature is dropped", '"generate", temperature=temperature, kept=kept)', '"generate", kept=kept)'),
     ("--readjust is dropped", "passes=readjust", "passes=0"),
     ("the best by the lowest ELBO", '"negative_elbo": -values["elbo"]', '"negative_elbo": values["elbo"]'),
