@@ -6,6 +6,7 @@ import pytest
 
 import jaxgen
 from jaxgen import data
+from jaxgen.measuring import collapse
 
 
 class Measured(NamedTuple):
@@ -26,4 +27,18 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
         return lambda *args: {}
 
     monkeypatch.setattr(jaxgen, "mean_over", mean_over)
+    return seen
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[data.Source]:
+    """The splits over which the experiments that a test makes count their active latents."""
+    seen: list[data.Source] = []
+    count = collapse.active_units
+
+    def active_units(source: data.Source, *args: Any, **how: Any) -> Any:
+        seen.append(source)
+        return count(source, *args, **how)
+
+    monkeypatch.setattr(collapse, "active_units", active_units)
     return seen

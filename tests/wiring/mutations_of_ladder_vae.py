@@ -24,6 +24,7 @@ LADDER_VAE: Sequence[Change] = [
     ("no bound on the numbers", "optax.clip(0.9), ", ""),
     ("Adam's own epsilon", "learning_rate, eps=1e-4", "learning_rate"),
     ("--nll-samples is dropped", "samples=nll_samples)\n\n    def called", "samples=50)\n\n    def called"),
+    ("units of the training images", "active_units(test, units", "active_units(train, units"),
     ("the best by the lowest ELBO", '"negative_elbo": -values["elbo"]', '"negative_elbo": values["elbo"]'),
     ("evaluated on the training split", "jaxgen.mean_over(test, measure", "jaxgen.mean_over(train, measure"),
     ("trained on the test split", "train=data.shuffled(train,", "train=data.shuffled(test,"),

@@ -156,7 +156,7 @@ def test_layers_are_tanh_and_the_posteriors_deviation_an_exponential() -> None:
     assert float(draws.mean()) == pytest.approx(kl - reconstruction, rel=0.05)
 
 
-def test_active_units_are_counted_over_the_test_set_and_watched(measured: list) -> None:
+def test_active_units_are_counted_over_the_test_set_and_watched(measured: list, counted: list) -> None:
     """KLs of m^2 / 2 nats, of means alone: two latents above 0.01 and one below."""
     experiment = make("iwae", latents=3, hidden=(1,))
     assert_advised(experiment, "test/active")
@@ -168,3 +168,4 @@ def test_active_units_are_counted_over_the_test_set_and_watched(measured: list) 
     state = state._replace(params={"model": jax.tree_util.tree_unflatten(tree, filled)})
     found = experiment.evaluators["test"](state, jax.random.key(0), lambda items, **_: items)
     assert found == {"active": 2.0}
+    assert counted == [experiment.splits["test"]]

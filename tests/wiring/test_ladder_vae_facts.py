@@ -112,13 +112,14 @@ def test_the_optimizer_cuts_gradients_as_the_code_does() -> None:
     assert float(update["kernel"][0, 0]) == pytest.approx(-0.4 / (0.4 + 1e-4), rel=1e-5)
 
 
-def test_active_units_are_counted_over_the_test_set() -> None:
+def test_active_units_are_counted_over_the_test_set(counted: list) -> None:
     experiment = make("ladder_vae", batch_norm=False, **SMALL)
     raw = math.log(math.e ** (1 - 1e-5) - 1)
     # KL of m^2 / 2: one unit above 0.01 nats and one below.
     values = {"model/up_1/Dense_0/bias": np.array([0.2, 0.1]), "model/up_1/Dense_1/bias": raw}
     found = experiment.evaluators["test"](state_of(experiment, values), jax.random.key(0), lambda it, **_: it)
     assert found["active_2"] == 1
+    assert counted == [experiment.splits["test"]]
     assert found["negative_elbo"] == -found["elbo"]
     assert experiment.best == "test/negative_elbo"
     assert_advised(experiment, *(f"test/active_{i + 1}" for i in range(len(SMALL["latent_sizes"]))))

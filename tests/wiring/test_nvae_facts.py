@@ -157,9 +157,10 @@ def test_active_channels_are_counted_over_the_test_set(measured: list) -> None:
     np.testing.assert_allclose(values["negative_elbo"], -values["elbo"])
 
 
-def test_a_collapse_of_all_groups_is_told_by_the_active_channels() -> None:
+def test_a_collapse_of_all_groups_is_told_by_the_active_channels(counted: list) -> None:
     experiment = make("nvae", **PLAIN)
     assert_advised(experiment, "test/active")
+    assert counted == [experiment.splits["test"]]
     assert [(alarm.below, alarm.share, alarm.after) for alarm in experiment.alarms] == [(1, 0, 1000)]
 
 
