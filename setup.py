@@ -65,8 +65,8 @@ setup(
             "nbclient>=0.10",
             "ipykernel>=6",
         ],
-        # Outside implementations that the oracle tests (`pytest -m peers`) compare with. One more comes by
-        # `pip install --no-deps torch-fidelity`: torchvision would come along and replace PyTorch, and its metrics do without.
+        # Outside implementations that the oracle tests (`pytest -m peers`) compare with. Two more come by
+        # `pip install --no-deps torch-fidelity lpips`: torchvision would come along and replace PyTorch, and they do without.
         "peers": ["torch>=2.5", "numpyro>=0.19", "diffusers>=0.30"],
         # What `experiments.benchmarks.peers` measures against; torch-fidelity comes as above.
         "benchmarks": ["torch>=2.5", "diffusers>=0.30", "transformers>=4.50", "pythae>=0.1.2"],

@@ -4,7 +4,11 @@ python -m experiments.latent_autoencoder                                     # d
 python -m experiments.latent_autoencoder --variant vq
 python -m experiments.latent_autoencoder --gan 0                             # without a discriminator
 python -m experiments.latent_autoencoder --dataset FOLDER --channels 128 256 512 512 --blocks 2 --latents 4 --layers 3 \
-    --width 64 --start 50001 --batch-size 12 --learning-rate 5.4e-5 --steps 250000    # "kl-f8", for images of 256x256
+    --width 64 --start 50001 --batch-size 12 --learning-rate 5.4e-5 --steps 250000 --lpips lpips.pth    # "kl-f8", for 256x256
+
+With --lpips the loss has the distance of images in the maps of VGG-16 (LPIPS; Zhang et al. 2018), whose weights are in a file
+that the package of the same name writes: `torch.save(lpips.LPIPS(net="vgg").state_dict(), "lpips.pth")`. Images are then of
+32x32 or larger.
 
 It is trained for another run, a diffusion model of its latents, which freezes it. Digits of 8x8 have latents of 4x4x2. On the
 360 test digits (seed 0, three minutes of processor time each):
@@ -27,8 +31,7 @@ taming-transformers):
 | --- | --- | --- |
 | networks | 128 channels times 1, 2, 4, 4; 2 blocks; attention in the middle | the same layers, 16 and 32 channels, 1 block |
 | kernels and biases | begin as PyTorch's | normal; biases and the last kernel of every branch at zero |
-| difference of images | absolute, and features of VGG-16 (LPIPS) of the same weight | absolute: the weights of VGG-16 are \
-not available |
+| difference of images | absolute, and LPIPS with the weight 1 | absolute; the same with `--lpips FILE` |
 | kl | sums over an image; 1e-6 times the divergence | the same |
 | variance of the pixels | a parameter that no optimizer has, which stays 1 | left out |
 | vq | means; the codebook's weights are exchanged: 1 for the vectors, 0.25 for the codes | means; 1 for the codes, 0.25 for \
@@ -41,6 +44,7 @@ the vectors, as in the papers |
 | evaluation | draws of the posterior | its means; the spread of the latents is that of draws |
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -53,13 +57,15 @@ import jaxgen
 from jaxgen import data, diffusion, keys, objectives
 from jaxgen.analysis import latent_maps
 from jaxgen.analysis.codes import counted
-from jaxgen.flags import Count, Counts, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Counts, NonNegative, Place, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial
+from jaxgen.measuring import tensors
+from jaxgen.models.cnn.lpips import LPIPS, from_torch
 from jaxgen.models.first_stage import presets
 from jaxgen.models.translation import PatchDiscriminator
 from jaxgen.nn import perplexity
 from jaxgen.progress import Track
-from jaxgen.types import Array, Batch, Key
+from jaxgen.types import Array, Batch, Key, Params, Vars
 
 LOW, HIGH = PIXELS = (-1.0, 1.0)
 """Black and white as the networks see them."""
@@ -79,6 +85,8 @@ def experiment(
     codes: Count = 64,
     kl: NonNegative = 1e-6,
     commitment: NonNegative = 0.25,
+    lpips: Place | None = None,
+    perceptual: NonNegative = 1.0,
     loss: Literal["hinge", "non_saturating"] | adversarial.AdversarialLoss = "hinge",
     gan: NonNegative | None = None,
     start: Whole = 1500,
@@ -102,6 +110,8 @@ def experiment(
       codes: the number of codes of vq.
       kl: weight of the divergence of kl, which is a sum over an image as the difference of the pixels is.
       commitment: weight of the term that draws the vectors to their codes in vq; that of the other term is 1.
+      lpips: the file of the weights of LPIPS, .safetensors or .pth; None compares pixels alone.
+      perceptual: weight of LPIPS; in kl it is multiplied by the number of an image's values, as the authors do.
       loss: the adversarial losses of the two players; in Python also a pair of `losses.adversarial`.
       gan: weight of the autoencoder's adversarial loss besides the adaptive one; by default 0.5 of kl and 0.75 of vq, with 0
         there is no discriminator.
@@ -127,13 +137,22 @@ def experiment(
     if variant == "kl":
         autoencoder = presets.kl(1, channels, latents, **shared)
         cost, own_gan, difference = ("kl", kl), 0.5, objectives.summed_difference
+        perceptual *= math.prod(image)
     else:
         autoencoder = presets.vq(1, channels, latents, codes, commitment=commitment, **shared)
         cost, own_gan, difference = ("quantisation", 1.0), 0.75, objectives.mean_difference
     discriminator = PatchDiscriminator(layers, width, dtype)
     weight = own_gan if gan is None else gan
+    vectors = LPIPS(dtype=dtype)
     of_autoencoder, of_discriminator = objectives.latent_autoencoder(
-        autoencoder, discriminator, value_of(LOSSES, loss), penalty=cost, difference=difference, gan=weight, start=start
+        autoencoder,
+        discriminator,
+        value_of(LOSSES, loss),
+        penalty=cost,
+        difference=difference,
+        gan=weight,
+        start=start,
+        perceptual=None if lpips is None else (vectors, perceptual),
     )
     tx = optax.adam(learning_rate, b1=0.5, b2=0.9)
     players = {
@@ -146,6 +165,16 @@ def experiment(
         "discriminator": jaxgen.Network(discriminator, jnp.zeros((1, *image))),
     }
     trained = ("autoencoder", "discriminator") if weight else ("autoencoder",)
+    networks = {name: networks[name] for name in trained}
+    if lpips is not None:
+        networks["lpips"] = jaxgen.Network(vectors, jnp.zeros((1, *image)))
+
+    def init(key: Key) -> tuple[Params, Vars]:
+        params, vars = jaxgen.initialize(networks)(key)
+        if lpips is not None:
+            held = jaxgen.begin_with(lambda: from_torch(tensors.read(lpips), vectors.stages, name=str(lpips)), params["lpips"])
+            params = {**params, "lpips": held}
+        return params, vars
 
     def call(method: str, state: jaxgen.TrainState, *inputs: Any) -> Array:
         return objectives.apply(autoencoder, state.params, state.vars, *inputs, name="autoencoder", method=method)[0]
@@ -182,12 +211,13 @@ def experiment(
         return values
 
     means = jaxgen.mean_over(test, losses, batch_size=batch_size, transform=transform)
-    figures = ("mse", "psnr", "latent_std", "kl") if variant == "kl" else ("mse", "psnr", "latent_std", "perplexity")
+    figures = ["mse", "psnr", "latent_std", "kl" if variant == "kl" else "perplexity", *["lpips"] * (lpips is not None)]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, transform),
         players={name: players[name] for name in trained},
         steps=steps,
-        networks={name: networks[name] for name in trained},
+        networks=networks,
+        init=init,
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.joined(means, spread)},
         pictures=latent_maps.album(encode, decode, data.examples(test, 32, transform)["image"], pixels=PIXELS),

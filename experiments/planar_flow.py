@@ -32,6 +32,7 @@ import jaxgen
 from jaxgen import data, objectives
 from jaxgen.analysis import latent_model
 from jaxgen.flags import Count, Counts, Late, Positive, Share, Whole, value_of
+from jaxgen.measuring import collapse
 from jaxgen.models import autoencoders, flows, vae
 from jaxgen.nn import likelihoods
 from jaxgen.types import Array, Batch, Key
@@ -125,6 +126,7 @@ def experiment(
         accumulate=accumulate,
         schedules={"beta": beta},
         best="test/negative_elbo",
+        alarms=(collapse.of_posterior("test/kl", "a larger --anneal-steps, or a lower --learning-rate", below=0.1),),
         protocol={"nll": ("binarization", "nll_samples")},
     )
 

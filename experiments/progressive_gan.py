@@ -12,8 +12,7 @@ The level of detail is a function of the step; data and samples keep their full 
 are there from the beginning. The first two commands take three minutes of processor time each, and give digits that a person
 reads. One doubling is too few for growth to pay: with seed 0 the Fréchet distance of pixels is 0.330 with it and 0.330 without
 (10,000 samples, 360 test images; 0.273 of real images), recall 0.44 and 0.43. The losses of the test split depend on the batch
-size: the discriminator sees groups. The authors' weights as they are give samples in Python:
-`jaxgen.fit(experiment(weights=..., steps=0, ...)).sample(64)`.
+size: the discriminator sees groups. With `--steps 0` the authors' weights stay as they are, to be sampled from and measured.
 
 Against the paper and the authors' code (github.com/tkarras/progressive_growing_of_gans, train.py, loss.py, networks.py):
 
@@ -111,14 +110,17 @@ def experiment(
         "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
     }
 
+    def read(path: Place) -> Params:
+        file, name = tensors.read(path), str(path)
+        judge = genforce_weights.discriminator(file, discriminator, image, name=name)
+        return {
+            "discriminator": judge,
+            "generator": genforce_weights.progressive_generator(file, generator, latents, name=name),
+        }
+
     def init(key: Key) -> tuple[Params, Vars]:
         params, vars = jaxgen.initialize(networks)(key)
-        if weights is not None:
-            file, name = tensors.read(weights), str(weights)
-            judge = genforce_weights.discriminator(file, discriminator, image, name=name)
-            own = genforce_weights.progressive_generator(file, generator, latents, name=name)
-            params = {**params, "discriminator": judge, "generator": own}
-        return params, vars
+        return params if weights is None else jaxgen.begin_with(lambda: read(weights), params), vars
 
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, data.chain(data.flip(), transform) if flip else transform),

@@ -20,7 +20,8 @@ Against the papers (Vincent et al. 2008, Rifai et al. 2011, Ng 2011) and the dee
 | | the paper, or the code | here |
 | --- | --- | --- |
 | weights | tied, uniform within 4 sqrt(6 / (in + out)); untied in Ng's notes | tied, the same start |
-| loss | cross-entropy summed over the pixels; half the squared error in Ng's notes | the cross-entropy for all |
+| loss | cross-entropy summed over the pixels; half the squared error in Ng's notes, and of Vincent et al. 2010 with a linear \
+decoder | the cross-entropy for all; `--decoder linear` |
 | denoising | zeros with a probability of 0.3, anew for each presentation, compared with the clean image | the same |
 | contractive | 0.1 times the squared norm of the Jacobian in the code | 0.3 times that of each example |
 | sparse | a rate of 0.01 to 0.1, beta = 3, means over the whole set, weight decay | 0.1, 0.3, means over a batch, none |
@@ -58,6 +59,7 @@ def experiment(
     dataset: str | data.Given = "digits",
     method: Literal["denoising", "contractive", "sparse", "plain"] = "denoising",
     latents: Count = 500,
+    decoder: Literal["sigmoid", "linear"] = "sigmoid",
     corruption: Literal["masking", "salt_and_pepper", "gaussian"] | Callable[[float], objectives.Corruption] = "masking",
     corrupted: NonNegative = 0.3,
     contraction: NonNegative = 0.3,
@@ -78,6 +80,7 @@ def experiment(
         arrays (`data.Given`).
       method: the way in which the units are kept from copying the image.
       latents: the number of units.
+      decoder: the decoder: of sigmoids, with the cross-entropy, or linear, with half of the squared error.
       corruption: the kind of the noise of denoising.
       corrupted: share of the pixels that denoising corrupts; of gaussian noise its standard deviation.
       contraction: the weight of the squared norm of the Jacobian in contractive.
@@ -95,7 +98,8 @@ def experiment(
     data.common_classes("label", train, test)
     transform = data.scale()
 
-    model = TiedAutoencoder(image, latents, dtype=jnp.bfloat16 if bf16 else jnp.float32)
+    dtype = jnp.bfloat16 if bf16 else jnp.float32
+    model = TiedAutoencoder(image, latents, dtype, linear=decoder == "linear")
     corrupt = value_of(CORRUPTIONS, corruption)(corrupted)
     losses = {
         "denoising": objectives.denoising(model, corrupt),
@@ -111,7 +115,7 @@ def experiment(
 
     @jax.jit
     def reconstruct(state: jaxgen.TrainState, x: Array) -> Array:
-        return objectives.apply(model, state.params, state.vars, x)[0].mean
+        return jnp.clip(objectives.apply(model, state.params, state.vars, x)[0].mean, 0.0, 1.0)
 
     def classify(state: jaxgen.TrainState, key: Key, track: Track) -> Mapping[str, float]:
         features, labels = units.over(test, encode, state, transform, track)

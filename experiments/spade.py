@@ -16,7 +16,7 @@ Against the paper (sections 3 and 4, appendix A) and its authors' code (github.c
 | maps | one channel a class, one for pixels of none, one of objects' edges | the same without edges; sets have no objects |
 | normalisation | of the batch, on all devices; at test by running averages | the same; `--norm instance` |
 | discriminator | 64 channels, three convolutions of stride two, two scales | 16, two, two; `--layers`, `--scales` |
-| losses | hinge, 10 times the discriminator's maps, 10 times those of VGG-19 | without VGG-19 |
+| losses | hinge, 10 times the discriminator's maps, 10 times those of VGG-19 | VGG-19 only with `--vgg FILE` |
 | style | KL summed over a device's images, times 0.05 | the same for one image; `--kl` |
 | style at test | of a photo | drawn from N(0, I); in an evaluation of the loss of the photo |
 | optimizers | Adam of 1e-4 and 4e-4, betas 0 and 0.9 in the code | the same with --learning-rate 1e-4; 4e-4 of both |
@@ -43,19 +43,24 @@ import optax
 
 import jaxgen
 from jaxgen import data, keys, objectives, optimizers
-from jaxgen.flags import Count, Late, NonNegative, Positive, Share, Whole, value_of
+from jaxgen.flags import Count, Late, NonNegative, Place, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial
+from jaxgen.losses.perceptual import VGG19_WEIGHTS
+from jaxgen.measuring import tensors
 from jaxgen.metrics import segmentation
 from jaxgen.metrics.real_pairs import SegmenterRecipe, segmenter
 from jaxgen.models.translation import (
+    TO_RELU5_1,
     MultiScaleDiscriminator,
     PatchDiscriminator,
     SPADEGenerator,
     StyleEncoder,
+    TransferEncoder,
     small_xavier,
 )
+from jaxgen.models.translation.vgg_weights import from_torch
 from jaxgen.progress import Track
-from jaxgen.types import Array, Batch, Key
+from jaxgen.types import Array, Batch, Key, Params, Vars
 from jaxgen.uncertainty import named
 
 LOSSES = {
@@ -93,6 +98,8 @@ def experiment(
     discriminator_width: Count = 16,
     loss: Literal["hinge", "least_squares", "non_saturating"] | adversarial.AdversarialLoss = "hinge",
     matching: NonNegative = 10.0,
+    vgg: Place | None = None,
+    perceptual: NonNegative = 10.0,
     kl: NonNegative = 0.05,
     steps: Whole = 700,
     batch_size: Count = 8,
@@ -125,6 +132,9 @@ def experiment(
       discriminator_width: the channels of the discriminator's first map; they double with each convolution.
       loss: the adversarial losses of the two players; in Python also a pair of `losses.adversarial`.
       matching: the weight of the mean absolute difference of the discriminator's maps of made and real images.
+      vgg: the file of the weights of VGG-19 as torchvision has them, .safetensors or .pth, by whose maps made and real images
+        are compared too; None compares without.
+      perceptual: the weight of the differences of its maps.
       kl: the weight of the divergence of an image's style from N(0, I).
       learning_rate: Adam's learning rate of the generator and the encoder.
       discriminator_rate: Adam's learning rate of the discriminator.
@@ -142,6 +152,9 @@ def experiment(
     height, across, channels = data.common_shape("image", train, test)
     data.common_shape("segmentation", train, test)
 
+    if vgg is not None and channels != 3:
+        raise jaxgen.UserError(f"--vgg compares images in colour, and these have {channels} channels; leave --vgg out.")
+
     pair, larger = ("image", "segmentation"), (height + jitter, across + jitter)
     scale, one_hot = data.scale(-1, 1), data.one_hot(classes, void=void)
     enlarged = data.chain(data.resample(larger), data.resample(larger, method="nearest", feature="segmentation"))
@@ -154,12 +167,14 @@ def experiment(
     patch = functools.partial(PatchDiscriminator, layers, discriminator_width, dtype, instance=True, spectral=True, pad=2)
     discriminator = MultiScaleDiscriminator(functools.partial(patch, kernel_init=small_xavier), scales)
     encoder = StyleEncoder(latents, width, min(256, max(8, 1 << (min(height, across).bit_length() - 1))), dtype)
+    maps_of_vgg = TransferEncoder(TO_RELU5_1, dtype=dtype, reflected=False)
     g_loss, d_loss = objectives.semantic_synthesis(
         generator,
         discriminator,
         value_of(LOSSES, loss),
         encoder=encoder if style else None,
         matching=matching,
+        perceptual=None if vgg is None else objectives.Perceptual(maps_of_vgg, VGG19_WEIGHTS, perceptual),
         kl=kl,
     )
     falls = steps // 2 if decay_steps is None else decay_steps
@@ -173,6 +188,15 @@ def experiment(
     }
     if style:
         networks["encoder"] = jaxgen.Network(encoder, image)
+    if vgg is not None:
+        networks["vgg"] = jaxgen.Network(maps_of_vgg, image)
+
+    def init(key: Key) -> tuple[Params, Vars]:
+        params, vars = jaxgen.initialize(networks)(key)
+        if vgg is not None:
+            held = jaxgen.begin_with(lambda: from_torch(tensors.read(vgg), maps_of_vgg, name=str(vgg)), params["vgg"])
+            params = {**params, "vgg": held}
+        return params, vars
 
     @jax.jit
     def make(state: jaxgen.TrainState, key: Key, m: Array, index: Array) -> Array:
@@ -238,6 +262,7 @@ def experiment(
         },
         steps=steps,
         networks=networks,
+        init=init,
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.mean_over(test, losses, batch_size=CHUNK, transform=plain)},
         final={"test": scored} if segmenter_steps else {},

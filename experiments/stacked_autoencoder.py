@@ -27,6 +27,7 @@ code/SdA.py, doc/SdA.txt; the papers' own figures were not found to be read):
 | weights | tied, uniform within 4 sqrt(6 / (in + out)), biases and the softmax zero | the same |
 | loss of a layer | cross-entropy summed over its inputs, of the clean outputs of the layers below | the same |
 | noise | zeros with a probability of 0.1, 0.2, 0.3, nothing made larger | the same; two other kinds by --corruption |
+| decoders | of sigmoids; linear for Gaussian noise in Vincent et al. 2010 | of sigmoids; `--decoder linear` |
 | pretraining | 15 epochs a layer by batches of 1, rate 0.001 | 42 epochs by batches of 20, rate 0.1 |
 | fine-tuning | rate 0.1, batches of 1, at most 1,000 epochs | rate 0.1, batches of 20, 97 epochs |
 | early stopping | by the error of 10,000 validation images, with patience | the best checkpoint, with --validation |
@@ -59,6 +60,7 @@ def experiment(
     *,
     dataset: str | data.Given = "digits",
     hidden: Counts = (200, 200, 200),
+    decoder: Literal["sigmoid", "linear"] = "sigmoid",
     corruption: Literal["masking", "salt_and_pepper", "gaussian"] | Callable[[float], objectives.Corruption] = "masking",
     corruption_levels: tuple[NonNegative, ...] = (0.1, 0.2, 0.3),
     pretraining_steps: Whole = 3000,
@@ -76,6 +78,7 @@ def experiment(
       dataset: a TFDS name, or a folder with the subfolders train and test, whose images have a label; in Python also sources of
         arrays (`data.Given`).
       hidden: the numbers of units of the layers, the lowest first.
+      decoder: the layers' decoders: of sigmoids, with the cross-entropy, or linear, with half of the squared error.
       corruption: the kind of the noise in a layer's input.
       corruption_levels: the share of the numbers that are corrupted, for each layer; of gaussian noise its standard deviation.
       pretraining_steps: steps at the beginning in which each layer learns to denoise, one layer after another; 0 for none.
@@ -104,7 +107,8 @@ def experiment(
     classes = len(data.common_classes("label", train, test))
     transform = data.scale()
 
-    model = StackedAutoencoder(image, hidden, classes, dtype=jnp.bfloat16 if bf16 else jnp.float32)
+    dtype = jnp.bfloat16 if bf16 else jnp.float32
+    model = StackedAutoencoder(image, hidden, classes, dtype, linear=decoder == "linear")
 
     def pretraining(layer: int) -> jaxgen.Player:
         corrupt = value_of(CORRUPTIONS, corruption)(corruption_levels[layer])
@@ -139,7 +143,7 @@ def experiment(
             objectives.apply(model, state.params, state.vars, encode(state, x, n), method="decode", told={"depth": n})[0]
             for n in depths
         ]
-        return [p.mean for p in decoded]
+        return [jnp.clip(p.mean, 0.0, 1.0) for p in decoded]
 
     shown = data.examples(test, 1000, transform)["image"]
 

@@ -133,7 +133,8 @@ def experiment(
     def init(key: Key) -> tuple[Params, Vars]:
         params, vars = jaxgen.initialize(networks)(key)
         if weights is not None:
-            params = {**params, "encoder": from_torch(tensors.read(weights), encoder, name=str(weights))}
+            held = jaxgen.begin_with(lambda: from_torch(tensors.read(weights), encoder, name=str(weights)), params["encoder"])
+            params = {**params, "encoder": held}
         return params, vars
 
     bank = jnp.asarray(data.in_order(test["b"], min(STYLES, test["b"].length))[0]["image"], jnp.float32) / 255

@@ -7,10 +7,12 @@ python -m experiments.stylegan --weights stylegan_ffhq1024.pth --dataset faces.n
     --channels 16 32 64 128 256 512 512 512 512              # goes on from the authors' weights, as genforce has converted them
 jaxgen sample runs/stylegan --psi 0.7
 jaxgen evaluate runs/stylegan --metrics frechet --psi 0.5 0.7 1
+jaxgen evaluate runs/stylegan --lpips lpips.pth
 
 Images grow in one run: the level of detail is a function of the step, data and samples keep their full size and lose their
 details, and all parameters are there from the beginning. The final evaluation is the perceptual path length in z and in w, in
-pixels (the paper takes learned features, so the values are not comparable with its).
+pixels, whose values are not comparable with the paper's. With `--lpips FILE` it is in the paper's distance, for images of 32x32
+or larger; the package `lpips` writes the file: `torch.save(lpips.LPIPS(net="vgg").state_dict(), "lpips.pth")`.
 
 Against the paper and the authors' code (github.com/NVlabs/stylegan, train.py, training/):
 
@@ -26,28 +28,28 @@ Against the paper and the authors' code (github.com/NVlabs/stylegan, train.py, t
 | enlarging from 128x128 on | one transposed convolution | nearest pixels, then a convolution: the same functions |
 | horizontal flips | for FFHQ | --flip |
 
-The authors' weights as they are give samples in Python: `jaxgen.fit(experiment(weights=..., steps=0, ...)).sample(64)`. The
-first command takes 4 minutes of one core and gives digits that a person reads. Its path lengths are 93.1 +- 4.7 in z and
-25.78 +- 0.83 in w (seed 0, 1,000 paths). The losses of the test split depend on the batch size: the discriminator sees groups.
+With `--steps 0` the authors' weights stay as they are, to be sampled from and measured. The first command takes 4 minutes of
+one core and gives digits that a person reads. Its path lengths are 93.1 +- 4.7 in z and 25.78 +- 0.83 in w (seed 0, 1,000
+paths). The losses of the test split depend on the batch size: the discriminator sees groups.
 """
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
 import jaxgen
 from jaxgen import data, objectives, optimizers
-from jaxgen.analysis.styles import style_model
+from jaxgen.analysis.styles import Eye, style_model
 from jaxgen.flags import Count, Counts, Late, NonNegative, Place, Positive, Share, Whole
 from jaxgen.game import merging
 from jaxgen.losses import adversarial
 from jaxgen.losses.penalty import r1
 from jaxgen.measuring import collapse, tensors
+from jaxgen.models.cnn.lpips import LPIPS, from_torch
 from jaxgen.models.gan import genforce_weights, growing, progressive, stylegan
 from jaxgen.types import Batch, Key, Params, Vars
-
-LENGTHS = ("path_length_pixels_z", "path_length_pixels_w")
 
 
 @jaxgen.recorded
@@ -67,6 +69,7 @@ def experiment(
     psi: Late[NonNegative] = 1.0,
     truncated: Late[Whole] = 8,
     path_samples: Late[Whole] = 1000,
+    lpips: Late[Place | None] = None,
     weights: Place | None = None,
     steps: Whole = 3000,
     batch_size: Count = 32,
@@ -90,6 +93,7 @@ def experiment(
       psi: the factor of the truncation of samples; 1 truncates none, and the paper's pictures have 0.7.
       truncated: the number of layers, from the coarsest on, that are truncated.
       path_samples: the number of paths of the final path length; 0 measures none.
+      lpips: the file of the weights of LPIPS, in whose distance paths are measured, .safetensors or .pth; None takes pixels.
       weights: the file of genforce's weights that both networks begin with, .safetensors or .pth.
     """
     train, test = data.train_and_test(dataset)
@@ -132,15 +136,21 @@ def experiment(
         "generator": jaxgen.Network(generator, jnp.zeros((1, latents))),
     }
 
-    def init(key: Key) -> tuple[Params, Vars]:
-        params, vars = jaxgen.initialize(networks)(key)
-        if weights is not None:
-            file, name = tensors.read(weights), str(weights)
-            judge = genforce_weights.discriminator(file, discriminator, image, name=name)
-            own, averages = genforce_weights.stylegan_generator(file, generator, name=name)
-            params, vars = {**params, "discriminator": judge, "generator": own}, {**vars, "generator": averages}
-        return params, vars
+    def read(path: Place) -> tuple[Params, Vars]:
+        file, name = tensors.read(path), str(path)
+        judge = genforce_weights.discriminator(file, discriminator, image, name=name)
+        own, averages = genforce_weights.stylegan_generator(file, generator, name=name)
+        return {"discriminator": judge, "generator": own}, {"generator": averages}
 
+    def init(key: Key) -> tuple[Params, Vars]:
+        begun = jaxgen.initialize(networks)(key)
+        return begun if weights is None else jaxgen.begin_with(lambda: read(weights), begun)
+
+    vectors = LPIPS()
+    if lpips is not None:
+        jax.eval_shape(vectors.init, jax.random.key(0), jnp.zeros((1, *image)))  # refuses small images before the training
+    eye = None if lpips is None else Eye(vectors, lambda: from_torch(tensors.read(lpips), vectors.stages, name=str(lpips)))
+    lengths = [f"path_length_{'pixels' if eye is None else eye.name}_{space}" for space in "zw"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, data.chain(data.flip(), transform) if flip else transform),
         players=players,
@@ -154,7 +164,7 @@ def experiment(
                 collapse.evaluator(model._replace(psi=1.0).sample, test),
             )
         },
-        final={"test": model.path_length(path_samples)} if path_samples else {},
+        final={"test": model.path_length(path_samples, eye)} if path_samples else {},
         pictures=model.pictures(),
         sample=model.sample,
         sampling=("psi", "truncated"),
@@ -164,7 +174,7 @@ def experiment(
         best=None,
         alarms=(collapse.of_samples("a lower --learning-rate, a larger --gamma, or a larger --batch-size"),),
         accumulate=accumulate,
-        protocol=dict.fromkeys(LENGTHS if path_samples else (), ("path_samples",)),
+        protocol=dict.fromkeys(lengths if path_samples else (), ("path_samples",)),
     )
 
 

@@ -10,7 +10,7 @@ from jaxgen.errors import NotFiniteError, UserError
 from jaxgen.evaluate import Evaluator, Measure, joined, loss_of, mean_over, sum_over
 from jaxgen.experiment import Experiment, recorded
 from jaxgen.game import Aux, Player, TrainState, averaged, create_state, make_train_step
-from jaxgen.network import FrozenNetwork, Network, initialize
+from jaxgen.network import FrozenNetwork, Network, begin_with, initialize
 from jaxgen.pictures import Picture
 from jaxgen.reduction import Weighted, penalised, weighted_mean
 from jaxgen.runs.load import load
@@ -39,6 +39,7 @@ __all__ = [
     "Weighted",
     "__version__",
     "averaged",
+    "begin_with",
     "create_state",
     "fit",
     "frozen",

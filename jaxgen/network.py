@@ -101,6 +101,28 @@ def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params,
     return init
 
 
+def begin_with(read: Callable[[], PyTree], like: PyTree) -> PyTree:
+    """Values that a file holds, in the place of those that were drawn: for an `init` that begins with given weights.
+
+    The file is read where a run begins. A run that goes on or is loaded has its values in its checkpoint and asks for shapes
+    alone, under `jax.eval_shape`: these are the ones of `like`, and the file may be gone by then.
+
+    Args:
+      read: the function that reads the file.
+      like: the values that were drawn, of the same shapes.
+
+    Returns:
+      The values of the file, or `like`.
+
+    >>> import numpy as np
+    >>> init = lambda key: begin_with(lambda: np.arange(2.0), jax.random.normal(key, 2))
+    >>> init(jax.random.key(0)), jax.eval_shape(init, jax.random.key(0))
+    (array([0., 1.]), ShapeDtypeStruct(shape=(2,), dtype=float32))
+    """
+    only_shapes = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(like))
+    return like if only_shapes else read()
+
+
 def variables(params: Params, vars: Vars, name: str) -> dict[str, PyTree]:
     """The arguments `{"params": ..., "batch_stats": ...}` of `module.apply`, from parameters and variables by name."""
     return {"params": params[name], **vars.get(name, {})}

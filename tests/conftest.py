@@ -56,9 +56,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Datasets and caches of the session, so that a test neither reads nor fills the user's own."""
     base = tmp_path_factory.mktemp("home")
     os.environ["JAXGEN_CACHE"] = str(base / "cache")
-    os.environ["TFDS_DATA_DIR"] = str(base / "tensorflow_datasets")
-    # A resumed run compiles what its first part did: keep the programs for the session, of all of its workers.
+    # Programs and prepared sets are those of all workers of the session: a resumed run compiles what its first part did.
     together = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["TFDS_DATA_DIR"] = str(together / "tensorflow_datasets")
     jax.config.update("jax_compilation_cache_dir", str(together / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -16,8 +16,9 @@ import pytest
 import experiments.benchmarks
 import experiments.benchmarks.peers
 import jaxgen
-from experiments.benchmarks import devices, first_commands, growth, table
+from experiments.benchmarks import devices, first_commands, growth, side_by_side, table
 from experiments.benchmarks.alone import alone
+from jaxgen.runs.run import begin
 
 
 def bare(steps: int = 1, batch_size: int = 6) -> jaxgen.Experiment:
@@ -55,7 +56,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "overhead": {"steps": 300},
 }
 LONG = ("startup", "first_step", "devices")
-OTHERS = {"alone", "first_commands", "growth", "pairing", "peers", "table"}
+OTHERS = {"alone", "first_commands", "growth", "pairing", "peers", "side_by_side", "table"}
 """Modules that are no such benchmark; tests of their own follow."""
 
 
@@ -153,6 +154,38 @@ def test_a_first_command_is_measured_and_kept(tmp_path: Path, monkeypatch: pytes
     assert "test error" in record.figures
     with pytest.raises(jaxgen.UserError, match="exists already"):
         first_commands.main(("vib",), folder=tmp_path / "runs")
+
+
+def test_the_result_of_a_command_is_what_its_protocol_names_or_what_was_evaluated() -> None:
+    history = [
+        {"step": 5, "split": "train", "loss": 9.0},
+        {"step": 5, "split": "test", "loss": 2.0, "loss_stderr": 0.5, "nll": 1.0},
+    ]
+    made = games.regression(steps=5)
+    run = lambda **changed: jaxgen.Run(made._replace(**changed), begin(made, 0), 0, 5, history=history)
+    assert first_commands.figures_of(run(protocol={"nll": ()})) == {"test nll": (1.0, None)}
+    assert first_commands.figures_of(run(protocol={})) == {"test loss": (2.0, 0.5), "test nll": (1.0, None)}
+
+
+def test_systems_are_trained_once_each_and_put_on_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, pages = [], []
+    monkeypatch.setattr(side_by_side, "spent", lambda command, folder: trained.append((command[2:], folder)))
+    monkeypatch.setattr(side_by_side, "page", lambda runs, **options: pages.append((runs, options)))
+    side_by_side.main(("ddpm", "analytic_dpm"), out=tmp_path / "page", folder=tmp_path / "runs", n=7)
+    assert [command for command, _ in trained] == [[f"jaxgen.experiments.{n}"] for n in ("lenet", "ddpm", "analytic_dpm")]
+    ((runs, options),) = pages
+    assert runs == tuple(tmp_path / "runs" / "runs" / name for name in ("ddpm", "analytic_dpm"))
+    assert (options["extractor"], options["n"]) == (tmp_path / "runs" / "runs" / "lenet", 7)
+    with pytest.raises(jaxgen.UserError, match="ddmp"):
+        side_by_side.main(("ddmp",), out=tmp_path / "page", folder=tmp_path / "runs")
+
+
+def test_all_diffusion_systems_are_side_by_side() -> None:
+    """Each after the systems that it stands on."""
+    assert set(side_by_side.SYSTEMS) <= set(jaxgen.experiments.names())
+    for i, name in enumerate(side_by_side.SYSTEMS):
+        before = [command.split()[0].removeprefix("experiments.") for command in first_commands.commands(name)[:-1]]
+        assert all(other in side_by_side.SYSTEMS[:i] for other in before if other in side_by_side.SYSTEMS)
 
 
 def test_the_readme_holds_the_records_of_the_first_commands() -> None:

@@ -14,6 +14,7 @@ import pytest
 import jaxgen
 from jaxgen.errors import UserError
 from jaxgen.experiments import names
+from jaxgen.network import begin_with
 from jaxgen.runs.run import begin
 
 KEY = jax.random.key(0)
@@ -53,6 +54,23 @@ def test_a_network_comes_with_the_averages_of_its_parameters_and_of_its_variable
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 16)), jnp.float32)
     by_hand = games.Net(16, normalised=True).apply({"params": run.state.ema["model"], **run.state.ema_vars["model"]}, x, False)
     np.testing.assert_array_equal(module.apply(variables, x, False), by_hand)
+
+
+def test_a_file_is_read_where_a_run_begins_and_not_where_only_shapes_are_asked_for() -> None:
+    read: list[str] = []
+
+    def held() -> Any:
+        read.append("file")
+        return {"model": np.arange(3.0, dtype=np.float32)}
+
+    def init(key: Any) -> Any:
+        return begin_with(held, {"model": jax.random.normal(key, (3,))}), {}
+
+    made = games.regression()._replace(init=init, players={}, networks={})
+    params = begin(made, 0).params["model"]
+    assert (params.tolist(), read) == ([0.0, 1.0, 2.0], ["file"])
+    spec = jax.eval_shape(lambda: begin(made, 0)).params["model"]
+    assert (spec.shape, spec.dtype, read) == ((3,), np.float32, ["file"])
 
 
 def test_networks_of_one_player_and_frozen_parts_are_found() -> None:

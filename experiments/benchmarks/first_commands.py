@@ -53,7 +53,7 @@ class Record(NamedTuple):
       seconds: seconds from its start to its end.
       processor_seconds: the same of all cores together, as the system counts them.
       peak_mib: the most memory that it held, in MiB.
-      figures: the figures that its protocol names, by split and name, each with its standard error or None.
+      figures: the last figures, by split and name, each with its standard error or None (`figures_of`).
       machine: cores, versions of Python and JAX.
     """
 
@@ -75,6 +75,11 @@ def commands(name: str) -> list[str]:
     found = [line.partition("#")[0].removeprefix("python -m").strip() for line in lines if line.startswith("python -m ")]
     own = next(i for i, command in enumerate(found) if command.split()[0] == f"experiments.{name}")
     return found[: own + 1]
+
+
+def installed(command: str) -> list[str]:
+    """The command as it is called from a folder in which there is no `experiments/`."""
+    return [sys.executable, "-m", *f"jaxgen.{command}".split()]
 
 
 def spent(command: Sequence[str], folder: Path) -> tuple[float, float, float]:
@@ -106,18 +111,20 @@ def measured(name: str, folder: Path) -> Record:
     folder.mkdir(parents=True)
     *before, own = commands(name)
     for command in before:
-        spent(_installed(command), folder)
-    took = spent(_installed(own), folder)
-    run = jaxgen.load(folder / "runs" / name)
-    figures = {
-        f"{split} {of}": values
-        for split, last in run.last().items()
-        for of, values in paired(last).items()
-        if split != "train" and of in run.experiment.protocol
-    }
+        spent(installed(command), folder)
+    took = spent(installed(own), folder)
+    figures = figures_of(jaxgen.load(folder / "runs" / name))
     machine = {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "jax": jax.__version__}
     seconds, processor_seconds, peak = (round(x, 1) for x in took)
     return Record(f"python -m {own}", seconds, processor_seconds, peak, figures, machine)
+
+
+def figures_of(run: jaxgen.Run) -> dict[str, tuple[float, float | None]]:
+    """The last figures of a run that its protocol names, by split and name; where it names none, all that were evaluated."""
+    last = {split: paired(values) for split, values in run.last().items() if split != "train"}
+    found = {f"{split} {of}": value for split, values in last.items() for of, value in values.items()}
+    named = {name: value for name, value in found.items() if name.rpartition(" ")[2] in run.experiment.protocol}
+    return named or found
 
 
 def cell(record: Record) -> str:
@@ -172,11 +179,6 @@ def main(
         print(f"{name}: {cell(records[name])}", flush=True)
         text = json.dumps({of: records[of]._asdict() for of in sorted(records)}, indent=1)
         disk.write(RESULTS, text + "\n")
-
-
-def _installed(command: str) -> list[str]:
-    """The command as it is called from a folder in which there is no `experiments/`."""
-    return [sys.executable, "-m", *f"jaxgen.{command}".split()]
 
 
 if __name__ == "__main__":

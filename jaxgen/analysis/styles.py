@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from jaxgen import objectives
 from jaxgen.analysis import latent_space
@@ -13,14 +15,31 @@ from jaxgen.analysis.path_length import along_line, along_sphere, path_lengths, 
 from jaxgen.game import TrainState
 from jaxgen.pictures import Picture
 from jaxgen.progress import Track
-from jaxgen.types import Array, Batch, Key
+from jaxgen.types import Array, Batch, Key, Params
 from jaxgen.uncertainty import named
 
 PSIS = (1.0, 0.7, 0.5, 0.3, 0.0, -0.5)
 """The factors of the truncation in a picture, as far as to the opposite of the average."""
 
-CHUNK = 250
-"""The number of paths that are measured at once."""
+CHUNK, FEW = 250, 10
+"""The number of paths that are measured at once, in pixels and in the vectors of a network."""
+
+MOST = 256
+"""The side above which images are made smaller before a network sees them."""
+
+
+class Eye(NamedTuple):
+    """A network whose vectors paths are measured in, such as `cnn.LPIPS`.
+
+    Fields:
+      module: the module, of images in [-1, 1] to vectors `[N, F]`.
+      params: the function that reads the module's parameters; it is called where paths are measured.
+      name: the name of its distance in the figures.
+    """
+
+    module: nn.Module
+    params: Callable[[], Params]
+    name: str = "lpips"
 
 
 class StyleModel(NamedTuple):
@@ -91,48 +110,67 @@ class StyleModel(NamedTuple):
 
         return {"samples": samples, "interpolations": interpolate, "mixing": mix, "truncation": truncate}
 
-    def path_length(self, samples: int) -> Callable[[TrainState, Key, Track], Mapping[str, float]]:
-        """An evaluator of the path lengths in z and in w, in pixels of [0, 1].
+    def path_length(self, samples: int, eye: Eye | None = None) -> Callable[[TrainState, Key, Track], Mapping[str, float]]:
+        """An evaluator of the path lengths in z and in w, in pixels of [0, 1] or in the vectors of a network.
 
         `path_length_pixels_z` goes along great circles between normal z, and `path_length_pixels_w` along lines between their
-        w. Places are uniform on the path, both ends of a step have the same noise, and nothing is truncated.
+        w; with a network its name stands for `pixels`. Places are uniform on the path, both ends of a step have the same noise,
+        and nothing is truncated. A network sees images of more than 256 pixels as means of blocks, as in the authors' code.
 
         Args:
           samples: the number of paths; some lengths at either end are left out.
+          eye: the network; None compares pixels, and values are then not comparable with the paper's.
 
         Returns:
-          The evaluator. The paper's values are in other features.
+          The evaluator.
 
-        Source: Karras et al. 2019, section 4.1.
+        Source: Karras et al. 2019, section 4.1; their code, metrics/perceptual_path_length.py.
         """
+        chunk, unit = (CHUNK, "pixels") if eye is None else (FEW, eye.name)
 
         @jax.jit
-        def lengths(state: TrainState, key: Key) -> tuple[Array, Array]:
+        def lengths(params: Params, state: TrainState, key: Key) -> tuple[Array, Array]:
             ends, place, noise = (jax.random.fold_in(key, i) for i in range(3))
-            start, stop = jax.random.normal(ends, (2, CHUNK, self.latents))
-            t = jax.random.uniform(place, (CHUNK,))
-            own = jax.random.split(noise, CHUNK)
+            start, stop = jax.random.normal(ends, (2, chunk, self.latents))
+            t = jax.random.uniform(place, (chunk,))
+            own = jax.random.split(noise, chunk)
 
-            def pixels(w: Array) -> Array:
-                return self.images(state, w, own).reshape(CHUNK, -1)
+            def features(w: Array) -> Array:
+                images = self.images(state, w, own)
+                if eye is None:
+                    return images.reshape(chunk, -1)
+                return jnp.asarray(eye.module.apply({"params": params}, 2 * smaller(images) - 1))
 
             def of_w(w: Array) -> Array:
-                return pixels(jnp.repeat(w[:, None], self.layers, axis=1))
+                return features(jnp.repeat(w[:, None], self.layers, axis=1))
 
             a, b = (self.styles(state, z, 1.0)[:, 0] for z in (start, stop))
-            in_z = path_lengths(lambda z: pixels(self.styles(state, z, 1.0)), along_sphere, start, stop, t)
+            in_z = path_lengths(lambda z: features(self.styles(state, z, 1.0)), along_sphere, start, stop, t)
             return in_z, path_lengths(of_w, along_line, a, b, t)
 
         def evaluate(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
-            chunks = range(-(-samples // CHUNK))
+            params = {} if eye is None else eye.params()
+            chunks = range(-(-samples // chunk))
             drawn = [
-                jax.device_get(lengths(state, jax.random.fold_in(key, i)))
+                jax.device_get(lengths(params, state, jax.random.fold_in(key, i)))
                 for i in track(chunks, description="path lengths", total=len(chunks))
             ]
             in_z, in_w = (np.concatenate(found)[:samples] for found in zip(*drawn, strict=True))
-            return named({"path_length_pixels_z": trimmed_mean(in_z), "path_length_pixels_w": trimmed_mean(in_w)})
+            return named({f"path_length_{unit}_z": trimmed_mean(in_z), f"path_length_{unit}_w": trimmed_mean(in_w)})
 
         return evaluate
+
+
+def smaller(images: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Means of square blocks of pixels, as large as leaves the shorter side `MOST` or more.
+
+    >>> smaller(jnp.zeros((1, 1024, 1024, 3))).shape, smaller(jnp.zeros((1, 28, 28, 1))).shape
+    ((1, 256, 256, 3), (1, 28, 28, 1))
+    """
+    b, height, width, c = images.shape
+    factor = max(1, min(height, width) // MOST)
+    blocks = images[:, : height // factor * factor, : width // factor * factor]
+    return blocks.reshape(b, height // factor, factor, width // factor, factor, c).mean((2, 4))
 
 
 def style_model(

@@ -55,7 +55,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("balanced", "distil", "components", "masks", "agnostic", "spectral", "spectral_start", "augment", "content"),
         *("ada_target", "ada_images"),
         *("style_weight", "matching", "corruption_levels", "threshold", "cycle", "identity", "pool", "drift"),
-        *("semantic_limit", "reconstruction"),
+        *("semantic_limit", "reconstruction", "lpips", "vgg", "perceptual"),
     ),
     "optimisation": (
         *("steps", "stages", "optimizer", "learning_rate", "final_learning_rate", "warmup", "cosine", "decay", "decay_steps"),

@@ -65,37 +65,42 @@ def latent_autoencoder(
     gan: float = 0.5,
     start: int = 0,
     last: Sequence[str] = ("decoder", "out", "kernel"),
+    perceptual: tuple[nn.Module, float] | None = None,
     feature: str = "image",
-    names: tuple[str, str] = ("autoencoder", "discriminator"),
+    names: tuple[str, str, str] = ("autoencoder", "discriminator", "lpips"),
 ) -> tuple[LossFn, LossFn]:
     r"""The losses of an autoencoder and of a discriminator of its reconstructions, in the order of their turns.
 
-    The autoencoder descends $d(x, \hat x) + \beta R(x) + [s \ge s_0]\, \lambda_D\, \lambda\, V(\hat x)$ with the reconstruction
-    $\hat x$ of an image x, the cost R of its latents and the adversarial loss V. The adaptive weight $\lambda$ is that of
-    `adaptive_weight`, with the gradients of the means over the batch (of a micro-batch, where there are several) in the kernel
-    of the decoder's last layer alone. In training the latents are drawn; an evaluation takes those without a key, and has no
-    adversarial part, which is a matter of a whole batch. The discriminator descends half of its loss. That it does not move
-    before the step $s_0$ is up to its player: `Player(loss, tx, when=lambda state, _: state.step >= start)`.
+    The autoencoder descends $d(x, \hat x) + \lambda_P P(x, \hat x) + \beta R(x) + [s \ge s_0] \lambda_D \lambda V(\hat x)$ with
+    the reconstruction $\hat x$ of an image x, the distance P of the two in the vectors of a network, the cost R of its latents
+    and the adversarial loss V. The adaptive weight $\lambda$ is that of `adaptive_weight`, with the gradients of the means over
+    the batch (of a micro-batch, where there are several) in the kernel of the decoder's last layer alone. In training the
+    latents are drawn; an evaluation takes those without a key, and has no adversarial part, which is a matter of a whole batch.
+    The discriminator descends half of its loss. That it does not move before the step $s_0$ is up to its player:
+    `Player(loss, tx, when=lambda state, _: state.step >= start)`.
 
     Args:
       autoencoder: a module with the methods `bottleneck(x, keys, mask, train) -> (z, R [B])` and `decode(z, train) -> x`.
       discriminator: a module `x [B, H, W, C] -> logits`, `[B]` or maps `[B, h, w, 1]`.
       loss: the adversarial losses of the two players, of which the mean over the map is taken.
       penalty: the name of the cost R among the metrics and its weight $\beta$.
-      difference: the function d, one value for each image. In the paper it also has a part of the features of VGG-16 (LPIPS).
+      difference: the function d, one value for each image.
       gan: the weight $\lambda_D$; with 0 the autoencoder does not see the discriminator.
       start: the step $s_0$, before which the discriminator has no part.
       last: the place of the last kernel among the autoencoder's parameters.
+      perceptual: a module `x -> [B, F]` such as `cnn.LPIPS`, whose parameters never move, and the weight $\lambda_P$ of P, the
+        squared distance of its vectors; None is without.
       feature: the batch's feature x.
-      names: the names of the parameters.
+      names: the names of the parameters of the three networks.
 
     Returns:
       The losses of the autoencoder and of the discriminator. The autoencoder's metrics are `reconstruction` (the difference d),
-      the cost R by its name, `mse` (the mean squared error) and, in training, `adversarial` and `adaptive_weight`.
+      the distance P by the third name, the cost R by its name, `mse` (the mean squared error) and, in training, `adversarial`
+      and `adaptive_weight`.
 
     Source: Rombach et al. 2022, appendix G; Esser et al. 2021, section 3.1.
     """
-    made, judged = names
+    made, judged, seen = names
     cost, beta = penalty
     loss = over_maps(loss)
 
@@ -110,6 +115,16 @@ def latent_autoencoder(
     def judge(params: Params, vars: Vars, x: Array, train: bool) -> tuple[Array, Vars]:
         return apply(discriminator, params, vars, x, name=judged, train=train)
 
+    def compare(params: Params, vars: Vars, x: Array, y: Array) -> tuple[Array, dict[str, Array]]:
+        """The difference of images and reconstructions, and its parts without their weights."""
+        parts = {"reconstruction": difference(x, y)}
+        if perceptual is None:
+            return parts["reconstruction"], parts
+        network, weight = perceptual
+        a, b = (apply(network, params, vars, image, name=seen)[0] for image in (x, y))
+        parts[seen] = jnp.square(a - b).sum(-1)
+        return parts["reconstruction"] + weight * parts[seen], parts
+
     def of_autoencoder(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         x = batch[feature]
         (z, costs), vars = latents(params, state.vars, batch, keys.per_example(key, batch), train)
@@ -119,8 +134,8 @@ def latent_autoencoder(
 
         # Differentiated in the last kernel alone, so that going back takes the last layer and not the whole decoder.
         decoded, back = jax.vjp(images, _at(params[made], last))
-        off, back_of_difference = jax.vjp(lambda y: difference(x, y), decoded)
-        metrics = {"reconstruction": off, cost: costs, "mse": jnp.square(x - decoded).mean(tuple(range(1, x.ndim)))}
+        off, back_of_difference, parts = jax.vjp(lambda y: compare(params, state.vars, x, y), decoded, has_aux=True)
+        metrics = {**parts, cost: costs, "mse": jnp.square(x - decoded).mean(tuple(range(1, x.ndim)))}
         values = off + beta * costs
         if gan and train:
             judging = functools.partial(judge, params, state.vars, train=train)

@@ -1,6 +1,6 @@
 """Synthesis of images from maps of classes: the game of SPADE."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,17 +18,19 @@ from jaxgen.types import Batch, Key, Params, Vars
 
 
 class Perceptual(NamedTuple):
-    """A network that images are compared by.
+    """A network that images are compared by, whose parameters no player moves.
 
     Fields:
-      maps: a function `images [B, H, W, C] -> maps`, such as `VGG.maps` with its parameters.
+      module: a module `images [B, H, W, C] -> maps`.
       weights: a weight for each map.
       weight: the weight of the whole, 10 in the paper.
+      name: the name of the module's parameters.
     """
 
-    maps: Callable[[Array], Sequence[Array]]
+    module: nn.Module
     weights: Sequence[float]
     weight: float = 10.0
+    name: str = "vgg"
 
 
 def semantic_synthesis(
@@ -103,7 +105,8 @@ def semantic_synthesis(
         }
         values = metrics["adversarial"] + matching * metrics["matching"]
         if perceptual is not None:
-            found, real = (perceptual.maps(image) for image in (fake, batch[wanted]))
+            compared = perceptual.module, params, state.vars
+            found, real = (apply(*compared, image, name=perceptual.name)[0] for image in (fake, batch[wanted]))
             metrics["perceptual"] = feature_distance(found, real, perceptual.weights)
             values = values + perceptual.weight * metrics["perceptual"]
         if style is not None:

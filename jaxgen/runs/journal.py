@@ -1,4 +1,4 @@
-"""The journal of a run: the values and pictures that it writes to `metrics.jsonl`, TensorBoard and Weights & Biases."""
+"""The journal of a run: the values, pictures and alarms that it writes to `metrics.jsonl`, TensorBoard and Weights & Biases."""
 
 import contextlib
 import hashlib
@@ -23,6 +23,9 @@ class Writer(Protocol):
 
     def picture(self, step: int, name: str, path: Path) -> None:
         """Shows a picture that was written to `path`."""
+
+    def alarm(self, step: int, sentence: str) -> None:
+        """Shows the sentence of an alarm; where values alone are written, they say it."""
 
     def sync(self) -> None:
         """Brings to the disk what was written: a checkpoint that relies on it is about to be."""
@@ -51,6 +54,9 @@ class JsonLines:
             _write(self._file, (json.dumps({"step": step, "split": split, **values}) + "\n").encode())
 
     def picture(self, step: int, name: str, path: Path) -> None:
+        pass
+
+    def alarm(self, step: int, sentence: str) -> None:
         pass
 
     def sync(self) -> None:
@@ -116,6 +122,15 @@ class TensorBoard:
         shown = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=path.read_bytes())
         self._event(step=step, summary=Summary(value=[Summary.Value(tag=name, image=shown)]))
 
+    def alarm(self, step: int, sentence: str) -> None:
+        from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboardX.proto.tensor_pb2 import TensorProto
+
+        # What TensorBoard shows on its page of texts.
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        text = TensorProto(dtype="DT_STRING", string_val=[sentence.encode()])
+        self._event(step=step, summary=Summary(value=[Summary.Value(tag="alarms", metadata=metadata, tensor=text)]))
+
     def sync(self) -> None:
         pass
 
@@ -158,6 +173,9 @@ class WandB:
     def picture(self, step: int, name: str, path: Path) -> None:
         self._run.log({name: self._wandb.Image(str(path))}, step=step)
 
+    def alarm(self, step: int, sentence: str) -> None:
+        self._run.alert(title="An alarm of the run", text=sentence)
+
     def sync(self) -> None:
         pass
 
@@ -182,6 +200,11 @@ class Journal:
         """Reports a picture that was written to `path`."""
         for writer in self._writers:
             writer.picture(step, name, path)
+
+    def alarm(self, step: int, sentence: str) -> None:
+        """Reports the sentence of an alarm."""
+        for writer in self._writers:
+            writer.alarm(step, sentence)
 
     def sync(self) -> None:
         """Brings to the disk what was reported."""

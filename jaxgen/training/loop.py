@@ -178,6 +178,8 @@ class _Loop:
         began, started = self.step, time.perf_counter()
         with StopRequest() as stop, Bar(total=self.experiment.steps, initial=self.step, quiet=self.quiet) as bar:
             try:
+                if self.step == self.experiment.steps == 0 and not (self.checkpoints and self.checkpoints.steps()):
+                    self._save()  # what `init` made, such as weights from a file, to be sampled from
                 if self.step == self.experiment.steps or self.step % evaluate_every == 0:
                     # A signal, or the end of its process, may have cut these short before a resume.
                     if self.reports.unreported(self.experiment.evaluators, self.step):
@@ -297,7 +299,7 @@ class _Loop:
 
     def _draw(self, bar: Bar, *, only_missing: bool = False) -> None:
         """Draws the pictures of this step, of a state that is on the disk already: no picture is worth a step."""
-        if self.folder is None or not self.step:
+        if self.folder is None or self.step == 0 < self.experiment.steps:
             return
         if self.checkpoints is not None:
             with bar.beside("saving"):

@@ -93,7 +93,7 @@ class Reports:
             f"  metrics      {path / 'metrics.jsonl'}",
             f"  pictures     {path / 'samples'}",
             f"  checkpoints  {path / 'checkpoints'}",
-            f"  go on        the same command with --steps {2 * self._experiment.steps}",
+            f"  go on        the same command with --steps {2 * self._experiment.steps or 1000}",
             f"  {look}     jaxgen {look.strip()} {self._folder.arguments}",
         )
 
@@ -131,8 +131,10 @@ class Reports:
         for alarm in self._experiment.alarms:
             if alarm.value.removeprefix(f"{split}/") in values:
                 sentence = rung(alarm, self._journal.history, step)
-                if sentence is not None and hosts.is_main_host():
-                    progress.say(sentence)
+                if sentence is not None:
+                    self._journal.alarm(step, sentence)
+                    if hosts.is_main_host():
+                        progress.say(sentence)
 
     def _say(self, *lines: str) -> None:
         if not self._quiet:

@@ -6,10 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from parameters import normal
 
 import jaxgen
-from jaxgen.analysis.styles import PSIS, style_model
+from jaxgen.analysis.styles import PSIS, Eye, smaller, style_model
 
 A = normal(3, 16)
 
@@ -36,6 +37,34 @@ def test_a_linear_generator_has_the_closed_path_length_and_noise_none() -> None:
     # Without the longest hundredth the mean is some percent smaller.
     expected = 2 * float(jnp.square(A).sum())
     assert 0.9 * expected < found["path_length_pixels_w"] < 1.0 * expected
+
+
+class Tripled(nn.Module):
+    """Three times the pixels of images in [-1, 1], which are six times those in [0, 1]; the factor is a parameter."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        return (self.param("factor", nn.initializers.ones, ()) * x).reshape(len(x), -1)
+
+
+def test_lengths_in_the_vectors_of_a_network() -> None:
+    """Of the mean of all lengths, E 36 |A (w_1 - w_0)|^2 = 72 |A|^2; without one in a hundred it is a little less."""
+    model = style_model(Linear(), 3, lod=lambda state: jnp.float32(1.0))
+    state = jaxgen.TrainState(jnp.int32(0), jax.random.key(0), {"generator": {}}, {}, {}, {})
+    eye = Eye(Tripled(), lambda: {"factor": jnp.float32(3.0)}, "tripled")
+    found = model.path_length(3000, eye)(state, jax.random.key(1), lambda x, **_: x)
+    assert set(found) == {f"path_length_tripled_{space}{end}" for space in "zw" for end in ("", "_stderr")}
+    expected = 72 * float(jnp.square(A).sum())
+    assert 0.88 * expected < found["path_length_tripled_w"] < 1.0 * expected
+
+
+@pytest.mark.parametrize(("side", "factor"), [(255, 1), (511, 1), (512, 2), (1024, 4)])
+def test_large_images_are_seen_as_means_of_blocks(side: int, factor: int) -> None:
+    """As in the authors' code: the side divided by 256, rounded down."""
+    x = np.arange(side * side, dtype=np.float32).reshape(1, side, side, 1)
+    found = np.asarray(smaller(jnp.asarray(x)))
+    assert found.shape == (1, side // factor, side // factor, 1)
+    np.testing.assert_allclose(found[0, 1, 2, 0], x[0, factor : 2 * factor, 2 * factor : 3 * factor].mean(), rtol=1e-6)
 
 
 def test_the_pictures_show_one_noise_and_every_psi() -> None:

@@ -85,6 +85,7 @@ OTHERS: dict[str, Any] = {
     "psi": 0.5,
     "truncated": 1,
     "path_samples": 7,
+    "lpips": Path("lpips.safetensors"),
     "segmenter_steps": 3,
     "example": picture(),
     "styles": 3,

@@ -90,6 +90,8 @@ FLAGS = [
     ("dcgan --svm-labels 5", "^--svm-labels 5 cannot show 10 classes; give 10 or more, or 0"),
     ("dcgan --gamma 1", "^--gamma penalises .*; it goes with --norm spectral"),
     ("dcgan --gamma 1 --norm spectral --gamma-every 0", "^--gamma-every is 0; give 1 or more"),
+    ("stylegan --lpips lpips.pth", "^Images of 8x8 are too small for LPIPS; take images whose sides are 32"),
+    ("latent_autoencoder --lpips lpips.pth", "^Images of 8x8 are too small for LPIPS; take images whose sides are 32"),
     ("stylegan --doublings 2", "^--doublings 2 are more than the 1 of --channels; give as many or fewer"),
     ("stylegan --channels 4 4 4 4", "^--channels has 4 numbers, which halve images of 8x8 to maps of one pixel or less"),
     ("munit --styles 1", "^--styles 1 shows no variety; give 2 or more, or 0"),

@@ -1,5 +1,6 @@
 """The stack of tied autoencoders: each way through it, against numpy in float64."""
 
+import math
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.distributions import sum_event
 from jaxgen.models.autoencoders import StackedAutoencoder
 
 MODEL = StackedAutoencoder((3, 2, 1), (5, 4, 3), classes=7)
@@ -47,6 +49,26 @@ def test_the_units_of_every_depth_and_the_logits_of_the_last() -> None:
     np.testing.assert_array_equal(call(X, method="encode"), call(X, 3, method="encode"))
     w, b = (np.asarray(PARAMS["softmax"][name], np.float64) for name in ("kernel", "bias"))
     np.testing.assert_allclose(call(X), up(3) @ w + b, rtol=1e-4, atol=1e-6)
+
+
+def test_linear_decoders_have_half_of_the_squared_error() -> None:
+    model = StackedAutoencoder((3, 2, 1), (5, 4, 3), classes=7, linear=True)
+    for layer in range(3):
+        h = X if layer == 0 else jnp.asarray(up(layer), jnp.float32)
+        w, b, c = (number(layer, name) for name in ("kernel", "bias", "visible_bias"))
+        flat = np.asarray(h, np.float64).reshape(6, -1)
+        expected = sigmoid(flat @ w + b) @ w.T + c
+        found = model.apply({"params": PARAMS}, h, layer, method="denoise")
+        np.testing.assert_allclose(found.mean.reshape(6, -1), expected, rtol=1e-4, atol=1e-5)
+        loss = -sum_event(found.log_prob(h))
+        constant = 0.5 * math.log(2 * math.pi) * flat.shape[1]
+        np.testing.assert_allclose(loss, 0.5 * ((flat - expected) ** 2).sum(-1) + constant, rtol=1e-4)
+    h = np.asarray(up(2), np.float64)
+    for i in (1, 0):
+        h = h @ number(i, "kernel").T + number(i, "visible_bias")
+    found = model.apply({"params": PARAMS}, jnp.asarray(up(2), jnp.float32), depth=2, method="decode")
+    np.testing.assert_allclose(found.mean.reshape(6, 6), h, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(model.apply({"params": PARAMS}, X), call(X))
 
 
 def test_each_layer_is_an_autoencoder_of_what_is_below_it() -> None:

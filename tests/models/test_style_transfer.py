@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from jaxgen.errors import SizeError, UserError
 from jaxgen.models.translation import TO_RELU4_1, TransferDecoder, TransferEncoder
@@ -75,6 +76,22 @@ def test_torchvisions_weights_see_colours_of_mean_zero_and_deviation_one() -> No
     )
     for found, wanted in zip(encoder.apply({"params": params}, X), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.max()))
+
+
+def test_with_zeros_beyond_the_borders_it_is_the_network_of_the_file() -> None:
+    """In the middle of an image the borders do not matter, and at the borders they do."""
+    weights = torch_weights("features.", recoloured=False)
+    plain, reflected = (TransferEncoder(STAGES, reflected=which) for which in (False, True))
+    params = from_torch(weights, plain)
+    assert set(params) == set(plain.init(jax.random.key(0), X)["params"])
+    first = lax.conv_general_dilated(
+        X, params["conv0_0"]["kernel"], (1, 1), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    expected = jnp.maximum(first + params["conv0_0"]["bias"], 0)
+    found, other = (encoder.apply({"params": params}, X)[0] for encoder in (plain, reflected))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[:, 1:-1, 1:-1], other[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
+    assert not np.allclose(found, other, atol=1e-2)
 
 
 def test_weights_of_another_network_are_refused() -> None:

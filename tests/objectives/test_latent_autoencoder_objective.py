@@ -91,12 +91,26 @@ def pieces(params: Any, x: Any, key: Any) -> dict[str, Any]:
 KEY = jax.random.key(7)
 
 
-def by_hand(state: Any, x: Any = BATCH["image"], *, mean: bool = False) -> float:
+class Vectors(nn.Module):
+    """A matrix at every pixel, for a distance that is not of single pixels."""
+
+    @nn.compact
+    def __call__(self, x: Any, *, train: bool = False) -> Any:
+        return jnp.sin(nn.Dense(3)(x)).reshape(len(x), -1)
+
+
+def distance(vectors: Any, x: Any, y: Any) -> Any:
+    a, b = (Vectors().apply(vectors, image) for image in (x, y))
+    return ((a - b) ** 2).sum(-1)
+
+
+def by_hand(state: Any, x: Any = BATCH["image"], *, mean: bool = False, vectors: Any = None, weight: float = 0.0) -> float:
     """The weight, by gradients of the two mean losses in all parameters, of which that of the last kernel counts."""
 
     def of_reconstruction(params: Any) -> Any:
-        off = pieces(params, x, KEY)["off"]
-        return off.mean() if mean else off.sum() / len(x)
+        found = pieces(params, x, KEY)
+        seen = 0.0 if vectors is None else weight * distance(vectors, x, found["made"]).mean()
+        return seen + (found["off"].mean() if mean else found["off"].sum() / len(x))
 
     def of_adversary(params: Any) -> Any:
         return -pieces(params, x, KEY)["fake"].mean()
@@ -132,6 +146,21 @@ def test_the_loss_of_the_autoencoder(start: int) -> None:
     np.testing.assert_allclose(aux.metrics["cost"], found["cost"], rtol=1e-5)
     np.testing.assert_allclose(aux.metrics["mse"], ((BATCH["image"] - found["made"]) ** 2).mean((1, 2, 3)), rtol=1e-5)
     np.testing.assert_allclose(aux.metrics["adversarial"], adversary, rtol=1e-5)
+
+
+def test_a_network_compares_images_and_the_adaptive_weight_follows_it_too() -> None:
+    vectors = filled(Vectors(), jnp.zeros((1, 3, 2, 1)))
+    (loss, _), state = game(penalty=("cost", 0.3), gan=0.7, perceptual=(Vectors(), 5.0))
+    state = state._replace(params={**state.params, "lpips": vectors["params"]})
+    values, aux = loss(state.params, state, BATCH, KEY, train=True)
+    found, weight = pieces(state.params, BATCH["image"], KEY), by_hand(state, vectors=vectors, weight=5.0)
+    seen = distance(vectors, BATCH["image"], found["made"])
+    np.testing.assert_allclose(aux.metrics["lpips"], seen, rtol=1e-5)
+    np.testing.assert_allclose(aux.metrics["adaptive_weight"], weight, rtol=1e-5)
+    assert not np.allclose(weight, by_hand(state), rtol=1e-2)
+    off, adversary = found["off"].sum((1, 2, 3)), -found["fake"].mean((1, 2, 3))
+    np.testing.assert_allclose(aux.metrics["reconstruction"], off, rtol=1e-5)
+    np.testing.assert_allclose(values, off + 5 * seen + 0.3 * found["cost"] + 0.7 * weight * adversary, rtol=1e-5)
 
 
 def test_the_weight_is_a_constant_of_the_gradient() -> None:

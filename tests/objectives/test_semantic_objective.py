@@ -142,9 +142,18 @@ def test_no_gradient_goes_to_the_maps_of_real_images() -> None:
     assert not np.asarray(jax.grad(loss)(weight(2.0))).any()
 
 
+class Powers(nn.Module):
+    """Two maps: images by a parameter, and their squares."""
+
+    @nn.compact
+    def __call__(self, x: Any, *, train: bool = False) -> Any:
+        return [self.param("factor", nn.initializers.ones, ()) * x / 3, x**2]
+
+
 def test_a_network_that_images_are_compared_by() -> None:
-    network = objectives.Perceptual(lambda x: [x, x**2], (0.5, 2.0), 3.0)
+    network = objectives.Perceptual(Powers(), (0.5, 2.0), 3.0, "powers")
     (g_loss, _), state = game(perceptual=network, matching=0.0)
+    state = state._replace(params={**state.params, "powers": {"factor": jnp.float32(3.0)}})
     fake = dense(state, "generator", "matrix", M) / np.sqrt(1 + 1e-5)
     expected = 0.5 * mean(abs(fake - X)) + 2 * mean(abs(fake**2 - X**2))
     values, aux = g_loss(state.params, state, BATCH, jax.random.key(0), train=False)

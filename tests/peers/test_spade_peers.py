@@ -21,13 +21,17 @@ from jaxgen.distributions import Normal
 from jaxgen.game import TrainState
 from jaxgen.losses import adversarial
 from jaxgen.losses.perceptual import VGG19_WEIGHTS, feature_distance
+from jaxgen.models.cnn.vgg import VGG19
 from jaxgen.models.translation import (
+    TO_RELU5_1,
     MultiScaleDiscriminator,
     PatchDiscriminator,
     SPADEGenerator,
     StyleEncoder,
+    TransferEncoder,
     spade_cityscapes,
 )
+from jaxgen.models.translation.vgg_weights import from_torch
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
 
@@ -253,6 +257,26 @@ def test_the_perceptual_loss(theirs: Any) -> None:
     with mock.patch.object(theirs.networks.loss, "VGG19", return_value=mock.Mock(cuda=lambda: network)):
         loss = theirs.networks.VGGLoss([])
     close(feature_distance(found, wanted, VGG19_WEIGHTS).mean(), loss(found, wanted).item())
+
+
+def test_the_maps_of_vgg_that_the_perceptual_loss_compares(theirs: Any) -> None:
+    """Of a random VGG-19; images go in as they are, in [-1, 1]."""
+    layers, below = [], 3
+    for stage in VGG19:
+        for channels in stage:
+            layers += [torch.nn.Conv2d(below, channels, 3, padding=1), torch.nn.ReLU()]
+            below = channels
+        layers.append(torch.nn.MaxPool2d(2))
+    torch.manual_seed(0)
+    trunk = SimpleNamespace(features=torch.nn.Sequential(*layers))
+    with mock.patch.object(theirs.networks.architecture, "torchvision") as torchvision:
+        torchvision.models.vgg19.return_value = trunk
+        network = theirs.networks.architecture.VGG19()
+    held = {f"features.{name}": value.detach().numpy() for name, value in trunk.features.state_dict().items()}
+    encoder, x = TransferEncoder(TO_RELU5_1, reflected=False), normal(2, 32, 48, 3)
+    found = encoder.apply({"params": from_torch(held, encoder)}, x)
+    for ours, expected in zip(found, network(nchw(x)), strict=True):
+        close(ours, nhwc(expected))
 
 
 def test_the_parameters_of_the_network_for_cityscapes(theirs: Any) -> None:

@@ -3,21 +3,22 @@
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from games import fit, regression
 
-from jaxgen import progress
+from jaxgen import Alarm, progress
 from jaxgen.errors import UserError
 from jaxgen.pictures import Picture, save, tile
 
 
-def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """The scalars of TensorBoard's event files, read by tensorboardX's own protocol buffers."""
+def events(folder: Path) -> dict[str, list[tuple[int, Any]]]:
+    """The scalars and texts of TensorBoard's event files, read by tensorboardX's own protocol buffers."""
     from tensorboardX.proto.event_pb2 import Event
 
-    found: dict[str, list[tuple[int, float]]] = {}
+    found: dict[str, list[tuple[int, Any]]] = {}
     for file in sorted(folder.glob("events*")):
         raw = file.read_bytes()
         while raw:
@@ -27,6 +28,8 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     found.setdefault(value.tag, []).append((event.step, value.simple_value))
+                elif value.metadata.plugin_data.plugin_name == "text":
+                    found.setdefault(value.tag, []).append((event.step, value.tensor.string_val[0].decode()))
     return found
 
 
@@ -38,6 +41,22 @@ def test_tensorboard_shows_what_the_metrics_hold(tmp_path: Path) -> None:
         assert shown[f"{split}/loss"] == [(step, pytest.approx(value)) for step, value in expected]
 
 
+def alarmed(steps: int = 10) -> Any:
+    """A game whose evaluated value falls at step 10."""
+    values = iter((1.0, 0.1))
+    evaluators = {"test": lambda state, key, track: {"diversity": next(values)}}
+    alarm = Alarm("test/diversity", "samples are alike", share=0.5)
+    return regression(steps=steps)._replace(evaluators=evaluators, final={}, alarms=(alarm,), best=None)
+
+
+def test_tensorboard_shows_alarms(tmp_path: Path, capsys: Any) -> None:
+    fit(alarmed(), tmp_path, evaluate_every=5)
+    ((step, sentence),) = events(tmp_path / "tensorboard")["alarms"]
+    assert step == 10
+    assert sentence.startswith("Alarm: test/diversity is 0.1 at step 10, after 1")
+    assert sentence in capsys.readouterr().err
+
+
 def test_weights_and_biases_without_the_package_is_refused(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"pip install \"jaxgen\[wandb\]\""):
@@ -47,6 +66,7 @@ def test_weights_and_biases_without_the_package_is_refused(tmp_path: Path, monke
 def test_weights_and_biases_gets_every_line(tmp_path: Path, monkeypatch) -> None:
     class Fake:
         logged: list = []  # noqa: RUF012
+        alerts: list = []  # noqa: RUF012
 
         def init(self, **options):
             self.options = options
@@ -54,6 +74,9 @@ def test_weights_and_biases_gets_every_line(tmp_path: Path, monkeypatch) -> None
 
         def log(self, values, step):
             self.logged.append((step, values))
+
+        def alert(self, title, text):
+            self.alerts.append(text)
 
         def finish(self):
             self.finished = True
@@ -72,6 +95,8 @@ def test_weights_and_biases_gets_every_line(tmp_path: Path, monkeypatch) -> None
     first = fake.options["id"]
     fit(regression(steps=20), tmp_path, wandb="project")
     assert fake.options["id"] == first
+    fit(alarmed(), tmp_path / "alarmed", evaluate_every=5, wandb="project")
+    assert [text.partition(" at step")[0] for text in fake.alerts] == ["Alarm: test/diversity is 0.1"]
 
 
 def test_the_bar_shows_rate_and_eta(capsys) -> None:

@@ -26,3 +26,9 @@ def test_a_run_that_began_with_a_file_of_weights_is_loaded_from_another_folder(
     recorded = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert recorded["flags"]["weights"] == str(tmp_path / "both.safetensors")
     np.testing.assert_array_equal(jaxgen.load(tmp_path / "run").sample(3), run.sample(3))
+    # The values are in the checkpoint: the run is loaded and goes on without the file.
+    (tmp_path / "both.safetensors").unlink()
+    np.testing.assert_array_equal(jaxgen.load(tmp_path / "run").sample(3), run.sample(3))
+    flags = {**flags, "weights": tmp_path / "both.safetensors", "steps": 2}
+    longer = make("progressive_gan", **flags)._replace(pictures={}, evaluators={})
+    assert int(jaxgen.fit(longer, workdir=tmp_path / "run", quiet=True).state.step) == 2

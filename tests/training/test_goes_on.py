@@ -92,6 +92,24 @@ def test_the_state_is_on_the_disk_before_a_picture_is_drawn_and_a_missing_pictur
     assert len(seen) == 2
 
 
+def test_a_run_of_no_steps_keeps_what_it_began_with_and_goes_on_from_there(tmp_path: Path) -> None:
+    """Such as weights from a file, that are to be sampled from."""
+
+    def looked(steps: int) -> jaxgen.Experiment:
+        return regression(steps=steps)._replace(
+            pictures={"look": lambda state, key: jaxgen.Picture(np.zeros((1, 4, 4, 1)), 1, "")}
+        )
+
+    for _ in range(2):
+        begun = fit(looked(0), tmp_path / "run")
+        assert (tmp_path / "run" / "samples" / "look_00000000.png").is_file()
+    loaded = jaxgen.load(tmp_path / "run", experiment=regression)
+    np.testing.assert_array_equal(loaded.sample(3), begun.sample(3))
+    same = [fit(looked(5), tmp_path / name).state.params for name in ("run", "at once")]
+    jax.tree.map(np.testing.assert_array_equal, *same)
+    assert not (tmp_path / "at once" / "samples" / "look_00000000.png").exists()
+
+
 @pytest.mark.parametrize("sizes", [(1, 3), (64, 65), (5, 200)])
 def test_the_first_samples_of_many_are_those_of_few(sizes: tuple[int, int], tmp_path: Path) -> None:
     few, many = sizes

@@ -76,6 +76,7 @@ REGULARISED: Sequence[Change] = [
     ("measured on the training split", "jaxgen.mean_over(test,", "jaxgen.mean_over(train,"),
     ("pixels in [-1, 1]", "transform = data.scale()", "transform = data.scale(-1.0, 1.0)"),
     ("batches are not cut", "        accumulate=accumulate,\n", ""),
+    ("--decoder is dropped", 'linear=decoder == "linear"', "linear=False"),
     ("clean images are shown to denoising", 'if method == "denoising" else x', 'if method == "plain" else x'),
 ]
 
@@ -134,6 +135,7 @@ STACKED: Sequence[Change] = [
     ("decoded through all layers", 'told={"depth": n}', "told={}"),
     ("one layer too few is shown", "range(1, len(hidden) + 1)", "range(1, len(hidden))"),
     ("units of the last layer beside weights of the first", '"layers_0"]["kernel"]', '"layers_1"]["kernel"]'),
+    ("--decoder is dropped", 'linear=decoder == "linear"', "linear=False"),
     ("pretraining alone is refused", "0 < steps < pretrained", "0 < steps <= pretrained"),
 ]
 
@@ -155,7 +157,8 @@ STACK: Sequence[Change] = [
     ("decoded in the order of encoding", "reversed(above)", "above"),
     ("logits are passed down", "layer.decode(z).mean", "layer.decode(z).logits"),
     ("a softmax of random weights", ", kernel_init=nn.initializers.zeros_init())", ")"),
-    ("half precision is dropped", "TiedAutoencoder(shape, units, self.dtype)", "TiedAutoencoder(shape, units)"),
+    ("decoders are of sigmoids", "units, self.dtype, self.linear)", "units, self.dtype)"),
+    ("half precision is dropped", "TiedAutoencoder(shape, units, self.dtype,", "TiedAutoencoder(shape, units, jnp.float32,"),
 ]
 
 PHASES: Sequence[Change] = [

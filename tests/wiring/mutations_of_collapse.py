@@ -24,11 +24,15 @@ ALARMS: Sequence[Change] = [
 
 REPORTS: Sequence[Change] = [
     ("nothing rings", "                self._ring(step, split, values)\n", ""),
-    ("every host speaks", "if sentence is not None and hosts.is_main_host():", "if sentence is not None:"),
+    (
+        "every host speaks",
+        "if hosts.is_main_host():\n                        progress.say(sentence)",
+        "if True:\n                        progress.say(sentence)",
+    ),
     (
         "a quiet run does not speak",
-        "if sentence is not None and hosts.is_main_host():",
-        "if sentence is not None and not self._quiet:",
+        "if hosts.is_main_host():\n                        progress.say(sentence)",
+        "if not self._quiet:\n                        progress.say(sentence)",
     ),
     ("each split rings", 'if alarm.value.removeprefix(f"{split}/") in values:', "if values:"),
     (

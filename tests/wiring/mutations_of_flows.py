@@ -41,6 +41,7 @@ PLANAR_FLOW: Sequence[Change] = [
     ("dynamic is static", '"dynamic": data.binarize(),', '"dynamic": data.binarize_statically(),'),
     ("the weight begins at nothing", "0.01 + step / anneal_steps", "step / anneal_steps"),
     ("the weight passes one", "jnp.minimum(1.0, 0.01 + step / anneal_steps)", "0.01 + step / anneal_steps"),
+    ("nothing is watched", "alarms=(collapse", "alarms=() and (collapse"),
     ("--amortised is dropped", "(flow_steps, amortised))", "(flow_steps, True))"),
     ("--flow-steps is dropped", "(flow_steps, amortised))", "(10, amortised))"),
     ("--transform is dropped", "value_of(TRANSFORMS, transform)", "flows.Planar"),

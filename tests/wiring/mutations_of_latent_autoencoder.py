@@ -17,7 +17,7 @@ EXPERIMENT: Sequence[Change] = [
     ("--commitment is dropped", "codes, commitment=commitment, **shared", "codes, **shared"),
     ("the weight of vq in kl", '("kl", kl), 0.5', '("kl", kl), 0.75'),
     ("--gan is dropped", "weight = own_gan if gan is None else gan", "weight = own_gan"),
-    ("--start is dropped in the loss", "gan=weight, start=start", "gan=weight"),
+    ("--start is dropped in the loss", "        start=start,\n", ""),
     ("a discriminator that begins at once", "when=lambda state, _: state.step >= start, ", ""),
     ("a discriminator that begins a step late", "state.step >= start, ema", "state.step > start, ema"),
     ("--loss is dropped", "value_of(LOSSES, loss)", "adversarial.hinge"),
@@ -44,6 +44,11 @@ EXPERIMENT: Sequence[Change] = [
     ("--attention-levels is dropped", '"attention_levels": attention_levels, ', ""),
     ("--bf16 is dropped", 'attention_levels, "dtype": dtype}', "attention_levels}"),
     ("--ema is dropped", "        ema=ema,\n", ""),
+    ("LPIPS once in kl", "        perceptual *= math.prod(image)\n", ""),
+    ("--perceptual is dropped", "(vectors, perceptual)", "(vectors, 1.0)"),
+    ("--lpips is dropped from the loss", "None if lpips is None else (vectors", "None if True else (vectors"),
+    ("LPIPS is no figure", '*["lpips"] * (lpips is not None)', ""),
+    ("LPIPS of drawn weights", '{**params, "lpips": held}', "params"),
     ("--accumulate is dropped", "        accumulate=accumulate,\n", ""),
 ]
 
@@ -60,6 +65,8 @@ OBJECTIVE: Sequence[Change] = [
     ("draws in an evaluation", "drawn = keys.fold_in(key, 0) if train else None", "drawn = keys.fold_in(key, 0)"),
     ("means in training", "drawn = keys.fold_in(key, 0) if train else None", "drawn = None"),
     ("begins a step late", "state.step >= start, metrics", "state.step > start, metrics"),
+    ("the network has no weight", 'parts["reconstruction"] + weight * parts', 'parts["reconstruction"] + parts'),
+    ("the network's distance is not squared", "jnp.square(a - b).sum(-1)", "jnp.abs(a - b).sum(-1)"),
     ("squares", "return jnp.abs(x - y).sum(", "return jnp.square(x - y).sum("),
     (
         "the first turn keeps the discriminator's statistics",
@@ -97,11 +104,31 @@ MAPS: Sequence[Change] = [
     ("images of other pixels", "(x - low) / (high - low), min(16", "x, min(16"),
 ]
 
+LPIPS: Sequence[Change] = [
+    ("images in [0, 1]", "x = ((x + 1) / 2 - jnp.asarray(MEAN))", "x = (x - jnp.asarray(MEAN))"),
+    ("colours are not divided", "jnp.asarray(MEAN)) / jnp.asarray(STD)", "jnp.asarray(MEAN))"),
+    ("sums over places", "weight / (found.shape[1] * found.shape[2])", "weight"),
+    ("weights that are squared", "jnp.sqrt(weight / (", "(weight / ("),
+    ("vectors of any length", "found / (jnp.sqrt(jnp.where(length > 0, length, 1.0)) + 1e-10)", "found"),
+    ("a root without a derivative", "jnp.where(length > 0, length, 1.0)", "length"),
+    ("one weight for all layers", 'f"lin{i}.model.1.weight") not', '"lin0.model.1.weight") not'),
+    ("smaller images", "least = 1 << len(self.stages)", "least = 1"),
+]
+
+CONVOLUTIONS: Sequence[Change] = [
+    ("kernels are not turned", ".transpose(2, 3, 1, 0)", ".transpose(2, 3, 0, 1)"),
+    ("the order of the text", "sorted(n for", "list(n for"),
+    ("no names of lpips", r"(?:features\.|net\.slice\d+\.)?", r"(?:features\.)?"),
+    ("no names of torchvision", r"(?:features\.|net", r"(?:net"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/latent_autoencoder.py", "wiring/test_latent_autoencoder_facts.py"): EXPERIMENT,
     ("jaxgen/objectives/latent_autoencoder.py", "objectives/test_latent_autoencoder_objective.py"): OBJECTIVE,
     ("jaxgen/models/first_stage/autoencoders.py", "models/test_first_stage_models.py"): AUTOENCODERS,
     ("jaxgen/models/first_stage/networks.py", "models/test_first_stage_models.py"): NETWORKS,
+    ("jaxgen/models/cnn/lpips.py", "models/test_lpips.py"): LPIPS,
+    ("jaxgen/models/cnn/vgg_weights.py", "models/test_lpips.py"): CONVOLUTIONS,
     ("jaxgen/analysis/latent_maps.py", "analysis/test_latent_maps.py"): MAPS,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""

@@ -22,8 +22,8 @@ EXPERIMENT: Sequence[Change] = [
     ("trained on the test images", "for d, source in train.items()}),", "for d, source in test.items()}),"),
     (
         "weights are forgotten",
-        "if weights is not None:\n            params",
-        "if weights is None and steps < 0:\n            params",
+        '{**params, "encoder": held}',
+        "params",
     ),
 ]
 
@@ -46,11 +46,11 @@ NETWORKS: Sequence[Change] = [
     ("maps of the last convolutions", "if j == 0:", "if j == len(stage) - 1:"),
     ("all of the last stage", "stage[:1] if last else stage", "stage"),
     ("a rectifier at the end", "if i == 0 and j == len(outs) - 1 else nn.relu(h)", "if i < 0 else nn.relu(h)"),
+    ("borders are always reflected", "conv(reflect_pad(h, 1) if self.reflected else h)", "conv(reflect_pad(h, 1))"),
     ("the smallest maps are halved too", "h = h if last else max_pool", "h = max_pool"),
 ]
 
 WEIGHTS: Sequence[Change] = [
-    ("kernels are not turned", "kernel.transpose(2, 3, 1, 0)", "kernel.transpose(2, 3, 0, 1)"),
     ("colours are not divided", "np.diag(1 / np.asarray(STD", "np.diag(np.asarray(STD"),
     ("the mean is added", "-np.asarray(MEAN", "np.asarray(MEAN"),
 ]

@@ -8,8 +8,12 @@ from collections.abc import Mapping, Sequence
 from wiring.mutations_of_likelihoods import Change
 
 EXPERIMENT: Sequence[Change] = [
-    ("the centre of the file is left out", '{**vars, "generator": averages}', "vars"),
-    ("the discriminator of the file is left out", '"discriminator": judge, "generator": own}, {', '"generator": own}, {'),
+    ("the centre of the file is left out", '{"generator": averages}', '{"generator": jax.tree.map(jnp.zeros_like, averages)}'),
+    (
+        "the discriminator of the file is left out",
+        '"discriminator": judge,',
+        '"discriminator": jax.tree.map(jnp.zeros_like, judge),',
+    ),
     ("pixels in [0, 1]", "data.scale(-1, 1)", "data.scale(0, 1)"),
     ("momentum", "b1=0.0, b2=0.99", "b1=0.9, b2=0.99"),
     ("a long memory of squares", "b1=0.0, b2=0.99", "b1=0.0"),
@@ -36,12 +40,13 @@ EXPERIMENT: Sequence[Change] = [
     ),
     ("--flip is dropped", "data.chain(data.flip(), transform) if flip else transform", "transform"),
     ("averages of the discriminator", "jaxgen.Player(d_loss, tx, ema=())", "jaxgen.Player(d_loss, tx)"),
+    ("--lpips is dropped", "path_length(path_samples, eye)", "path_length(path_samples)"),
     ("--ema is dropped", "        ema=ema,\n", ""),
     ("the channels are turned round", "widths = channels[::-1]", "widths = channels"),
 ]
 
 PROGRESSIVE: Sequence[Change] = [
-    ("the discriminator of the file is left out", '"discriminator": judge, "generator": own}', '"generator": own}'),
+    ("the discriminator of the file is left out", '"discriminator": judge,', '"discriminator": {},'),
     ("pixels in [0, 1]", "data.scale(-1, 1)", "data.scale(0, 1)"),
     ("momentum", "b1=0.0, b2=0.99", "b1=0.9, b2=0.99"),
     ("a long memory of squares", "b1=0.0, b2=0.99", "b1=0.0"),
@@ -132,6 +137,12 @@ WEIGHTS: Sequence[Change] = [
     ("levels are counted from the smallest map", "number = last - level", "number = level"),
 ]
 
+STYLES: Sequence[Change] = [
+    ("a network sees [0, 1]", "2 * smaller(images) - 1", "smaller(images)"),
+    ("a network sees everything", "2 * smaller(images) - 1", "2 * images - 1"),
+    ("a factor too many", "max(1, min(height, width) // MOST)", "max(1, -(-min(height, width) // MOST))"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/stylegan.py", "wiring/test_stylegan_facts.py"): EXPERIMENT,
     ("experiments/progressive_gan.py", "wiring/test_progressive_gan_facts.py"): PROGRESSIVE,
@@ -140,6 +151,7 @@ FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("jaxgen/models/gan/genforce_weights.py", "models/test_genforce_weights.py"): WEIGHTS,
     ("jaxgen/nn/batch_deviation.py", "nn/test_batch_deviation.py"): STDDEV,
     ("jaxgen/nn/running_mean.py", "nn/test_running_mean.py"): MEAN,
+    ("jaxgen/analysis/styles.py", "analysis/test_styles.py"): STYLES,
     ("jaxgen/analysis/path_length.py", "analysis/test_path_length.py"): LENGTHS,
 }
 """By the file that is changed, and the file in `tests` of which a test must fail."""

@@ -3,10 +3,12 @@
 
 import functools
 import math
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import lpips_files
 import numpy as np
 import pytest
 from contract import make
@@ -15,7 +17,9 @@ from wiring.readable import assert_pixels_of_tanh, assert_splits, defaults, imag
 
 import experiments.latent_autoencoder
 import jaxgen
-from jaxgen import diffusion
+from jaxgen import data, diffusion
+from jaxgen.models.cnn import lpips
+from jaxgen.models.cnn.lpips import LPIPS
 
 SMALL: dict[str, Any] = {"channels": (2, 2), "blocks": 0, "latents": 1, "layers": 0, "width": 1}
 BATCH = images(6)
@@ -135,6 +139,33 @@ def test_without_its_weight_there_is_no_discriminator() -> None:
     for variant in ("kl", "vq"):
         experiment = plain(variant=variant, gan=0.0)
         assert list(experiment.players) == list(experiment.networks) == ["autoencoder"]
+
+
+@pytest.mark.parametrize(("flags", "weight"), [({}, 16), ({"perceptual": 0.5}, 8), ({"variant": "vq"}, 1)], ids=str)
+def test_lpips_counts_for_every_value_in_kl_and_once_in_vq(
+    flags: Any, weight: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The authors add it to the difference of each value, of which kl takes the sum and vq the mean."""
+    numpy = pytest.importorskip("safetensors.numpy")
+    monkeypatch.setattr(experiments.latent_autoencoder, "LPIPS", functools.partial(LPIPS, ((2,),)))
+    numpy.save_file(lpips_files.drawn(((2,),)), tmp_path / "lpips.safetensors")
+    source = data.from_arrays({"image": np.zeros((8, 4, 4, 1), np.uint8)})
+    told_of = {"dataset": (source, source), "lpips": tmp_path / "lpips.safetensors", "gan": 0.0}
+    experiment = make("latent_autoencoder", **SMALL, **told_of, **flags)
+    assert list(experiment.players) == ["autoencoder"]
+    assert "lpips" in experiment.protocol
+    state = jaxgen.create_state(jax.random.key(0), *experiment.initial(jax.random.key(1)), experiment.players)
+    held = lpips.from_torch(lpips_files.drawn(((2,),)), ((2,),))
+    jax.tree.map(np.testing.assert_array_equal, state.params["lpips"], held)
+    batch = {"image": jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (6, 4, 4, 1)), jnp.float32)}
+    values, metrics = told(experiment, "autoencoder", state, batch)
+    assert metrics["lpips"].min() > 0
+    cost = metrics["quantisation"] if "variant" in flags else 1e-6 * metrics["kl"]
+    np.testing.assert_allclose(values, metrics["reconstruction"] + weight * metrics["lpips"] + cost, rtol=1e-5)
+
+
+def test_without_its_file_lpips_has_no_part() -> None:
+    assert "lpips" not in {**plain().networks, **plain().protocol}
 
 
 def test_both_players_have_the_rate_and_the_discriminator_no_averages() -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import make
-from wiring.readable import assert_splits, shapes, state_of, told
+from wiring.readable import assert_advised, assert_splits, shapes, state_of, told
 
 import experiments.planar_flow
 from jaxgen.models import flows, vae
@@ -77,6 +77,12 @@ def test_the_flags_of_the_steps_reach_them(transform: Any, amortised: bool) -> N
 def test_no_steps_are_a_vae() -> None:
     module = make("planar_flow", flow_steps=0).networks["model"].module
     assert type(module) is vae.VAE
+
+
+def test_a_posterior_that_is_the_prior_rings() -> None:
+    experiment = make("planar_flow")
+    assert_advised(experiment, "test/kl")
+    assert experiment.alarms[0].below == 0.1
 
 
 def test_units_are_the_largest_of_their_pieces() -> None:

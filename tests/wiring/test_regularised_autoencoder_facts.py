@@ -54,6 +54,7 @@ def test_the_defaults() -> None:
     assert (written["method"], written["corruption"], written["corrupted"]) == ("denoising", "masking", 0.3)
     assert make(NAME).networks["model"].module.latents == 2
     assert make(NAME, bf16=True, accumulate=2, ema=0.9).networks["model"].module.dtype == jnp.bfloat16
+    assert [make(NAME, decoder=kind).networks["model"].module.linear for kind in ("sigmoid", "linear")] == [False, True]
     assert (make(NAME, accumulate=2).accumulate, make(NAME, ema=0.9).ema) == (2, 0.9)
 
 

@@ -14,6 +14,8 @@ from wiring.readable import defaults, moves, shapes, state_of, told
 import experiments.spade
 import jaxgen
 from jaxgen import data
+from jaxgen.losses.perceptual import feature_distance
+from jaxgen.models.translation.vgg_weights import from_torch
 
 K = 4
 
@@ -50,6 +52,48 @@ def readable(scales: int = 2, **more: Any) -> dict[str, Any]:
 
 
 MADE = np.tanh([0.7, -0.3, 0.1])
+
+
+def torchvisions(stages: Any) -> dict[str, np.ndarray]:
+    """Random weights of a trunk, by torchvision's names."""
+    rng, found, number, below = np.random.default_rng(0), {}, 0, 3
+    for channels in (c for stage in stages for c in stage):
+        found[f"features.{number}.weight"] = rng.normal(size=(channels, below, 3, 3)).astype(np.float32)
+        found[f"features.{number}.bias"] = rng.normal(size=channels).astype(np.float32)
+        number, below = number + 2, channels
+    return found
+
+
+def test_vgg_compares_images_by_a_file_and_is_no_players(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    numpy = pytest.importorskip("safetensors.numpy")
+    stages = ((2, 2), (3,), (2,), (2,), (2,))
+    monkeypatch.setattr(experiments.spade, "TO_RELU5_1", stages)
+    numpy.save_file(torchvisions(stages), tmp_path / "vgg.safetensors")
+    sets = (pairs(side=32), pairs(5, side=32, seed=1))
+    experiment = plain(dataset=sets, vgg=tmp_path / "vgg.safetensors", perceptual=7.0, matching=0.0)
+    assert experiment.networks["vgg"].module.reflected is False
+    assert all("vgg" not in player.owns for player in experiment.players.values())
+    state = state_of(experiment, {})
+    rows = pairs(4, side=32).gather(np.arange(4))
+    x = jnp.asarray(2 * (rows["image"] / 255) - 1, jnp.float32)
+    batch = {"image": x, "segmentation": jax.nn.one_hot(jnp.asarray(rows["segmentation"][..., 0]), K)}
+    batch |= {"slot": jnp.arange(4), "index": jnp.arange(4)}
+    held = from_torch(torchvisions(stages), experiment.networks["vgg"].module)
+    jax.tree.map(np.testing.assert_array_equal, experiment.initial(jax.random.key(0))[0]["vgg"], held)
+    state = state._replace(params={**state.params, "vgg": held})
+    values, metrics = told(experiment, "generator", state, batch)
+    see = lambda images: experiment.networks["vgg"].module.apply({"params": held}, images)
+    made = experiment.networks["generator"].module.apply(
+        {"params": state.params["generator"], **state.vars["generator"]}, batch["segmentation"], train=False
+    )
+    expected = feature_distance(see(made), see(x), (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0))
+    np.testing.assert_allclose(metrics["perceptual"], expected, rtol=1e-4)
+    np.testing.assert_allclose(values, metrics["adversarial"] + 7 * metrics["perceptual"], rtol=1e-5)
+    with pytest.raises(jaxgen.UserError, match=r"^There is no file .*none\.pth; give one of a network's weights"):
+        plain(dataset=sets, vgg=tmp_path / "none.pth").initial(jax.random.key(0))
+    grey = data.from_arrays({name: a[..., :1] for name, a in rows.items()}, name="grey")
+    with pytest.raises(jaxgen.UserError, match=r"^--vgg compares images in colour, and these have 1 channels; leave --vgg out"):
+        plain(dataset=(grey, grey), vgg=tmp_path / "vgg.safetensors")
 
 
 def test_the_defaults() -> None:

@@ -40,6 +40,7 @@ def test_the_defaults() -> None:
     assert (written["corruption"], written["corruption_levels"], written["batch_size"]) == ("masking", (0.1, 0.2, 0.3), 20)
     assert len(written["hidden"]) == 3
     assert stack(bf16=True).networks["model"].module.dtype == jnp.bfloat16
+    assert [stack(decoder=kind).networks["model"].module.linear for kind in ("sigmoid", "linear")] == [False, True]
     assert (stack(accumulate=2).accumulate, stack(ema=0.9).ema) == (2, 0.9)
     assert stack().best == "test/error"
     assert stack(validation=0.2).best == "validation/error"

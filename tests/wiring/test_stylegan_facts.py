@@ -9,6 +9,7 @@ from typing import Any
 import genforce_files
 import jax
 import jax.numpy as jnp
+import lpips_files
 import numpy as np
 import pytest
 from contract import make
@@ -18,6 +19,7 @@ from wiring.readable import defaults, images, moves, shapes, told
 import experiments.stylegan
 import jaxgen
 from jaxgen import keys
+from jaxgen.models.cnn.lpips import LPIPS
 from jaxgen.models.gan import growing
 from jaxgen.reduction import reduce
 from jaxgen.runs import run
@@ -211,6 +213,27 @@ def test_flags_that_the_loop_is_given() -> None:
     assert experiment.protocol == {}
     lengths = {"path_length_pixels_z": ("path_samples",), "path_length_pixels_w": ("path_samples",)}
     assert plain().protocol == lengths
+
+
+def test_paths_are_measured_in_the_distance_of_a_file(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is read where paths are measured, and the network is no part of the state."""
+    numpy = pytest.importorskip("safetensors.numpy")
+    monkeypatch.setattr(experiments.stylegan, "LPIPS", functools.partial(LPIPS, ((2,), (3,))))
+    path = tmp_path / "lpips.safetensors"
+    experiment = plain(lpips=path, path_samples=20)
+    state = begun()
+    assert jax.tree.structure(run.begin(experiment, 0)) == jax.tree.structure(state)
+    assert experiment.protocol == {f"path_length_lpips_{space}": ("path_samples",) for space in "zw"}
+    measure = lambda: experiment.final["test"](state, jax.random.key(0), lambda x, **_: x)
+    with pytest.raises(jaxgen.UserError, match=r"There is no file .*lpips\.safetensors"):
+        measure()
+    held = lpips_files.drawn(((2,), (3,)))
+    numpy.save_file(held, path)
+    found = measure()
+    assert set(found) == {f"path_length_lpips_{space}{end}" for space in "zw" for end in ("", "_stderr")}
+    # Twice the weights of the channels are twice the squared distance.
+    numpy.save_file({name: (2 if name.startswith("lin") else 1) * tensor for name, tensor in held.items()}, path)
+    assert measure()["path_length_lpips_w"] == pytest.approx(2 * found["path_length_lpips_w"], rel=1e-3)
 
 
 def test_both_networks_begin_with_the_weights_of_a_file(tmp_path: Any) -> None:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.distributions import Bernoulli
+from jaxgen.distributions import Bernoulli, Normal
 from jaxgen.models.autoencoders.tied import TiedAutoencoder
 
 
@@ -24,17 +24,19 @@ class StackedAutoencoder(nn.Module):
       hidden: the numbers of units of the layers, the lowest first.
       classes: the number of classes.
       dtype: the dtype of the matrix products; the parameters and all else are float32.
+      linear: whether the layers' decoders are linear, as in `TiedAutoencoder`.
     """
 
     shape: tuple[int, int, int]
     hidden: tuple[int, ...] = (1000, 1000, 1000)
     classes: int = 10
     dtype: Any = jnp.float32
+    linear: bool = False
 
     def setup(self) -> None:
         """Makes the layers and the softmax."""
-        below = [self.shape, *((units,) for units in self.hidden)]
-        self.layers = [TiedAutoencoder(shape, units, self.dtype) for shape, units in zip(below[:-1], self.hidden, strict=True)]
+        below = zip([self.shape, *((units,) for units in self.hidden[:-1])], self.hidden, strict=True)
+        self.layers = [TiedAutoencoder(shape, units, self.dtype, self.linear) for shape, units in below]
         self.softmax = nn.Dense(self.classes, kernel_init=nn.initializers.zeros_init())
 
     def encode(self, x: Float[Array, "b h w c"], depth: int | None = None, *, train: bool = False) -> Float[Array, "b ..."]:
@@ -49,7 +51,7 @@ class StackedAutoencoder(nn.Module):
             x = layer.encode(x)
         return x
 
-    def denoise(self, h: Float[Array, "b ..."], layer: int, *, train: bool = False) -> Bernoulli:
+    def denoise(self, h: Float[Array, "b ..."], layer: int, *, train: bool = False) -> Bernoulli | Normal:
         """The distribution of one layer's input.
 
         Args:
@@ -59,7 +61,7 @@ class StackedAutoencoder(nn.Module):
         """
         return self.layers[layer](h)
 
-    def decode(self, z: Float[Array, "b m"], *, depth: int | None = None, train: bool = False) -> Bernoulli:
+    def decode(self, z: Float[Array, "b m"], *, depth: int | None = None, train: bool = False) -> Bernoulli | Normal:
         """The distribution of the image that units stand for; each layer between is taken at its mean.
 
         Args:
@@ -69,7 +71,7 @@ class StackedAutoencoder(nn.Module):
         """
         first, *above = self.layers[:depth]
         for layer in reversed(above):
-            z = layer.decode(z).mean
+            z = jnp.asarray(layer.decode(z).mean)
         return first.decode(z)
 
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:

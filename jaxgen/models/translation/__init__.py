@@ -11,11 +11,12 @@ from jaxgen.models.translation.pool import empty_pool, exchange
 from jaxgen.models.translation.presets import munit_edges2shoes, spade_cityscapes
 from jaxgen.models.translation.resnet import ResnetTranslator
 from jaxgen.models.translation.spade import SPADEGenerator, SPADEResnetBlock, StyleEncoder, small_xavier
-from jaxgen.models.translation.style_transfer import TO_RELU4_1, TransferDecoder, TransferEncoder
+from jaxgen.models.translation.style_transfer import TO_RELU4_1, TO_RELU5_1, TransferDecoder, TransferEncoder
 from jaxgen.models.translation.unet import UNetTranslator
 
 __all__ = [
     "TO_RELU4_1",
+    "TO_RELU5_1",
     "ContentEncoder",
     "HalvingDiscriminator",
     "MUNITAutoencoder",

@@ -1,4 +1,4 @@
-"""The networks of style transfer by the moments of maps: the first stages of VGG, and a decoder that mirrors them."""
+"""The networks of style transfer by the moments of maps: the stages of VGG, and a decoder that mirrors them."""
 
 from typing import Any
 
@@ -13,24 +13,29 @@ from jaxgen.nn import BOX, Conv, doubled, max_pool, reflect_pad
 TO_RELU4_1: Stages = (*VGG19[:3], VGG19[3][:1])
 """The paper's encoder: the convolutions of VGG-19 up to relu4_1."""
 
+TO_RELU5_1: Stages = (*VGG19[:4], VGG19[4][:1])
+"""The convolutions of VGG-19 up to relu5_1, whose maps pix2pixHD and SPADE compare images by."""
+
 
 class TransferEncoder(nn.Module):
     """Images to the maps behind the first convolution of each stage of VGG, the largest first.
 
-    Borders are reflected. Of the last stage only the first convolution is there.
+    Of the last stage only the first convolution is there.
 
     Source: Huang & Belongie 2017, section 5.1; the first convolution is that of the authors' "normalised" VGG, which takes the
-    place of a subtraction of the colours' means.
+    place of a subtraction of the colours' means. The networks that tell classes apart have zeros beyond the borders.
 
     Fields:
       stages: the channels of the convolutions of each stage.
       recoloured: whether a convolution of one pixel comes first.
       dtype: the dtype of the computation; the parameters are float32.
+      reflected: whether borders are reflected; else there are zeros beyond them.
     """
 
     stages: Stages = TO_RELU4_1
     recoloured: bool = False
     dtype: Any = jnp.float32
+    reflected: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
@@ -59,8 +64,9 @@ class TransferEncoder(nn.Module):
         for i, stage in enumerate(self.stages):
             last = i == halvings
             for j, channels in enumerate(stage[:1] if last else stage):
-                conv = Conv(channels, (3, 3), padding=0, kernel_init=HE, dtype=self.dtype, name=f"conv{i}_{j}")
-                h = nn.relu(conv(reflect_pad(h, 1)))
+                zeros = 0 if self.reflected else 1
+                conv = Conv(channels, (3, 3), padding=zeros, kernel_init=HE, dtype=self.dtype, name=f"conv{i}_{j}")
+                h = nn.relu(conv(reflect_pad(h, 1) if self.reflected else h))
                 if j == 0:
                     found.append(h)
             h = h if last else max_pool(h, (2, 2))

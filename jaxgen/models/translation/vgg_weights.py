@@ -1,6 +1,5 @@
-"""VGG's weights from PyTorch, for the encoder of style transfer."""
+"""VGG's weights from PyTorch, for the encoder of style transfer and for networks that compare images."""
 
-import re
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -9,18 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.errors import UserError
+from jaxgen.models.cnn.vgg_weights import MEAN, STD, convolutions
 from jaxgen.types import Params
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""The moments of ImageNet's colours, by which torchvision's networks are given their images."""
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], encoder: nn.Module, *, name: str = "the weights") -> Params:
-    """The parameters of a `TransferEncoder` with `recoloured`, of the convolutions of VGG in their order.
+    """The parameters of a `TransferEncoder`, of the convolutions of VGG in their order.
 
     Two kinds of names are known: those of torchvision's VGG (`features.0.weight`), which sees colours that are brought to the
-    mean 0 and the deviation 1, which the first convolution then does; and those of the "normalised" VGG of Huang & Belongie in
-    PyTorch (`0.weight`), whose first convolution is its own. Layers behind the encoder's last are left out.
+    mean 0 and the deviation 1, which the first convolution of an encoder with `recoloured` then does; and those of the
+    "normalised" VGG of Huang & Belongie in PyTorch (`0.weight`), whose first convolution is its own. Layers behind the
+    encoder's last are left out.
 
     Args:
       tensors: the weights by name.
@@ -33,28 +31,22 @@ def from_torch(tensors: Mapping[str, np.ndarray], encoder: nn.Module, *, name: s
     Raises:
       UserError: if there are fewer convolutions than the encoder has, or one has another shape.
     """
-    found = {}
-    for key, value in tensors.items():
-        if (match := re.fullmatch(r"(features\.)?(\d+)\.(weight|bias)", key)) and (value.ndim == 4 or match[3] == "bias"):
-            found[int(match[2]), match[3]] = np.asarray(value, np.float32)
-    kernels: list[np.ndarray] = [found[key] for key in sorted(found) if key[1] == "weight"]
-    biases: list[np.ndarray] = [found[key] for key in sorted(found) if key[1] == "bias"][: len(kernels)]
-    if kernels and kernels[0].shape[2:] != (1, 1):
-        kernels.insert(0, np.diag(1 / np.asarray(STD, np.float32))[:, :, None, None])
-        biases.insert(0, -np.asarray(MEAN, np.float32) / np.asarray(STD, np.float32))
     shapes = jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
-    layers = ["colours", *sorted(layer for layer in shapes if layer != "colours")]
-    if len(kernels) < len(layers):
+    found = convolutions(tensors)
+    if "colours" in shapes and found and found[0][0].shape[:2] != (1, 1):
+        colours = np.diag(1 / np.asarray(STD, np.float32))[None, None]
+        found.insert(0, (colours, -np.asarray(MEAN, np.float32) / np.asarray(STD, np.float32)))
+    layers = sorted(shapes, key=lambda layer: (layer != "colours", layer))
+    if len(found) < len(layers):
         raise UserError(
-            f"{name} has {len(kernels)} convolutions with names of VGG, and the encoder has {len(layers)}; give VGG-19."
+            f"{name} has {len(found)} convolutions with names of VGG, and the encoder has {len(layers)}; give VGG-19."
         )
     params = {}
-    for layer, kernel, bias in zip(layers, kernels, biases, strict=False):
-        turned = kernel.transpose(2, 3, 1, 0)
-        if turned.shape != shapes[layer]["kernel"].shape:
+    for layer, (kernel, bias) in zip(layers, found, strict=False):
+        if kernel.shape != shapes[layer]["kernel"].shape:
             raise UserError(
-                f"{name} has a convolution of {list(turned.shape)} where the encoder has one of "
+                f"{name} has a convolution of {list(kernel.shape)} where the encoder has one of "
                 f"{list(shapes[layer]['kernel'].shape)}; give VGG-19."
             )
-        params[layer] = {"kernel": jnp.asarray(turned), "bias": jnp.asarray(bias)}
+        params[layer] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
     return params
