@@ -115,16 +115,6 @@ def latent_autoencoder(
     def judge(params: Params, vars: Vars, x: Array, train: bool) -> tuple[Array, Vars]:
         return apply(discriminator, params, vars, x, name=judged, train=train)
 
-    def compare(params: Params, vars: Vars, x: Array, y: Array) -> tuple[Array, dict[str, Array]]:
-        """The difference of images and reconstructions, and its parts without their weights."""
-        parts = {"reconstruction": difference(x, y)}
-        if perceptual is None:
-            return parts["reconstruction"], parts
-        network, weight = perceptual
-        a, b = (apply(network, params, vars, image, name=seen)[0] for image in (x, y))
-        parts[seen] = jnp.square(a - b).sum(-1)
-        return parts["reconstruction"] + weight * parts[seen], parts
-
     def of_autoencoder(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:
         x = batch[feature]
         (z, costs), vars = latents(params, state.vars, batch, keys.per_example(key, batch), train)
@@ -134,14 +124,20 @@ def latent_autoencoder(
 
         # Differentiated in the last kernel alone, so that going back takes the last layer and not the whole decoder.
         decoded, back = jax.vjp(images, _at(params[made], last))
-        off, back_of_difference, parts = jax.vjp(lambda y: compare(params, state.vars, x, y), decoded, has_aux=True)
-        metrics = {**parts, cost: costs, "mse": jnp.square(x - decoded).mean(tuple(range(1, x.ndim)))}
-        values = off + beta * costs
+        off, back_of_difference = jax.vjp(lambda y: difference(x, y), decoded)
+        metrics = {"reconstruction": off, cost: costs, "mse": jnp.square(x - decoded).mean(tuple(range(1, x.ndim)))}
+        values, toward = off + beta * costs, back_of_difference
+        if perceptual is not None:
+            network, of_vectors = perceptual
+            see = functools.partial(apply, network, params, state.vars, name=seen)
+            metrics[seen], back_of_distance = jax.vjp(lambda y: jnp.square(see(x)[0] - see(y)[0]).sum(-1), decoded)
+            values = values + of_vectors * metrics[seen]
+            toward = lambda share: (back_of_difference(share)[0] + of_vectors * back_of_distance(share)[0],)  # noqa: E731
         if gan and train:
             judging = functools.partial(judge, params, state.vars, train=train)
             metrics["adversarial"], back_of_logits = jax.vjp(lambda y: loss.generator(judging(y)[0]), decoded)
             share = _shares(batch, off)
-            gradients = [collectives.total(back(own(share)[0])[0]) for own in (back_of_difference, back_of_logits)]
+            gradients = [collectives.total(back(own(share)[0])[0]) for own in (toward, back_of_logits)]
             metrics["adaptive_weight"] = adaptive_weight(*gradients)
             weight = gan * jnp.where(state.step >= start, metrics["adaptive_weight"], 0.0)
             values = values + weight * metrics["adversarial"]
