@@ -227,6 +227,18 @@ def genforce() -> SimpleNamespace:
     return SimpleNamespace(**{name: getattr(module, name) for name, module in found.items()})
 
 
+def torchvisions_vgg(stages: Any) -> SimpleNamespace:
+    """What torchvision's VGG is to others, its `features`, of random weights: torchvision brings a PyTorch of its own."""
+    torch = importlib.import_module("torch")
+    layers, below = [], 3
+    for stage in stages:
+        for channels in stage:
+            layers += [torch.nn.Conv2d(below, channels, 3, padding=1), torch.nn.ReLU()]
+            below = channels
+        layers.append(torch.nn.MaxPool2d(2))
+    return SimpleNamespace(features=torch.nn.Sequential(*layers))
+
+
 def spade() -> SimpleNamespace:
     """The modules of github.com/NVlabs/SPADE, whose licence is non-commercial: `networks` and `pix2pix_model`.
 

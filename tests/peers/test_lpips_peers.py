@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from peers import authors
 
 from jaxgen.models.cnn.lpips import LPIPS, from_torch
 from jaxgen.models.cnn.vgg import VGG16
@@ -23,20 +24,9 @@ pytestmark = pytest.mark.peers
 X, Y = np.random.default_rng(0).uniform(-1, 1, size=(2, 2, 48, 40, 3)).astype(np.float32)
 
 
-def vgg16(**_: Any) -> Any:
-    """The convolutions of torchvision's VGG-16, which is not installed, since it brings a PyTorch of its own."""
-    layers, below = [], 3
-    for stage in VGG16:
-        for channels in stage:
-            layers += [torch.nn.Conv2d(below, channels, 3, padding=1), torch.nn.ReLU()]
-            below = channels
-        layers.append(torch.nn.MaxPool2d(2))
-    return types.SimpleNamespace(features=torch.nn.Sequential(*layers))
-
-
 @pytest.fixture(scope="module")
 def theirs() -> Any:
-    models = types.SimpleNamespace(vgg16=vgg16)
+    models = types.SimpleNamespace(vgg16=lambda **_: authors.torchvisions_vgg(VGG16))
     stub: Any = types.ModuleType("torchvision")
     stub.models = models
     with mock.patch.dict(sys.modules, {"torchvision": stub, "torchvision.models": models}):  # type: ignore[dict-item]

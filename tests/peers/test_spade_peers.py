@@ -261,14 +261,8 @@ def test_the_perceptual_loss(theirs: Any) -> None:
 
 def test_the_maps_of_vgg_that_the_perceptual_loss_compares(theirs: Any) -> None:
     """Of a random VGG-19; images go in as they are, in [-1, 1]."""
-    layers, below = [], 3
-    for stage in VGG19:
-        for channels in stage:
-            layers += [torch.nn.Conv2d(below, channels, 3, padding=1), torch.nn.ReLU()]
-            below = channels
-        layers.append(torch.nn.MaxPool2d(2))
     torch.manual_seed(0)
-    trunk = SimpleNamespace(features=torch.nn.Sequential(*layers))
+    trunk = authors.torchvisions_vgg(VGG19)
     with mock.patch.object(theirs.networks.architecture, "torchvision") as torchvision:
         torchvision.models.vgg19.return_value = trunk
         network = theirs.networks.architecture.VGG19()
