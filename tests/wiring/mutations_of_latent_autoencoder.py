@@ -111,7 +111,6 @@ LPIPS: Sequence[Change] = [
     ("sums over places", "weight / (found.shape[1] * found.shape[2])", "weight"),
     ("weights that are squared", "jnp.sqrt(weight / (", "(weight / ("),
     ("vectors of any length", "found / (jnp.sqrt(jnp.where(length > 0, length, 1.0)) + 1e-10)", "found"),
-    ("a root without a derivative", "jnp.where(length > 0, length, 1.0)", "length"),
     ("one weight for all layers", 'f"lin{i}.model.1.weight") not', '"lin0.model.1.weight") not'),
     ("smaller images", "least = 1 << len(self.stages)", "least = 1"),
 ]

@@ -58,7 +58,8 @@ class LPIPS(nn.Module):
             found = found.astype(jnp.float32)
             weight = self.param(f"weight{i}", nn.initializers.ones, found.shape[-1:])
             length = (found**2).sum(-1, keepdims=True)
-            # Where a map is zero in all channels, the gradient of the root would not be finite.
+            # Where a map is zero in all channels, the root's gradient is not finite. That of JAX's rectifier cuts it off, but
+            # nothing should rest on how that is written.
             unit = found / (jnp.sqrt(jnp.where(length > 0, length, 1.0)) + 1e-10)
             vectors.append((jnp.sqrt(weight / (found.shape[1] * found.shape[2])) * unit).reshape(len(x), -1))
         return jnp.concatenate(vectors, axis=-1)
