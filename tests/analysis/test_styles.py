@@ -10,6 +10,7 @@ import pytest
 from parameters import normal
 
 import jaxgen
+from jaxgen.analysis import styles
 from jaxgen.analysis.styles import PSIS, Eye, smaller, style_model
 
 A = normal(3, 16)
@@ -56,6 +57,16 @@ def test_lengths_in_the_vectors_of_a_network() -> None:
     assert set(found) == {f"path_length_tripled_{space}{end}" for space in "zw" for end in ("", "_stderr")}
     expected = 72 * float(jnp.square(A).sum())
     assert 0.88 * expected < found["path_length_tripled_w"] < 1.0 * expected
+
+
+def test_a_network_sees_large_images_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(styles, "MOST", 2)
+    model = style_model(Linear(), 3, lod=lambda state: jnp.float32(1.0))
+    state = jaxgen.TrainState(jnp.int32(0), jax.random.key(0), {"generator": {}}, {}, {}, {})
+    eye = Eye(Tripled(), lambda: {"factor": jnp.float32(3.0)}, "tripled")
+    found = model.path_length(500, eye)(state, jax.random.key(1), lambda x, **_: x)
+    expected = 72 * float(jnp.square(A.reshape(3, 2, 2, 2, 2).mean((2, 4))).sum())
+    assert 0.75 * expected < found["path_length_tripled_w"] < 1.2 * expected
 
 
 @pytest.mark.parametrize(("side", "factor"), [(255, 1), (511, 1), (512, 2), (1024, 4)])
