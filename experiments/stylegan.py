@@ -41,7 +41,7 @@ import optax
 
 import jaxgen
 from jaxgen import data, objectives, optimizers
-from jaxgen.analysis.styles import Eye, style_model
+from jaxgen.analysis.styles import Embedding, style_model
 from jaxgen.flags import Count, Counts, Late, NonNegative, Place, Positive, Share, Whole
 from jaxgen.game import merging
 from jaxgen.losses import adversarial
@@ -149,8 +149,10 @@ def experiment(
     vectors = LPIPS()
     if lpips is not None:
         jax.eval_shape(vectors.init, jax.random.key(0), jnp.zeros((1, *image)))  # refuses small images before the training
-    eye = None if lpips is None else Eye(vectors, lambda: from_torch(tensors.read(lpips), vectors.stages, name=str(lpips)))
-    lengths = [f"path_length_{'pixels' if eye is None else eye.name}_{space}" for space in "zw"]
+    embedding = (
+        None if lpips is None else Embedding(vectors, lambda: from_torch(tensors.read(lpips), vectors.stages, name=str(lpips)))
+    )
+    lengths = [f"path_length_{'pixels' if embedding is None else embedding.name}_{space}" for space in "zw"]
     return jaxgen.Experiment(
         train=data.shuffled(train, batch_size, data.chain(data.flip(), transform) if flip else transform),
         players=players,
@@ -164,7 +166,7 @@ def experiment(
                 collapse.evaluator(model._replace(psi=1.0).sample, test),
             )
         },
-        final={"test": model.path_length(path_samples, eye)} if path_samples else {},
+        final={"test": model.path_length(path_samples, embedding)} if path_samples else {},
         pictures=model.pictures(),
         sample=model.sample,
         sampling=("psi", "truncated"),

@@ -122,9 +122,9 @@ def measured(name: str, folder: Path) -> Record:
 def figures_of(run: jaxgen.Run) -> dict[str, tuple[float, float | None]]:
     """The last figures of a run that its protocol names, by split and name; where it names none, all that were evaluated."""
     last = {split: paired(values) for split, values in run.last().items() if split != "train"}
-    found = {f"{split} {of}": value for split, values in last.items() for of, value in values.items()}
-    named = {name: value for name, value in found.items() if name.rpartition(" ")[2] in run.experiment.protocol}
-    return named or found
+    found = {(split, of): value for split, values in last.items() for of, value in values.items()}
+    named = {place: value for place, value in found.items() if place[1] in run.experiment.protocol}
+    return {f"{split} {of}": value for (split, of), value in (named or found).items()}
 
 
 def cell(record: Record) -> str:

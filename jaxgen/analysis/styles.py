@@ -28,7 +28,7 @@ MOST = 256
 """The side above which images are made smaller before a network sees them."""
 
 
-class Eye(NamedTuple):
+class Embedding(NamedTuple):
     """A network whose vectors paths are measured in, such as `cnn.LPIPS`.
 
     Fields:
@@ -110,7 +110,9 @@ class StyleModel(NamedTuple):
 
         return {"samples": samples, "interpolations": interpolate, "mixing": mix, "truncation": truncate}
 
-    def path_length(self, samples: int, eye: Eye | None = None) -> Callable[[TrainState, Key, Track], Mapping[str, float]]:
+    def path_length(
+        self, samples: int, embedding: Embedding | None = None
+    ) -> Callable[[TrainState, Key, Track], Mapping[str, float]]:
         """An evaluator of the path lengths in z and in w, in pixels of [0, 1] or in the vectors of a network.
 
         `path_length_pixels_z` goes along great circles between normal z, and `path_length_pixels_w` along lines between their
@@ -119,14 +121,14 @@ class StyleModel(NamedTuple):
 
         Args:
           samples: the number of paths; some lengths at either end are left out.
-          eye: the network; None compares pixels, and values are then not comparable with the paper's.
+          embedding: the network; None compares pixels, and values are then not comparable with the paper's.
 
         Returns:
           The evaluator.
 
         Source: Karras et al. 2019, section 4.1; their code, metrics/perceptual_path_length.py.
         """
-        chunk, unit = (CHUNK, "pixels") if eye is None else (FEW, eye.name)
+        chunk, unit = (CHUNK, "pixels") if embedding is None else (FEW, embedding.name)
 
         @jax.jit
         def lengths(params: Params, state: TrainState, key: Key) -> tuple[Array, Array]:
@@ -137,9 +139,9 @@ class StyleModel(NamedTuple):
 
             def features(w: Array) -> Array:
                 images = self.images(state, w, own)
-                if eye is None:
+                if embedding is None:
                     return images.reshape(chunk, -1)
-                return jnp.asarray(eye.module.apply({"params": params}, 2 * smaller(images) - 1))
+                return jnp.asarray(embedding.module.apply({"params": params}, 2 * smaller(images) - 1))
 
             def of_w(w: Array) -> Array:
                 return features(jnp.repeat(w[:, None], self.layers, axis=1))
@@ -149,7 +151,7 @@ class StyleModel(NamedTuple):
             return in_z, path_lengths(of_w, along_line, a, b, t)
 
         def evaluate(state: TrainState, key: Key, track: Track) -> Mapping[str, float]:
-            params = {} if eye is None else eye.params()
+            params = {} if embedding is None else embedding.params()
             chunks = range(-(-samples // chunk))
             drawn = [
                 jax.device_get(lengths(params, state, jax.random.fold_in(key, i)))

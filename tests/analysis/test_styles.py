@@ -11,7 +11,7 @@ from parameters import normal
 
 import jaxgen
 from jaxgen.analysis import styles
-from jaxgen.analysis.styles import PSIS, Eye, smaller, style_model
+from jaxgen.analysis.styles import PSIS, Embedding, smaller, style_model
 
 A = normal(3, 16)
 
@@ -52,8 +52,8 @@ def test_lengths_in_the_vectors_of_a_network() -> None:
     """Of the mean of all lengths, E 36 |A (w_1 - w_0)|^2 = 72 |A|^2; without one in a hundred it is a little less."""
     model = style_model(Linear(), 3, lod=lambda state: jnp.float32(1.0))
     state = jaxgen.TrainState(jnp.int32(0), jax.random.key(0), {"generator": {}}, {}, {}, {})
-    eye = Eye(Tripled(), lambda: {"factor": jnp.float32(3.0)}, "tripled")
-    found = model.path_length(3000, eye)(state, jax.random.key(1), lambda x, **_: x)
+    embedding = Embedding(Tripled(), lambda: {"factor": jnp.float32(3.0)}, "tripled")
+    found = model.path_length(3000, embedding)(state, jax.random.key(1), lambda x, **_: x)
     assert set(found) == {f"path_length_tripled_{space}{end}" for space in "zw" for end in ("", "_stderr")}
     expected = 72 * float(jnp.square(A).sum())
     assert 0.88 * expected < found["path_length_tripled_w"] < 1.0 * expected
@@ -63,8 +63,8 @@ def test_a_network_sees_large_images_made_smaller(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(styles, "MOST", 2)
     model = style_model(Linear(), 3, lod=lambda state: jnp.float32(1.0))
     state = jaxgen.TrainState(jnp.int32(0), jax.random.key(0), {"generator": {}}, {}, {}, {})
-    eye = Eye(Tripled(), lambda: {"factor": jnp.float32(3.0)}, "tripled")
-    found = model.path_length(500, eye)(state, jax.random.key(1), lambda x, **_: x)
+    embedding = Embedding(Tripled(), lambda: {"factor": jnp.float32(3.0)}, "tripled")
+    found = model.path_length(500, embedding)(state, jax.random.key(1), lambda x, **_: x)
     expected = 72 * float(jnp.square(A.reshape(3, 2, 2, 2, 2).mean((2, 4))).sum())
     assert 0.75 * expected < found["path_length_tripled_w"] < 1.2 * expected
 

@@ -40,7 +40,7 @@ EXPERIMENT: Sequence[Change] = [
     ),
     ("--flip is dropped", "data.chain(data.flip(), transform) if flip else transform", "transform"),
     ("averages of the discriminator", "jaxgen.Player(d_loss, tx, ema=())", "jaxgen.Player(d_loss, tx)"),
-    ("--lpips is dropped", "path_length(path_samples, eye)", "path_length(path_samples)"),
+    ("--lpips is dropped", "path_length(path_samples, embedding)", "path_length(path_samples)"),
     ("--ema is dropped", "        ema=ema,\n", ""),
     ("the channels are turned round", "widths = channels[::-1]", "widths = channels"),
 ]
