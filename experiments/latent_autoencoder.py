@@ -45,7 +45,7 @@ the vectors, as in the papers |
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -65,7 +65,7 @@ from jaxgen.models.first_stage import presets
 from jaxgen.models.translation import PatchDiscriminator
 from jaxgen.nn import perplexity
 from jaxgen.progress import Track
-from jaxgen.types import Array, Batch, Key, Params, Vars
+from jaxgen.types import Array, Batch, Key, Params
 
 LOW, HIGH = PIXELS = (-1.0, 1.0)
 """Black and white as the networks see them."""
@@ -166,15 +166,10 @@ def experiment(
     }
     trained = ("autoencoder", "discriminator") if weight else ("autoencoder",)
     networks = {name: networks[name] for name in trained}
+    held: dict[str, Callable[[], Params]] = {}
     if lpips is not None:
         networks["lpips"] = jaxgen.Network(vectors, jnp.zeros((1, *image)))
-
-    def init(key: Key) -> tuple[Params, Vars]:
-        params, vars = jaxgen.initialize(networks)(key)
-        if lpips is not None:
-            held = jaxgen.begin_with(lambda: from_torch(tensors.read(lpips), vectors.stages, name=str(lpips)), params["lpips"])
-            params = {**params, "lpips": held}
-        return params, vars
+        held["lpips"] = lambda: from_torch(tensors.read(lpips), vectors.stages, name=str(lpips))
 
     def call(method: str, state: jaxgen.TrainState, *inputs: Any) -> Array:
         return objectives.apply(autoencoder, state.params, state.vars, *inputs, name="autoencoder", method=method)[0]
@@ -217,7 +212,7 @@ def experiment(
         players={name: players[name] for name in trained},
         steps=steps,
         networks=networks,
-        init=init,
+        init=jaxgen.initialize(networks, held),
         splits={"train": train, "test": test},
         evaluators={"test": jaxgen.joined(means, spread)},
         pictures=latent_maps.album(encode, decode, data.examples(test, 32, transform)["image"], pixels=PIXELS),

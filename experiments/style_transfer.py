@@ -33,7 +33,7 @@ that descend both by themselves, in `optimised_steps` steps from the content, on
 `content_first` those of the network's images of these.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ from jaxgen.measuring import tensors
 from jaxgen.models.translation import TO_RELU4_1, TransferDecoder, TransferEncoder
 from jaxgen.models.translation.vgg_weights import from_torch
 from jaxgen.progress import Track
-from jaxgen.types import Array, Batch, Key, Params, Vars
+from jaxgen.types import Array, Batch, Key, Params
 from jaxgen.uncertainty import named
 
 STYLES = 64
@@ -130,13 +130,9 @@ def experiment(
         first = jaxgen.Player(losses.encoder, optax.adam(learning_rate), owns=owns, when=lambda s, m: s.step < learns, ema=())
         players = {"autoencoder": first, **players}
 
-    def init(key: Key) -> tuple[Params, Vars]:
-        params, vars = jaxgen.initialize(networks)(key)
-        if weights is not None:
-            held = jaxgen.begin_with(lambda: from_torch(tensors.read(weights), encoder, name=str(weights)), params["encoder"])
-            params = {**params, "encoder": held}
-        return params, vars
-
+    held: dict[str, Callable[[], Params]] = {}
+    if weights is not None:
+        held["encoder"] = lambda: from_torch(tensors.read(weights), encoder, name=str(weights))
     bank = jnp.asarray(data.in_order(test["b"], min(STYLES, test["b"].length))[0]["image"], jnp.float32) / 255
 
     def weighted(terms: Mapping[str, Array]) -> Array:
@@ -197,7 +193,7 @@ def experiment(
         players=players,
         steps=steps,
         networks=networks,
-        init=init,
+        init=jaxgen.initialize(networks, held),
         splits=domains.splits,
         evaluators={"test/a": jaxgen.mean_over(test["a"], measure, batch_size=16, transform=data.scale())},
         final={"test/a": compare} if optimised_steps else {},

@@ -78,11 +78,14 @@ class FrozenNetwork(NamedTuple):
     classes: Mapping[str, tuple[str, ...]] = {}
 
 
-def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params, Vars]]:
+def initialize(
+    networks: Mapping[str, Network], held: Mapping[str, Callable[[], Params]] = {}
+) -> Callable[[Key], tuple[Params, Vars]]:
     """The `init` of networks, compiled: what an experiment starts from that has no `init` of its own.
 
     Args:
       networks: the networks by name; the i-th is made from `fold_in(key, i)`.
+      held: the functions that read the parameters of a network from a file, by its name; see `begin_with`.
 
     Returns:
       `init(key) -> (params, vars)`, where `vars[name]` holds a module's other collections (`batch_stats` ...).
@@ -98,7 +101,11 @@ def initialize(networks: Mapping[str, Network]) -> Callable[[Key], tuple[Params,
                 vars[name] = collections
         return params, vars
 
-    return init
+    def begin(key: Key) -> tuple[Params, Vars]:
+        params, vars = init(key)
+        return {**params, **{name: begin_with(read, params[name]) for name, read in held.items()}}, vars
+
+    return begin if held else init
 
 
 def begin_with(read: Callable[[], PyTree], like: PyTree) -> PyTree:

@@ -48,7 +48,7 @@ EXPERIMENT: Sequence[Change] = [
     ("--perceptual is dropped", "(vectors, perceptual)", "(vectors, 1.0)"),
     ("--lpips is dropped from the loss", "None if lpips is None else (vectors", "None if True else (vectors"),
     ("LPIPS is no figure", '*["lpips"] * (lpips is not None)', ""),
-    ("LPIPS of drawn weights", '{**params, "lpips": held}', "params"),
+    ("LPIPS of drawn weights", "initialize(networks, held)", "initialize(networks)"),
     ("--accumulate is dropped", "        accumulate=accumulate,\n", ""),
 ]
 

@@ -32,7 +32,7 @@ SPADE: Sequence[Change] = [
     ("--ema is dropped", "        ema=ema,\n", ""),
     ("--vgg is dropped", "None if vgg is None else objectives", "None if True else objectives"),
     ("--perceptual is dropped", "VGG19_WEIGHTS, perceptual)", "VGG19_WEIGHTS)"),
-    ("VGG of drawn weights", '{**params, "vgg": held}', "params"),
+    ("VGG of drawn weights", "initialize(networks, held)", "initialize(networks)"),
     ("reflected borders", "dtype=dtype, reflected=False)", "dtype=dtype)"),
     ("--scales is dropped", "kernel_init=small_xavier), scales)", "kernel_init=small_xavier))"),
 ]

@@ -22,8 +22,8 @@ EXPERIMENT: Sequence[Change] = [
     ("trained on the test images", "for d, source in train.items()}),", "for d, source in test.items()}),"),
     (
         "weights are forgotten",
-        '{**params, "encoder": held}',
-        "params",
+        "initialize(networks, held)",
+        "initialize(networks)",
     ),
 ]
 
