@@ -1,7 +1,7 @@
 """Adversarial discriminative domain adaptation (ADDA; Tzeng et al. 2017): a classifier learns a domain that has no labels.
 
-python -m experiments.lenet --target slanted_digits --side 16 --steps 600       # first the classifier of the source
-python -m experiments.adda                                                      # then that of the target
+python -m experiments.lenet --target slanted_digits --side 16 --steps 600 --workdir runs/source_only     # first the source's
+python -m experiments.adda                                                                              # then the target's
 python -m experiments.adda --classifier RUN --dataset mnist --target usps --data-dir D
 
 A run of `experiments.lenet --translator`, which was trained on translations of the source into the target, makes this the last
@@ -56,7 +56,7 @@ DOMAINS = ("source", "target")
 @jaxgen.recorded
 def experiment(
     *,
-    classifier: str = "runs/lenet",
+    classifier: str = "runs/source_only",
     dataset: str | data.Given = "digits",
     target: str | data.Given = "slanted_digits",
     subset: tuple[Count, Count] | None = None,

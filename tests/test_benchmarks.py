@@ -132,6 +132,15 @@ def test_the_first_commands_are_those_of_the_descriptions() -> None:
         assert bool(before) == contract.stands_on_a_run(name)
 
 
+def test_the_first_commands_of_all_experiments_can_share_a_folder() -> None:
+    """As those of a newcomer do, who tries one experiment after another: no two leave their runs in one place."""
+    places = {}
+    for command in (command for name in jaxgen.experiments.names() for command in first_commands.commands(name)):
+        module, *flags = command.split()
+        place = flags[flags.index("--workdir") + 1] if "--workdir" in flags else f"runs/{module.rpartition('.')[2]}"
+        assert places.setdefault(place, command) == command
+
+
 def test_what_a_command_takes_is_that_of_its_process(tmp_path: Path) -> None:
     held = b"x" * (500 << 20)  # of which nothing counts
     command = [sys.executable, "-c", "import time; x = bytearray(300 << 20); time.sleep(0.3); sum(range(3_000_000))"]

@@ -3,9 +3,9 @@
 python -m experiments.benchmarks.first_commands vae iwae       # these two; without names, all that have no record yet
 python -m experiments.benchmarks.first_commands --table        # writes the records into the last column of the README's table
 
-A command runs in a process of its own, on the bundled digits or on generated data, from an empty folder. An experiment that
-stands on another one's run gets that run first, which is not a part of its time. Nothing else is to run on the machine
-meanwhile.
+A command runs in a process of its own, on the bundled digits or on generated data. All commands run in one folder, that of
+`--folder`, which keeps the runs: an experiment that stands on another one's run takes it from there, or gets it first, which
+is not a part of its time. Nothing else is to run on the machine meanwhile.
 """
 
 import ast
@@ -101,19 +101,19 @@ def spent(command: Sequence[str], folder: Path) -> tuple[float, float, float]:
 
 
 def measured(name: str, folder: Path) -> Record:
-    """The record of an experiment's first command, from its start in a new folder.
+    """The record of an experiment's first command, which is run in a folder, perhaps beside those of other experiments.
 
     Raises:
-      UserError: if the folder exists already: a run that goes on would take less.
+      UserError: if the folder holds that run already: one that goes on would take less.
     """
-    if folder.exists():
-        raise UserError(f"{folder} exists already; remove it, or name another folder by --folder.")
-    folder.mkdir(parents=True)
+    if (run := folder / "runs" / name).exists():
+        raise UserError(f"{run} exists already; remove it, or name another folder by --folder.")
+    folder.mkdir(parents=True, exist_ok=True)
     *before, own = commands(name)
     for command in before:
         spent(installed(command), folder)
     took = spent(installed(own), folder)
-    figures = figures_of(jaxgen.load(folder / "runs" / name))
+    figures = figures_of(jaxgen.load(run))
     machine = {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "jax": jax.__version__}
     seconds, processor_seconds, peak = (round(x, 1) for x in took)
     return Record(f"python -m {own}", seconds, processor_seconds, peak, figures, machine)
@@ -165,7 +165,7 @@ def main(
 
     Args:
       names: the experiments; without any, all that have no record yet.
-      folder: the folder of the runs, of which each gets one of its own.
+      folder: the folder in which the commands run, and that keeps their runs.
       table: whether the table is written, and nothing is run.
       readme: the project's README.
     """
@@ -175,7 +175,7 @@ def main(
         return
     for name in names or [name for name in experiments() if name not in records]:
         find(name)  # refuses a name that there is none of
-        records[name] = measured(name, folder.resolve() / name)
+        records[name] = measured(name, folder.resolve())
         print(f"{name}: {cell(records[name])}", flush=True)
         text = json.dumps({of: records[of]._asdict() for of in sorted(records)}, indent=1)
         disk.write(RESULTS, text + "\n")

@@ -96,7 +96,7 @@ def batch_of(source: Any, target: Any) -> Any:
 
 def test_the_defaults() -> None:
     facts: dict[str, Any] = {
-        "classifier": "runs/lenet",
+        "classifier": "runs/source_only",
         "hidden": (500, 500),
         "threshold": 0.6,
         "batch_size": 128,
