@@ -27,7 +27,7 @@ Against the paper (sections 3 to 5, appendix B) and its authors' code (github.co
 | losses | least squares without halves, summed over the sizes; 10 times pixels, 1 times styles and contents | the same |
 | contents | both sides of their term get its gradient | the same |
 | cycle | none for edges and shoes, 10 times for summer and winter | none; `--cycle 10` |
-| perceptual loss | of VGG-16 after instance normalisation, for 512x512 | none; `objectives.multimodal_translation` takes maps |
+| perceptual loss | of VGG-16 with the weights of Caffe, for 512x512 | only with `--vgg FILE`, the weights of torchvision |
 | optimizers | Adam of 1e-4, betas 0.5 and 0.999, a decay of 1e-4 in the gradient; one a player | the same with 1e-3 |
 | learning rate | halved every 100,000 of 1,000,000 steps | every 500 of 1,000 |
 | order | discriminators first; both turns draw their styles | the same |
@@ -58,12 +58,15 @@ from jaxgen.analysis import content_and_style
 from jaxgen.data.decode import contents_of, decode
 from jaxgen.flags import Count, Late, NonNegative, Place, Positive, Share, Whole, value_of
 from jaxgen.losses import adversarial
+from jaxgen.measuring import tensors
 from jaxgen.measuring.translations import accuracies, same_classes
+from jaxgen.models.cnn.vgg import VGG, DeepMaps
 from jaxgen.models.translation import HalvingDiscriminator, MultiScaleDiscriminator, MUNITAutoencoder
+from jaxgen.models.translation.vgg_weights import from_torch
 from jaxgen.objectives.cycle import DISCRIMINATORS, DOMAINS, TRANSLATORS
-from jaxgen.objectives.multimodal import AUTOENCODERS
+from jaxgen.objectives.multimodal import AUTOENCODERS, MAPS
 from jaxgen.progress import Track
-from jaxgen.types import Array, Batch, Key
+from jaxgen.types import Array, Batch, Key, Params
 
 LOSSES = {"non_saturating": adversarial.non_saturating, "least_squares": adversarial.least_squares()}
 
@@ -94,6 +97,8 @@ def experiment(
     style_weight: NonNegative = 1.0,
     content: NonNegative = 1.0,
     cycle: NonNegative = 0.0,
+    vgg: Place | None = None,
+    perceptual: NonNegative = 1.0,
     steps: Whole = 1000,
     batch_size: Count = 4,
     learning_rate: Positive = 1e-3,
@@ -130,6 +135,9 @@ def experiment(
       style_weight: the weight of the mean absolute difference of a style that was drawn and of that of its translation.
       content: the weight of the mean absolute difference of an image's content and of that of its translation.
       cycle: the weight of the mean absolute difference of pixels on the way there and back with the image's own style.
+      vgg: the file of the weights of VGG-16 as torchvision has them, .safetensors or .pth, by whose last maps images and their
+        translations are compared; None compares without.
+      perceptual: the weight of the mean squared difference of those maps after instance normalisation.
       batch_size: the number of images of each domain in a step.
       halve_every: the steps after which the learning rate is half of what it was.
       weight_decay: the weight of half the squared parameters in both players' losses, as Adam sees them.
@@ -153,6 +161,7 @@ def experiment(
     autoencoder = MUNITAutoencoder(latents, width, halvings, style_halvings, residuals, mlp_width, image[-1], dtype)
     patch = functools.partial(HalvingDiscriminator, layers, discriminator_width, dtype)
     discriminator = MultiScaleDiscriminator(patch, scales)
+    maps = DeepMaps(dtype=dtype)
     losses = objectives.multimodal_translation(
         (autoencoder, autoencoder),
         (discriminator, discriminator),
@@ -163,12 +172,19 @@ def experiment(
         style=style_weight,
         content=content,
         cycle=cycle,
+        perceptual=0.0 if vgg is None else perceptual,
+        maps=maps,
     )
     rate = optax.exponential_decay(learning_rate, halve_every, 0.5, staircase=True)
     # The decay is part of the gradient, as in PyTorch's Adam, and not of the step, as in AdamW.
     tx = optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(rate, b1=0.5))
     networks = {name: jaxgen.Network(autoencoder, jnp.zeros((1, *image))) for name in AUTOENCODERS}
     networks |= {name: jaxgen.Network(discriminator, jnp.zeros((1, *image))) for name in DISCRIMINATORS}
+    held: dict[str, Callable[[], Params]] = {}
+    if vgg is not None:
+        networks[MAPS] = jaxgen.Network(maps, jnp.zeros((1, *image)))
+        trunk = VGG(maps.stages)
+        held[MAPS] = lambda: {"trunk": from_torch(tensors.read(vgg), trunk, name=str(vgg), network="VGG-16")}
 
     def scaled(images: Array) -> Array:
         return 2 * (images.astype(jnp.float32) / 255) - 1
@@ -228,6 +244,7 @@ def experiment(
         },
         steps=steps,
         networks=networks,
+        init=jaxgen.initialize(networks, held),
         splits=domains.splits,
         evaluators={
             f"test/{d}": jaxgen.mean_over(source, losses.terms[d], batch_size=CHUNK, transform=scale)

@@ -101,7 +101,7 @@ def spent(command: Sequence[str], folder: Path) -> tuple[float, float, float]:
 
 
 def measured(name: str, folder: Path) -> Record:
-    """The record of an experiment's first command, which is run in a folder, perhaps beside those of other experiments.
+    """The record of an experiment's first command, run in a folder that may hold other runs.
 
     Raises:
       UserError: if the folder holds that run already: one that goes on would take less.

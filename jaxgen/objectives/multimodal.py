@@ -1,6 +1,6 @@
 """Translation between two domains without pairs, in many ways: images are contents, which both share, and styles of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import flax.linen as nn
@@ -18,6 +18,9 @@ from jaxgen.types import Batch, Key, Params
 
 AUTOENCODERS = ("autoencoder_a", "autoencoder_b")
 """The networks that take the images of each domain apart and put them together, by the names of their parameters."""
+
+MAPS = "vgg"
+"""The name of the parameters of the network by which images and their translations are compared; no player moves them."""
 
 
 class Translate(Protocol):
@@ -55,7 +58,7 @@ def multimodal_translation(
     content: float = 1.0,
     cycle: float = 0.0,
     perceptual: float = 0.0,
-    maps: Callable[[Array], Array] | None = None,
+    maps: nn.Module | None = None,
     feature: str = "image",
 ) -> MultimodalLosses:
     r"""The losses of MUNIT: adversarial ones, and what is lost of images, contents and styles on their ways.
@@ -83,7 +86,8 @@ def multimodal_translation(
       cycle: the weight $\lambda_y$ of what is lost of an image on the way there and back, with its own style.
       perceptual: the weight of the mean squared difference of the maps of an image and of its translation, after instance
         normalisation: what is left of them is thought to be the same in both domains.
-      maps: the maps of images in [-1, 1], such as relu5_3 of VGG-16; needed for a perceptual weight.
+      maps: a module of images in [-1, 1] whose maps these are, such as relu5_3 of VGG-16; needed for a perceptual weight. Its
+        parameters are those by the name `MAPS`.
       feature: the feature of each stream of a batch that is translated.
 
     Returns:
@@ -130,7 +134,8 @@ def multimodal_translation(
         if cycle:
             found["cycle"] = _difference(decode(domain, params, c_again, s), x)
         if perceptual and maps is not None:
-            found["perceptual"] = _invariant_difference(maps(made), maps(x))
+            seen, given = (apply(maps, params, {}, images, name=MAPS)[0] for images in (made, x))
+            found["perceptual"] = _invariant_difference(seen, given)
         return found, made
 
     def of_autoencoders(params: Params, state: TrainState, batch: Batch, key: Key, *, train: bool) -> tuple[Array, Aux]:

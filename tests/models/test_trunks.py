@@ -36,6 +36,27 @@ def test_vgg_has_the_convolutions_of_its_configuration(stages: vgg.Stages, batch
     assert len(flat) == {vgg.VGG16: 14, vgg.VGG19: 17}[stages]
 
 
+def test_deep_maps_are_those_before_the_last_maximum_of_images_in_imagenets_colours() -> None:
+    """Written out; a network of three stages gives maps that are halved twice, and grey images are taken as colours."""
+    assert [len(stage) for stage in vgg.TO_RELU5_3] == [2, 2, 3, 6]
+    assert [stage[0] for stage in vgg.TO_RELU5_3] == [64, 128, 256, 512]
+    stages = ((2,), (3, 3), (4,))
+    model, trunk = vgg.DeepMaps(stages), vgg.VGG(stages)
+    x = jnp.tanh(jax.random.normal(jax.random.key(1), (2, 8, 8, 3)))
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
+    found = jax.jit(model.apply)({"params": params}, x)
+    assert found.shape == (2, 2, 2, 4)
+    colours = ((np.asarray(x) + 1) / 2 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    expected = jax.jit(lambda p, x: trunk.apply({"params": p}, x, method="maps"))(
+        params["trunk"], jnp.asarray(colours, jnp.float32)
+    )
+    np.testing.assert_allclose(found, expected[2], atol=1e-5)
+    grey = jax.jit(lambda x: jnp.stack([model.apply({"params": params}, x), model.apply({"params": params}, x.repeat(3, -1))]))
+    np.testing.assert_array_equal(*grey(x[..., :1]))
+    with pytest.raises(SizeError, match=r"^Images of 8x4 are too small to be compared by VGG; .* sides are 8 or longer"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 4, 3)))
+
+
 def test_resnets_have_the_blocks_of_their_table() -> None:
     """By the widths of table 1: each block's convolutions, two numbers a norm and channel, and shortcuts of 1x1."""
     small = cnn.ResNet()

@@ -7,6 +7,7 @@ import functools
 from typing import Any
 from unittest import mock
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,10 +19,12 @@ from peers import authors
 from jaxgen import objectives
 from jaxgen.game import TrainState
 from jaxgen.losses import adversarial
+from jaxgen.models.cnn.vgg import VGG, DeepMaps
 from jaxgen.models.translation import HalvingDiscriminator, MultiScaleDiscriminator, MUNITAutoencoder, munit_edges2shoes
+from jaxgen.models.translation.vgg_weights import from_torch
 from jaxgen.nn import ImageNorm
 from jaxgen.objectives.cycle import DISCRIMINATORS
-from jaxgen.objectives.multimodal import AUTOENCODERS
+from jaxgen.objectives.multimodal import AUTOENCODERS, MAPS
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `peers`)")
 
@@ -97,8 +100,8 @@ def copied(module: Any, params: Any, named: Any) -> None:
     assert not left
 
 
-def images(seed: int, n: int = 2) -> Any:
-    return jnp.tanh(normal(n, SIDE, SIDE, 3, seed=seed))
+def images(seed: int, n: int = 2, side: int = SIDE) -> Any:
+    return jnp.tanh(normal(n, side, side, 3, seed=seed))
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 6, 3), (3, 4, 6, 3)])
@@ -143,6 +146,26 @@ def test_the_parameters_of_their_networks(theirs: Any) -> None:
         assert sum(leaf.size for leaf in jax.tree.leaves(made)) == sum(p.numel() for p in module.parameters())
 
 
+def test_the_maps_that_images_are_compared_by(theirs: Any) -> None:
+    """Their VGG-16, given colours as torchvision's weights need them, with the weights by torchvision's names."""
+    torch.manual_seed(0)
+    vgg = theirs.networks.Vgg16()
+    with torch.no_grad():  # larger than PyTorch draws them: else little is left of an image after 13 layers
+        for p in vgg.parameters():
+            p.mul_(2.5)
+    held: dict[str, Any] = {}
+    number = 0
+    for layer in vgg.children():
+        held |= {f"features.{number}.{name}": p.detach().numpy() for name, p in layer.named_parameters()}
+        number += 2 + (number in (2, 7, 14, 21))  # torchvision counts rectifiers and maxima
+    x = images(3, side=32)
+    colours = (nchw(x) + 1) / 2
+    means, deviations = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    maps = DeepMaps()
+    params = {"trunk": from_torch(held, VGG(maps.stages))}
+    close(jax.jit(maps.apply)({"params": params}, x), nhwc(vgg((colours - means) / deviations)))
+
+
 WEIGHTS = {"gan_w": 0.7, "recon_x_w": 10, "recon_s_w": 1.5, "recon_c_w": 2, "recon_x_cyc_w": 3, "vgg_w": 0.5}
 
 
@@ -153,8 +176,9 @@ class Maps(torch.nn.Module):
         return torch.cat([x[:, :2] * x[:, 1:], torch.tanh(x)], dim=1)
 
 
-def of_maps(x: Any) -> Any:
-    return jnp.concatenate([x[..., :2] * x[..., 1:], jnp.tanh(x)], axis=-1)
+class OurMaps(nn.Module):
+    def __call__(self, x: Any, *, train: bool = False) -> Any:
+        return jnp.concatenate([x[..., :2] * x[..., 1:], jnp.tanh(x)], axis=-1)
 
 
 def test_the_losses_and_the_step_of_each_player(theirs: Any) -> None:
@@ -171,7 +195,7 @@ def test_the_losses_and_the_step_of_each_player(theirs: Any) -> None:
         parameters = [p for module in modules for p in module.parameters()]
         setattr(trainer, f"{kind}_opt", torch.optim.Adam(parameters, lr=1e-3, betas=(0.5, 0.999), weight_decay=1e-2))
 
-    params = {}
+    params: dict[str, Any] = {MAPS: {}}
     for i, name in enumerate("ab"):
         for ours, kind, module in ((OURS, "gen", of_autoencoder), (JUDGES, "dis", of_judge)):
             drawn = filled(ours, a)["params"]
@@ -192,7 +216,7 @@ def test_the_losses_and_the_step_of_each_player(theirs: Any) -> None:
 
     losses = objectives.multimodal_translation(
         (OURS, OURS), (JUDGES, JUDGES), adversarial.least_squares(),
-        latents=6, gan=0.7, reconstruction=10, style=1.5, content=2, cycle=3, perceptual=0.5, maps=of_maps,
+        latents=6, gan=0.7, reconstruction=10, style=1.5, content=2, cycle=3, perceptual=0.5, maps=OurMaps(),
     )  # fmt: skip
     batch = {name: {"image": x, "slot": jnp.arange(2)} for name, x in (("a", a), ("b", b))}
     key = jax.random.key(0)

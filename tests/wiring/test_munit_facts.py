@@ -1,8 +1,10 @@
 """What `experiments.munit` is wired to, held against Huang et al. 2018, sections 3 and 5, and the authors' code
 (github.com/NVlabs/MUNIT: trainer.py, train.py and configs/edges2shoes_folder.yaml)."""
 
+import functools
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ import jaxgen
 from jaxgen import data, keys
 from jaxgen.analysis import content_and_style
 from jaxgen.metrics import classification_accuracy
+from jaxgen.models.cnn.vgg import DeepMaps
 
 CONSTANT = {
     "autoencoder_a/decoder/out/bias": -0.4,
@@ -49,9 +52,9 @@ def plain(**flags: Any) -> jaxgen.Experiment:
     return make("munit", **{**domains(), "width": 1, "discriminator_width": 1, "halvings": 1, "mlp_width": 1, **flags})
 
 
-def batch_of(n: int = 3) -> Any:
+def batch_of(n: int = 3, **of: Any) -> Any:
     """Scaled images of both domains."""
-    rows = {"a": pictures(n), "b": pictures(n, seed=2)}
+    rows = {"a": pictures(n, **of), "b": pictures(n, seed=2, **of)}
     image = {d: 2 * (source.gather(np.arange(n))["image"] / 255) - 1 for d, source in rows.items()}
     return {d: {"image": jnp.asarray(x, jnp.float32), "slot": jnp.arange(n), "index": jnp.arange(n)} for d, x in image.items()}
 
@@ -62,7 +65,16 @@ def quiet(batches: Any, **_: Any) -> Any:
 
 def test_the_defaults() -> None:
     facts: dict[str, Any] = {"loss": "least_squares", "gan": 1.0, "reconstruction": 10.0, "style_weight": 1.0, "content": 1.0}
-    facts |= {"cycle": 0.0, "weight_decay": 1e-4, "latents": 8, "direction": "a_to_b", "example": None, "styles": 20}
+    facts |= {
+        "cycle": 0.0,
+        "vgg": None,
+        "perceptual": 1.0,
+        "weight_decay": 1e-4,
+        "latents": 8,
+        "direction": "a_to_b",
+        "example": None,
+        "styles": 20,
+    }
     facts |= {"ema": None, "jitter": 0, "flip": False, "accumulate": 1, "bf16": False}
     assert {name: defaults(experiments.munit.experiment)[name] for name in facts} == facts
 
@@ -131,6 +143,43 @@ def test_the_weights_of_the_terms_and_the_loss_reach_both_players() -> None:
     constant = state_of(experiment, CONSTANT)
     judged = sum(np.logaddexp(0, -v) + np.logaddexp(0, v) for d in "ab" for v in JUDGED[d])
     np.testing.assert_allclose(told(experiment, "discriminators", constant, batch)[0], 0.5 * judged, rtol=1e-4)
+
+
+def test_translations_are_compared_with_their_images_by_a_file_of_vgg_which_no_player_moves(tmp_path: Path) -> None:
+    """By a VGG-16 of one channel a layer; its size is not looked at, since a real one is too large for a test."""
+    numpy = pytest.importorskip("safetensors.numpy")
+    stages = ((1, 1), (1,), (1,), (2,))
+    rng, below, held = np.random.default_rng(0), 3, {}
+    for number, channels in enumerate(c for stage in stages for c in stage):
+        held[f"features.{number}.weight"] = rng.normal(size=(channels, below, 3, 3)).astype(np.float32)
+        held[f"features.{number}.bias"] = np.ones(channels, np.float32)
+        below = channels
+    numpy.save_file(held, tmp_path / "vgg.safetensors")
+    flags = {**domains(side=16), "side": 16, "vgg": tmp_path / "vgg.safetensors"}
+    with mock.patch.object(experiments.munit, "DeepMaps", functools.partial(DeepMaps, stages)):
+        experiment = plain(**flags, perceptual=7.0)
+    assert all("vgg" not in player.owns for player in experiment.players.values())
+    module = experiment.networks["vgg"].module
+    params = experiment.initial(jax.random.key(0))[0]["vgg"]
+    np.testing.assert_array_equal(params["trunk"]["conv3_0"]["kernel"], held["features.4.weight"].transpose(2, 3, 1, 0))
+    state = state_of(experiment, CONSTANT)
+    state = state._replace(params={**state.params, "vgg": params})
+    batch = batch_of(side=16)
+    values, metrics = told(experiment, "autoencoders", state, batch)
+    normalised = lambda m: (m - m.mean((1, 2), keepdims=True)) / np.sqrt(m.var((1, 2), keepdims=True) + 1e-5)
+    see = lambda x: normalised(np.asarray(module.apply({"params": params}, x)))
+    plainly = told(plain(**{**flags, "vgg": None}), "autoencoders", state, batch)[0]
+    compared = 0.0
+    for own, other in ("ab", "ba"):
+        x = batch[own]["image"]
+        expected = np.square(see(jnp.full_like(x, INTO[other])) - see(x)).mean((1, 2, 3))
+        np.testing.assert_allclose(metrics[f"perceptual_{own}"], expected, rtol=2e-3)
+        compared = compared + metrics[f"perceptual_{own}"]
+    np.testing.assert_allclose(values, plainly + 7 * compared, rtol=1e-4)
+    with pytest.raises(jaxgen.UserError, match=r"vgg\.safetensors has 5 convolutions .* has 13; give VGG-16"):
+        plain(**flags).initial(jax.random.key(0))
+    with pytest.raises(jaxgen.UserError, match=r"^Images of 8x8 are too small to be compared by VGG"):
+        plain(vgg=tmp_path / "vgg.safetensors").initial(jax.random.key(0))
 
 
 def test_the_discriminators_move_first_and_each_player_has_both_networks() -> None:

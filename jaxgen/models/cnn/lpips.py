@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxgen.errors import SizeError, UserError
-from jaxgen.models.cnn.vgg import VGG, VGG16, Stages
-from jaxgen.models.cnn.vgg_weights import MEAN, STD, convolutions
+from jaxgen.models.cnn.vgg import VGG, VGG16, Stages, imagenet_colours
+from jaxgen.models.cnn.vgg_weights import convolutions
 from jaxgen.types import Params
 
 
@@ -50,9 +50,7 @@ class LPIPS(nn.Module):
             raise SizeError(
                 f"Images of {x.shape[1]}x{x.shape[2]} are too small for LPIPS; take images whose sides are {least} or longer."
             )
-        x = jnp.broadcast_to(x, (*x.shape[:3], 3))
-        x = ((x + 1) / 2 - jnp.asarray(MEAN)) / jnp.asarray(STD)
-        *maps, _ = VGG(self.stages, dtype=self.dtype, name="trunk").maps(x)
+        *maps, _ = VGG(self.stages, dtype=self.dtype, name="trunk").maps(imagenet_colours(x))
         vectors = []
         for i, found in enumerate(maps):
             found = found.astype(jnp.float32)

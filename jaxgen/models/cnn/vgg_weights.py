@@ -5,9 +5,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""The moments of ImageNet's colours in [0, 1], by which torchvision's networks are given their images."""
-
 
 def convolutions(tensors: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
     """The kernels and biases of the convolutions, in the order of the numbers in their names.

@@ -8,12 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.errors import UserError
-from jaxgen.models.cnn.vgg_weights import MEAN, STD, convolutions
+from jaxgen.models.cnn.vgg import MEAN, STD
+from jaxgen.models.cnn.vgg_weights import convolutions
 from jaxgen.types import Params
 
 
-def from_torch(tensors: Mapping[str, np.ndarray], encoder: nn.Module, *, name: str = "the weights") -> Params:
-    """The parameters of a `TransferEncoder`, of the convolutions of VGG in their order.
+def from_torch(
+    tensors: Mapping[str, np.ndarray], encoder: nn.Module, *, name: str = "the weights", network: str = "VGG-19"
+) -> Params:
+    """The parameters of a `TransferEncoder` or a `VGG`, of the convolutions of VGG in their order.
 
     Two kinds of names are known: those of torchvision's VGG (`features.0.weight`), which sees colours that are brought to the
     mean 0 and the deviation 1, which the first convolution of an encoder with `recoloured` then does; and those of the
@@ -24,6 +27,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], encoder: nn.Module, *, name: s
       tensors: the weights by name.
       encoder: the encoder.
       name: the name of the place that they are from, for messages.
+      network: the network of which there are to be weights, for messages.
 
     Returns:
       The parameters.
@@ -39,14 +43,14 @@ def from_torch(tensors: Mapping[str, np.ndarray], encoder: nn.Module, *, name: s
     layers = sorted(shapes, key=lambda layer: (layer != "colours", layer))
     if len(found) < len(layers):
         raise UserError(
-            f"{name} has {len(found)} convolutions with names of VGG, and the encoder has {len(layers)}; give VGG-19."
+            f"{name} has {len(found)} convolutions with names of VGG, and the encoder has {len(layers)}; give {network}."
         )
     params = {}
     for layer, (kernel, bias) in zip(layers, found, strict=False):
         if kernel.shape != shapes[layer]["kernel"].shape:
             raise UserError(
                 f"{name} has a convolution of {list(kernel.shape)} where the encoder has one of "
-                f"{list(shapes[layer]['kernel'].shape)}; give VGG-19."
+                f"{list(shapes[layer]['kernel'].shape)}; give {network}."
             )
         params[layer] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
     return params
