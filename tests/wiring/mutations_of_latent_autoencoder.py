@@ -106,8 +106,7 @@ MAPS: Sequence[Change] = [
 ]
 
 LPIPS: Sequence[Change] = [
-    ("images in [0, 1]", "x = ((x + 1) / 2 - jnp.asarray(MEAN))", "x = (x - jnp.asarray(MEAN))"),
-    ("colours are not divided", "jnp.asarray(MEAN)) / jnp.asarray(STD)", "jnp.asarray(MEAN))"),
+    ("images in [0, 1]", "maps(imagenet_colours(x))", "maps(imagenet_colours(2 * x - 1))"),
     ("sums over places", "weight / (found.shape[1] * found.shape[2])", "weight"),
     ("weights that are squared", "jnp.sqrt(weight / (", "(weight / ("),
     ("vectors of any length", "found / (jnp.sqrt(jnp.where(length > 0, length, 1.0)) + 1e-10)", "found"),

@@ -153,11 +153,21 @@ DIGITS: Sequence[Change] = [
     ("digits upside down", "drawn_in(ink, ink_of(hue)", "drawn_in(ink[::-1], ink_of(hue)"),
 ]
 
+VGG: Sequence[Change] = [
+    ("images in [0, 1]", "(*x.shape[:3], 3)) + 1) / 2 - jnp", "(*x.shape[:3], 3))) - jnp"),
+    ("colours are not divided", "jnp.asarray(MEAN)) / jnp.asarray(STD)", "jnp.asarray(MEAN))"),
+    ("colours as they are", ".maps(imagenet_colours(x))[-2]", ".maps(x)[-2]"),
+    ("maps behind the maximum", ".maps(imagenet_colours(x))[-2]", ".maps(imagenet_colours(x))[-1]"),
+    ("the fourth maximum", "(*VGG16[:3], VGG16[3] + VGG16[4])", "VGG16"),
+    ("smaller images", "least = 1 << len(self.stages)", "least = 1"),
+]
+
 FAULTS: Mapping[tuple[str, str], Sequence[Change]] = {
     ("experiments/munit.py", "wiring/test_munit_facts.py"): EXPERIMENT,
     ("jaxgen/objectives/multimodal.py", "objectives/test_multimodal_objective.py"): OBJECTIVE,
     ("jaxgen/models/translation/munit.py", "models/test_munit_models.py"): NETWORKS,
     ("jaxgen/models/translation/patch.py", "models/test_munit_models.py"): PATCH,
+    ("jaxgen/models/cnn/vgg.py", "models/test_trunks.py"): VGG,
     ("jaxgen/nn/norm.py", "nn/test_image_norm.py"): NORM,
     ("jaxgen/analysis/content_and_style.py", "analysis/test_content_and_style.py"): ANALYSIS,
     ("jaxgen/analysis/hues.py", "analysis/test_hues.py"): HUES,
