@@ -31,7 +31,7 @@ def main(
     out: Path,
     folder: Path = Path("side_by_side"),
     sampling_steps: tuple[int, ...] = (5, 10, 25, 50),
-    n: int = 2_000,
+    n: int = 360,
 ) -> None:
     """Trains, and makes the page.
 
@@ -40,7 +40,7 @@ def main(
       out: the folder of the page.
       folder: the folder of the runs.
       sampling_steps: the numbers of sampling steps, for those that have such a flag.
-      n: the number of samples that are measured.
+      n: the number of samples that are measured; by default as many as digits has test images.
     """
     for name in systems:
         find(name)  # refuses a name that there is none of

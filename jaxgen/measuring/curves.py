@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxgen.uncertainty import told
 
@@ -39,13 +39,13 @@ def curves(points: Mapping[str, Sequence[Point]], *, metric: str, floor: float |
 
     figure = Figure(figsize=(8, 5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    for name, own in points.items():
+    for i, (name, own) in enumerate(points.items()):
         own = sorted(own)
-        line = axes.plot([p.evaluations for p in own], [p.value for p in own], marker="o", markersize=4, label=name)
+        axes.plot([p.evaluations for p in own], [p.value for p in own], **style(i), markersize=4, label=name)
         for point in own:
             if point.stderr is not None:
                 ends = [max(point.value + sign * 2 * point.stderr, point.value / 10) for sign in (-1, 1)]
-                axes.plot([point.evaluations] * 2, ends, color=line[0].get_color(), linewidth=1)
+                axes.plot([point.evaluations] * 2, ends, color=style(i)["color"], linewidth=1)
     if floor is not None:
         axes.axhline(floor, color="black", linestyle="--", linewidth=1, label=f"real images: {told(floor, None)}")
     positive = all(point.value > 0 for own in points.values() for point in own)
@@ -54,3 +54,13 @@ def curves(points: Mapping[str, Sequence[Point]], *, metric: str, floor: float |
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
+
+
+def style(i: int) -> dict[str, Any]:
+    """The colour, the marker and the dashes of the i-th curve; no two of the first fifty are alike.
+
+    >>> style(0), style(10)
+    ({'color': 'C0', 'marker': 'o', 'linestyle': '-'}, {'color': 'C0', 'marker': 's', 'linestyle': '--'})
+    """
+    kind = i // 10 % 5
+    return {"color": f"C{i % 10}", "marker": "os^Dv"[kind], "linestyle": ("-", "--")[kind % 2]}

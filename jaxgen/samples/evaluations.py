@@ -11,8 +11,8 @@ from jaxgen.samples.draws import Sample
 from jaxgen.traces import inner
 
 MARK = "network evaluation"
-ROWS = 3
-"""Samples that are traced: more than one, so that an axis of one is not taken for them."""
+ROWS = 1_013
+"""Samples that are traced. What else passes through a network, such as a grid of times, rarely has a multiple of this prime."""
 
 
 def network_evaluations(sample: Sample, state: Any, conditions: Conditions | None = None) -> float | None:
@@ -57,8 +57,10 @@ def network_evaluations(sample: Sample, state: Any, conditions: Conditions | Non
 
     def traced() -> float | None:
         with nn.intercept_methods(marked):
-            return _count(jax.make_jaxpr(lambda *of: sample(*of))(state, jax.random.key(0), given(ROWS, conditions)))
+            return _count(jax.make_jaxpr(lambda *of: sample(*of))(state, jax.random.key(0), batch))
 
+    one = given(1, conditions)
+    batch = {feature: jax.ShapeDtypeStruct((ROWS, *x.shape[1:]), x.dtype) for feature, x in one.items()}
     rows = traced()
     if rows == 0:
         # The sampler was compiled for as many samples before, and is not traced again as long as JAX remembers it.

@@ -10,7 +10,7 @@ from contract import make
 
 from jaxgen.game import averaged
 from jaxgen.runs.run import begin
-from jaxgen.samples.evaluations import network_evaluations
+from jaxgen.samples.evaluations import ROWS, network_evaluations
 
 
 class Twice(nn.Module):
@@ -65,8 +65,16 @@ def test_networks_are_counted_in_loops_branches_and_batches(sample: Any, expecte
 
 def test_a_sampler_that_was_compiled_before_is_counted_too() -> None:
     compiled = jax.jit(loop)
-    compiled(None, jax.random.key(0), {"index": jnp.arange(3, dtype=jnp.int32)})
+    compiled(None, jax.random.key(0), {"index": jnp.arange(ROWS, dtype=jnp.int32)})
     assert network_evaluations(compiled, None) == 5
+
+
+@pytest.mark.parametrize("steps", [2, 3, 6, 51, 101, 1_000])
+def test_a_network_of_a_grid_of_times_sees_no_samples_whatever_the_length_of_the_grid(steps: int) -> None:
+    def sample(state: Any, key: jax.Array, given: Any) -> jax.Array:
+        return network(start(key, given)) + network(jnp.zeros((steps, 2))).sum() + network(jnp.zeros((steps + 1, 2))).sum()
+
+    assert network_evaluations(sample, None) == 1
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,8 @@ def test_a_sampler_that_was_compiled_before_is_counted_too() -> None:
         ("classifier_free_guidance", {"sampling_steps": 3}, 6),
         pytest.param("score_sde", {"sampling_steps": 3, "corrector_steps": 2}, 9, marks=pytest.mark.slow),
         pytest.param("score_sde", {"sampler": "ode"}, None, marks=pytest.mark.slow),
-        pytest.param("vdm", {"sampling_steps": 3}, 3, marks=pytest.mark.slow),  # its network of gamma sees no samples
+        # Its network of gamma sees no samples.
+        *(pytest.param("vdm", {"sampling_steps": steps}, steps, marks=pytest.mark.slow) for steps in (3, 5)),
     ],
 )
 def test_samplers_take_what_their_papers_say(name: str, flags: dict[str, Any], expected: float | None) -> None:
