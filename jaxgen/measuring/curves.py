@@ -61,6 +61,8 @@ def style(i: int) -> dict[str, Any]:
 
     >>> style(0), style(10)
     ({'color': 'C0', 'marker': 'o', 'linestyle': '-'}, {'color': 'C0', 'marker': 's', 'linestyle': '--'})
+    >>> len({tuple(style(i).values()) for i in range(50)})
+    50
     """
     kind = i // 10 % 5
     return {"color": f"C{i % 10}", "marker": "os^Dv"[kind], "linestyle": ("-", "--")[kind % 2]}

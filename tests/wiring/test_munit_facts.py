@@ -65,17 +65,8 @@ def quiet(batches: Any, **_: Any) -> Any:
 
 def test_the_defaults() -> None:
     facts: dict[str, Any] = {"loss": "least_squares", "gan": 1.0, "reconstruction": 10.0, "style_weight": 1.0, "content": 1.0}
-    facts |= {
-        "cycle": 0.0,
-        "vgg": None,
-        "perceptual": 1.0,
-        "weight_decay": 1e-4,
-        "latents": 8,
-        "direction": "a_to_b",
-        "example": None,
-        "styles": 20,
-    }
-    facts |= {"ema": None, "jitter": 0, "flip": False, "accumulate": 1, "bf16": False}
+    facts |= {"cycle": 0.0, "vgg": None, "perceptual": 1.0, "weight_decay": 1e-4, "latents": 8, "direction": "a_to_b"}
+    facts |= {"example": None, "styles": 20, "ema": None, "jitter": 0, "flip": False, "accumulate": 1, "bf16": False}
     assert {name: defaults(experiments.munit.experiment)[name] for name in facts} == facts
 
 
